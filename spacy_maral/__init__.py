@@ -1,0 +1,1 @@
+"""MARAL for spaCy: cross-lingual named entity recognition with large-margin span representations."""

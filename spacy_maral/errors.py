@@ -1,0 +1,40 @@
+"""Coded messages: every error names the offending value, where it stands and what to do."""
+
+from __future__ import annotations
+
+
+class MaralError(ValueError):
+    """Bad input, bad configuration or a broken file: something the user can put right."""
+
+
+class Errors:
+    # M0xx: spans, vMF, losses, span model
+    # end of M0xx
+
+    # M1xx: data
+    # end of M1xx
+
+    # M2xx: architectures and pipeline
+    # end of M2xx
+
+    # M3xx: training, configuration, checkpoints
+    # end of M3xx
+
+    # M4xx: evaluation, command line, project
+    # end of M4xx
+    pass
+
+
+class Warnings:
+    # W0xx: spans, vMF, losses, span model
+    # end of W0xx
+
+    # W1xx: data
+    # end of W1xx
+
+    # W2xx: architectures and pipeline
+    # end of W2xx
+
+    # W3xx: training, configuration, checkpoints
+    # end of W3xx
+    pass
