@@ -9,6 +9,12 @@ class MaralError(ValueError):
 
 class Errors:
     # M0xx: spans, vMF, losses, span model
+    M001 = "Span width must be at least 1 word, found max_width={max_width}. Set max_width to 1 or more."
+    M002 = "A document cannot have {length} words. Check the lengths given to the span enumeration."
+    M003 = (
+        "The decision rule '{decision}' does not exist. Choose one of: likelihood, posterior, linear."
+    )
+    M004 = "{name} must be {rule}, found {value}. Change this setting of the span model."
     # end of M0xx
 
     # M1xx: data

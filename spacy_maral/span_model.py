@@ -1,0 +1,149 @@
+"""The span model: a factorised span embedder on the unit sphere, vMF classes and a linear head."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .errors import Errors, MaralError
+from .spans import N_SHAPES, OUTSIDE
+from .vmf import ClassStatistics
+
+DECISIONS = ("likelihood", "posterior", "linear")
+
+
+class SpanOutput(NamedTuple):
+    """Unit features z, shape (N, dim), and logits of the linear head, shape (N, K)."""
+
+    z: Tensor
+    logits: Tensor
+
+
+class SpanModel(nn.Module):
+    """Embed spans on the unit sphere and score them against the classes.
+
+    A span (j, l) is e = [h_first(j), h_last(l), width(l - j + 1), morphology(j..l)], where the
+    morphology is the sum over its words of an embedding of their shape, and
+    z = normalise(MLP(e)) with MLP = Linear, GELU, dropout, Linear. The first layer is never applied
+    to the concatenation: its product with each part is computed once a word, once a width and once
+    a shape, so that a span costs one gather and one addition.
+
+    input_width (int): Width of the word vectors, h.
+    n_classes (int): Number of classes with outside, K.
+    max_width (int): Longest span, in words.
+    dim (int): Dimensions of the sphere's space, q.
+    hidden_width (int): Width of the hidden layer.
+    dropout (float): Dropout on the word vectors and after GELU.
+    width_embedding (int): Width of the span width's embedding.
+    shape_embedding (int): Width of the word shape's embedding.
+    temperature (float): Tau of Eq. 6.
+    pseudo_count (float): Pseudo-count n0 that holds the class means at their start.
+    seed (int): Seed of the start means.
+    decision (str): What decides: "likelihood" (rho), "posterior" (rho + log prior) or "linear"
+        (the linear head).
+    """
+
+    def __init__(
+        self,
+        input_width: int,
+        n_classes: int,
+        *,
+        max_width: int = 8,
+        dim: int = 64,
+        hidden_width: int = 384,
+        dropout: float = 0.1,
+        width_embedding: int = 25,
+        shape_embedding: int = 25,
+        temperature: float = 0.07,
+        pseudo_count: float = 3000.0,
+        seed: int = 0,
+        decision: str = "likelihood",
+    ) -> None:
+        super().__init__()
+        check_settings(
+            max_width=max_width, dim=dim, hidden_width=hidden_width, dropout=dropout,
+            width_embedding=width_embedding, shape_embedding=shape_embedding,
+            temperature=temperature, pseudo_count=pseudo_count, decision=decision,
+        )  # fmt: skip
+        self.max_width = max_width
+        self.dim = dim
+        self.input_width = input_width
+        self.decision = decision
+        self.widths = nn.Embedding(max_width, width_embedding)
+        self.shapes = nn.Embedding(N_SHAPES, shape_embedding)
+        self.hidden = nn.Linear(2 * input_width + width_embedding + shape_embedding, hidden_width)
+        self.output = nn.Linear(hidden_width, dim)
+        self.head = nn.Linear(dim, n_classes)
+        self.dropout = nn.Dropout(dropout)
+        self.statistics = ClassStatistics(
+            n_classes, dim, temperature=temperature, pseudo_count=pseudo_count, seed=seed
+        )
+
+    def forward(
+        self, first: Tensor, last: Tensor, shapes: Tensor, starts: Tensor, ends: Tensor
+    ) -> SpanOutput:
+        """Embed spans and apply the linear head.
+
+        first (Tensor): Encoder vectors at the words' first pieces, shape (T, h).
+        last (Tensor): Encoder vectors at the words' last pieces, shape (T, h).
+        shapes (Tensor): Shape of each word (see `spans.SHAPES`), shape (T,).
+        starts (Tensor): First word of each span, as a row of `first`, shape (N,).
+        ends (Tensor): Last word of each span, inclusive, as a row of `last`, shape (N,).
+        RETURNS (SpanOutput): Features and logits.
+        """
+        hidden = self._first_layer(first, last, shapes, starts, ends)
+        with torch.autocast(hidden.device.type, enabled=False):
+            u = self.output(self.dropout(F.gelu(hidden)))
+            return SpanOutput(F.normalize(u, dim=-1), self.head(u))
+
+    def _first_layer(
+        self, first: Tensor, last: Tensor, shapes: Tensor, starts: Tensor, ends: Tensor
+    ) -> Tensor:
+        """Linear([h_first; h_last; width; morphology]) in float32, shape (N, hidden_width)."""
+        h = self.input_width
+        parts = [h, h, self.widths.embedding_dim, self.shapes.embedding_dim]
+        to_first, to_last, to_width, to_shape = self.hidden.weight.split(parts, dim=1)
+        at_start = F.linear(self.dropout(first), to_first).float()
+        at_end = F.linear(self.dropout(last), to_last).float()
+        with torch.autocast(first.device.type, enabled=False):
+            of_width = F.linear(self.widths.weight, to_width, self.hidden.bias)
+            of_word = F.linear(self.shapes.weight, to_shape)[shapes.long()]
+        until = of_word.cumsum(0)
+        at_start = at_start - (until - of_word)
+        at_end = at_end + until
+        return at_start[starts] + at_end[ends] + of_width[ends - starts]
+
+    def class_scores(self, output: SpanOutput) -> Tensor:
+        """Score the classes by the decision rule: rho (Eq. 6), rho + log prior, or the logits.
+
+        Entity classes that no training span ever had get -inf, so that they are never predicted.
+
+        output (SpanOutput): What `forward` returned for N spans.
+        RETURNS (Tensor): Scores, shape (N, K).
+        """
+        if self.decision == "linear":
+            scores = output.logits
+        else:
+            scores = self.statistics.score(output.z)
+            if self.decision == "posterior":
+                scores = scores + self.statistics.prior.log()
+        unseen = self.statistics.seen == 0
+        unseen[OUTSIDE] = False
+        return scores.masked_fill(unseen, float("-inf"))
+
+
+def check_settings(*, dropout: float, decision: str, **positive: float) -> None:
+    """Refuse settings out of range, by name and value.
+
+    RAISES (MaralError): If a setting is out of its range.
+    """
+    if decision not in DECISIONS:
+        raise MaralError(Errors.M003.format(decision=decision))
+    if not 0 <= dropout < 1:
+        raise MaralError(Errors.M004.format(name="dropout", rule="in [0, 1)", value=dropout))
+    for name, value in positive.items():
+        if not value > 0:
+            raise MaralError(Errors.M004.format(name=name, rule="above 0", value=value))
