@@ -1,0 +1,235 @@
+"""Progressive cross-lingual adaptation: filter and refine pseudo-labels between epochs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..evaluation import noise_ratio
+from ..spans import OUTSIDE
+from .corpus import Corpus
+from .filtering import reliable_spans
+from .loop import Hook, StepReport
+from .network import Network, collect
+from .pseudo_labels import PseudoLabels, overlap_losers
+from .refinery import Bank, class_means, neighbour_classes, refine, sample_bank
+from .schemas import AdaptationSettings, TrainingSettings
+from .streams import Stream, share, source_stream
+
+SCORE_BATCH = 65_536
+
+
+class Adaptation(Hook):
+    """The target stream and its pseudo-labels, which this hook filters and refines.
+
+    Features of the spans come from the training pass of the epoch that ends, or from a pass of
+    their own without dropout. Target features are kept for every candidate span (float16), source
+    features for the spans in the neighbour bank only.
+
+    network (Network): The student.
+    source (Corpus): Labelled documents.
+    target (Corpus): Documents of the target language; their gold labels, if any, are read for the
+        noise ratio in the log only, and only when the settings ask for it.
+    labels (PseudoLabels): The teacher's soft labels.
+    training (TrainingSettings): The section [student].
+    settings (AdaptationSettings): The section [adaptation].
+    seed (int): Seeds the bank, the reference spans and the mixtures.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        source: Corpus,
+        target: Corpus,
+        labels: PseudoLabels,
+        *,
+        training: TrainingSettings,
+        settings: AdaptationSettings,
+        seed: int,
+    ) -> None:
+        self.network = network
+        self.training = training
+        self.settings = settings
+        self.seed = seed
+        self.labels = labels.labels
+        self.n_classes = len(labels.labels) + 1
+        self.gold = target.classes if settings.diagnose_with_gold else None
+        self.source = source_stream(source, self.n_classes, training.prior_scale)
+        self.probabilities = labels.probabilities.astype(np.float32)
+        self.reliable = np.ones(target.n_spans, dtype=bool)
+        self.words = target.span_words()
+        nothing = np.zeros(0)
+        self.target = Stream(
+            name="target", corpus=target, targets=nothing, classes=nothing.astype(np.int64),
+            prior=nothing, prior_scale=settings.target_prior_scale, weight=settings.target_weight,
+        )  # fmt: skip
+        self.target_features = np.zeros((0, network.span_model.dim), dtype=np.float16)
+        self.source_features = self.target_features
+        self.bank_spans = self.bank_row = np.zeros(0, dtype=np.int64)
+        self._set_labels()
+
+    def on_epoch_start(self, epoch: int) -> None:
+        rng = np.random.default_rng([self.seed, epoch, 101])
+        self.bank_spans = sample_bank(self.source.classes, self.settings.bank_outside_rate, rng)
+        self.bank_row = np.full(self.source.corpus.n_spans, -1, dtype=np.int64)
+        self.bank_row[self.bank_spans] = np.arange(len(self.bank_spans))
+        dim = self.network.span_model.dim
+        if self._works_after(epoch):
+            self.target_features = np.zeros((self.target.corpus.n_spans, dim), dtype=np.float16)
+            self.source_features = np.zeros((len(self.bank_spans), dim), dtype=np.float16)
+
+    def on_step(self, report: StepReport) -> None:
+        if self.settings.features != "training" or not self._works_after(report.epoch):
+            return
+        ids = report.batch.span_ids
+        z = report.output.z.detach().to(torch.float16).cpu().numpy()
+        if report.stream is self.target:
+            self.target_features[ids] = z
+        else:
+            rows = self.bank_row[ids]
+            self.source_features[rows[rows >= 0]] = z[rows >= 0]
+
+    def on_epoch_end(self, epoch: int) -> dict[str, Any]:
+        info: dict[str, Any] = {"alpha": None, "changed": 0}
+        if self._works_after(epoch):
+            if self.settings.features == "clean":
+                self._collect_features()
+            scores = self._scores()
+            before = self.classes.copy()
+            if self.settings.filter:
+                own = scores[np.arange(len(scores)), self.classes]
+                self.reliable = reliable_spans(own, self.classes, seed=self.seed + epoch)
+            info["alpha"] = self._alpha(epoch)
+            self._refine(scores, info["alpha"], epoch)
+            self._set_labels()
+            info["changed"] = int((before != self.classes).sum())
+            self.target_features = self.source_features = self.target_features[:0]
+        return {**info, **self._describe()}
+
+    def arrays(self) -> dict[str, NDArray]:
+        return {"probabilities": self.probabilities, "reliable": self.reliable}
+
+    def restore(self, arrays: dict[str, NDArray]) -> None:
+        self.probabilities, self.reliable = arrays["probabilities"], arrays["reliable"]
+        self._set_labels()
+
+    def _works_after(self, epoch: int) -> bool:
+        """Whether labels are filtered and refined after an epoch: from the warm-up on, not last."""
+        return self.settings.warmup_epochs - 1 <= epoch < self.training.epochs - 1
+
+    def _alpha(self, epoch: int) -> float:
+        s = self.settings
+        span = self.training.epochs - 1 - s.warmup_epochs
+        progress = (epoch + 1 - s.warmup_epochs) / span if span > 0 else 1.0
+        return s.alpha_start + (s.alpha_end - s.alpha_start) * progress
+
+    def _set_labels(self) -> None:
+        """Hard labels without overlaps, the prior, and what the target stream trains on."""
+        self.classes = self.probabilities.argmax(1).astype(np.int64)
+        self.classes[overlap_losers(self.probabilities, *self.words)] = OUTSIDE
+        soft = self.settings.target_labels == "soft"
+        self.target.targets = self.probabilities if soft else self.classes
+        self.target.prior = share(self.probabilities.sum(0, dtype=np.float64))
+        self.target.weights = self.reliable.astype(np.float32)
+        counted = {
+            "all": np.ones_like(self.reliable), "reliable": self.reliable,
+            "source": np.zeros_like(self.reliable),
+        }[self.settings.statistics]  # fmt: skip
+        self.target.classes = np.where(counted, self.classes, -1)
+
+    def _collect_features(self) -> None:
+        """Features of source and target from a pass without dropout."""
+        dim, tokens = self.network.span_model.dim, self.training.batch_tokens
+        found = [
+            collect(
+                self.network, corpus, dim, lambda output: output.z, batch_tokens=tokens, name=name
+            )
+            for corpus, name in (
+                (self.source.corpus, "Source features"),
+                (self.target.corpus, "Target features"),
+            )
+        ]
+        self.source_features, self.target_features = found[0][self.bank_spans], found[1]
+
+    def _scores(self) -> NDArray[np.float32]:
+        """rho of every target span and class, from the features (Eq. 6), shape (n_spans, K)."""
+        scores = np.empty((len(self.target_features), self.n_classes), dtype=np.float32)
+        with torch.inference_mode():
+            for i in range(0, len(scores), SCORE_BATCH):
+                z = self.network.tensor(self.target_features[i : i + SCORE_BATCH]).float()
+                rho = self.network.span_model.statistics.score(z)
+                scores[i : i + SCORE_BATCH] = rho.cpu().numpy()
+        return scores
+
+    def _refine(self, scores: NDArray[np.float32], alpha: float, epoch: int) -> None:
+        """Refine the unreliable labels, or all if there is no filter (Eq. 10, 11)."""
+        guidance = self.settings.guidance
+        if guidance == "none":
+            return
+        doubtful = np.flatnonzero(~self.reliable)
+        if not self.settings.filter:
+            doubtful = np.arange(len(self.classes))
+        by_density = by_neighbours = None
+        if guidance in ("both", "global"):
+            means = class_means(scores, self.classes, self.n_classes)
+            by_density = scores[doubtful] > means
+        if guidance in ("both", "local"):
+            by_neighbours = self._local_guidance(doubtful, epoch)
+        self.probabilities[doubtful] = refine(
+            self.probabilities[doubtful],
+            alpha=alpha,
+            global_guidance=by_density,
+            local_guidance=by_neighbours,
+        )
+
+    def _local_guidance(self, doubtful: NDArray[np.int64], epoch: int) -> NDArray[np.bool_]:
+        """d_n of Eq. 11; each class's mean is taken over a sample of its spans."""
+        rng = np.random.default_rng([self.seed, epoch, 102])
+        target_spans = sample_bank(self.classes, self.settings.bank_outside_rate, rng)
+        bank = Bank(
+            features=np.concatenate(
+                [self.source_features, self.target_features[target_spans]], dtype=np.float32
+            ),
+            classes=np.concatenate(
+                [self.source.classes[self.bank_spans], self.classes[target_spans]]
+            ),
+            spans=np.concatenate([np.full(len(self.bank_spans), -1), target_spans]),
+        )
+        members = [np.flatnonzero(self.classes == c) for c in range(self.n_classes)]
+        size = self.settings.reference_size
+        reference = np.concatenate(
+            [rng.choice(m, size, replace=False) if len(m) > size else m for m in members]
+        )
+        queries = np.concatenate([doubtful, reference])
+        shares = neighbour_classes(
+            bank,
+            self.target_features[queries],
+            queries,
+            k=self.settings.neighbours,
+            n_classes=self.n_classes,
+        )
+        own = shares[len(doubtful) :]
+        means = class_means(own, self.classes[reference], self.n_classes)
+        return shares[: len(doubtful)] > means
+
+    def _describe(self) -> dict[str, Any]:
+        """Reliable share of each class; the noise of the labels where gold may be looked at."""
+        names = ["O", *self.labels]
+        sizes = np.bincount(self.classes, minlength=self.n_classes)
+        kept = np.bincount(self.classes[self.reliable], minlength=self.n_classes)
+        info: dict[str, Any] = {
+            "pseudo_labels": dict(zip(names, sizes.tolist(), strict=True)),
+            "reliable": {
+                name: float(k / n) if n else None
+                for name, k, n in zip(names, kept, sizes, strict=True)
+            },
+        }
+        if self.gold is not None:
+            info["noise_ratio"] = noise_ratio(self.classes, self.gold)
+            info["noise_ratio_reliable"] = noise_ratio(
+                self.classes[self.reliable], self.gold[self.reliable]
+            )
+        return info

@@ -1,0 +1,284 @@
+"""Documents as arrays: tokenised, aligned and labelled once; batches are slices of the arrays."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from spacy.tokens import Doc
+from spacy_transformers.align import get_alignment, get_alignment_via_offset_mapping
+from spacy_transformers.data_classes import WordpieceBatch
+from spacy_transformers.layers.transformer_model import huggingface_tokenize
+from spacy_transformers.truncate import truncate_oversize_splits
+from tqdm import tqdm
+
+from ..errors import Errors, MaralError
+from ..evaluation import Entities
+from ..spans import enumerate_spans, label_spans, span_counts, word_piece_ends, word_shapes
+
+ENCODE_DOCS = 256
+
+
+@dataclass
+class Corpus:
+    """Encoded documents. Offsets have one entry more than there are items.
+
+    pieces: word piece ids of all rows of the encoder, without padding. row_offsets: pieces of each
+    row. doc_rows: rows of each document. doc_words: words of each document. doc_spans: candidate
+    spans of each document. word_row, word_first, word_last: where each word's first and last piece
+    are (row -1: no piece). word_shapes: see `spans.word_shapes`. entities: gold, empty if unlabelled.
+    classes: gold class of every candidate span, or None if unlabelled.
+    """
+
+    max_width: int
+    pieces: NDArray[np.int32]
+    row_offsets: NDArray[np.int64]
+    doc_rows: NDArray[np.int64]
+    doc_words: NDArray[np.int64]
+    doc_spans: NDArray[np.int64]
+    word_row: NDArray[np.int64]
+    word_first: NDArray[np.int64]
+    word_last: NDArray[np.int64]
+    word_shapes: NDArray[np.int8]
+    entities: Entities
+    classes: NDArray[np.int16] | None
+    n_too_wide: int
+    digest: str
+
+    def __len__(self) -> int:
+        return len(self.doc_rows) - 1
+
+    @property
+    def n_spans(self) -> int:
+        return int(self.doc_spans[-1])
+
+    @property
+    def n_words(self) -> int:
+        return int(self.doc_words[-1])
+
+    def span_words(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """First and last words of all candidates, numbered over the whole corpus."""
+        lengths = np.diff(self.doc_words)
+        starts, ends, _ = enumerate_spans(lengths, self.max_width)
+        base = np.repeat(self.doc_words[:-1], np.diff(self.doc_spans))
+        return starts + base, ends + base
+
+    def doc_lengths(self) -> NDArray[np.int64]:
+        """Longest row of each document, in pieces."""
+        lengths = np.diff(self.row_offsets)
+        longest = np.zeros(len(self), dtype=np.int64)
+        rows = np.diff(self.doc_rows)
+        np.maximum.at(longest, np.repeat(np.arange(len(self)), rows), lengths)
+        return longest
+
+
+@dataclass
+class Batch:
+    """Some documents of a corpus, padded for the encoder.
+
+    input_ids, attention_mask: (rows, length). first, last: places of the words' pieces in the
+    flattened rows, -1 without a piece. starts, ends: words of the batch. span_ids: candidates of
+    the corpus. docs: documents of the corpus.
+    """
+
+    input_ids: NDArray[np.int64]
+    attention_mask: NDArray[np.int64]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    shapes: NDArray[np.int8]
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    span_ids: NDArray[np.int64]
+    docs: NDArray[np.int64]
+
+
+def encode(
+    docs: Sequence[Doc],
+    tokenizer: object,
+    get_spans: Callable,
+    labels: Sequence[str],
+    max_width: int,
+    *,
+    labelled: bool,
+    name: str,
+) -> Corpus:
+    """Tokenise, align and label documents exactly as the transformer component does.
+
+    docs (Sequence[Doc]): The documents; those without words take part without spans.
+    tokenizer (PreTrainedTokenizer): The encoder's tokenizer.
+    get_spans (Callable): The transformer component's span getter (its windows).
+    labels (Sequence[str]): Entity labels; class i + 1 is labels[i].
+    max_width (int): Longest candidate span, in words.
+    labelled (bool): Whether entities are read. If not, no gold label leaves the documents.
+    name (str): What the documents are, for messages.
+    RETURNS (Corpus): The arrays.
+    RAISES (MaralError): If there are no words, or an entity's label is unknown.
+    """
+    lengths = np.array([len(doc) for doc in docs], dtype=np.int64)
+    if not lengths.sum():
+        raise MaralError(Errors.M303.format(name=name, n_docs=len(docs)))
+    rows: list[NDArray[np.int32]] = []
+    doc_rows, places = [0], []
+    for i in tqdm(range(0, len(docs), ENCODE_DOCS), desc=f"Encode {name}", disable=None):
+        chunk = [doc for doc in docs[i : i + ENCODE_DOCS]]
+        chunk_rows, counts, ends = _encode_chunk(chunk, tokenizer, get_spans)
+        row, first, last = ends
+        places.append((np.where(row >= 0, row + len(rows), -1), first, last))
+        rows.extend(chunk_rows)
+        doc_rows.extend((doc_rows[-1] + np.cumsum(counts)).tolist())
+    entities = _read_entities(docs, labels, name) if labelled else _no_entities()
+    classes, n_too_wide = label_spans(lengths, *entities, max_width) if labelled else (None, 0)
+    return Corpus(
+        max_width=max_width,
+        pieces=np.concatenate(rows),
+        row_offsets=_offsets([len(row) for row in rows]),
+        doc_rows=np.array(doc_rows, dtype=np.int64),
+        doc_words=_offsets(lengths),
+        doc_spans=_offsets(span_counts(lengths, max_width)),
+        word_row=np.concatenate([place[0] for place in places]),
+        word_first=np.concatenate([place[1] for place in places]),
+        word_last=np.concatenate([place[2] for place in places]),
+        word_shapes=word_shapes([token.text for doc in docs for token in doc]),
+        entities=entities,
+        classes=classes,
+        n_too_wide=n_too_wide,
+        digest=digest_docs(docs),
+    )
+
+
+def _encode_chunk(docs, tokenizer, get_spans):  # type: ignore[no-untyped-def]
+    """Rows of pieces, rows a document, and (row, first, last) of each word of some documents."""
+    counts = np.zeros(len(docs), dtype=np.int64)
+    nested = get_spans(docs)
+    for i, spans in enumerate(nested):
+        counts[i] = len(spans)
+    flat = [span for spans in nested for span in spans]
+    n_words = sum(len(doc) for doc in docs)
+    if not flat:
+        nothing = np.full(n_words, -1, dtype=np.int64)
+        return [], counts, (nothing, nothing, nothing)
+    encoding = huggingface_tokenize(tokenizer, [span.text for span in flat])
+    wordpieces = WordpieceBatch.from_batch_encoding(encoding)
+    if "offset_mapping" in encoding:
+        align = get_alignment_via_offset_mapping(flat, encoding["offset_mapping"])
+    else:
+        align = get_alignment(flat, wordpieces.strings, tokenizer.all_special_tokens)
+    wordpieces, align = truncate_oversize_splits(wordpieces, align, tokenizer.model_max_length)
+    length = wordpieces.input_ids.shape[1]
+    first, last = word_piece_ends(align.dataXd, align.lengths, length)
+    kept = wordpieces.attention_mask.astype(bool)
+    ids = wordpieces.input_ids.astype(np.int32)
+    rows = [ids[i, kept[i]] for i in range(len(ids))]
+    row = np.where(first >= 0, first // length, -1)
+    return rows, counts, (row, first % length, last % length)
+
+
+def _read_entities(docs: Sequence[Doc], labels: Sequence[str], name: str) -> Entities:
+    number = {label: i + 1 for i, label in enumerate(labels)}
+    found = []
+    for i, doc in enumerate(docs):
+        for ent in doc.ents:
+            if ent.label_ not in number:
+                raise MaralError(
+                    Errors.M304.format(
+                        name=name, doc=i, label=ent.label_, text=ent.text, labels=", ".join(labels)
+                    )
+                )
+            found.append((i, ent.start, ent.end - 1, number[ent.label_]))
+    table = np.array(found, dtype=np.int64).reshape(-1, 4)
+    return Entities(*table.T)
+
+
+def _no_entities() -> Entities:
+    nothing = np.zeros(0, dtype=np.int64)
+    return Entities(nothing, nothing, nothing, nothing)
+
+
+def _offsets(lengths) -> NDArray[np.int64]:  # type: ignore[no-untyped-def]
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+
+
+def digest_docs(docs: Sequence[Doc]) -> str:
+    """Fingerprint of the words of documents: SHA-256, 64 hexadecimal digits."""
+    sha = hashlib.sha256()
+    for doc in docs:
+        sha.update("\x1f".join([token.text for token in doc]).encode("utf8", "surrogatepass"))
+        sha.update(b"\x1e")
+    return sha.hexdigest()
+
+
+def concat_ranges(starts: NDArray[np.int64], stops: NDArray[np.int64]) -> NDArray[np.int64]:
+    """All integers of the ranges [starts[i], stops[i]), one range after the other."""
+    sizes = stops - starts
+    before = np.cumsum(sizes) - sizes
+    return np.repeat(starts - before, sizes) + np.arange(sizes.sum())
+
+
+def plan_batches(
+    corpus: Corpus, *, max_tokens: int, max_docs: int = 0, rng: np.random.Generator | None = None
+) -> list[NDArray[np.int64]]:
+    """Group documents of similar length into batches of a bounded number of word pieces.
+
+    corpus (Corpus): The documents. Those without words are in no batch.
+    max_tokens (int): Most word pieces of a batch, padding included; a longer document is alone.
+    max_docs (int): Most documents of a batch; 0 for any number.
+    rng (np.random.Generator): Shuffles documents of similar length and the batches. Without it
+        the order is by length.
+    RETURNS (list): Document numbers of each batch.
+    """
+    lengths, rows = corpus.doc_lengths(), np.diff(corpus.doc_rows)
+    key = lengths.astype(float)
+    if rng is not None:
+        key = key * rng.uniform(0.85, 1.15, len(key)) + rng.random(len(key))
+    order = np.argsort(key, kind="stable")
+    order = order[lengths[order] > 0]
+    batches: list[list[int]] = []
+    longest = n_rows = 0
+    for doc, length, doc_n_rows in zip(order, lengths[order], rows[order], strict=True):
+        longest, n_rows = max(longest, int(length)), n_rows + int(doc_n_rows)
+        full = not batches or longest * n_rows > max_tokens
+        if full or (max_docs and len(batches[-1]) >= max_docs):
+            batches.append([])
+            longest, n_rows = int(length), int(doc_n_rows)
+        batches[-1].append(int(doc))
+    if rng is not None:
+        rng.shuffle(batches)
+    return [np.array(batch, dtype=np.int64) for batch in batches]
+
+
+def make_batch(corpus: Corpus, docs: NDArray[np.int64], pad_id: int) -> Batch:
+    """Cut some documents out of a corpus.
+
+    corpus (Corpus): The documents.
+    docs (NDArray[np.int64]): Which of them, shape (n_docs,).
+    pad_id (int): Word piece that fills the rows.
+    RETURNS (Batch): Padded rows, words and candidate spans.
+    """
+    rows = concat_ranges(corpus.doc_rows[docs], corpus.doc_rows[docs + 1])
+    sizes = corpus.row_offsets[rows + 1] - corpus.row_offsets[rows]
+    length = int(sizes.max())
+    mask = np.arange(length) < sizes[:, None]
+    ids = np.full(mask.shape, pad_id, dtype=np.int64)
+    ids[mask] = corpus.pieces[concat_ranges(corpus.row_offsets[rows], corpus.row_offsets[rows + 1])]
+    words = concat_ranges(corpus.doc_words[docs], corpus.doc_words[docs + 1])
+    new_row = np.full(int(rows.max()) + 2, -1, dtype=np.int64)
+    new_row[rows] = np.arange(len(rows))
+    row = new_row[corpus.word_row[words]]
+    has_piece = corpus.word_row[words] >= 0
+    n_words = corpus.doc_words[docs + 1] - corpus.doc_words[docs]
+    starts, ends, offsets = enumerate_spans(n_words, corpus.max_width)
+    base = np.repeat(np.cumsum(n_words) - n_words, np.diff(offsets))
+    return Batch(
+        input_ids=ids,
+        attention_mask=mask.astype(np.int64),
+        first=np.where(has_piece, row * length + corpus.word_first[words], -1),
+        last=np.where(has_piece, row * length + corpus.word_last[words], -1),
+        shapes=corpus.word_shapes[words],
+        starts=starts + base,
+        ends=ends + base,
+        span_ids=concat_ranges(corpus.doc_spans[docs], corpus.doc_spans[docs + 1]),
+        docs=docs,
+    )

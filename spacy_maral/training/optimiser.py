@@ -1,0 +1,120 @@
+"""AdamW over encoder and span model, and its learning rate over the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import Errors, MaralError
+from .network import Network
+from .schemas import TrainingSettings
+
+ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
+
+def freeze(network: Network, settings: TrainingSettings) -> None:
+    """Take the embeddings and the lowest layers of the encoder out of training, if asked.
+
+    RAISES (MaralError): If the encoder has fewer layers than are to be frozen, or no layers that
+        can be found.
+    """
+    for parameter in network.parameters():
+        parameter.requires_grad_(True)
+    if settings.freeze_embeddings or settings.freeze_layers:
+        network.encoder.get_input_embeddings().requires_grad_(False)
+    if settings.freeze_layers:
+        layers = getattr(getattr(network.encoder, "encoder", None), "layer", None)
+        n_layers = len(layers) if layers is not None else 0
+        if layers is None or settings.freeze_layers > n_layers:
+            raise MaralError(Errors.M309.format(wanted=settings.freeze_layers, n_layers=n_layers))
+        network.encoder.embeddings.requires_grad_(False)
+        for layer in layers[: settings.freeze_layers]:
+            layer.requires_grad_(False)
+
+
+def make_optimiser(
+    network: nn.Module, encoder: nn.Module, settings: TrainingSettings
+) -> torch.optim.AdamW:
+    """AdamW with one learning rate for the encoder and one for the rest, no decay on vectors.
+
+    network (nn.Module): Everything that is trained.
+    encoder (nn.Module): The part with the encoder's learning rate.
+    settings (TrainingSettings): Rates and decay.
+    RETURNS (torch.optim.AdamW): The optimiser; each group keeps its peak rate as "peak".
+    """
+    inside = {id(parameter) for parameter in encoder.parameters()}
+    groups: dict[tuple[bool, bool], list[Tensor]] = {}
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            key = (id(parameter) in inside, parameter.ndim > 1)
+            groups.setdefault(key, []).append(parameter)
+    specs = [
+        {
+            "params": parameters,
+            "weight_decay": settings.weight_decay if matrices else 0.0,
+            "peak": settings.learn_rate if in_encoder else settings.head_learn_rate,
+            "lr": 0.0,
+        }
+        for (in_encoder, matrices), parameters in groups.items()
+    ]
+    return torch.optim.AdamW(specs, fused=True)
+
+
+def set_learn_rate(
+    optimiser: torch.optim.Optimizer, step: int, n_steps: int, warmup: float
+) -> float:
+    """Set the rates of a step: linear up over the warm-up, then linear down to zero.
+
+    step (int): Steps done so far.
+    n_steps (int): All steps of the run.
+    warmup (float): Share of the steps in which the rates rise.
+    RETURNS (float): The share of the peak rates that is set.
+    """
+    rising = warmup * n_steps
+    if step < rising:
+        factor = (step + 1) / (rising + 1)
+    else:
+        factor = max(0.0, (n_steps - step) / max(1.0, n_steps - rising))
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * factor
+    return factor
+
+
+def trained_tensors(
+    network: nn.Module, optimiser: torch.optim.Optimizer
+) -> Iterator[tuple[str, Tensor]]:
+    """Trained weights, buffers and optimiser state by name; what is frozen is not among them."""
+    yield from model_tensors(network)
+    for name, parameter in network.named_parameters():
+        if parameter in optimiser.state:
+            for key in ADAM_STATE:
+                yield f"optimiser.{key}.{name}", optimiser.state[parameter][key]
+
+
+def model_tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Trained weights and buffers by name."""
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            yield f"model.{name}", parameter
+    for name, buffer in network.named_buffers():
+        yield f"buffer.{name}", buffer
+
+
+def restore_tensors(
+    network: nn.Module, tensors: dict[str, Tensor], optimiser: torch.optim.Optimizer | None = None
+) -> None:
+    """Put tensors of `trained_tensors` or `model_tensors` back where they came from."""
+    with torch.no_grad():
+        for name, tensor in model_tensors(network):
+            tensor.copy_(tensors[name])
+    if optimiser is None:
+        return
+    for name, parameter in network.named_parameters():
+        state = {
+            key: tensors[f"optimiser.{key}.{name}"].to(parameter.device)
+            for key in ADAM_STATE
+            if f"optimiser.{key}.{name}" in tensors
+        }
+        if state:
+            optimiser.state[parameter] = state

@@ -1,0 +1,126 @@
+"""The refinery: global (vMF) and local (nearest neighbours) guidance for unreliable labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from ..spans import OUTSIDE
+
+QUERY_BATCH = 8192
+
+
+@dataclass
+class Bank:
+    """Features with known or pseudo-labels that neighbours are searched in.
+
+    features: Shape (n, q). classes: Shape (n,). spans: The target span that each row is, or -1.
+    """
+
+    features: NDArray[np.float32]
+    classes: NDArray[np.int64]
+    spans: NDArray[np.int64]
+
+
+def sample_bank(
+    classes: NDArray[np.integer], outside_rate: float, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Choose the spans of a corpus for the bank: all entities, and a share of the others.
+
+    classes (NDArray): Labels of all spans, shape (n,).
+    outside_rate (float): Share of the outside spans that is kept.
+    rng (np.random.Generator): Draws them.
+    RETURNS (NDArray[np.int64]): Chosen spans, ascending.
+    """
+    chosen = (classes != OUTSIDE) | (rng.random(len(classes)) < outside_rate)
+    return np.flatnonzero(chosen)
+
+
+def neighbour_classes(
+    bank: Bank,
+    features: NDArray[np.floating],
+    spans: NDArray[np.int64],
+    *,
+    k: int,
+    n_classes: int,
+) -> NDArray[np.float32]:
+    """Share of each class among the k nearest neighbours (Eq. 11), by inner product, exactly.
+
+    A span is not its own neighbour. With fewer than k others in the bank all of them count.
+
+    bank (Bank): Where neighbours are searched.
+    features (NDArray): Features of the queries, shape (n, q).
+    spans (NDArray[np.int64]): Target spans that the queries are, shape (n,).
+    k (int): Number of neighbours.
+    n_classes (int): K.
+    RETURNS (NDArray[np.float32]): Shares, rows sum to 1 (to 0 without neighbours), shape (n, K).
+    """
+    shares = np.zeros((len(features), n_classes), dtype=np.float32)
+    if not len(bank.classes):
+        return shares
+    index = faiss.IndexFlatIP(bank.features.shape[1])
+    index.add(bank.features)
+    wanted = min(k + 1, len(bank.classes))
+    for i in range(0, len(features), QUERY_BATCH):
+        rows = slice(i, i + QUERY_BATCH)
+        _, found = index.search(np.ascontiguousarray(features[rows], dtype=np.float32), wanted)
+        others = (found >= 0) & (bank.spans[found] != spans[rows, None])
+        others &= others.cumsum(1) <= k
+        row = np.repeat(np.arange(len(found)), others.sum(1))
+        flat = row * n_classes + bank.classes[found[others]]
+        counts = np.bincount(flat, minlength=len(found) * n_classes).reshape(-1, n_classes)
+        shares[rows] = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    return shares
+
+
+def class_means(
+    values: NDArray[np.floating], classes: NDArray[np.integer], n_classes: int
+) -> NDArray[np.float64]:
+    """Mean of column j over the rows of class j; +inf for classes without rows.
+
+    values (NDArray): Shape (n, K).
+    classes (NDArray): Class of each row, shape (n,).
+    n_classes (int): K.
+    RETURNS (NDArray[np.float64]): Shape (K,).
+    """
+    own = values[np.arange(len(values)), classes].astype(np.float64)
+    counts = np.bincount(classes, minlength=n_classes)
+    sums = np.bincount(classes, weights=own, minlength=n_classes)
+    means = np.full(n_classes, np.inf)
+    return np.divide(sums, counts, out=means, where=counts > 0)
+
+
+def refine(
+    probabilities: NDArray[np.floating],
+    *,
+    alpha: float,
+    global_guidance: NDArray[np.bool_] | None,
+    local_guidance: NDArray[np.bool_] | None,
+) -> NDArray[np.float32]:
+    """Move soft labels towards the classes that the guidances allow (Eq. 10, 11).
+
+    d = norm(norm(d_c) + norm(d_n)), p <- norm(alpha p + (1 - alpha) d), with norm the division by
+    the sum. Where no class is allowed by either guidance the label stays as it is.
+
+    probabilities (NDArray): Soft labels, shape (n, K).
+    alpha (float): What is kept of them.
+    global_guidance (NDArray[np.bool_]): d_c: is rho above its class's mean; None to leave it out.
+    local_guidance (NDArray[np.bool_]): d_n: are there more such neighbours than the class's mean;
+        None to leave it out.
+    RETURNS (NDArray[np.float32]): New soft labels, shape (n, K).
+    """
+    old = _normalise(np.asarray(probabilities, dtype=np.float32))
+    allowed = [g for g in (global_guidance, local_guidance) if g is not None]
+    if not allowed:
+        return old
+    d = _normalise(sum(_normalise(g.astype(np.float32)) for g in allowed))
+    new = _normalise(alpha * old + (1 - alpha) * d)
+    return np.where(d.any(1, keepdims=True), new, old)
+
+
+def _normalise(rows):  # type: ignore[no-untyped-def]
+    total = rows.sum(1, keepdims=True)
+    return np.divide(rows, total, out=np.zeros_like(rows), where=total > 0)

@@ -1,0 +1,206 @@
+"""The three steps to a cross-lingual model: train a teacher, pseudo-label, adapt a student."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from spacy.tokens import Doc
+from spacy.util import load_config
+
+from ..errors import Errors, MaralError
+from .adaptation import Adaptation
+from .loop import Run
+from .pseudo_labels import PseudoLabels, predict_labels
+from .schemas import AdaptationSettings, TrainingSettings, read_section
+from .setup import (
+    Pipeline,
+    build_pipeline,
+    check_width,
+    evaluator,
+    fingerprint,
+    finish,
+    load_pipeline,
+    masked_lm,
+    prepare_output,
+    read_docs,
+    report_width,
+    reporting,
+    use_device,
+)
+from .streams import source_stream
+
+LABEL_TOKENS = 8192
+
+
+@dataclass
+class Pipeline:
+    """A pipeline and its parts that are trained."""
+
+    nlp: Language
+    network: Network
+    labels: list[str]
+
+    def encode(self, docs: Sequence[Doc], *, labelled: bool, name: str) -> Corpus:
+        _, tokenizer, get_spans = get_encoder(self.nlp)
+        width = self.network.span_model.max_width
+        return encode(
+            docs, tokenizer, get_spans, self.labels, width, labelled=labelled, name=name
+        )
+
+
+def train_teacher(
+    config_path: Path,
+    *,
+    source: Path,
+    dev: Path,
+    output: Path,
+    overrides: dict[str, Any] | None = None,
+    resume: bool = False,
+    gpu_id: int = -1,
+) -> Path:
+    """Train a model on labelled documents of the source language, by the section [teacher].
+
+    config_path (Path): The configuration.
+    source (Path): Labelled training documents (.spacy).
+    dev (Path): Labelled development documents of the source language (.spacy).
+    output (Path): Folder for the pipeline; its subfolder "training" holds log and checkpoints.
+    overrides (dict): Settings that replace those of the configuration, as {"section.key": value}.
+    resume (bool): Go on from the last checkpoint in the folder, if there is one.
+    gpu_id (int): GPU to use, -1 for the CPU.
+    RETURNS (Path): The folder of the pipeline.
+    RAISES (MaralError): If the configuration or the data cannot be used.
+    """
+    started = time.perf_counter()
+    use_device(gpu_id)
+    config = load_config(config_path, overrides or {}, interpolate=True)
+    settings = read_section(config, "teacher", TrainingSettings)
+    prepare_output(output, resume)
+    docs = {"source": read_docs(source), "dev": read_docs(dev)}
+    labels = sorted({ent.label_ for doc in docs["source"] for ent in doc.ents})
+    if not labels:
+        raise MaralError(Errors.M312.format(path=source))
+    pipeline = build_pipeline(config, labels, settings)
+    corpus = pipeline.encode(docs["source"], labelled=True, name="source")
+    dev_corpus = pipeline.encode(docs["dev"], labelled=True, name="dev")
+    report_width(corpus)
+    stream = source_stream(corpus, len(labels) + 1, settings.prior_scale)
+    pipeline.network.span_model.statistics.set_prior(pipeline.network.tensor(stream.prior))
+    run = Run(
+        network=pipeline.network,
+        streams=[stream],
+        settings=settings,
+        evaluate=evaluator(pipeline, dev_corpus, settings),
+        folder=output / "training",
+        fingerprint=fingerprint(config, source=corpus.digest, dev=dev_corpus.digest),
+        seed=config["system"]["seed"],
+        hooks=reporting(pipeline, settings),
+    )
+    run.train(resume=resume)
+    finish(pipeline, run, output, started)
+    return output
+
+
+def pseudo_label(model: Path, target: Path, output: Path, *, gpu_id: int = -1) -> Path:
+    """Let a trained pipeline label documents of the target language, softly.
+
+    model (Path): Folder of the teacher's pipeline.
+    target (Path): Documents (.spacy); entities in them are not looked at.
+    output (Path): File for the labels.
+    gpu_id (int): GPU to use, -1 for the CPU.
+    RETURNS (Path): The file.
+    RAISES (MaralError): If the pipeline has no maral_ner, or the documents cannot be read.
+    """
+    use_device(gpu_id)
+    teacher = load_pipeline(model)
+    corpus = teacher.encode(read_docs(target), labelled=False, name="target")
+    labels = predict_labels(
+        teacher.network, corpus, teacher.labels, batch_tokens=LABEL_TOKENS
+    )
+    labels.save(output)
+    return output
+
+
+def adapt(
+    config_path: Path,
+    *,
+    teacher: Path,
+    source: Path,
+    target: Path,
+    dev: Path,
+    output: Path,
+    labels: Path | None = None,
+    overrides: dict[str, Any] | None = None,
+    resume: bool = False,
+    gpu_id: int = -1,
+) -> Path:
+    """Adapt a student to the target language, by the sections [student] and [adaptation].
+
+    config_path (Path): The configuration.
+    teacher (Path): Folder of the teacher's pipeline.
+    source (Path): Labelled training documents of the source language (.spacy).
+    target (Path): Documents of the target language (.spacy); their entities are not used.
+    dev (Path): Labelled development documents of the source language (.spacy).
+    output (Path): Folder for the pipeline; its subfolder "training" holds log and checkpoints.
+    labels (Path): Pseudo-labels of the target, as `pseudo_label` wrote them; by default the
+        teacher is asked.
+    overrides (dict): Settings that replace those of the configuration.
+    resume (bool): Go on from the last checkpoint in the folder, if there is one.
+    gpu_id (int): GPU to use, -1 for the CPU.
+    RETURNS (Path): The folder of the pipeline.
+    RAISES (MaralError): If the configuration, the labels or the data cannot be used.
+    """
+    started = time.perf_counter()
+    use_device(gpu_id)
+    config = load_config(config_path, overrides or {}, interpolate=True)
+    settings = read_section(config, "student", TrainingSettings)
+    adaptation = read_section(config, "adaptation", AdaptationSettings)
+    prepare_output(output, resume)
+    docs = {"source": read_docs(source), "target": read_docs(target), "dev": read_docs(dev)}
+    first = load_pipeline(teacher, settings)
+    pseudo = teacher_labels(first, docs["target"], labels)
+    student = first
+    if adaptation.init == "encoder":
+        student = build_pipeline(config, first.labels, settings)
+    del first
+    gold = adaptation.diagnose_with_gold
+    source_corpus = student.encode(docs["source"], labelled=True, name="source")
+    target_corpus = student.encode(docs["target"], labelled=gold, name="target")
+    dev_corpus = student.encode(docs["dev"], labelled=True, name="dev")
+    check_width(pseudo, student.network.span_model.max_width)
+    report_width(source_corpus)
+    seed = config["system"]["seed"]
+    hook = Adaptation(
+        student.network, source_corpus, target_corpus, pseudo,
+        training=settings, settings=adaptation, seed=seed,
+    )  # fmt: skip
+    head = masked_lm(student, adaptation, hook.target, seed)
+    run = Run(
+        network=student.network,
+        streams=[hook.source, hook.target],
+        settings=settings,
+        evaluate=evaluator(student, dev_corpus, settings),
+        folder=output / "training",
+        fingerprint=fingerprint(
+            config, source=source_corpus.digest, target=target_corpus.digest,
+            dev=dev_corpus.digest, labels=hashlib.sha256(pseudo.probabilities).hexdigest(),
+        ),
+        seed=seed,
+        hooks=[hook, *reporting(student, settings)],
+        extra=head,
+    )  # fmt: skip
+    run.train(resume=resume)
+    student.network.span_model.statistics.set_prior(student.network.tensor(hook.target.prior))
+    finish(student, run, output, started)
+    return output
+
+
+def teacher_labels(teacher: Pipeline, target: Sequence[Doc], path: Path | None) -> PseudoLabels:
+    """Pseudo-labels from a file, or from the teacher itself."""
+    corpus = teacher.encode(target, labelled=False, name="target")
+    if path is not None:
+        return PseudoLabels.load(path, corpus, teacher.labels)
+    return predict_labels(teacher.network, corpus, teacher.labels, batch_tokens=LABEL_TOKENS)

@@ -1,0 +1,306 @@
+"""What the runs share: pipelines, documents, evaluation, output folders, reports."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import spacy
+import torch
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin
+from spacy.util import load_model_from_config
+from spacy.vocab import Vocab
+from thinc.api import Config, set_gpu_allocator
+from torch import nn
+from transformers import AutoConfig, AutoModelForMaskedLM
+
+from ..architectures import get_encoder, get_span_module
+from ..errors import Errors, MaralError, Warnings
+from ..evaluation import score_entities
+from .checkpoint import list_checkpoints, write_text
+from .corpus import Corpus, encode
+from .logging import EpochLines, SpacyLogger
+from .loop import Hook, Run
+from .network import Network, predict_entities
+from .pseudo_labels import PseudoLabels
+from .schemas import AdaptationSettings, TrainingSettings
+from .streams import MaskedLM, Stream
+
+logger = logging.getLogger("spacy")
+
+COMPONENT = "maral_ner"
+RUN_FOLDER = "training"
+
+
+@dataclass
+class Pipeline:
+    """A pipeline, its torch modules and its entity labels."""
+
+    nlp: Language
+    network: Network
+    labels: list[str]
+
+    def encode(self, docs: Sequence[Doc], *, labelled: bool, name: str) -> Corpus:
+        """Documents as arrays, tokenised as this pipeline does."""
+        _, tokenizer, get_spans = get_encoder(self.nlp)
+        width = self.network.span_model.max_width
+        return encode(docs, tokenizer, get_spans, self.labels, width, labelled=labelled, name=name)
+
+
+def use_device(gpu_id: int) -> None:
+    """Use a GPU, or the CPU for -1."""
+    if gpu_id >= 0:
+        set_gpu_allocator("pytorch")
+        spacy.require_gpu(gpu_id)
+    else:
+        spacy.require_cpu()
+
+
+def build_pipeline(config: Config, labels: list[str], settings: TrainingSettings) -> Pipeline:
+    """Make a fresh pipeline from a configuration: pretrained encoder, new span model.
+
+    config (Config): The configuration.
+    labels (list[str]): Entity labels.
+    settings (TrainingSettings): For the decision rule and the number format.
+    RETURNS (Pipeline): Ready for training.
+    RAISES (MaralError): If the pipeline has no maral_ner.
+    """
+    torch.manual_seed(config["system"]["seed"])
+    spacy.util.fix_random_seed(config["system"]["seed"])
+    nlp = load_model_from_config(config, auto_fill=True)
+    require_component(nlp, "the configuration")
+    nlp.config["initialize"]["components"] = {COMPONENT: {"labels": labels}}
+    nlp.initialize()
+    return as_pipeline(nlp, settings)
+
+
+def load_pipeline(path: Path, settings: TrainingSettings | None = None) -> Pipeline:
+    """Load a trained pipeline.
+
+    path (Path): Its folder.
+    settings (TrainingSettings): What it will be trained with; without, it keeps its decision rule.
+    RETURNS (Pipeline): The pipeline.
+    RAISES (MaralError): If there is no pipeline in the folder, or none with a maral_ner.
+    """
+    if not (Path(path) / "meta.json").is_file():
+        raise MaralError(Errors.M313.format(path=path))
+    nlp = spacy.load(path)
+    require_component(nlp, path)
+    return as_pipeline(nlp, settings)
+
+
+def require_component(nlp: Language, where: object) -> None:
+    """Refuse a pipeline without the component.
+
+    RAISES (MaralError): If there is no maral_ner.
+    """
+    if COMPONENT not in nlp.pipe_names:
+        pipes = ", ".join(nlp.pipe_names)
+        raise MaralError(Errors.M314.format(where=where, component=COMPONENT, pipes=pipes))
+
+
+def as_pipeline(nlp: Language, settings: TrainingSettings | None) -> Pipeline:
+    """The torch modules behind a pipeline; with settings, ready to be trained by them."""
+    pipe = nlp.get_pipe(COMPONENT)
+    encoder, tokenizer, _ = get_encoder(nlp)
+    span_model = get_span_module(pipe.model)  # type: ignore[attr-defined]
+    if settings is not None:
+        pipe.set_decision(settings.decision)  # type: ignore[attr-defined]
+    network = Network(
+        encoder,
+        span_model,
+        pad_id=tokenizer.pad_token_id,
+        precision=settings.precision if settings else "auto",
+    )
+    return Pipeline(nlp, network, list(pipe.labels))  # type: ignore[attr-defined]
+
+
+def read_docs(path: Path) -> list[Doc]:
+    """Read documents.
+
+    path (Path): A .spacy file.
+    RETURNS (list[Doc]): The documents.
+    RAISES (MaralError): If the file is missing, not a DocBin, or empty.
+    """
+    try:
+        docs = list(DocBin().from_disk(path).get_docs(Vocab()))
+    except FileNotFoundError:
+        raise MaralError(Errors.M315.format(path=path, problem="no such file")) from None
+    except Exception as error:
+        # DocBin reports damage by whatever its decompression or msgpack layer raises
+        problem = f"{type(error).__name__}: {error}"
+        raise MaralError(Errors.M315.format(path=path, problem=problem)) from None
+    if not docs:
+        raise MaralError(Errors.M315.format(path=path, problem="it holds no documents"))
+    return docs
+
+
+def prepare_output(output: Path, resume: bool) -> None:
+    """Refuse to start anew over an unfinished run.
+
+    RAISES (MaralError): If the folder has checkpoints and the run is not to be resumed.
+    """
+    folder = Path(output) / RUN_FOLDER
+    if not resume and folder.is_dir() and list_checkpoints(folder):
+        raise MaralError(Errors.M316.format(folder=folder))
+
+
+def fingerprint(config: Config, **data: str) -> dict[str, str]:
+    """What two runs must have in common to be one: settings by section, and the data."""
+    sections = {
+        f"[{name}]": hashlib.sha256(
+            json.dumps(config[name], sort_keys=True, default=str).encode()
+        ).hexdigest()
+        for name in ("system", "nlp", "components", "teacher", "student", "adaptation")
+        if name in config
+    }
+    return {**sections, **data}
+
+
+def report_width(corpus: Corpus) -> None:
+    """Say how many gold entities have no candidate span."""
+    n_entities = len(corpus.entities.starts)
+    if corpus.n_too_wide:
+        logger.warning(
+            Warnings.W302.format(
+                n=corpus.n_too_wide,
+                share=100 * corpus.n_too_wide / n_entities,
+                max_width=corpus.max_width,
+            )
+        )
+
+
+def check_width(labels: PseudoLabels, max_width: int) -> None:
+    """Refuse pseudo-labels of other candidates than the student's.
+
+    RAISES (MaralError): If teacher and student do not have the same span width.
+    """
+    if labels.max_width != max_width:
+        raise MaralError(Errors.M317.format(teacher=labels.max_width, student=max_width))
+
+
+def evaluator(
+    pipeline: Pipeline, dev: Corpus, settings: TrainingSettings
+) -> Callable[[Network], dict[str, float]]:
+    """A function that scores a network on the source language's development set."""
+
+    def evaluate(network: Network) -> dict[str, float]:
+        predicted = predict_entities(network, dev, batch_tokens=4 * settings.batch_tokens)
+        report = score_entities(dev.entities, predicted, pipeline.labels)
+        return {
+            "score": report.f1,
+            "dev_precision": report.precision,
+            "dev_recall": report.recall,
+            "dev_f1": report.f1,
+        }
+
+    return evaluate
+
+
+def reporting(pipeline: Pipeline, settings: TrainingSettings) -> list[Hook]:
+    """Hooks that tell how a run is going."""
+    hooks: list[Hook] = [EpochLines(settings.epochs)]
+    if settings.logger is not None:
+        hooks.append(SpacyLogger(settings.logger, pipeline.nlp))
+    return hooks
+
+
+def masked_lm(
+    pipeline: Pipeline, settings: AdaptationSettings, target: Stream, seed: int
+) -> nn.Module | None:
+    """Give the target stream a masked-language-model loss, if the settings weigh one.
+
+    RETURNS (nn.Module): The encoder's LM head, to be trained along, or None.
+    RAISES (MaralError): If the encoder has no pretrained LM head.
+    """
+    if not settings.mlm_weight:
+        return None
+    _, tokenizer, _ = get_encoder(pipeline.nlp)
+    transformer = pipeline.nlp.get_pipe("transformer")
+    name = transformer.model.attrs["name"]  # type: ignore[attr-defined]
+    architectures = AutoConfig.from_pretrained(name).architectures or []
+    if not any(a.endswith("ForMaskedLM") for a in architectures) or tokenizer.mask_token_id is None:
+        raise MaralError(Errors.M318.format(encoder=name, architectures=", ".join(architectures)))
+    full = AutoModelForMaskedLM.from_pretrained(name)
+    head = full.lm_head if hasattr(full, "lm_head") else full.cls
+    words = pipeline.network.encoder.get_input_embeddings()
+    full.get_output_embeddings().weight = words.weight
+    loss = MaskedLM(
+        head.to(pipeline.network.device),
+        tokenizer.mask_token_id,
+        tokenizer.all_special_ids,
+        settings.mask_rate,
+    )
+    loss.generator.manual_seed(seed)
+    target.extra = (settings.mlm_weight, loss)
+    return head
+
+
+def finish(pipeline: Pipeline, run: Run, output: Path, started: float) -> None:
+    """Write the pipeline and a summary of the run; checkpoints are no longer needed.
+
+    pipeline (Pipeline): With the selected weights.
+    run (Run): The finished run.
+    output (Path): The pipeline's folder.
+    started (float): `time.perf_counter` at the start.
+    """
+    nlp = pipeline.nlp
+    best = max(run.rows, key=lambda row: (row["score"], row["epoch"]))
+    chosen = run.rows[-1] if run.settings.select == "last" else best
+    nlp.meta["performance"] = {
+        "source_dev_ents_p": chosen["dev_precision"],
+        "source_dev_ents_r": chosen["dev_recall"],
+        "source_dev_ents_f": chosen["dev_f1"],
+    }
+    temporary = run.folder / "pipeline.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    nlp.to_disk(temporary)
+    for part in sorted(temporary.iterdir(), key=lambda p: p.name == "meta.json"):
+        replace(part, output / part.name)
+    temporary.rmdir()
+    summary = {
+        "selected_epoch": chosen["epoch"],
+        "select": run.settings.select,
+        "seed": run.seed,
+        "seconds": time.perf_counter() - started,
+        "peak_memory_bytes": peak_memory(),
+        "precision": run.network.precision,
+        "threads": torch.get_num_threads(),
+        "machine": platform.platform(),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+    write_text(run.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+    run.best_file.unlink(missing_ok=True)
+    for checkpoint in list_checkpoints(run.folder):
+        shutil.rmtree(checkpoint)
+
+
+PACKAGES = ("spacy-maral", "spacy", "spacy-transformers", "thinc", "torch", "transformers")
+
+
+def replace(part: Path, destination: Path) -> None:
+    """Move a file or folder to where an older one may be."""
+    if destination.is_dir():
+        shutil.rmtree(destination)
+    part.replace(destination)
+
+
+def peak_memory() -> int | None:
+    """Largest resident size of this process so far in bytes, or None where it is not known."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,146 @@
+"""What a step learns from: a corpus with its targets, and the losses that the settings name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..losses import cross_entropy, max_margin, supcon
+from ..span_model import SpanOutput
+from .corpus import Batch, Corpus, plan_batches
+from .network import Network
+from .schemas import TrainingSettings
+
+
+class StepLoss(NamedTuple):
+    """The sum to minimise, its parts by name, and what the network said."""
+
+    total: Tensor
+    parts: dict[str, float]
+    output: SpanOutput
+
+
+@dataclass
+class Stream:
+    """One side of the training data: source spans with gold, or target spans with pseudo-labels.
+
+    targets: Class of each candidate, shape (n_spans,), or soft labels, shape (n_spans, K).
+    classes: Class of each candidate for the class statistics, -1 for none.
+    weights: Weight of each candidate in the loss, or None for 1.
+    prior: Share of each class, shape (K,). prior_scale: s of s * log prior. weight: Weight of the
+    stream's loss. extra: A further loss on a batch (masked language modelling) with its weight.
+    """
+
+    name: str
+    corpus: Corpus
+    targets: NDArray
+    classes: NDArray[np.int64]
+    prior: NDArray[np.float64]
+    prior_scale: float = 1.0
+    weights: NDArray[np.float32] | None = None
+    weight: float = 1.0
+    extra: tuple[float, Callable[[Network, Batch], Tensor]] | None = None
+
+    def plan(
+        self, settings: TrainingSettings, rng: np.random.Generator
+    ) -> list[NDArray[np.int64]]:
+        """Batches of one pass over the documents."""
+        return plan_batches(
+            self.corpus, max_tokens=settings.batch_tokens, max_docs=settings.batch_docs, rng=rng
+        )
+
+    def step(self, network: Network, batch: Batch, settings: TrainingSettings) -> StepLoss:
+        """Loss of a batch (Eq. 12); the class statistics then take in its spans (Eq. 8)."""
+        output = network(batch)
+        ids = batch.span_ids
+        targets = network.tensor(self.targets[ids])
+        weights = None if self.weights is None else network.tensor(self.weights[ids])
+        log_prior = network.tensor(self.prior_scale * np.log(self.prior)).float()
+        loss = span_loss(network, output, targets, log_prior, weights, settings)
+        parts = {self.name: loss.item()}
+        total = self.weight * loss
+        if self.extra is not None:
+            extra_weight, extra_loss = self.extra
+            value = extra_loss(network, batch)
+            parts[f"{self.name}_mlm"] = value.item()
+            total = total + extra_weight * value
+        network.span_model.statistics.update(output.z, network.tensor(self.classes[ids]))
+        return StepLoss(total, parts, output)
+
+
+def span_loss(
+    network: Network,
+    output: SpanOutput,
+    targets: Tensor,
+    log_prior: Tensor,
+    weights: Tensor | None,
+    settings: TrainingSettings,
+) -> Tensor:
+    """The loss that the settings name, a mean over spans."""
+    if settings.loss == "max_margin":
+        scores = network.span_model.statistics.score(output.z)
+        return max_margin(
+            scores, targets, log_prior, weights=weights, include_outside=settings.include_outside
+        )
+    if settings.loss == "cross_entropy":
+        return cross_entropy(output.logits, targets, weights=weights)
+    classes = targets if targets.ndim == 1 else targets.argmax(-1)
+    if weights is not None:
+        keep = weights > 0
+        return supcon(output.z[keep], classes[keep], include_outside=settings.include_outside)
+    return supcon(output.z, classes, include_outside=settings.include_outside)
+
+
+def source_stream(corpus: Corpus, n_classes: int, prior_scale: float) -> Stream:
+    """Source spans with their gold classes; the prior is the share of each class."""
+    assert corpus.classes is not None
+    classes = corpus.classes.astype(np.int64)
+    return Stream(
+        name="source",
+        corpus=corpus,
+        targets=classes,
+        classes=classes,
+        prior=share(np.bincount(classes, minlength=n_classes)),
+        prior_scale=prior_scale,
+    )
+
+
+def share(counts: NDArray) -> NDArray[np.float64]:
+    """Counts as shares; a class without any keeps the share of half a span."""
+    floored = np.maximum(np.asarray(counts, dtype=np.float64), 0.5)
+    return floored / floored.sum()
+
+
+@dataclass
+class MaskedLM:
+    """Masked-language-model loss (Eq. 51) on the rows of a batch.
+
+    head (nn.Module): The encoder's LM head, from hidden states to logits over the vocabulary.
+    mask_id (int): The mask piece. special_ids: Pieces that are never masked.
+    mask_rate (float): Share of the pieces that is masked.
+    """
+
+    head: nn.Module
+    mask_id: int
+    special_ids: list[int]
+    mask_rate: float
+    generator: torch.Generator = field(default_factory=torch.Generator)
+
+    def __call__(self, network: Network, batch: Batch) -> Tensor:
+        ids = torch.from_numpy(batch.input_ids)
+        maskable = ~torch.isin(ids, torch.tensor(self.special_ids))
+        chosen = maskable & (torch.rand(ids.shape, generator=self.generator) < self.mask_rate)
+        masked = ids.masked_fill(chosen, self.mask_id).to(network.device)
+        with network.autocast():
+            states = network.encode(masked, network.tensor(batch.attention_mask))
+            logits = self.head(states[chosen.to(network.device)])
+        if not len(logits):
+            return states.sum() * 0
+        wanted = ids[chosen].to(network.device)
+        return torch.nn.functional.cross_entropy(logits.float(), wanted)
