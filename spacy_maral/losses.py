@@ -1,0 +1,158 @@
+"""Training losses over spans: max-margin classification, cross-entropy, supervised contrastive."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+from torch.utils.checkpoint import checkpoint
+
+from .errors import Errors, MaralError
+from .spans import OUTSIDE
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def max_margin(
+    scores: Tensor,
+    targets: Tensor,
+    log_prior: Tensor | None = None,
+    *,
+    weights: Tensor | None = None,
+    include_outside: bool = True,
+    reduction: str = "mean",
+) -> Tensor:
+    """Max-margin classification loss, -log softmax_c(log pi(c) + rho(z, c)) at the target (Eq. 7 and 12).
+
+    scores (Tensor): Class scores rho, (N, K); N may be 0.
+    targets (Tensor): Class of every span, (N,), int64, or a distribution over classes, (N, K).
+    log_prior (Tensor): Log prior of the classes, scaled as wanted, (K,). None stands for a uniform one.
+    weights (Tensor): Weight >= 0 of every span, (N,). None stands for 1.
+    include_outside (bool): If False, spans whose target (whose most probable class) is outside get the weight 0; outside
+        stays one of the classes that the other spans are compared with.
+    reduction (str): "mean" (by weight), "sum" (of weighted losses) or "none" (weighted losses, (N,)).
+    RETURNS (Tensor): The loss. A mean or sum over nothing is 0, with a graph.
+    RAISES (MaralError): If the shapes do not fit or the reduction is unknown.
+    """
+    logits = scores if log_prior is None else scores + log_prior.to(scores.dtype)
+    return cross_entropy(
+        logits, targets, weights=weights, include_outside=include_outside, reduction=reduction
+    )
+
+
+def cross_entropy(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    weights: Tensor | None = None,
+    include_outside: bool = True,
+    reduction: str = "mean",
+) -> Tensor:
+    """Cross-entropy of hard or soft targets under softmax of the logits.
+
+    logits (Tensor): (N, K); N may be 0. Half precision is raised to float32.
+    targets (Tensor): Class of every span, (N,), int64, or a distribution over classes, (N, K).
+    weights (Tensor): Weight >= 0 of every span, (N,). None stands for 1.
+    include_outside (bool): As in `max_margin`.
+    reduction (str): "mean", "sum" or "none", as in `max_margin`.
+    RETURNS (Tensor): The loss. A mean or sum over nothing is 0, with a graph.
+    RAISES (MaralError): If the shapes do not fit or the reduction is unknown.
+    """
+    soft = targets.dim() == 2
+    if logits.dim() != 2 or targets.shape != (logits.shape if soft else logits.shape[:1]):
+        found = (tuple(logits.shape), tuple(targets.shape))
+        raise MaralError(Errors.M030.format(logits=found[0], targets=found[1]))
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    log_probs = logits.log_softmax(1, dtype=dtype)
+    if soft:
+        # a class without weight has no part even where its logit is -inf
+        log_probs = log_probs.masked_fill(targets == 0, 0.0)
+        losses = -(targets.to(dtype) * log_probs).sum(1)
+        hard = targets.argmax(1)
+    else:
+        losses = -log_probs.gather(1, targets.unsqueeze(1)).squeeze(1)
+        hard = targets
+    return _reduce(losses, _span_weights(losses, hard, weights, include_outside), reduction)
+
+
+def supcon(
+    z: Tensor,
+    classes: Tensor,
+    temperature: float = 0.07,
+    *,
+    weights: Tensor | None = None,
+    include_outside: bool = True,
+    reduction: str = "mean",
+    chunk_size: int = 1024,
+) -> Tensor:
+    """Supervised contrastive loss (Khosla et al. 2020, L_out) with the batch's spans as anchors and contrasts.
+
+    For an anchor i with the positives P(i), the other spans of its class: the mean over p in P(i) of
+    -log(exp(z_i.z_p / tau) / sum_{a != i} exp(z_i.z_a / tau)). Anchors are taken chunk by chunk and recomputed in the
+    backward pass, so that memory grows with chunk_size * N, not with N^2.
+
+    z (Tensor): Span features, (N, q), unit norm; N may be 0.
+    classes (Tensor): Class of every span, (N,), int64. Spans with a negative class take no part.
+    temperature (float): tau, > 0.
+    weights (Tensor): Weight >= 0 of every span as an anchor, (N,). None stands for 1.
+    include_outside (bool): If False, outside spans are no anchors; they still are contrasts.
+    reduction (str): "mean" (by weight over the anchors), "sum" or "none" ((N,), 0 where there is no anchor).
+    chunk_size (int): Anchors per chunk.
+    RETURNS (Tensor): The loss. Anchors without positives are left out; over none of them it is 0, with a graph.
+    RAISES (MaralError): If the shapes do not fit or a setting is out of range.
+    """
+    if z.dim() != 2 or classes.shape != z.shape[:1]:
+        raise MaralError(Errors.M030.format(logits=tuple(z.shape), targets=tuple(classes.shape)))
+    if not temperature > 0:
+        raise MaralError(Errors.M025.format(temperature=temperature))
+    with torch.autocast(z.device.type, enabled=False):
+        unit = z.to(torch.promote_types(z.dtype, torch.float32))
+        present = classes >= 0
+        n_classes = int(classes.max()) + 1 if len(classes) else 0
+        labels = torch.arange(n_classes, device=classes.device)
+        member = (classes.unsqueeze(1) == labels).to(unit.dtype)
+        n_positive = member @ member.sum(0) - 1
+        is_anchor = n_positive > 0
+        span_weights = _span_weights(unit[:, 0], classes, weights, include_outside) * is_anchor
+        anchors = (span_weights > 0).nonzero().squeeze(1)
+        partition = [
+            checkpoint(_log_partition, rows, unit, present, temperature, use_reentrant=False)
+            for rows in anchors.split(chunk_size)
+        ]
+        log_partition = unit.sum(1) * 0
+        if partition:
+            log_partition = log_partition.index_add(0, anchors, torch.cat(partition))
+        # the sum of similarities to the positives needs only the sum of the class's features
+        positives = (member @ (member.T @ unit)) - unit
+        attraction = (unit * positives).sum(1) / (n_positive.clamp_min(1) * temperature)
+        losses = log_partition - attraction
+    return _reduce(losses, span_weights, reduction)
+
+
+def _log_partition(rows: Tensor, unit: Tensor, present: Tensor, temperature: float) -> Tensor:
+    """log sum over all other present spans of exp(z_i.z_a / tau) for the anchors in `rows`."""
+    similarities = unit[rows] @ unit.T / temperature
+    hidden = ~present.expand(len(rows), -1)
+    hidden = hidden.scatter(1, rows.unsqueeze(1), True)
+    return similarities.masked_fill(hidden, -torch.inf).logsumexp(1)
+
+
+def _span_weights(
+    losses: Tensor, hard: Tensor, weights: Tensor | None, include_outside: bool
+) -> Tensor:
+    """Weight of every span, (N,): given or 1, and 0 for outside spans when they are excluded."""
+    result = torch.ones_like(losses) if weights is None else weights.to(losses)
+    if result.shape != losses.shape:
+        raise MaralError(Errors.M031.format(weights=tuple(result.shape), n_spans=len(losses)))
+    return result if include_outside else result * (hard != OUTSIDE)
+
+
+def _reduce(losses: Tensor, weights: Tensor, reduction: str) -> Tensor:
+    if reduction not in REDUCTIONS:
+        raise MaralError(Errors.M032.format(reduction=reduction, known=", ".join(REDUCTIONS)))
+    # where, not a product alone: a span without weight may have an infinite loss
+    weighted = torch.where(weights > 0, losses, torch.zeros_like(losses)) * weights
+    if reduction == "none":
+        return weighted
+    total = weights.sum() if reduction == "mean" else torch.ones_like(weights.sum())
+    return weighted.sum() / torch.where(total > 0, total, torch.ones_like(total))

@@ -1,0 +1,408 @@
+"""von Mises-Fisher numerics: normaliser, mean resultant length, class scores, running class statistics.
+
+All of it rests on one function. With order v = q/2 - 1 and t = kappa^2, F_v(t) = kappa^-v I_v(kappa) is smooth and
+positive for t >= 0, so nothing here is singular at kappa = 0:
+
+    log C_q(kappa) = -(q/2) log 2 pi - log F_v(t)
+    A_q(kappa)     = kappa r_v(t),   r_v = F_{v+1} / F_v,   d log F_v / dt = r_v / 2
+
+log F_v comes from the uniform asymptotic (Debye) expansion. Its error depends only on p = v / sqrt(v^2 + t) in [0, 1] and on
+the order, hence it covers every kappa once the order is large. Small orders are evaluated at a shifted order and brought
+down by the recurrence F_{j-1} = 2j F_j + t F_{j+1}, in which every term is positive. There are no branches on the data.
+float64 is used inside; devices without it are not supported.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+import torch
+from numpy.polynomial import Chebyshev, Polynomial
+from torch import Tensor, nn
+
+from .errors import Errors, MaralError
+
+DEBYE_ORDER = (
+    24  # lowest order at which the expansion is used: ten terms leave an error of 2e-15 there
+)
+DEBYE_TERMS = 10
+DEBYE_TOLERANCE = 1e-15
+CPU_BLOCK = 16384  # elements per pass: temporaries stay in the processor's cache
+METHODS = ("auto", "miller")
+PRIOR_FLOOR = 1e-8
+
+
+def log_normalizer(kappa: Tensor, dim: int, method: str = "auto") -> Tensor:
+    """Log normalising constant of the von Mises-Fisher density, log C_q(kappa) (Eq. 48).
+
+    kappa (Tensor): Concentrations, any shape, >= 0.
+    dim (int): Dimension q of the space, at least 2.
+    method (str): "auto", or "miller" for Miller's backward recurrence (Eq. 49-50), the slow reference for even q.
+    RETURNS (Tensor): Same shape, dtype and device; differentiable any number of times.
+    RAISES (MaralError): If dim or method is out of range.
+    """
+    _check(dim, method)
+    square = kappa.double().square()
+    return _LogNormalizer.apply(square, dim, method).to(kappa.dtype)
+
+
+def mean_resultant_length(kappa: Tensor, dim: int, method: str = "auto") -> Tensor:
+    """Mean resultant length A_q(kappa) = I_{q/2}(kappa) / I_{q/2-1}(kappa), which is -d log C_q / d kappa.
+
+    kappa (Tensor): Concentrations, any shape, >= 0.
+    dim (int): Dimension q of the space, at least 2.
+    method (str): "auto" or "miller", as in `log_normalizer`.
+    RETURNS (Tensor): Same shape, dtype and device, in [0, 1); differentiable any number of times.
+    RAISES (MaralError): If dim or method is out of range.
+    """
+    _check(dim, method)
+    double = kappa.double()
+    return (double * _ratio(double.square(), dim, method)).to(kappa.dtype)
+
+
+def score(
+    z: Tensor, mean_direction: Tensor, concentration: Tensor, temperature: float = 0.07
+) -> Tensor:
+    """Class scores rho(z, c) = log C_q(kappa_c) - log C_q(|kappa_c mu_c + z / tau|) (Eq. 6).
+
+    The second concentration is taken through its square kappa^2 + 2 kappa mu.z / tau + |z|^2 / tau^2, in which log C_q is
+    smooth, so the gradient is right even where the sum of the two vectors vanishes. The norm of z is used as it is; rows of
+    `mean_direction` count as unit vectors. All of it is done in float64 and outside autocast.
+
+    z (Tensor): Span features, (N, q), unit norm.
+    mean_direction (Tensor): Class mean directions mu, (K, q), unit norm.
+    concentration (Tensor): Class concentrations kappa, (K,).
+    temperature (float): tau, > 0.
+    RETURNS (Tensor): Scores, (N, K), in the dtype of z, but float32 for half precision.
+    RAISES (MaralError): If shapes or temperature do not fit.
+    """
+    _check_score(z, mean_direction, concentration, temperature)
+    dim = z.shape[1]
+    with torch.autocast(z.device.type, enabled=False):
+        unit, kappa = z.double(), concentration.double()
+        squares = kappa.square()
+        cosines = unit @ mean_direction.double().T
+        shifted = squares + cosines * (kappa * (2 / temperature))
+        shifted = shifted + unit.square().sum(1, keepdim=True) / temperature**2
+        own = _LogNormalizer.apply(squares, dim, "auto")
+        rho = own - _LogNormalizer.apply(shifted.clamp_min(0.0), dim, "auto")
+    return rho.to(torch.promote_types(z.dtype, torch.float32))
+
+
+def estimate_concentration(mean_norm: Tensor, dim: int, maximum: float = 1e5) -> Tensor:
+    """Concentration from the norm of a mean feature, kappa = R (q - R^2) / (1 - R^2) (Eq. 9).
+
+    mean_norm (Tensor): R, any shape, in [0, 1]; values beyond count as 1.
+    dim (int): Dimension q.
+    maximum (float): Largest concentration returned.
+    RETURNS (Tensor): Concentrations in [0, maximum], same shape and dtype.
+    """
+    norm = mean_norm.double().clamp(0.0, 1.0)
+    rest = (1 - norm.square()).clamp_min(torch.finfo(torch.float64).tiny)
+    return (norm * (dim - norm.square()) / rest).clamp_max(maximum).to(mean_norm.dtype)
+
+
+def simplex_directions(
+    n_classes: int, dim: int, generator: torch.Generator | None = None
+) -> Tensor:
+    """Unit vectors of a randomly rotated regular simplex: every pair has the cosine -1 / (K - 1).
+
+    n_classes (int): K, at least 1.
+    dim (int): Dimension q, at least K - 1.
+    generator (torch.Generator): Source of the rotation; the global one if None.
+    RETURNS (Tensor): Directions, (K, q), float32.
+    RAISES (MaralError): If so many classes do not fit in so few dimensions.
+    """
+    if n_classes < 1 or dim < max(n_classes - 1, 1):
+        raise MaralError(Errors.M023.format(n_classes=n_classes, dim=dim))
+    n_axes = max(n_classes - 1, 1)
+    rotation = torch.linalg.qr(torch.randn(dim, n_axes, generator=generator, dtype=torch.float64))[
+        0
+    ]
+    if n_classes == 1:
+        return rotation.T.float()
+    # Helmert's contrasts: an orthonormal basis of the vectors whose entries sum to zero
+    contrasts = torch.ones(n_classes, n_axes, dtype=torch.float64).triu()
+    steps = torch.arange(1, n_classes, dtype=torch.float64)
+    contrasts[1:].diagonal().copy_(-steps)
+    contrasts /= (steps * (steps + 1)).sqrt()
+    return torch.nn.functional.normalize(contrasts @ rotation.T, dim=1).float()
+
+
+class ClassStatistics(nn.Module):
+    """Running mean feature of every class, and the von Mises-Fisher classes (mu, kappa) that follow from it.
+
+    The means start at a random regular simplex: features of a fresh model lie in a narrow cone, and means that only follow
+    them are nearly equal, so that no loss can pull them apart. Everything is a buffer: saved with the model, no parameter.
+
+    n_classes (int): K.
+    dim (int): Feature dimension q, at least K - 1.
+    temperature (float): tau of the score.
+    pseudo_count (float): Number of samples that the mean counts as at the start and after `reset_counts`.
+    start_norm (float): Norm of the start means, in [0, 1).
+    max_concentration (float): Upper bound of kappa.
+    seed (int): Seed of the simplex's rotation.
+    """
+
+    mean: Tensor
+    count: Tensor
+    seen: Tensor
+    prior: Tensor
+
+    def __init__(
+        self,
+        n_classes: int,
+        dim: int,
+        *,
+        temperature: float = 0.07,
+        pseudo_count: float = 3000.0,
+        start_norm: float = 0.9,
+        max_concentration: float = 1e5,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.pseudo_count = pseudo_count
+        self.max_concentration = max_concentration
+        directions = simplex_directions(n_classes, dim, torch.Generator().manual_seed(seed))
+        self.register_buffer("mean", start_norm * directions)
+        self.register_buffer("count", torch.full((n_classes,), pseudo_count, dtype=torch.float64))
+        self.register_buffer("seen", torch.zeros(n_classes, dtype=torch.int64))
+        self.register_buffer("prior", torch.full((n_classes,), 1 / n_classes))
+
+    @property
+    def direction(self) -> Tensor:
+        """Mean directions mu, (K, q)."""
+        return torch.nn.functional.normalize(self.mean, dim=1)
+
+    @property
+    def concentration(self) -> Tensor:
+        """Concentrations kappa, (K,), from the norms of the means (Eq. 9)."""
+        norm = self.mean.double().norm(dim=1)
+        kappa = estimate_concentration(norm, self.mean.shape[1], self.max_concentration)
+        return kappa.to(self.mean.dtype)
+
+    @torch.no_grad()
+    def update(self, z: Tensor, classes: Tensor, memory: float | None = None) -> None:
+        """Move the class means by a batch (Eq. 8): each stays the exact mean since the last reset.
+
+        A batch's mean weighs n_c / N_c, its share of all samples counted, the pseudo-count included.
+
+        z (Tensor): Span features, (N, q); N may be 0.
+        classes (Tensor): Class of every span, (N,), integers; negative ones are left out.
+        memory (float): Cap on the count afterwards, which turns the mean into one with exponential forgetting.
+        RAISES (MaralError): If a class is not below the number of classes.
+        """
+        n_classes = len(self.count)
+        if len(classes) and int(classes.max()) >= n_classes:
+            raise MaralError(Errors.M026.format(found=int(classes.max()), n_classes=n_classes))
+        member = classes.unsqueeze(1) == torch.arange(n_classes, device=classes.device)
+        n_new = member.sum(0)
+        # a matrix product, not a scatter: its sums come out the same on every run, on a GPU too
+        with torch.autocast(z.device.type, enabled=False):
+            sums = member.double().T @ z.double()
+        self.count += n_new
+        mean = self.mean.double()
+        share = self.count.clamp_min(1.0).unsqueeze(1)
+        self.mean.copy_(mean + (sums - n_new.unsqueeze(1) * mean) / share)
+        self.seen += n_new
+        if memory is not None:
+            self.count.clamp_(max=memory)
+
+    def reset_counts(self) -> None:
+        """Let the means count as `pseudo_count` samples again, so that old features are forgotten (start of an epoch)."""
+        self.count.fill_(self.pseudo_count)
+
+    def score(self, z: Tensor) -> Tensor:
+        """Scores rho of all classes (Eq. 6).
+
+        z (Tensor): Span features, (N, q), unit norm.
+        RETURNS (Tensor): Scores, (N, K).
+        """
+        mean = self.mean.double()
+        norm = mean.norm(dim=1)
+        kappa = estimate_concentration(norm, mean.shape[1], self.max_concentration)
+        direction = mean / norm.clamp_min(torch.finfo(torch.float64).tiny).unsqueeze(1)
+        return score(z, direction, kappa, self.temperature)
+
+    @torch.no_grad()
+    def set_prior(self, weights: Tensor) -> None:
+        """Set the class prior pi from counts or probabilities.
+
+        weights (Tensor): One number >= 0 per class, (K,), not all 0. A class with 0 keeps a tiny share: log pi stays finite.
+        RAISES (MaralError): If a weight is negative or not finite, all are 0 or the number is wrong.
+        """
+        share = torch.as_tensor(weights, device=self.prior.device).double()
+        valid = share.shape == self.prior.shape and bool((share >= 0).all())
+        if not valid or not 0 < float(share.sum()) < math.inf:
+            raise MaralError(Errors.M027.format(found=share.tolist(), n_classes=len(self.prior)))
+        share = (share / share.sum()).clamp_min(PRIOR_FLOOR)
+        self.prior.copy_(share / share.sum())
+
+
+class _LogNormalizer(torch.autograd.Function):
+    """log C_q as a function of t = kappa^2: only t is kept for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, square: Tensor, dim: int, method: str) -> Tensor:
+        ctx.save_for_backward(square)
+        ctx.dim, ctx.method = dim, method
+        order = dim / 2 - 1
+        if method == "miller":
+            log_function = _miller_log_function(square, order)
+        else:
+            log_function = _blockwise(lambda block: _log_function(block, order), square)
+        return log_function.add_(dim / 2 * math.log(2 * math.pi)).neg_()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (square,) = ctx.saved_tensors
+        return gradients[0] * _ratio(square, ctx.dim, ctx.method) * -0.5, None, None
+
+
+def _ratio(square: Tensor, dim: int, method: str) -> Tensor:
+    """r_v(t) = F_{v+1}(t) / F_v(t) = A_q(kappa) / kappa, out of differentiable operations."""
+    order = dim / 2 - 1
+    if method == "miller":
+        return _miller_ratios(square, order)
+    return _blockwise(lambda block: _ratios(block, order)[-1], square)
+
+
+def _log_function(square: Tensor, order: float) -> Tensor:
+    """log F_v(t)."""
+    top = order + _n_shifts(order)
+    radius = (square + top * top).sqrt()
+    inverse = top / radius
+    series = _evaluate(_debye_series(top).coef, inverse)
+    result = radius - top * (radius + top).log() - 0.5 * (radius * (2 * math.pi)).log() + series
+    if top > order:
+        product = torch.ones_like(square)
+        for ratio in _ratios(square, order)[1:]:
+            product = product * ratio
+        result = result - product.log()
+    return result
+
+
+def _ratios(square: Tensor, order: float) -> list[Tensor]:
+    """r at the order of the expansion, then at every order below down to the one asked for."""
+    top = order + _n_shifts(order)
+    radius = (square + top * top).sqrt()
+    inverse = top / radius
+    slope = _evaluate(_debye_slope(top).coef, inverse)
+    ratios = [1 / (radius + top) - (0.5 + slope) / (square + top * top)]
+    for step in range(_n_shifts(order)):
+        ratios.append(1 / (2 * (top - step) + square * ratios[-1]))
+    return ratios
+
+
+def _n_shifts(order: float) -> int:
+    return max(0, math.ceil(DEBYE_ORDER - order))
+
+
+def _evaluate(coefficients: Any, x: Tensor) -> Tensor:
+    """Polynomial by Horner's rule, constant first."""
+    result = torch.full_like(x, coefficients[-1])
+    in_place = not (torch.is_grad_enabled() and x.requires_grad)
+    for coefficient in coefficients[-2::-1]:
+        result = result.mul_(x).add_(coefficient) if in_place else result * x + coefficient
+    return result
+
+
+def _blockwise(function: Callable[[Tensor], Tensor], square: Tensor) -> Tensor:
+    """Apply an elementwise function, on a CPU to blocks that fit its cache."""
+    taped = torch.is_grad_enabled() and square.requires_grad
+    if taped or square.device.type != "cpu" or square.numel() <= CPU_BLOCK:
+        return function(square)
+    blocks = square.reshape(-1).split(CPU_BLOCK)
+    return torch.cat([function(block) for block in blocks]).view(square.shape)
+
+
+@lru_cache(maxsize=1)
+def _debye_polynomials() -> list[dict[int, Fraction]]:
+    """Coefficients of D_k(p) in log sum_k U_k(p) / v^k = sum_k D_k(p) / v^k, with U_k as in DLMF 10.41(ii)."""
+    debye = [{0: Fraction(1)}]
+    for _ in range(DEBYE_TERMS):
+        following: dict[int, Fraction] = {}
+        for power, value in debye[-1].items():
+            rise = value * (Fraction(power, 2) + Fraction(1, 8 * (power + 1)))
+            fall = value * (Fraction(power, 2) + Fraction(5, 8 * (power + 3)))
+            following[power + 1] = following.get(power + 1, Fraction(0)) + rise
+            following[power + 3] = following.get(power + 3, Fraction(0)) - fall
+        debye.append(following)
+    logs: list[dict[int, Fraction]] = [{}]
+    for k in range(1, DEBYE_TERMS + 1):
+        row = {power: k * value for power, value in debye[k].items()}
+        for j in range(1, k):
+            for left, a in logs[j].items():
+                for right, b in debye[k - j].items():
+                    row[left + right] = row.get(left + right, Fraction(0)) - j * a * b
+        logs.append({power: value / k for power, value in row.items()})
+    return logs
+
+
+@lru_cache(maxsize=64)
+def _debye_series(order: float) -> Polynomial:
+    """The expansion's logarithm for one order as the shortest polynomial in p on [0, 1] within the tolerance."""
+    degree = 3 * DEBYE_TERMS
+    sums = [Fraction(0)] * (degree + 1)
+    for k, row in enumerate(_debye_polynomials()):
+        for power, value in row.items():
+            sums[power] += value / Fraction(order) ** k
+    exact = Polynomial([float(value) for value in sums])
+    chebyshev = Chebyshev.interpolate(exact, degree, domain=[0, 1]).trim(DEBYE_TOLERANCE)
+    return chebyshev.convert(kind=Polynomial)
+
+
+@lru_cache(maxsize=64)
+def _debye_slope(order: float) -> Polynomial:
+    """p d/dp of the series."""
+    return Polynomial([0, 1]) * _debye_series(order).deriv()
+
+
+def _miller_ratios(square: Tensor, order: float) -> Tensor:
+    """r_v(t) by Miller's recurrence, in the ratio form that cannot overflow: r_{j-1} = 1 / (2j + t r_j)."""
+    ratio = torch.zeros_like(square)
+    for j in range(_miller_start(square, order), int(order), -1):
+        ratio = 1 / (2 * j + square * ratio)
+    return ratio
+
+
+def _miller_log_function(square: Tensor, order: float) -> Tensor:
+    """log F_v(t) by Miller's recurrence, normalised by I_0 + 2 (I_1 + I_2 + ...) = exp(kappa)."""
+    kappa = square.sqrt()
+    ratio, tail, result = torch.zeros_like(square), torch.zeros_like(square), kappa.clone()
+    for j in range(_miller_start(square, order), 0, -1):
+        ratio = 1 / (2 * j + square * ratio)
+        tail = kappa * ratio * (1 + tail)
+        if j <= order:
+            result += ratio.log()
+    return result - (1 + 2 * tail).log()
+
+
+def _miller_start(square: Tensor, order: float) -> int:
+    """An order so high that I there is below rounding: I_n / I_0 ~ exp(-n^2 / 2 kappa)."""
+    largest = float(square.max()) ** 0.5 if square.numel() else 0.0
+    return int(order + 60 + 10 * math.sqrt(order + largest))
+
+
+def _check(dim: int, method: str) -> None:
+    if dim < 2 or dim != int(dim):
+        raise MaralError(Errors.M021.format(dim=dim))
+    if method not in METHODS or (method == "miller" and dim % 2):
+        raise MaralError(Errors.M022.format(method=method, dim=dim))
+
+
+def _check_score(z: Tensor, direction: Tensor, concentration: Tensor, temperature: float) -> None:
+    shapes = (tuple(z.shape), tuple(direction.shape), tuple(concentration.shape))
+    fits = z.dim() == 2 and direction.shape == (len(concentration), z.shape[1])
+    if not fits or concentration.dim() != 1:
+        raise MaralError(
+            Errors.M024.format(z=shapes[0], direction=shapes[1], concentration=shapes[2])
+        )
+    _check(z.shape[1], "auto")
+    if not temperature > 0:
+        raise MaralError(Errors.M025.format(temperature=temperature))
