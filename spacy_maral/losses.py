@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
 from torch.utils.checkpoint import checkpoint
 
 from .errors import Errors, MaralError

@@ -29,7 +29,7 @@ class SpanModel(nn.Module):
     morphology is the sum over its words of an embedding of their shape, and
     z = normalise(MLP(e)) with MLP = Linear, GELU, dropout, Linear. The first layer is never applied
     to the concatenation: its product with each part is computed once a word, once a width and once
-    a shape, so that a span costs one gather and one addition.
+    a shape, so that a span costs a few gathers and additions.
 
     input_width (int): Width of the word vectors, h.
     n_classes (int): Number of classes with outside, K.
@@ -110,11 +110,14 @@ class SpanModel(nn.Module):
         at_end = F.linear(self.dropout(last), to_last).float()
         with torch.autocast(first.device.type, enabled=False):
             of_width = F.linear(self.widths.weight, to_width, self.hidden.bias)
-            of_word = F.linear(self.shapes.weight, to_shape)[shapes.long()]
-        until = of_word.cumsum(0)
-        at_start = at_start - (until - of_word)
-        at_end = at_end + until
-        return at_start[starts] + at_end[ends] + of_width[ends - starts]
+            of_shape = F.linear(self.shapes.weight, to_shape)
+            # counts are whole numbers: their prefix sums are exact, so that a span's vector does
+            # not depend on what stands before it in the batch
+            words = F.one_hot(shapes.long(), N_SHAPES).to(of_shape.dtype)
+            until = words.cumsum(0)
+            counts = until[ends] - (until - words)[starts]
+            of_span = of_width[ends - starts].addmm(counts, of_shape)
+        return at_start[starts] + at_end[ends] + of_span
 
     def class_scores(self, output: SpanOutput) -> Tensor:
         """Score the classes by the decision rule: rho (Eq. 6), rho + log prior, or the logits.

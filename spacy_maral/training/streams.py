@@ -89,12 +89,16 @@ def span_loss(
             scores, targets, log_prior, weights=weights, include_outside=settings.include_outside
         )
     if settings.loss == "cross_entropy":
-        return cross_entropy(output.logits, targets, weights=weights)
+        return cross_entropy(
+            output.logits, targets, weights=weights, include_outside=settings.include_outside
+        )
     classes = targets if targets.ndim == 1 else targets.argmax(-1)
     if weights is not None:
-        keep = weights > 0
-        return supcon(output.z[keep], classes[keep], include_outside=settings.include_outside)
-    return supcon(output.z, classes, include_outside=settings.include_outside)
+        classes = classes.masked_fill(weights == 0, -1)
+    temperature = network.span_model.statistics.temperature
+    return supcon(
+        output.z, classes, temperature, include_outside=settings.include_outside
+    )
 
 
 def source_stream(corpus: Corpus, n_classes: int, prior_scale: float) -> Stream:
