@@ -63,7 +63,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         shutil.rmtree(final)
     os.replace(temporary, final)
     for old in list_checkpoints(folder)[:-KEPT]:
-        shutil.rmtree(old)
+        remove_checkpoint(old)
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
@@ -82,6 +82,14 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     if found:
         raise MaralError(Errors.M307.format(folder=folder))
     return None
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Delete a checkpoint; one that is deleted in part only no longer counts as a checkpoint."""
+    doomed = path.with_name(f"{path.name}.tmp")
+    shutil.rmtree(doomed, ignore_errors=True)
+    os.replace(path, doomed)
+    shutil.rmtree(doomed)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:

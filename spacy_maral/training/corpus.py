@@ -145,7 +145,7 @@ def encode(
         entities=entities,
         classes=classes,
         n_too_wide=n_too_wide,
-        digest=digest_docs(docs),
+        digest=digest_docs(docs, labelled=labelled),
     )
 
 
@@ -201,12 +201,16 @@ def _offsets(lengths) -> NDArray[np.int64]:  # type: ignore[no-untyped-def]
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
-def digest_docs(docs: Sequence[Doc]) -> str:
-    """Fingerprint of the words of documents: SHA-256, 64 hexadecimal digits."""
+def digest_docs(docs: Sequence[Doc], *, labelled: bool = False) -> str:
+    """Fingerprint of the words of documents, and of their entities if those are used.
+
+    RETURNS (str): SHA-256, 64 hexadecimal digits.
+    """
     sha = hashlib.sha256()
     for doc in docs:
-        sha.update("\x1f".join([token.text for token in doc]).encode("utf8", "surrogatepass"))
-        sha.update(b"\x1e")
+        words = "\x1f".join([token.text_with_ws for token in doc])
+        entities = [(e.start, e.end, e.label_) for e in doc.ents] if labelled else []
+        sha.update(f"{words}\x1e{entities}\x1e".encode("utf8", "surrogatepass"))
     return sha.hexdigest()
 
 

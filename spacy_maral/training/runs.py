@@ -18,6 +18,7 @@ from .pseudo_labels import PseudoLabels, predict_labels
 from .schemas import AdaptationSettings, TrainingSettings, read_section
 from .setup import (
     Pipeline,
+    as_pipeline,
     build_pipeline,
     check_width,
     evaluator,
@@ -34,22 +35,6 @@ from .setup import (
 from .streams import source_stream
 
 LABEL_TOKENS = 8192
-
-
-@dataclass
-class Pipeline:
-    """A pipeline and its parts that are trained."""
-
-    nlp: Language
-    network: Network
-    labels: list[str]
-
-    def encode(self, docs: Sequence[Doc], *, labelled: bool, name: str) -> Corpus:
-        _, tokenizer, get_spans = get_encoder(self.nlp)
-        width = self.network.span_model.max_width
-        return encode(
-            docs, tokenizer, get_spans, self.labels, width, labelled=labelled, name=name
-        )
 
 
 def train_teacher(
@@ -160,11 +145,12 @@ def adapt(
     adaptation = read_section(config, "adaptation", AdaptationSettings)
     prepare_output(output, resume)
     docs = {"source": read_docs(source), "target": read_docs(target), "dev": read_docs(dev)}
-    first = load_pipeline(teacher, settings)
+    first = load_pipeline(teacher)
     pseudo = teacher_labels(first, docs["target"], labels)
-    student = first
     if adaptation.init == "encoder":
         student = build_pipeline(config, first.labels, settings)
+    else:
+        student = as_pipeline(first.nlp, settings)
     del first
     gold = adaptation.diagnose_with_gold
     source_corpus = student.encode(docs["source"], labelled=True, name="source")
@@ -177,7 +163,7 @@ def adapt(
         student.network, source_corpus, target_corpus, pseudo,
         training=settings, settings=adaptation, seed=seed,
     )  # fmt: skip
-    head = masked_lm(student, adaptation, hook.target, seed)
+    head = masked_lm(student, adaptation, hook.target)
     run = Run(
         network=student.network,
         streams=[hook.source, hook.target],

@@ -28,7 +28,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 from ..architectures import get_encoder, get_span_module
 from ..errors import Errors, MaralError, Warnings
 from ..evaluation import score_entities
-from .checkpoint import list_checkpoints, write_text
+from .checkpoint import list_checkpoints, remove_checkpoint, write_text
 from .corpus import Corpus, encode
 from .logging import EpochLines, SpacyLogger
 from .loop import Hook, Run
@@ -217,7 +217,7 @@ def reporting(pipeline: Pipeline, settings: TrainingSettings) -> list[Hook]:
 
 
 def masked_lm(
-    pipeline: Pipeline, settings: AdaptationSettings, target: Stream, seed: int
+    pipeline: Pipeline, settings: AdaptationSettings, target: Stream
 ) -> nn.Module | None:
     """Give the target stream a masked-language-model loss, if the settings weigh one.
 
@@ -242,7 +242,6 @@ def masked_lm(
         tokenizer.all_special_ids,
         settings.mask_rate,
     )
-    loss.generator.manual_seed(seed)
     target.extra = (settings.mlm_weight, loss)
     return head
 
@@ -281,9 +280,10 @@ def finish(pipeline: Pipeline, run: Run, output: Path, started: float) -> None:
         "versions": {name: version(name) for name in PACKAGES},
     }
     write_text(run.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
-    run.best_file.unlink(missing_ok=True)
+    # in this order, so that a run killed here can still be resumed
     for checkpoint in list_checkpoints(run.folder):
-        shutil.rmtree(checkpoint)
+        remove_checkpoint(checkpoint)
+    run.best_file.unlink(missing_ok=True)
 
 
 PACKAGES = ("spacy-maral", "spacy", "spacy-transformers", "thinc", "torch", "transformers")

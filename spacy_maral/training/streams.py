@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -127,19 +127,19 @@ class MaskedLM:
 
     head (nn.Module): The encoder's LM head, from hidden states to logits over the vocabulary.
     mask_id (int): The mask piece. special_ids: Pieces that are never masked.
-    mask_rate (float): Share of the pieces that is masked.
+    mask_rate (float): Share of the pieces that is masked. The pieces are drawn from torch's CPU
+        generator, which the loop seeds for each epoch, so that a resumed run draws the same.
     """
 
     head: nn.Module
     mask_id: int
     special_ids: list[int]
     mask_rate: float
-    generator: torch.Generator = field(default_factory=torch.Generator)
 
     def __call__(self, network: Network, batch: Batch) -> Tensor:
         ids = torch.from_numpy(batch.input_ids)
         maskable = ~torch.isin(ids, torch.tensor(self.special_ids))
-        chosen = maskable & (torch.rand(ids.shape, generator=self.generator) < self.mask_rate)
+        chosen = maskable & (torch.rand(ids.shape) < self.mask_rate)
         masked = ids.masked_fill(chosen, self.mask_id).to(network.device)
         with network.autocast():
             states = network.encode(masked, network.tensor(batch.attention_mask))

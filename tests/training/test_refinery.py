@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spacy_maral.training import refinery
+from spacy_maral.training.refinery import (
+    Bank,
+    class_means,
+    neighbour_classes,
+    refine,
+    sample_bank,
+)
+
+K = 4
+
+
+def unit_rows(rng, n, dim=6) -> np.ndarray:
+    rows = rng.normal(size=(n, dim)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def neighbours_by_sorting(bank: Bank, features, spans, k) -> np.ndarray:
+    """Shares of the classes among the k nearest others, one query after the other."""
+    shares = np.zeros((len(features), K))
+    for i, (z, span) in enumerate(zip(features, spans, strict=True)):
+        products = bank.features.astype(np.float64) @ z.astype(np.float64)
+        ranked = [b for b in np.argsort(-products) if bank.spans[b] != span]
+        for b in ranked[:k]:
+            shares[i, bank.classes[b]] += 1 / len(ranked[:k])
+    return shares
+
+
+def make_case(seed, n_source, n_target, n_queries):
+    rng = np.random.default_rng(seed)
+    target = unit_rows(rng, n_target + 5)
+    in_bank = rng.permutation(n_target + 5)[:n_target]
+    bank = Bank(
+        features=np.concatenate([unit_rows(rng, n_source), target[in_bank]]),
+        classes=rng.integers(0, K, n_source + n_target),
+        spans=np.concatenate([np.full(n_source, -1), in_bank]),
+    )
+    queries = rng.integers(0, n_target + 5, n_queries)
+    return bank, target[queries], queries
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1), st.integers(0, 20), st.integers(0, 20), st.integers(0, 12),
+    st.sampled_from([1, 3, 200]),
+)  # fmt: skip
+def test_neighbours_are_those_of_a_full_sort(seed, n_source, n_target, n_queries, k):
+    bank, features, spans = make_case(seed, n_source, n_target, n_queries)
+    shares = neighbour_classes(bank, features, spans, k=k, n_classes=K)
+    assert shares.dtype == np.float32
+    np.testing.assert_allclose(shares, neighbours_by_sorting(bank, features, spans, k), atol=1e-6)
+
+
+def test_a_span_is_not_its_own_neighbour():
+    rng = np.random.default_rng(0)
+    features = unit_rows(rng, 3)
+    bank = Bank(features, np.array([1, 2, 3]), np.array([10, 11, 12]))
+    shares = neighbour_classes(bank, features, np.array([10, 11, 12]), k=1, n_classes=K)
+    assert (shares[[0, 1, 2], [1, 2, 3]] == 0).all()
+    assert (shares.sum(1) == 1).all()
+    # the same vector as a source span does count
+    bank.spans[:] = -1
+    shares = neighbour_classes(bank, features, np.array([10, 11, 12]), k=1, n_classes=K)
+    assert (shares[[0, 1, 2], [1, 2, 3]] == 1).all()
+
+
+def test_a_bank_of_nothing_but_the_span_itself():
+    bank = Bank(np.eye(1, 6, dtype=np.float32), np.array([2]), np.array([5]))
+    assert not neighbour_classes(bank, bank.features, np.array([5]), k=3, n_classes=K).any()
+    empty = Bank(np.zeros((0, 6), np.float32), np.zeros(0, np.int64), np.zeros(0, np.int64))
+    shares = neighbour_classes(empty, bank.features, np.array([5]), k=3, n_classes=K)
+    assert shares.tolist() == [[0.0] * K]
+
+
+def test_queries_go_in_blocks(monkeypatch):
+    bank, features, spans = make_case(1, 30, 30, 23)
+    whole = neighbour_classes(bank, features, spans, k=5, n_classes=K)
+    monkeypatch.setattr(refinery, "QUERY_BATCH", 4)
+    assert (neighbour_classes(bank, features, spans, k=5, n_classes=K) == whole).all()
+
+
+def test_half_precision_queries():
+    bank, features, spans = make_case(2, 40, 0, 10)
+    half = features.astype(np.float16)
+    shares = neighbour_classes(bank, half, spans, k=4, n_classes=K)
+    np.testing.assert_allclose(shares, neighbours_by_sorting(bank, half, spans, 4), atol=1e-6)
+
+
+def test_the_bank_holds_all_entities_and_a_share_of_the_outside():
+    classes = np.random.default_rng(0).choice([0, 0, 0, 0, 1, 3], 60_000)
+    chosen = sample_bank(classes, 0.03, np.random.default_rng(1))
+    assert (np.diff(chosen) > 0).all()
+    assert set(np.flatnonzero(classes != 0)) <= set(chosen)
+    rate = np.sum(classes[chosen] == 0) / np.sum(classes == 0)
+    assert rate == pytest.approx(0.03, abs=0.004)
+    assert (sample_bank(classes, 0.0, np.random.default_rng(1)) == np.flatnonzero(classes)).all()
+    assert len(sample_bank(classes, 1.0, np.random.default_rng(1))) == len(classes)
+    assert (sample_bank(classes, 0.03, np.random.default_rng(1)) == chosen).all()
+
+
+def test_class_means():
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=(50, K)).astype(np.float32)
+    classes = rng.choice([0, 1, 3], 50)
+    means = class_means(values, classes, K)
+    for c in (0, 1, 3):
+        own = [float(values[i, c]) for i in range(50) if classes[i] == c]
+        assert means[c] == pytest.approx(sum(own) / len(own), rel=1e-6)
+    assert means[2] == np.inf
+    assert (class_means(values[:0], classes[:0], K) == np.inf).all()
+
+
+# Eq. 10 and 11
+
+
+def norm1(vector):
+    total = sum(vector)
+    return [x / total for x in vector] if total > 0 else [0.0] * len(vector)
+
+
+def refine_row(p, d_c, d_n, alpha):
+    """Eq. 10 and 11 for one span, as they are printed."""
+    if d_c is None and d_n is None:
+        return norm1(p)
+    parts = [norm1(d) for d in (d_c, d_n) if d is not None]
+    d = norm1([sum(column) for column in zip(*parts, strict=True)])
+    if not any(d):
+        return norm1(p)
+    return norm1([alpha * a + (1 - alpha) * b for a, b in zip(p, d, strict=True)])
+
+
+@pytest.mark.parametrize("use", ["both", "global", "local", "none"])
+@pytest.mark.parametrize("alpha", [1.0, 0.95, 0.8, 0.0])
+def test_refinement_is_that_of_the_equations(use, alpha):
+    rng = np.random.default_rng(11)
+    n = 300
+    p = rng.dirichlet(np.full(K, 0.4), n).astype(np.float32)
+    d_c, d_n = rng.random((2, n, K)) < 0.35
+    d_c[:40] = False
+    d_n[20:60] = False
+    by_density = d_c if use in ("both", "global") else None
+    by_neighbours = d_n if use in ("both", "local") else None
+    new = refine(p, alpha=alpha, global_guidance=by_density, local_guidance=by_neighbours)
+    expected = [
+        refine_row(
+            p[i].tolist(),
+            None if by_density is None else by_density[i].astype(float).tolist(),
+            None if by_neighbours is None else by_neighbours[i].astype(float).tolist(),
+            alpha,
+        )
+        for i in range(n)
+    ]
+    assert new.dtype == np.float32
+    np.testing.assert_allclose(new, expected, atol=1e-6)
+    np.testing.assert_allclose(new.sum(1), 1, atol=1e-6)
+
+
+def test_a_label_without_guidance_stays_as_it_is():
+    p = np.array([[0.7, 0.1, 0.1, 0.1], [0.25] * 4], dtype=np.float32)
+    nothing = np.zeros((2, K), dtype=bool)
+    new = refine(p, alpha=0.0, global_guidance=nothing, local_guidance=nothing)
+    np.testing.assert_allclose(new, p, atol=1e-7)
+
+
+def test_guidance_moves_a_label_step_by_step():
+    p = np.array([[0.6, 0.4, 0.0, 0.0]], dtype=np.float32)
+    only_one = np.array([[False, True, False, False]])
+    steps = []
+    for _ in range(8):
+        p = refine(p, alpha=0.95, global_guidance=only_one, local_guidance=only_one)
+        steps.append(p[0, 1])
+    assert (np.diff(steps) > 0).all()
+    assert steps[1] < 0.5 < steps[-1]
+
+
+def test_refinement_does_not_change_its_input():
+    p = np.array([[0.5, 0.5, 0.0, 0.0]], dtype=np.float32)
+    before = p.copy()
+    refine(p, alpha=0.5, global_guidance=np.ones((1, K), bool), local_guidance=None)
+    assert (p == before).all()
+
+
+def test_no_rows():
+    nothing = np.zeros((0, K))
+    mask = nothing.astype(bool)
+    new = refine(nothing, alpha=0.9, global_guidance=mask, local_guidance=mask)
+    assert new.shape == (0, K)
