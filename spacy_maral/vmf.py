@@ -1,29 +1,17 @@
 """von Mises-Fisher numerics: normaliser, mean resultant length, class scores, running class statistics.
 
-All of it rests on one function. With order v = q/2 - 1 and t = kappa^2, F_v(t) = kappa^-v I_v(kappa) is smooth and
-positive for t >= 0, so nothing here is singular at kappa = 0:
-
-    log C_q(kappa) = -(q/2) log 2 pi - log F_v(t)
-    A_q(kappa)     = kappa r_v(t),   r_v = F_{v+1} / F_v,   d log F_v / dt = r_v / 2
-
-log F_v comes from the uniform asymptotic (Debye) expansion. Its error depends only on p = v / sqrt(v^2 + t) in [0, 1] and on
-the order, hence it covers every kappa once the order is large. Small orders are evaluated at a shifted order and brought
-down by the recurrence F_{j-1} = 2j F_j + t F_{j+1}, in which every term is positive. There are no branches on the data.
-float64 is used inside; devices without it are not supported.
+float64 is used inside, whatever dtype comes in; devices without it are not supported.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from fractions import Fraction
-from functools import lru_cache
-from typing import Any
 
 import torch
-from numpy.polynomial import Chebyshev, Polynomial
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
+from .bessel import bessel_ratio, log_scaled_bessel
 from .errors import Errors, MaralError
 
 METHODS = ("auto", "miller")
@@ -40,8 +28,8 @@ def log_normalizer(kappa: Tensor, dim: int, method: str = "auto") -> Tensor:
     RAISES (MaralError): If dim or method is out of range.
     """
     _check(dim, method)
-    square = kappa.double().square()
-    return _LogNormalizer.apply(square, dim, method).to(kappa.dtype)
+    log_bessel = log_scaled_bessel(kappa.double().square(), dim / 2 - 1, method)
+    return (-(dim / 2) * math.log(2 * math.pi) - log_bessel).to(kappa.dtype)
 
 
 def mean_resultant_length(kappa: Tensor, dim: int, method: str = "auto") -> Tensor:
@@ -55,7 +43,7 @@ def mean_resultant_length(kappa: Tensor, dim: int, method: str = "auto") -> Tens
     """
     _check(dim, method)
     double = kappa.double()
-    return (double * _ratio(double.square(), dim, method)).to(kappa.dtype)
+    return (double * bessel_ratio(double.square(), dim / 2 - 1, method)).to(kappa.dtype)
 
 
 def score(
@@ -75,15 +63,14 @@ def score(
     RAISES (MaralError): If shapes or temperature do not fit.
     """
     _check_score(z, mean_direction, concentration, temperature)
-    dim = z.shape[1]
+    order = z.shape[1] / 2 - 1
     with torch.autocast(z.device.type, enabled=False):
         unit, kappa = z.double(), concentration.double()
         squares = kappa.square()
         cosines = unit @ mean_direction.double().T
         shifted = squares + cosines * (kappa * (2 / temperature))
         shifted = shifted + unit.square().sum(1, keepdim=True) / temperature**2
-        own = _LogNormalizer.apply(squares, dim, "auto")
-        rho = own - _LogNormalizer.apply(shifted.clamp_min(0.0), dim, "auto")
+        rho = log_scaled_bessel(shifted.clamp_min(0.0), order) - log_scaled_bessel(squares, order)
     return rho.to(torch.promote_types(z.dtype, torch.float32))
 
 
@@ -124,7 +111,7 @@ def simplex_directions(
     steps = torch.arange(1, n_classes, dtype=torch.float64)
     contrasts[1:].diagonal().copy_(-steps)
     contrasts /= (steps * (steps + 1)).sqrt()
-    return torch.nn.functional.normalize(contrasts @ rotation.T, dim=1).float()
+    return normalize(contrasts @ rotation.T, dim=1).float()
 
 
 class ClassStatistics(nn.Module):
@@ -171,7 +158,7 @@ class ClassStatistics(nn.Module):
     @property
     def direction(self) -> Tensor:
         """Mean directions mu, (K, q)."""
-        return torch.nn.functional.normalize(self.mean, dim=1)
+        return normalize(self.mean, dim=1)
 
     @property
     def concentration(self) -> Tensor:
@@ -236,26 +223,6 @@ class ClassStatistics(nn.Module):
             raise MaralError(Errors.M027.format(found=share.tolist(), n_classes=len(self.prior)))
         share = (share / share.sum()).clamp_min(PRIOR_FLOOR)
         self.prior.copy_(share / share.sum())
-
-
-class _LogNormalizer(torch.autograd.Function):
-    """log C_q as a function of t = kappa^2: only t is kept for the backward pass."""
-
-    @staticmethod
-    def forward(ctx: Any, square: Tensor, dim: int, method: str) -> Tensor:
-        ctx.save_for_backward(square)
-        ctx.dim, ctx.method = dim, method
-        order = dim / 2 - 1
-        if method == "miller":
-            log_function = _miller_log_function(square, order)
-        else:
-            log_function = _blockwise(lambda block: _log_function(block, order), square)
-        return log_function.add_(dim / 2 * math.log(2 * math.pi)).neg_()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (square,) = ctx.saved_tensors
-        return gradients[0] * _ratio(square, ctx.dim, ctx.method) * -0.5, None, None
 
 
 def _check(dim: int, method: str) -> None:
