@@ -194,6 +194,25 @@ def write_corpus(corpus: Mapping[tuple[str, str], Sequence[Sentence]], out: Path
         path.write_text("\n".join(blocks), encoding="utf8", newline="\n")
 
 
+def write_demo(
+    out: Path, *, size: str, seed: int, source: str = SOURCE, targets: Sequence[str] = TARGETS
+) -> None:
+    """Make and write the corpus, and say what is in it.
+
+    out (Path): Folder to write.
+    size (str): A key of `SIZES`.
+    seed (int): Seed of the corpus.
+    source (str): Source language.
+    targets (Sequence[str]): Target languages.
+    RAISES (MaralError): If a language is not in assets/demo.
+    """
+    corpus = make_corpus(sizes=SIZES[size], seed=seed, source=source, targets=targets)
+    write_corpus(corpus, out)
+    for (lang, part), sentences in corpus.items():
+        counts = ", ".join(f"{k} {v:,}" for k, v in count_entities(sentences).most_common())
+        msg.good(f"{out / lang / part}: {len(sentences):,} sentences; {counts}")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line and write the corpus.
 
@@ -203,20 +222,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--size", choices=list(SIZES), default="default")
-    parser.add_argument("--targets", default="+".join(TARGETS), help="languages, joined by '+'")
+    parser.add_argument("--source", default=SOURCE, help="source language")
+    parser.add_argument("--target", default="+".join(TARGETS), help="languages, joined by '+'")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
+    targets = args.target.split("+")
     try:
-        corpus = make_corpus(
-            sizes=SIZES[args.size], seed=args.seed, targets=args.targets.split("+")
-        )
+        write_demo(args.out, size=args.size, seed=args.seed, source=args.source, targets=targets)
     except MaralError as error:
         msg.fail("Cannot make the demonstration corpus", str(error))
         return 1
-    write_corpus(corpus, args.out)
-    for (lang, part), sentences in corpus.items():
-        counts = ", ".join(f"{k} {v:,}" for k, v in count_entities(sentences).most_common())
-        msg.good(f"{args.out / lang / part}: {len(sentences):,} sentences; {counts}")
     return 0
 
 

@@ -119,6 +119,63 @@ class Errors:
     # end of M1xx
 
     # M2xx: architectures and pipeline
+    M201 = (
+        "The span model has no classes yet. Call nlp.initialize() with labelled examples first, or "
+        "load a trained pipeline."
+    )
+    M202 = (
+        "The span model cannot be made without knowing its {what}. Put a transformer before the "
+        "component and initialise the whole pipeline with nlp.initialize()."
+    )
+    M203 = (
+        "WordPieceEnds needs the output of a spacy-transformers component, found {found}. Use a "
+        "component 'transformer' with the architecture spacy-transformers.TransformerModel.v3."
+    )
+    M204 = (
+        "The saved span model cannot be read: {problem}. The file 'model' of the component is damaged "
+        "or was not written by spacy-maral; train or copy the pipeline again."
+    )
+    M205 = (
+        "The saved span model has format version {found}, this release reads up to {known}. Install "
+        "a newer release of spacy-maral."
+    )
+    M206 = (
+        "There is no initialised transformer in the pipeline (it has: {pipes}). Add a component "
+        "'transformer' before maral_ner and call nlp.initialize()."
+    )
+    M207 = (
+        "The label '{label}' cannot be added: '{name}' has its classes already ({labels}). Give all "
+        "labels before nlp.initialize(), and train anew for further ones."
+    )
+    M208 = (
+        "decision = \"linear\" reads the linear head, but loss = \"{loss}\" does not train it. Set "
+        "loss = \"cross_entropy\", or decision = \"likelihood\"."
+    )
+    M209 = (
+        "The gold entity '{text}' has the label '{label}', but the labels are: {labels}. Initialise "
+        "with data or a label list that has this label, or convert the data with a label map."
+    )
+    M210 = (
+        "Windows of max_words={max_words}, stride={stride} and max_chars={max_chars} are not "
+        "possible: give max_words and max_chars of at least 1 and a stride from 1 to max_words."
+    )
+    M211 = (
+        "{label!r} is no entity label: give a string that is not empty and not 'O', which stands for "
+        "outside."
+    )
+    M212 = (
+        "prior_scale must be at least 0 and memory above 0, found prior_scale={prior_scale} and "
+        "memory={memory}. Change these settings of the component."
+    )
+    M213 = (
+        "spans_threshold must be above 0 and at most 1 and needs a spans_key, found "
+        "spans_threshold={threshold} with spans_key={key!r}. Change these settings of the component."
+    )
+    M214 = (
+        "'{name}' found no labels: there is no entity in the examples and no label list. Initialise "
+        "with labelled examples, or give labels (initialize.components.{name}.labels)."
+    )
+    M215 = "There is no {name} '{value}'. Choose one of: {known}."
     # end of M2xx
 
     # M3xx: training, configuration, checkpoints
@@ -149,8 +206,8 @@ class Errors:
         "Install a newer release to go on."
     )
     M309 = (
-        "freeze_layers is {wanted}, but the encoder has {n_layers} layers that can be frozen. Lower "
-        "freeze_layers."
+        "freeze_layers is {wanted}, but the encoder has {n_layers} layers that can be told apart, and one "
+        "must stay. Lower freeze_layers."
     )
     M310 = (
         "The loss is not finite in step {step} of epoch {epoch} ({stream} documents {docs}). Lower "
@@ -217,6 +274,12 @@ class Errors:
         "No new sentence of kind '{kind}' came up in {tries} tries. Ask for fewer sentences, or add "
         "templates or names to assets/demo."
     )
+    M458 = (
+        "The dataset '{dataset}' needs files that are not there: {paths}. Put them there (named "
+        "DATA_DIR/{pattern}) or give their folder as --vars.data_dir; assets/README.md says where to get "
+        "them."
+    )
+    M459 = "The pipeline package was not built: there is no wheel in '{path}'. See the messages above."
     # end of M4xx
     pass
 
@@ -234,6 +297,12 @@ class Warnings:
     # end of W1xx
 
     # W2xx: architectures and pipeline
+    W201 = (
+        "'{name}': of the gold entities in this batch, {n_unaligned} do not end where words of the "
+        "tokenised text end (left out of the loss) and {n_too_wide} are longer than max_width = "
+        "{max_width} words (they have no candidate). This is said once; further ones are treated "
+        "alike."
+    )
     # end of W2xx
 
     # W3xx: training, configuration, checkpoints
@@ -241,6 +310,10 @@ class Warnings:
     W302 = (
         "{n} gold entities of the source ({share:.1f} %) are longer than max_width = {max_width} words "
         "and cannot be found. A larger max_width finds them and costs time."
+    )
+    W303 = (
+        "What the frozen layers give takes {needed:.1f} GiB, more than frozen_cache = {limit} GiB: it is "
+        "computed anew every time. With enough memory a larger frozen_cache makes training faster."
     )
     # end of W3xx
     pass

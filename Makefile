@@ -1,0 +1,52 @@
+# make demo: the main job on the embedded corpus. make test: the fast test suite.
+# Both set themselves up in .venv and need nothing but Python.
+
+PYTHON ?= python3
+# PyTorch, installed first. The smaller CPU build on Linux:
+#   make demo TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+# default; small: a tenth of the text; tiny: small, with an untrained encoder that knows nothing
+DEMO ?= default
+# More settings, such as VARS="--vars.target de --vars.seed 1"
+VARS ?=
+
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+DEMO_default :=
+DEMO_small := --vars.size small
+DEMO_tiny := --vars.size small --vars.encoder tiny --vars.encoder_dir encoders/tiny \
+	"--vars.overrides=--teacher.freeze_layers=0 --student.freeze_layers=0"
+
+# Two jobs that share cores slow each other down several times over when idle threads spin.
+export OMP_WAIT_POLICY ?= passive
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: all setup demo test lint clean
+
+all: test
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip
+	$(PY) -m pip install --quiet $(TORCH)
+	$(PY) -m pip install --quiet -e ".[dev]"
+	touch $(STAMP)
+
+demo: $(STAMP)
+	$(PY) -m spacy project run all . $(DEMO_$(DEMO)) $(VARS)
+
+test: $(STAMP)
+	$(PY) -m pytest
+
+lint: $(STAMP)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+clean:
+	rm -rf corpus metrics packages training project.lock build dist
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

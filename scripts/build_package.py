@@ -1,0 +1,64 @@
+"""Build an installable wheel of a trained pipeline with `spacy package`.
+
+python scripts/build_package.py training/RUN/student packages --name maral_demo --version 0.1.0
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from spacy.cli.package import package
+from wasabi import msg
+
+from spacy_maral.errors import Errors, MaralError
+
+
+def build_package(model: Path, out: Path, *, name: str, version: str) -> Path:
+    """Build the wheel, without leaving the build's copies of the weights behind.
+
+    model (Path): Folder of the pipeline.
+    out (Path): Folder to write; it is made where there is none.
+    name (str): Name of the package without its language.
+    version (str): Version of the package.
+    RETURNS (Path): The wheel.
+    RAISES (MaralError): If no wheel was built.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    package(
+        model, out, name=name, version=version, create_sdist=False, create_wheel=True,
+        force=True, silent=False,
+    )  # fmt: skip
+    folder = max(out.glob(f"*_{name}-{version}"), key=lambda path: path.stat().st_mtime)
+    wheels = sorted((folder / "dist").glob("*.whl"))
+    if not wheels:
+        raise MaralError(Errors.M459.format(path=folder / "dist"))
+    shutil.rmtree(folder / "build", ignore_errors=True)
+    return wheels[-1]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line and build the wheel.
+
+    arguments (list[str]): Arguments; None for those of the process.
+    RETURNS (int): Exit status.
+    """
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("model", type=Path, help="folder of the pipeline")
+    parser.add_argument("out", type=Path, help="folder to write")
+    parser.add_argument("--name", required=True, help="name without its language")
+    parser.add_argument("--version", required=True)
+    args = parser.parse_args(arguments)
+    try:
+        wheel = build_package(args.model, args.out, name=args.name, version=args.version)
+    except MaralError as error:
+        msg.fail("Cannot build the package", str(error))
+        return 1
+    msg.good(f"Wheel: {wheel} ({wheel.stat().st_size / 1e6:.0f} MB)", f"pip install {wheel}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
