@@ -1,0 +1,389 @@
+"""Registered architectures: word vectors from the transformer, and the span model over them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy_transformers.data_classes import TransformerData
+from spacy_transformers.layers import TransformerListener, TransformerModel, split_trf_batch
+from thinc.api import (
+    ArgsKwargs,
+    Model,
+    PyTorchWrapper_v3,
+    chain,
+    get_torch_default_device,
+    torch2xp,
+    xp2torch,
+)
+from thinc.types import Floats2d
+from transformers.file_utils import ModelOutput
+
+from .errors import Errors, MaralError
+from .span_model import SpanModel, SpanOutput, check_settings
+from .spans import enumerate_spans, word_piece_ends, word_shapes
+
+FORMAT_VERSION = 1
+HEADER = "spacy_maral"
+
+WordEnds = tuple[Floats2d, Floats2d]
+
+
+@dataclass
+class SpanBatch:
+    """The candidate spans of a batch of documents and what the span model makes of them.
+
+    lengths: Words of each document, shape (n_docs,). starts, ends: First and last word of each
+    candidate within its document, ends inclusive, shape (n_spans,). offsets: Document i owns the
+    candidates [offsets[i], offsets[i + 1]). z: Unit features, shape (n_spans, dim). logits: Of the
+    linear head, shape (n_spans, K).
+    """
+
+    lengths: NDArray[np.int64]
+    starts: NDArray[np.int32]
+    ends: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    z: Floats2d
+    logits: Floats2d
+
+
+def build_word_piece_ends(
+    grad_factor: float = 1.0, upstream: str = "*"
+) -> Model[list[Doc], WordEnds]:
+    """Give each word the transformer's vectors at its first and at its last word piece.
+
+    grad_factor (float): Factor on the gradient that the transformer gets; 0 leaves it as it is.
+    upstream (str): Name of the transformer component to listen to, "*" for any.
+    RETURNS (Model): From documents to two arrays of shape (n_words, width), words of all documents
+        one after the other; zeros for a word without a piece.
+    """
+    listener = TransformerListener(upstream_name=upstream)
+    model = chain(listener, word_ends(grad_factor))
+    model.set_ref("listener", listener)
+    return cast(Model[list[Doc], WordEnds], model)
+
+
+def word_ends(grad_factor: float) -> Model[list[TransformerData], WordEnds]:
+    """The part of `build_word_piece_ends` after the listener."""
+    return Model("word_piece_ends", _forward_ends, attrs={"grad_factor": grad_factor})
+
+
+def _forward_ends(
+    model: Model, data: list[TransformerData], is_train: bool
+) -> tuple[WordEnds, Callable]:
+    xp = model.ops.xp
+    pieces = [_locate(model, item) for item in data]
+    vectors: list[list[Any]] = [[], []]
+    for item, places in zip(data, pieces, strict=True):
+        if places is None:
+            continue
+        hidden = item.model_output.last_hidden_state
+        flat = hidden.reshape(-1, hidden.shape[-1])
+        for side, (place, found) in zip(vectors, places, strict=True):
+            side.append(flat[place].astype("float32") * found[:, None])
+    if not vectors[0]:
+        nothing = model.ops.alloc2f(0, 0)
+        return (nothing, nothing), lambda d_ends: []
+
+    def backprop(d_ends: WordEnds) -> list[TransformerData]:
+        factor, row, result = model.attrs["grad_factor"], 0, []
+        for item, places in zip(data, pieces, strict=True):
+            # like spacy-transformers' own layers: documents without words have no gradient
+            if places is None:
+                continue
+            hidden = item.model_output.last_hidden_state
+            gradient = model.ops.alloc2f(hidden.shape[0] * hidden.shape[1], hidden.shape[2])
+            next_row = row + len(places[0][0])
+            for d_side, (place, found) in zip(d_ends, places, strict=True):
+                weight = factor * found[:, None]
+                model.ops.scatter_add(gradient, place, d_side[row:next_row] * weight)
+            row = next_row
+            gradient = gradient.reshape(hidden.shape).astype(hidden.dtype)
+            output = ModelOutput(last_hidden_state=gradient)
+            result.append(TransformerData(item.wordpieces, output, item.align))
+        return result
+
+    return (xp.concatenate(vectors[0]), xp.concatenate(vectors[1])), backprop
+
+
+def _locate(model: Model, data: TransformerData) -> list[tuple[Any, Any]] | None:
+    """Place of each word's first and last piece in the flattened rows, and whether it has one."""
+    if not isinstance(data, TransformerData):
+        raise MaralError(Errors.M203.format(found=type(data).__name__))
+    hidden = data.model_output.get("last_hidden_state")
+    if hidden is None or not hidden.size:
+        return None
+    to_numpy = model.ops.to_numpy
+    ends = word_piece_ends(
+        to_numpy(data.align.dataXd), to_numpy(data.align.lengths), hidden.shape[1]
+    )
+    return [
+        (model.ops.asarray1i(np.maximum(end, 0)), model.ops.asarray1f((end >= 0).astype("f")))
+        for end in ends
+    ]
+
+
+def build_span_model(
+    tok2vec: Model[list[Doc], WordEnds],
+    max_width: int = 8,
+    dim: int = 64,
+    hidden_width: int = 384,
+    dropout: float = 0.1,
+    width_embedding: int = 25,
+    shape_embedding: int = 25,
+    temperature: float = 0.07,
+    pseudo_count: float = 3000.0,
+    seed: int = 0,
+    max_batch_spans: int = 32768,
+) -> Model[list[Doc], SpanBatch]:
+    """Embed and score all candidate spans of documents (see `SpanModel`).
+
+    tok2vec (Model): Word vectors, as from spacy-maral.WordPieceEnds.v1.
+    max_width (int): Longest span, in words.
+    dim (int): Dimensions of the features, q; at least the number of labels.
+    hidden_width (int): Width of the hidden layer.
+    dropout (float): Dropout on the word vectors and the hidden layer while training.
+    width_embedding (int): Width of the span width's embedding.
+    shape_embedding (int): Width of the word shape's embedding.
+    temperature (float): Tau of Eq. 6.
+    pseudo_count (float): Number of spans that the class means count as at the start.
+    seed (int): Seed of the start means.
+    max_batch_spans (int): Most spans embedded at once while predicting: bounds the memory that a
+        long document takes.
+    RETURNS (Model): From documents to their candidate spans. It has no classes before its "nO"
+        (labels and outside) is set and it is initialised.
+    RAISES (MaralError): If a setting is out of its range.
+    """
+    settings = {
+        "max_width": max_width,
+        "dim": dim,
+        "hidden_width": hidden_width,
+        "dropout": dropout,
+        "width_embedding": width_embedding,
+        "shape_embedding": shape_embedding,
+        "temperature": temperature,
+        "pseudo_count": pseudo_count,
+    }
+    check_settings(decision="likelihood", max_batch_spans=max_batch_spans, **settings)  # type: ignore[arg-type]
+    if isinstance(tok2vec, TransformerModel):
+        # what nlp.replace_listeners writes to the configuration; the same layers as in memory
+        tok2vec = chain(chain(tok2vec, split_trf_batch()), word_ends(1.0))
+    span_model: Model = PyTorchWrapper_v3(
+        torch.nn.Module(),
+        convert_inputs=_convert_inputs,
+        convert_outputs=_convert_outputs,
+        serialize_model=serialize,
+        deserialize_model=deserialize,
+    )
+    return Model(
+        "maral_span_model",
+        _forward_spans,
+        init=partial(_initialize, settings={**settings, "seed": seed}),
+        layers=[tok2vec, span_model],
+        refs={"tok2vec": tok2vec, "span_model": span_model},
+        dims={"nO": None},
+        attrs={"max_batch_spans": max_batch_spans},
+    )
+
+
+def _initialize(
+    model: Model, X: list[Doc] | None = None, Y: Any = None, *, settings: dict[str, Any]
+) -> None:
+    tok2vec = model.get_ref("tok2vec")
+    tok2vec.initialize(X=X)
+    encoders = (TransformerListener, TransformerModel)
+    width = next(
+        (n.get_dim("nO") for n in tok2vec.walk() if isinstance(n, encoders) and n.has_dim("nO")),
+        None,
+    )
+    if width is None or not model.has_dim("nO"):
+        raise MaralError(Errors.M202.format(what="encoder" if width is None else "labels"))
+    module = SpanModel(width, model.get_dim("nO"), **settings)
+    model.get_ref("span_model").shims[0]._model = module.to(get_torch_default_device())
+
+
+def _forward_spans(model: Model, docs: list[Doc], is_train: bool) -> tuple[SpanBatch, Callable]:
+    tok2vec, span_model = model.get_ref("tok2vec"), model.get_ref("span_model")
+    module = get_span_module(model)
+    (first, last), backprop_words = tok2vec(docs, is_train)
+    lengths = np.array([len(doc) for doc in docs], dtype=np.int64)
+    shapes = word_shapes([token.text for doc in docs for token in doc])
+    starts, ends, offsets = enumerate_spans(lengths, module.max_width)
+    base = np.repeat(np.cumsum(lengths) - lengths, np.diff(offsets))
+    words = (first, last, shapes)
+    if is_train:
+        (z, logits), backprop_spans = span_model((*words, starts + base, ends + base), True)
+    else:
+        size = model.attrs["max_batch_spans"]
+        z, logits = _in_chunks(span_model, module, words, starts + base, ends + base, size)
+
+    def backprop(d_output: SpanOutput) -> list[Doc]:
+        backprop_words(backprop_spans(d_output))
+        return docs
+
+    return SpanBatch(lengths, starts, ends, offsets, z, logits), backprop
+
+
+def _in_chunks(
+    span_model: Model,
+    module: SpanModel,
+    words: tuple[Floats2d, Floats2d, NDArray[np.int8]],
+    starts: NDArray[np.int64],
+    ends: NDArray[np.int64],
+    size: int,
+) -> tuple[Floats2d, Floats2d]:
+    """Embed spans some at a time, each time with the words that they need."""
+    outputs = []
+    for i in range(0, len(starts), size):
+        low, high = starts[i], ends[i : i + size].max() + 1
+        part = tuple(column[low:high] for column in words)
+        spans = (starts[i : i + size] - low, ends[i : i + size] - low)
+        outputs.append(span_model.predict((*part, *spans)))
+    xp = span_model.ops.xp
+    if not outputs:
+        n_classes = module.head.out_features
+        return span_model.ops.alloc2f(0, module.dim), span_model.ops.alloc2f(0, n_classes)
+    return xp.concatenate([z for z, _ in outputs]), xp.concatenate([y for _, y in outputs])
+
+
+def _convert_inputs(model: Model, inputs: tuple, is_train: bool) -> tuple[ArgsKwargs, Callable]:
+    first, last, *indices = inputs
+    device = model.shims[0].device
+    vectors = [xp2torch(x, requires_grad=is_train, device=device) for x in (first, last)]
+    tensors = [torch.from_numpy(np.ascontiguousarray(index)).to(device) for index in indices]
+
+    def reverse(d_inputs: ArgsKwargs) -> WordEnds:
+        gradients = zip(d_inputs.args[:2], (first, last), strict=True)
+        d_first, d_last = (
+            model.ops.alloc2f(*x.shape) if d is None else torch2xp(d) for d, x in gradients
+        )
+        return d_first, d_last
+
+    return ArgsKwargs(args=(*vectors, *tensors), kwargs={}), reverse
+
+
+def _convert_outputs(
+    model: Model, inputs_outputs: tuple[Any, SpanOutput], is_train: bool
+) -> tuple[tuple, Callable]:
+    output = inputs_outputs[1]
+    device = model.shims[0].device
+
+    def reverse(d_output: tuple) -> ArgsKwargs:
+        pairs = zip(output, d_output, strict=True)
+        used = [(y, xp2torch(d, device=device)) for y, d in pairs if d is not None]
+        tensors, gradients = zip(*used, strict=True)
+        return ArgsKwargs(args=(tensors,), kwargs={"grad_tensors": gradients})
+
+    return (torch2xp(output.z), torch2xp(output.logits)), reverse
+
+
+def serialize(module: torch.nn.Module) -> bytes:
+    """Write a span model as one safetensors block; its metadata say how to build the module.
+
+    module (torch.nn.Module): A SpanModel, or the empty module before initialisation.
+    RETURNS (bytes): The block, empty before initialisation.
+    """
+    if not isinstance(module, SpanModel):
+        return b""
+    settings = {
+        "input_width": module.input_width,
+        "n_classes": module.head.out_features,
+        "max_width": module.max_width,
+        "dim": module.dim,
+        "hidden_width": module.hidden.out_features,
+        "dropout": module.dropout.p,
+        "width_embedding": module.widths.embedding_dim,
+        "shape_embedding": module.shapes.embedding_dim,
+        "temperature": module.statistics.temperature,
+        "pseudo_count": module.statistics.pseudo_count,
+        "decision": module.decision,
+    }
+    header = json.dumps({"version": FORMAT_VERSION, "settings": settings}, sort_keys=True)
+    tensors = {name: t.detach().cpu().contiguous() for name, t in module.state_dict().items()}
+    return save_tensors(tensors, metadata={HEADER: header})
+
+
+def deserialize(module: torch.nn.Module, data: bytes, device: torch.device) -> torch.nn.Module:
+    """Rebuild a span model from `serialize`'s bytes.
+
+    module (torch.nn.Module): Stays if the bytes are of a model without classes.
+    data (bytes): The block.
+    device (torch.device): Where the module goes.
+    RETURNS (torch.nn.Module): The module.
+    RAISES (MaralError): If the block is damaged or of a newer format.
+    """
+    if not data:
+        return torch.nn.Module()
+    try:
+        size = int.from_bytes(data[:8], "little")
+        header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][HEADER])
+        version = header["version"]
+        if version > FORMAT_VERSION:
+            raise MaralError(Errors.M205.format(found=version, known=FORMAT_VERSION))
+        built = SpanModel(**header["settings"])
+        built.load_state_dict(load_tensors(data))
+    except (SafetensorError, UnicodeDecodeError, KeyError, TypeError, RuntimeError) as error:
+        raise MaralError(Errors.M204.format(problem=error)) from error
+    except json.JSONDecodeError as error:
+        raise MaralError(Errors.M204.format(problem=error)) from error
+    return built.to(device)
+
+
+def get_span_module(model: Model) -> SpanModel:
+    """The torch module behind the span model architecture.
+
+    model (Model): What `build_span_model` returned, initialised.
+    RETURNS (SpanModel): The module that the model holds, not a copy.
+    RAISES (MaralError): If the model is not initialised.
+    """
+    module = model.get_ref("span_model").shims[0]._model
+    if not isinstance(module, SpanModel):
+        raise MaralError(Errors.M201)
+    return module
+
+
+def get_encoder(nlp: Language) -> tuple[torch.nn.Module, Any, Callable]:
+    """The Hugging Face objects of a pipeline's first transformer.
+
+    nlp (Language): The pipeline, initialised.
+    RETURNS (tuple): The encoder (the module that the pipeline holds, not a copy), its tokenizer and
+        the span getter that makes its windows.
+    RAISES (MaralError): If there is no transformer, or it is not initialised.
+    """
+    for _, pipe in nlp.pipeline:
+        model = getattr(pipe, "model", None)
+        for node in model.walk() if isinstance(model, Model) else ():
+            if isinstance(node, TransformerModel) and node.attrs["has_transformer"]:
+                return node.transformer, node.tokenizer, node.attrs["get_spans"]
+    raise MaralError(Errors.M206.format(pipes=", ".join(nlp.pipe_names) or "none"))
+
+
+def class_scores(model: Model, batch: SpanBatch) -> NDArray[np.float32]:
+    """Score the classes of candidate spans by the span model's decision rule.
+
+    model (Model): What `build_span_model` returned.
+    batch (SpanBatch): What it gave for documents.
+    RETURNS (NDArray[np.float32]): Scores, shape (n_spans, K), outside first; -inf for a class that
+        training never saw.
+    """
+    module = get_span_module(model)
+    with torch.no_grad():
+        output = SpanOutput(to_torch(model, batch.z), to_torch(model, batch.logits))
+        return module.class_scores(output).float().cpu().numpy()
+
+
+def to_torch(model: Model, array: Floats2d, *, requires_grad: bool = False) -> torch.Tensor:
+    """An array of a `SpanBatch` as a tensor on the span model's device."""
+    device = model.get_ref("span_model").shims[0].device
+    return xp2torch(array, requires_grad=requires_grad, device=device)

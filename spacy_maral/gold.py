@@ -1,0 +1,92 @@
+"""Gold classes of the candidate spans of examples: which are entities, outside, or unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from spacy.training import Example
+
+from .errors import Errors, MaralError
+from .spans import enumerate_spans, label_spans
+
+UNKNOWN = -1
+MISSING_IOB = 0
+
+
+class Gold(NamedTuple):
+    """Class of every candidate of a batch (UNKNOWN where it must not count), and what has none.
+
+    n_unaligned: Entities whose ends are inside words of the predicted document. n_too_wide:
+    Entities longer than the widest candidate.
+    """
+
+    classes: NDArray[np.int64]
+    n_unaligned: int
+    n_too_wide: int
+
+
+def gold_classes(
+    examples: Sequence[Example], label_classes: Mapping[str, int], max_width: int
+) -> Gold:
+    """Give every candidate span of the predicted documents its gold class.
+
+    A candidate is unknown if it touches a word without annotation, or a word of an entity that does
+    not end where the predicted document's words end.
+
+    examples (Sequence[Example]): Predicted documents with their references.
+    label_classes (Mapping[str, int]): Class of each entity label, from 1.
+    max_width (int): Longest candidate, in words.
+    RETURNS (Gold): Classes in the order of `enumerate_spans` over the predicted documents.
+    RAISES (MaralError): If an entity has a label that is not among the classes.
+    """
+    lengths = np.array([len(eg.predicted) for eg in examples], dtype=np.int64)
+    known, entities, n_unaligned = [], [], 0
+    for i, eg in enumerate(examples):
+        doc_known, doc_entities, missed = _read_example(eg, label_classes)
+        known.append(doc_known)
+        entities.extend((i, *entity) for entity in doc_entities)
+        n_unaligned += missed
+    table = np.array(entities, dtype=np.int64).reshape(-1, 4).T
+    labels, n_too_wide = label_spans(lengths, *table, max_width)
+    starts, ends, offsets = enumerate_spans(lengths, max_width)
+    base = np.repeat(np.cumsum(lengths) - lengths, np.diff(offsets))
+    unknown = np.concatenate([[0], np.cumsum(~np.concatenate([[], *known]).astype(bool))])
+    touched = unknown[ends + base + 1] > unknown[starts + base]
+    return Gold(np.where(touched, UNKNOWN, labels.astype(np.int64)), n_unaligned, n_too_wide)
+
+
+def _read_example(
+    eg: Example, label_classes: Mapping[str, int]
+) -> tuple[NDArray[np.bool_], list[tuple[int, int, int]], int]:
+    """Whether each predicted word is annotated, and the entities as (start, end, class)."""
+    predicted, reference = eg.predicted, eg.reference
+    if not reference.has_annotation("ENT_IOB") or not len(predicted):
+        return np.zeros(len(predicted), dtype=bool), [], 0
+    for ent in reference.ents:
+        if ent.label_ not in label_classes:
+            raise MaralError(
+                Errors.M209.format(
+                    label=ent.label_, text=ent.text, labels=", ".join(label_classes) or "none"
+                )
+            )
+    aligned = eg.get_aligned_spans_y2x(reference.ents, allow_overlap=False)
+    entities = [(span.start, span.end - 1, label_classes[span.label_]) for span in aligned]
+    annotated = reference.to_array("ENT_IOB") != MISSING_IOB
+    n_unaligned = len(reference.ents) - len(aligned)
+    known = np.ones(len(predicted), dtype=bool)
+    if annotated.all() and not n_unaligned:
+        return known, entities, 0
+    to_predicted = eg.alignment.y2x
+    hidden = ~annotated
+    if n_unaligned:
+        known_words = np.zeros(len(predicted), dtype=bool)
+        for start, end, _ in entities:
+            known_words[start : end + 1] = True
+        for ent in reference.ents:
+            words = to_predicted[ent.start : ent.end]
+            hidden[ent.start : ent.end] |= not known_words[words].all()
+    known[to_predicted.data[np.repeat(hidden, to_predicted.lengths)]] = False
+    return known, entities, n_unaligned

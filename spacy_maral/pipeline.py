@@ -1,0 +1,491 @@
+"""The pipeline component: entities from scored candidate spans."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from spacy.attrs import ENT_IOB, ENT_TYPE
+from spacy.language import Language
+from spacy.pipeline import TrainablePipe
+from spacy.scorer import get_ner_prf
+from spacy.tokens import Doc, Span, SpanGroup
+from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.util import logger
+from thinc.api import Config, Model, Optimizer, torch2xp
+from thinc.types import Floats2d
+
+from . import losses as loss_functions
+from .architectures import SpanBatch, class_scores, get_span_module, to_torch
+from .errors import Errors, MaralError, Warnings
+from .gold import UNKNOWN, gold_classes
+from .span_model import DECISIONS
+from .spans import OUTSIDE, decode, span_counts
+
+LOSSES = ("max_margin", "cross_entropy", "supcon")
+OUTSIDE_NAME = "O"
+IOB_BEGIN, IOB_INSIDE = 3, 1
+SAMPLE_DOCS = 10
+
+DEFAULT_MODEL = Config().from_str(
+    """
+    [model]
+    @architectures = "spacy-maral.SpanModel.v1"
+    max_width = 8
+    dim = 64
+    hidden_width = 384
+    dropout = 0.1
+
+    [model.tok2vec]
+    @architectures = "spacy-maral.WordPieceEnds.v1"
+    grad_factor = 1.0
+    upstream = "*"
+    """
+)["model"]
+
+
+@dataclass
+class Predictions:
+    """Candidate spans of a batch of documents and the scores of their classes.
+
+    lengths: Words of each document, shape (n_docs,). starts, ends: First and last word of each
+    candidate within its document, ends inclusive. offsets: Document i owns the candidates
+    [offsets[i], offsets[i + 1]). scores: Shape (n_spans, K), outside first.
+    """
+
+    lengths: NDArray[np.int64]
+    starts: NDArray[np.int32]
+    ends: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    scores: NDArray[np.float32]
+
+
+def make_entity_scorer() -> Callable[..., dict[str, Any]]:
+    """Make the scorer of entities: strict precision, recall and F-score, in total and per type."""
+    return score_entities
+
+
+def score_entities(examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
+    """Score entities: both ends and the type must be right.
+
+    examples (Iterable[Example]): Predicted documents with their references.
+    RETURNS (dict): ents_p, ents_r, ents_f and ents_per_type.
+    """
+    return get_ner_prf(examples, **kwargs)
+
+
+@Language.factory(
+    "maral_ner",
+    assigns=["doc.ents", "token.ent_iob", "token.ent_type"],
+    default_config={
+        "model": DEFAULT_MODEL,
+        "loss": "max_margin",
+        "decision": "likelihood",
+        "prior_scale": 1.0,
+        "include_outside": True,
+        "memory": 10000.0,
+        "overwrite": True,
+        "spans_key": None,
+        "spans_threshold": None,
+        "scorer": {"@scorers": "spacy-maral.entity_scorer.v1"},
+    },
+    default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
+)
+def make_maral_ner(
+    nlp: Language,
+    name: str,
+    model: Model[list[Doc], SpanBatch],
+    loss: str,
+    decision: str,
+    prior_scale: float,
+    include_outside: bool,
+    memory: float,
+    overwrite: bool,
+    spans_key: str | None,
+    spans_threshold: float | None,
+    scorer: Callable | None,
+) -> MaralNER:
+    """Make the component that finds entities by scoring all spans of up to `max_width` words.
+
+    nlp (Language): The pipeline.
+    name (str): Name of the component.
+    model (Model): Scores the candidate spans, as spacy-maral.SpanModel.v1.
+    loss (str): Loss of `update`: "max_margin" (Eq. 7), "cross_entropy" (of the linear head) or
+        "supcon" (supervised contrastive).
+    decision (str): What decides about a class: "likelihood" (rho, Eq. 6), "posterior" (with the
+        prior) or "linear" (the linear head; goes with cross_entropy).
+    prior_scale (float): Factor on the log prior in the max-margin loss.
+    include_outside (bool): Whether spans outside entities count in the loss.
+    memory (float): Number of spans over which the running class means forget, in `update`.
+    overwrite (bool): Whether entities that a document has already are replaced. If not, they are
+        kept, and no new entity overlaps them.
+    spans_key (str): Key of doc.spans for the entities with their confidences, None for none.
+    spans_threshold (float): Probability from which spans that are no entities are added there,
+        None to add none.
+    scorer (Callable): Scores the component.
+    RETURNS (MaralNER): The component.
+    RAISES (MaralError): If a setting is out of its range.
+    """
+    return MaralNER(
+        nlp,
+        model,
+        name,
+        loss=loss,
+        decision=decision,
+        prior_scale=prior_scale,
+        include_outside=include_outside,
+        memory=memory,
+        overwrite=overwrite,
+        spans_key=spans_key,
+        spans_threshold=spans_threshold,
+        scorer=scorer,
+    )
+
+
+class MaralNER(TrainablePipe):
+    """Find entities by scoring all spans of up to `max_width` words (see `make_maral_ner`)."""
+
+    def __init__(
+        self,
+        nlp: Language,
+        model: Model[list[Doc], SpanBatch],
+        name: str = "maral_ner",
+        *,
+        loss: str = "max_margin",
+        decision: str = "likelihood",
+        prior_scale: float = 1.0,
+        include_outside: bool = True,
+        memory: float = 10000.0,
+        overwrite: bool = True,
+        spans_key: str | None = None,
+        spans_threshold: float | None = None,
+        scorer: Callable | None = score_entities,
+    ) -> None:
+        _check_choice("loss", loss, LOSSES)
+        _check_choice("decision", decision, DECISIONS)
+        if decision == "linear" and loss != "cross_entropy":
+            raise MaralError(Errors.M208.format(loss=loss))
+        if prior_scale < 0 or memory <= 0:
+            raise MaralError(Errors.M212.format(prior_scale=prior_scale, memory=memory))
+        if spans_threshold is not None and not (spans_key and 0 < spans_threshold <= 1):
+            raise MaralError(Errors.M213.format(threshold=spans_threshold, key=spans_key))
+        self.vocab = nlp.vocab
+        self.model = model
+        self.name = name
+        self.scorer = scorer
+        self.cfg: dict[str, Any] = {
+            "labels": [],
+            "loss": loss,
+            "decision": decision,
+            "prior_scale": prior_scale,
+            "include_outside": include_outside,
+            "memory": memory,
+            "overwrite": overwrite,
+            "spans_key": spans_key,
+            "spans_threshold": spans_threshold,
+        }
+        self._warned = False
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """RETURNS (tuple[str, ...]): Entity labels; class i + 1 is labels[i], class 0 is outside."""
+        return tuple(self.cfg["labels"])
+
+    @property
+    def label_data(self) -> list[str]:
+        """RETURNS (list[str]): What `spacy init labels` writes and `initialize` takes."""
+        return list(self.labels)
+
+    @property
+    def hide_labels(self) -> bool:
+        return False
+
+    def add_label(self, label: str) -> int:
+        """Add a label before the component is initialised.
+
+        label (str): The label.
+        RETURNS (int): 0 if the label was there already, otherwise 1.
+        RAISES (MaralError): If it is no label, or the component has its classes already.
+        """
+        if not isinstance(label, str) or not label or label == OUTSIDE_NAME:
+            raise MaralError(Errors.M211.format(label=label))
+        if label in self.cfg["labels"]:
+            return 0
+        if self.model.has_dim("nO"):
+            raise MaralError(
+                Errors.M207.format(label=label, name=self.name, labels=", ".join(self.labels))
+            )
+        self.cfg["labels"].append(label)
+        self.vocab.strings.add(label)
+        return 1
+
+    def set_decision(self, decision: str) -> None:
+        """Choose what decides about a class.
+
+        decision (str): "likelihood", "posterior" or "linear".
+        RAISES (MaralError): If there is no such rule, or the component is not initialised.
+        """
+        _check_choice("decision", decision, DECISIONS)
+        get_span_module(self.model).decision = decision
+        self.cfg["decision"] = decision
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]],
+        *,
+        nlp: Language | None = None,
+        labels: list[str] | None = None,
+    ) -> None:
+        """Collect the labels, make the span model and set its class prior from the data.
+
+        get_examples (Callable): Gives representative examples.
+        nlp (Language): The pipeline.
+        labels (list[str]): The labels, as `label_data`. Without, those of the examples and
+            those added before are taken, in alphabetical order.
+        RAISES (MaralError): If there are no labels.
+        """
+        validate_get_examples(get_examples, "MaralNER.initialize")
+        counts: Counter[str] = Counter()
+        lengths: list[int] = []
+        for eg in get_examples():
+            if eg.reference.has_annotation("ENT_IOB"):
+                lengths.append(len(eg.reference))
+                counts.update(ent.label_ for ent in eg.reference.ents)
+        if labels is None:
+            labels = sorted({*self.labels, *counts})
+        if not labels:
+            raise MaralError(Errors.M214.format(name=self.name))
+        self.model.set_dim("nO", None, force=True)  # type: ignore[arg-type]
+        self.cfg["labels"] = []
+        for label in labels:
+            self.add_label(label)
+        self.model.set_dim("nO", len(self.labels) + 1, force=True)
+        self.model.initialize(X=[eg.predicted for eg in islice(get_examples(), SAMPLE_DOCS)])
+        self.set_decision(self.cfg["decision"])
+        self._set_prior(counts, lengths)
+
+    def _set_prior(self, counts: Counter[str], lengths: list[int]) -> None:
+        """Set the class prior to the share of each class among the candidate spans."""
+        module = get_span_module(self.model)
+        entities = [counts[label] for label in self.labels]
+        n_outside = int(span_counts(lengths, module.max_width).sum()) - sum(entities)
+        if sum(entities):
+            module.statistics.set_prior(torch.tensor([max(n_outside, 1), *entities]))
+
+    def predict(self, docs: Iterable[Doc]) -> Predictions:
+        """Score the candidate spans of documents, without changing the documents.
+
+        docs (Iterable[Doc]): The documents.
+        RETURNS (Predictions): The candidates and their scores.
+        RAISES (MaralError): If the component is not initialised.
+        """
+        docs = list(docs)
+        n_classes = len(get_span_module(self.model).statistics.count)
+        if not any(len(doc) for doc in docs):
+            nothing = np.zeros(0, dtype=np.int32)
+            zeros = np.zeros(len(docs) + 1, dtype=np.int64)
+            scores = np.zeros((0, n_classes), dtype=np.float32)
+            return Predictions(zeros[1:], nothing, nothing, zeros, scores)
+        batch = self.model.predict(docs)
+        scores = class_scores(self.model, batch)
+        return Predictions(batch.lengths, batch.starts, batch.ends, batch.offsets, scores)
+
+    def set_annotations(self, docs: Iterable[Doc], predictions: Predictions) -> None:
+        """Write entities, and their confidences if a key is set, to documents.
+
+        docs (Iterable[Doc]): The documents.
+        predictions (Predictions): What `predict` gave for them.
+        """
+        docs = list(docs)
+        base = np.repeat(
+            np.cumsum(predictions.lengths) - predictions.lengths, np.diff(predictions.offsets)
+        )
+        starts, ends = predictions.starts + base, predictions.ends + base
+        free = np.arange(len(starts))
+        if not self.cfg["overwrite"]:
+            taken = np.concatenate([[0], *[_preset_words(doc) for doc in docs]]).cumsum()
+            free = np.flatnonzero(taken[ends + 1] == taken[starts])
+        kept, classes, confidence = decode(predictions.scores[free], starts[free], ends[free])
+        groups = self._make_spans(docs, predictions, free[kept], classes)
+        bounds = np.cumsum([0, *map(len, groups)])
+        for doc, entities in zip(docs, groups, strict=True):
+            _set_entities(doc, entities, keep=not self.cfg["overwrite"])
+        if self.cfg["spans_key"]:
+            scores = np.split(confidence, bounds[1:-1])
+            self._set_spans(docs, groups, scores, predictions, (free, free[kept], classes))
+
+    def _make_spans(
+        self, docs: list[Doc], predictions: Predictions, chosen: NDArray, classes: NDArray
+    ) -> list[list[Span]]:
+        """Chosen candidates as spans of their documents."""
+        groups: list[list[Span]] = [[] for _ in docs]
+        owners = np.searchsorted(predictions.offsets, chosen, side="right") - 1
+        columns = (owners, predictions.starts[chosen], predictions.ends[chosen] + 1, classes)
+        for owner, start, end, number in zip(*(c.tolist() for c in columns), strict=True):
+            label = self.cfg["labels"][number - 1]
+            groups[owner].append(Span(docs[owner], start, end, label=label))
+        return groups
+
+    def _set_spans(
+        self,
+        docs: list[Doc],
+        groups: list[list[Span]],
+        confidence: list[NDArray],
+        predictions: Predictions,
+        chosen: tuple[NDArray, NDArray, NDArray],
+    ) -> None:
+        """Write entities with their confidences, then runners-up with theirs, to doc.spans."""
+        key, threshold = self.cfg["spans_key"], self.cfg["spans_threshold"]
+        extra_groups: list[list[Span]] = [[] for _ in docs]
+        extra_scores = [np.zeros(0)] * len(docs)
+        if threshold is not None:
+            places, classes, scores = _runners_up(predictions.scores, *chosen, threshold)
+            extra_groups = self._make_spans(docs, predictions, places, classes)
+            bounds = np.cumsum([0, *map(len, extra_groups)])
+            extra_scores = np.split(scores, bounds[1:-1])
+        rows = zip(docs, groups, confidence, extra_groups, extra_scores, strict=True)
+        for doc, entities, sure, extra, unsure in rows:
+            group = SpanGroup(doc, name=key, spans=[*entities, *extra])
+            group.attrs["scores"] = np.concatenate([sure, unsure])
+            doc.spans[key] = group
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optimizer | None = None,
+        losses: dict[str, float] | None = None,
+    ) -> dict[str, float]:
+        """Learn from a batch; the class means then take in its spans (Eq. 8).
+
+        examples (Iterable[Example]): The batch.
+        drop (float): Not used: the span model has a dropout of its own, like the transformer.
+        sgd (Optimizer): The optimizer.
+        losses (dict): Losses by component, to add to.
+        RETURNS (dict): The losses.
+        RAISES (MaralError): If a gold label is not among the labels.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, "MaralNER.update")
+        if not any(len(eg.predicted) for eg in examples):
+            return losses
+        batch, backprop = self.model.begin_update([eg.predicted for eg in examples])
+        classes = self._gold(examples)
+        loss, d_output = self._loss(batch, classes)
+        backprop(d_output)
+        if sgd is not None:
+            self.finish_update(sgd)
+        z = to_torch(self.model, batch.z)
+        statistics = get_span_module(self.model).statistics
+        statistics.update(z, torch.from_numpy(classes).to(z.device), memory=self.cfg["memory"])
+        losses[self.name] += loss
+        return losses
+
+    def get_loss(
+        self, examples: Iterable[Example], scores: SpanBatch
+    ) -> tuple[float, tuple[Floats2d | None, Floats2d | None]]:
+        """Find the loss of a batch and its gradient.
+
+        examples (Iterable[Example]): The batch.
+        scores (SpanBatch): What the model gave for it.
+        RETURNS (tuple): The loss, a mean over spans, and its gradients by z and logits, None where
+            the loss does not depend on them.
+        """
+        examples = list(examples)
+        validate_examples(examples, "MaralNER.get_loss")
+        return self._loss(scores, self._gold(examples))
+
+    def _gold(self, examples: list[Example]) -> NDArray[np.int64]:
+        """Gold classes of the candidates; says once if entities have none."""
+        numbers = {label: i for i, label in enumerate(self.labels, start=1)}
+        max_width = get_span_module(self.model).max_width
+        gold = gold_classes(examples, numbers, max_width)
+        if (gold.n_unaligned or gold.n_too_wide) and not self._warned:
+            self._warned = True
+            logger.warning(
+                Warnings.W201.format(
+                    name=self.name,
+                    n_unaligned=gold.n_unaligned,
+                    n_too_wide=gold.n_too_wide,
+                    max_width=max_width,
+                )
+            )
+        return gold.classes
+
+    def _loss(
+        self, batch: SpanBatch, classes: NDArray[np.int64]
+    ) -> tuple[float, tuple[Floats2d | None, Floats2d | None]]:
+        """The loss that the settings name, and its gradients by z and logits."""
+        z = to_torch(self.model, batch.z, requires_grad=True)
+        logits = to_torch(self.model, batch.logits, requires_grad=True)
+        targets = torch.from_numpy(classes).to(z.device)
+        statistics = get_span_module(self.model).statistics
+        known = (targets != UNKNOWN).float()
+        options = {"include_outside": self.cfg["include_outside"]}
+        if self.cfg["loss"] == "supcon":
+            loss = loss_functions.supcon(z, targets, statistics.temperature, **options)
+        elif self.cfg["loss"] == "cross_entropy":
+            loss = loss_functions.cross_entropy(
+                logits, targets.clamp(min=OUTSIDE), weights=known, **options
+            )
+        else:
+            log_prior = self.cfg["prior_scale"] * statistics.prior.log()
+            loss = loss_functions.max_margin(
+                statistics.score(z),
+                targets.clamp(min=OUTSIDE),
+                log_prior,
+                weights=known,
+                **options,
+            )
+        loss.backward()
+        d_z, d_logits = (None if x.grad is None else torch2xp(x.grad) for x in (z, logits))
+        return loss.item(), (d_z, d_logits)
+
+
+def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise MaralError(Errors.M215.format(name=name, value=value, known=", ".join(known)))
+
+
+def _preset_words(doc: Doc) -> NDArray[np.bool_]:
+    """Which words are in entities, or blocked for them, by earlier components."""
+    iob = doc.to_array(ENT_IOB)
+    return (iob == IOB_BEGIN) | (iob == IOB_INSIDE)
+
+
+def _set_entities(doc: Doc, entities: list[Span], *, keep: bool) -> None:
+    """Write entities; with keep, beside those (and the blocked words) that the document has."""
+    if not keep:
+        doc.set_ents(entities, default="outside")
+        return
+    words = doc.to_array([ENT_IOB, ENT_TYPE])
+    blocked = np.flatnonzero((words[:, 0] == IOB_BEGIN) & (words[:, 1] == 0)).tolist()
+    doc.set_ents(
+        [*doc.ents, *entities], blocked=[doc[i : i + 1] for i in blocked], default="outside"
+    )
+
+
+def _runners_up(
+    scores: NDArray[np.float32],
+    free: NDArray[np.int64],
+    chosen: NDArray[np.int64],
+    classes: NDArray[np.int64],
+    threshold: float,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.floating]]:
+    """Entity classes of free candidates from a probability on that were not chosen."""
+    rows = scores[free].astype(np.float64)
+    probabilities = np.exp(rows - rows.max(axis=1, keepdims=True, initial=-np.inf))
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    probabilities[np.searchsorted(free, chosen), classes] = 0.0
+    probabilities[:, OUTSIDE] = 0.0
+    place, number = np.nonzero(probabilities >= threshold)
+    return free[place], number, probabilities[place, number]

@@ -1,0 +1,160 @@
+"""A tiny XLM-R with a tokenizer of its own, made offline, and pipelines on top of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spacy
+import torch
+from spacy.language import Language
+from spacy.training import Example, offsets_to_biluo_tags
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
+
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+MODEL_MAX_LENGTH = 64
+WINDOW = {
+    "@span_getters": "spacy-maral.bounded_windows.v1",
+    "max_words": 24,
+    "stride": 16,
+    "max_chars": 60,
+}
+
+TEXTS = [
+    ("Angela Merkel visited Paris in May .", [(0, 13, "PER"), (22, 27, "LOC")]),
+    ("The United Nations met in New York .", [(4, 18, "ORG"), (26, 34, "LOC")]),
+    ("Siemens hired Barack Obama yesterday .", [(0, 7, "ORG"), (14, 26, "PER")]),
+    ("Nothing happened there today .", []),
+    ("Pedro Sánchez lives in Madrid .", [(0, 13, "PER"), (23, 29, "LOC")]),
+    ("王明 在 北京 。", [(0, 2, "PER"), (5, 7, "LOC")]),
+    ("東京 で 会う 。", [(0, 2, "LOC")]),
+    ("রবি ঢাকা গেল ।", [(0, 3, "PER"), (4, 8, "LOC")]),
+]
+LABELS = ["LOC", "ORG", "PER"]
+
+
+def build_tokenizer() -> Tokenizer:
+    """A Unigram vocabulary with Metaspace, as XLM-R has: all characters, and common pieces."""
+    chars = sorted({c for text, _ in TEXTS for c in text if c != " "} | set("abcdefghijklmnopqrstuvwxyz0123456789-.,"))
+    words = sorted({word for text, _ in TEXTS for word in text.split()})
+    pieces = [(piece, 0.0) for piece in SPECIAL]
+    pieces += [("▁", -3.0)]
+    pieces += [(char, -9.0) for char in chars]
+    pieces += [(f"▁{char}", -9.5) for char in chars]
+    # halves of words, so that most words have two pieces
+    halves = sorted({half for w in words if len(w) > 3 for half in ("▁" + w[: len(w) // 2], w[len(w) // 2 :])})
+    pieces += [(half, -6.0) for half in halves if len(half) > 1]
+    pieces = list(dict(pieces).items())
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=SPECIAL.index("<unk>")))
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>",
+        pair="<s> $A </s> </s> $B </s>",
+        special_tokens=[("<s>", SPECIAL.index("<s>")), ("</s>", SPECIAL.index("</s>"))],
+    )
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def encoder_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny XLM-R with an LM head: AutoModel and AutoModelForMaskedLM both load it."""
+    path = tmp_path_factory.mktemp("encoder")
+    tokenizer = build_tokenizer()
+    config = XLMRobertaConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=MODEL_MAX_LENGTH + 2,
+        pad_token_id=SPECIAL.index("<pad>"),
+        bos_token_id=SPECIAL.index("<s>"),
+        eos_token_id=SPECIAL.index("</s>"),
+        type_vocab_size=1,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        XLMRobertaForMaskedLM(config).save_pretrained(path)
+    tokenizer.save(str(path / "tokenizer.json"))
+    # XLMRobertaTokenizerFast without a SentencePiece file has no vocab_file to open
+    settings: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": MODEL_MAX_LENGTH,
+        "bos_token": "<s>",
+        "cls_token": "<s>",
+        "eos_token": "</s>",
+        "sep_token": "</s>",
+        "pad_token": "<pad>",
+        "unk_token": "<unk>",
+        "mask_token": "<mask>",
+    }
+    (path / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf8")
+    return path
+
+
+@pytest.fixture
+def examples_for() -> Callable[..., list[Example]]:
+    """Examples of a pipeline's vocabulary, from texts with character offsets of entities."""
+
+    def make(nlp: Language, texts: Iterable[tuple[str, list[tuple[int, int, str]]]]) -> list[Example]:
+        result = []
+        for text, entities in texts:
+            predicted, reference = nlp.make_doc(text), nlp.make_doc(text)
+            tags = offsets_to_biluo_tags(reference, entities)
+            assert "-" not in tags
+            spans = [reference.char_span(*entity) for entity in entities]
+            reference.set_ents(spans, default="outside")
+            result.append(Example(predicted, reference))
+        return result
+
+    return make
+
+
+@pytest.fixture
+def train_examples(examples_for: Callable) -> Callable[[Language], list[Example]]:
+    """The labelled sentences of this file as examples for a pipeline."""
+    return lambda nlp: examples_for(nlp, TEXTS)
+
+
+@pytest.fixture
+def make_nlp(encoder_dir: Path, examples_for: Callable) -> Callable[..., Language]:
+    """Make a pipeline of a tiny transformer and maral_ner.
+
+    labels: Entity labels, None to leave it uninitialised. lang: Its language. model: Settings of
+    the span model. **cfg: Settings of maral_ner.
+    """
+
+    def make(
+        labels: list[str] | None = LABELS,
+        *,
+        lang: str = "xx",
+        model: dict[str, Any] | None = None,
+        window: dict[str, Any] | None = None,
+        seed: int = 0,
+        **cfg: Any,
+    ) -> Language:
+        spacy.util.fix_random_seed(seed)
+        nlp = spacy.blank(lang)
+        encoder = {
+            "@architectures": "spacy-transformers.TransformerModel.v3",
+            "name": str(encoder_dir),
+            "get_spans": window or WINDOW,
+            "tokenizer_config": {"use_fast": True},
+        }
+        nlp.add_pipe("transformer", config={"model": encoder})
+        settings = {"hidden_width": 32, "dim": 16, "max_width": 4, "dropout": 0.0, **(model or {})}
+        nlp.add_pipe("maral_ner", config={"model": settings, **cfg})
+        if labels is not None:
+            nlp.config["initialize"]["components"] = {"maral_ner": {"labels": labels}}
+            texts = [(t, [e for e in ents if e[2] in labels]) for t, ents in TEXTS]
+            nlp.initialize(lambda: examples_for(nlp, texts))
+        return nlp
+
+    return make
