@@ -81,9 +81,11 @@ class Batch:
 
     input_ids, attention_mask: (rows, length). first, last: places of the words' pieces in the
     flattened rows, -1 without a piece. starts, ends: words of the batch. span_ids: candidates of
-    the corpus. docs: documents of the corpus.
+    the corpus. docs: documents of the corpus. piece_ids: the corpus's pieces, in the order of the
+    mask.
     """
 
+    corpus: Corpus
     input_ids: NDArray[np.int64]
     attention_mask: NDArray[np.int64]
     first: NDArray[np.int64]
@@ -93,6 +95,7 @@ class Batch:
     ends: NDArray[np.int64]
     span_ids: NDArray[np.int64]
     docs: NDArray[np.int64]
+    piece_ids: NDArray[np.int64]
 
 
 def encode(
@@ -266,7 +269,8 @@ def make_batch(corpus: Corpus, docs: NDArray[np.int64], pad_id: int) -> Batch:
     length = int(sizes.max())
     mask = np.arange(length) < sizes[:, None]
     ids = np.full(mask.shape, pad_id, dtype=np.int64)
-    ids[mask] = corpus.pieces[concat_ranges(corpus.row_offsets[rows], corpus.row_offsets[rows + 1])]
+    piece_ids = concat_ranges(corpus.row_offsets[rows], corpus.row_offsets[rows + 1])
+    ids[mask] = corpus.pieces[piece_ids]
     words = concat_ranges(corpus.doc_words[docs], corpus.doc_words[docs + 1])
     new_row = np.full(int(rows.max()) + 2, -1, dtype=np.int64)
     new_row[rows] = np.arange(len(rows))
@@ -276,6 +280,7 @@ def make_batch(corpus: Corpus, docs: NDArray[np.int64], pad_id: int) -> Batch:
     starts, ends, offsets = enumerate_spans(n_words, corpus.max_width)
     base = np.repeat(np.cumsum(n_words) - n_words, np.diff(offsets))
     return Batch(
+        corpus=corpus,
         input_ids=ids,
         attention_mask=mask.astype(np.int64),
         first=np.where(has_piece, row * length + corpus.word_first[words], -1),
@@ -285,4 +290,5 @@ def make_batch(corpus: Corpus, docs: NDArray[np.int64], pad_id: int) -> Batch:
         ends=ends + base,
         span_ids=concat_ranges(corpus.doc_spans[docs], corpus.doc_spans[docs + 1]),
         docs=docs,
+        piece_ids=piece_ids,
     )

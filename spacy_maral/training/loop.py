@@ -27,7 +27,6 @@ from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint, write_text
 from .corpus import Batch
 from .network import Network
 from .optimiser import (
-    freeze,
     make_optimiser,
     model_tensors,
     restore_tensors,
@@ -98,7 +97,6 @@ class Run:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        freeze(self.network, self.settings)
         self.module = nn.ModuleDict({"network": self.network})
         if self.extra is not None:
             self.module["extra"] = self.extra

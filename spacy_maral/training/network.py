@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import logging
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -11,11 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..errors import Errors, MaralError, Warnings
 from ..evaluation import Entities
 from ..span_model import SpanModel, SpanOutput
 from ..spans import decode
 from .corpus import Batch, Corpus, make_batch, plan_batches
 
+logger = logging.getLogger("spacy")
+
+REMEMBER_TOKENS = 8192
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -37,26 +43,75 @@ class Network(nn.Module):
         self.span_model = span_model
         self.pad_id = pad_id
         self.precision = resolve_precision(precision, self.device)
+        self._split: tuple[nn.Module, nn.Module] | None = None
+        self._remembered: dict[int, Tensor] = {}
 
     @property
     def device(self) -> torch.device:
         return self.span_model.hidden.weight.device
 
     def autocast(self) -> contextlib.AbstractContextManager:
+        """The number format of matrix products."""
         if self.precision == "float32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=PRECISIONS[self.precision])
 
+    def freeze(self, *, embeddings: bool, layers: int) -> None:
+        """Take the encoder's word embeddings and its lowest layers out of training.
+
+        Frozen layers have no dropout, so that what they give for a corpus can be remembered.
+
+        embeddings (bool): Whether the word embeddings are frozen; with frozen layers they are.
+        layers (int): Number of frozen layers, from the lowest.
+        RAISES (MaralError): If the encoder has not so many layers that can be told apart.
+        """
+        self.requires_grad_(True)
+        if embeddings or layers:
+            self.encoder.get_input_embeddings().requires_grad_(False)
+        if layers:
+            self._split = split_encoder(self.encoder, layers)
+            self._split[0].requires_grad_(False)
+            self.train(self.training)
+
+    def remember(self, corpus: Corpus, limit: float) -> None:
+        """Run the frozen layers over a corpus once and keep what they give.
+
+        corpus (Corpus): The documents.
+        limit (float): Most memory for all corpora, in GiB; beyond it the layers run every time.
+        """
+        if self._split is None:
+            return
+        dtype = PRECISIONS.get(self.precision, torch.float32)
+        width = self.span_model.input_width
+        kept = sum(states.nbytes for states in self._remembered.values())
+        needed = kept + len(corpus.pieces) * width * dtype.itemsize
+        if needed > limit * 2**30:
+            logger.warning(Warnings.W303.format(needed=needed / 2**30, limit=limit))
+            return
+        states = torch.empty(len(corpus.pieces), width, dtype=dtype, device=self.device)
+        for docs in tqdm(
+            plan_batches(corpus, max_tokens=REMEMBER_TOKENS), desc="Frozen layers", disable=None
+        ):
+            batch = self.batch(corpus, docs)
+            mask = self.tensor(batch.attention_mask)
+            states[batch.piece_ids] = self._lower(batch)[mask.bool()].to(dtype)
+        self._remembered[id(corpus)] = states
+
+    def train(self, mode: bool = True) -> Network:
+        super().train(mode)
+        if self._split is not None:
+            self._split[0].eval()
+        return self
+
     def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Last hidden states, shape (rows, length, h)."""
+        """Last hidden states of any pieces, shape (rows, length, h)."""
         output = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
         return output.last_hidden_state
 
     def forward(self, batch: Batch) -> SpanOutput:
         """Encode the rows of a batch and embed its candidate spans."""
         with self.autocast():
-            states = self.encode(self.tensor(batch.input_ids), self.tensor(batch.attention_mask))
-            flat = states.flatten(0, 1)
+            flat = self._states(batch).flatten(0, 1)
             return self.span_model(
                 _gather(flat, self.tensor(batch.first)),
                 _gather(flat, self.tensor(batch.last)),
@@ -65,12 +120,66 @@ class Network(nn.Module):
                 self.tensor(batch.ends),
             )
 
+    def _states(self, batch: Batch) -> Tensor:
+        """Last hidden states of a batch, from remembered ones of the frozen layers if possible."""
+        mask = self.tensor(batch.attention_mask)
+        if self._split is None:
+            return self.encode(self.tensor(batch.input_ids), mask)
+        known = self._remembered.get(id(batch.corpus))
+        if known is None:
+            lower = self._lower(batch)
+        else:
+            lower = known.new_zeros(*mask.shape, known.shape[1])
+            lower[mask.bool()] = known[batch.piece_ids]
+        upper = self._split[1]
+        return upper(inputs_embeds=lower.float(), attention_mask=mask).last_hidden_state
+
+    def _lower(self, batch: Batch) -> Tensor:
+        """What the frozen layers give for a batch."""
+        assert self._split is not None
+        with torch.no_grad(), self.autocast():
+            lower = self._split[0](
+                input_ids=self.tensor(batch.input_ids),
+                attention_mask=self.tensor(batch.attention_mask),
+            )
+        return lower.last_hidden_state
+
     def tensor(self, array: NDArray) -> Tensor:
         """An array as a tensor on the network's device."""
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
     def batch(self, corpus: Corpus, docs: NDArray[np.int64]) -> Batch:
         return make_batch(corpus, docs, self.pad_id)
+
+
+class _Given(nn.Module):
+    """Stands where the embeddings were, and gives the vectors that it is given."""
+
+    def forward(self, inputs_embeds: Tensor, **_: object) -> Tensor:
+        return inputs_embeds
+
+
+def split_encoder(encoder: nn.Module, layers: int) -> tuple[nn.Module, nn.Module]:
+    """Cut an encoder in two that share its modules: the lowest layers, and those above.
+
+    encoder (nn.Module): A Hugging Face encoder with `embeddings` and `encoder.layer`, as BERT,
+        XLM-RoBERTa and their kin have.
+    layers (int): Number of layers of the lower part.
+    RETURNS (tuple): The lower part, from piece ids, and the upper part, from `inputs_embeds`.
+    RAISES (MaralError): If the encoder has not so many layers.
+    """
+    stack = getattr(getattr(encoder, "encoder", None), "layer", None)
+    n_layers = len(stack) if stack is not None else 0
+    if stack is None or layers >= n_layers:
+        raise MaralError(Errors.M309.format(wanted=layers, n_layers=n_layers))
+    parts = []
+    for part in (stack[:layers], stack[layers:]):
+        shell, inner = copy.copy(encoder), copy.copy(encoder.encoder)
+        shell._modules, inner._modules = dict(encoder._modules), dict(inner._modules)
+        inner.layer, shell.encoder = part, inner
+        parts.append(shell)
+    parts[1].embeddings = _Given()
+    return parts[0], parts[1]
 
 
 def _gather(states: Tensor, places: Tensor) -> Tensor:

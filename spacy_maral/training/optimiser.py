@@ -7,31 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from ..errors import Errors, MaralError
-from .network import Network
 from .schemas import TrainingSettings
 
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
-
-def freeze(network: Network, settings: TrainingSettings) -> None:
-    """Take the embeddings and the lowest layers of the encoder out of training, if asked.
-
-    RAISES (MaralError): If the encoder has fewer layers than are to be frozen, or no layers that
-        can be found.
-    """
-    for parameter in network.parameters():
-        parameter.requires_grad_(True)
-    if settings.freeze_embeddings or settings.freeze_layers:
-        network.encoder.get_input_embeddings().requires_grad_(False)
-    if settings.freeze_layers:
-        layers = getattr(getattr(network.encoder, "encoder", None), "layer", None)
-        n_layers = len(layers) if layers is not None else 0
-        if layers is None or settings.freeze_layers > n_layers:
-            raise MaralError(Errors.M309.format(wanted=settings.freeze_layers, n_layers=n_layers))
-        network.encoder.embeddings.requires_grad_(False)
-        for layer in layers[: settings.freeze_layers]:
-            layer.requires_grad_(False)
-
 
 def make_optimiser(
     network: nn.Module, encoder: nn.Module, settings: TrainingSettings

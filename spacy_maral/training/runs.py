@@ -184,9 +184,15 @@ def adapt(
     return output
 
 
-def teacher_labels(teacher: Pipeline, target: Sequence[Doc], path: Path | None) -> PseudoLabels:
-    """Pseudo-labels from a file, or from the teacher itself."""
+def teacher_labels(
+    path: Path, target: Sequence[Doc], file: Path | None
+) -> tuple[list[str], PseudoLabels]:
+    """Entity labels of a teacher, and its pseudo-labels, from a file if there is one."""
+    teacher = load_pipeline(path)
     corpus = teacher.encode(target, labelled=False, name="target")
-    if path is not None:
-        return PseudoLabels.load(path, corpus, teacher.labels)
-    return predict_labels(teacher.network, corpus, teacher.labels, batch_tokens=LABEL_TOKENS)
+    if file is not None:
+        return teacher.labels, PseudoLabels.load(file, corpus, teacher.labels)
+    labels = predict_labels(
+        teacher.network, corpus, teacher.labels, batch_tokens=LABEL_TOKENS
+    )
+    return teacher.labels, labels

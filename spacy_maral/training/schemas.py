@@ -20,7 +20,8 @@ class TrainingSettings(Section):
 
     A batch holds at most `batch_tokens` word pieces, padding included, and at most `batch_docs`
     documents (0: any number). Learning rates rise linearly over `warmup` of all steps and then fall
-    linearly to zero. `decision` is what the saved model decides by (see `span_model.DECISIONS`).
+    linearly to zero. What frozen layers give is computed once, if it fits in `frozen_cache` GiB for
+    all documents. `decision` is what the saved model decides by (see `span_model.DECISIONS`).
     """
 
     loss: Literal["max_margin", "cross_entropy", "supcon"] = "max_margin"
@@ -39,6 +40,7 @@ class TrainingSettings(Section):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     freeze_embeddings: bool = False
     freeze_layers: int = Field(0, ge=0)
+    frozen_cache: float = Field(2.0, ge=0)
     select: Literal["source_dev", "last"] = "source_dev"
     logger: dict[str, Any] | None = None
 

@@ -45,17 +45,20 @@ RUN_FOLDER = "training"
 
 @dataclass
 class Pipeline:
-    """A pipeline, its torch modules and its entity labels."""
+    """A pipeline, its torch modules, its entity labels, and the GiB that frozen states may take."""
 
     nlp: Language
     network: Network
     labels: list[str]
+    cache: float = 0.0
 
     def encode(self, docs: Sequence[Doc], *, labelled: bool, name: str) -> Corpus:
-        """Documents as arrays, tokenised as this pipeline does."""
+        """Documents as arrays, tokenised as this pipeline does, with their frozen states."""
         _, tokenizer, get_spans = get_encoder(self.nlp)
         width = self.network.span_model.max_width
-        return encode(docs, tokenizer, get_spans, self.labels, width, labelled=labelled, name=name)
+        corpus = encode(docs, tokenizer, get_spans, self.labels, width, labelled=labelled, name=name)
+        self.network.remember(corpus, self.cache)
+        return corpus
 
 
 def use_device(gpu_id: int) -> None:
@@ -123,7 +126,11 @@ def as_pipeline(nlp: Language, settings: TrainingSettings | None) -> Pipeline:
         pad_id=tokenizer.pad_token_id,
         precision=settings.precision if settings else "auto",
     )
-    return Pipeline(nlp, network, list(pipe.labels))  # type: ignore[attr-defined]
+    pipeline = Pipeline(nlp, network, list(pipe.labels))  # type: ignore[attr-defined]
+    if settings is not None:
+        network.freeze(embeddings=settings.freeze_embeddings, layers=settings.freeze_layers)
+        pipeline.cache = settings.frozen_cache
+    return pipeline
 
 
 def read_docs(path: Path) -> list[Doc]:
