@@ -1,0 +1,197 @@
+"""Entity-level metrics: strict scores over all gold entities, the paper's protocol, errors by kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .spans import OUTSIDE
+
+OUTSIDE_NAME = "O"
+
+
+class Entities(NamedTuple):
+    """Entities as columns, each of shape (n,): document, first and last word, class (from 1)."""
+
+    docs: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    classes: NDArray[np.int64]
+
+
+class Score(NamedTuple):
+    """Precision, recall and F1 in [0, 1], and the number of gold entities."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+    @classmethod
+    def from_counts(cls, right: int, predicted: int, gold: int) -> Score:
+        precision = right / predicted if predicted else 0.0
+        recall = right / gold if gold else 0.0
+        f1 = 2 * right / (predicted + gold) if predicted + gold else 0.0
+        return cls(precision, recall, f1, gold)
+
+
+@dataclass
+class EntityReport:
+    """How predicted entities compare with gold ones.
+
+    labels: Entity labels; class i + 1 is labels[i]. micro: Strict, over all gold entities: both ends
+    and the type must be right. paper_protocol: The same with gold entities wider than the span
+    model's widest span left out of the recall; None without a width. per_type: Strict, by label.
+    confusion: Shape (K, K), gold classes by predicted ones over entities with the same ends, with
+    outside for those that have no counterpart. boundary: Predicted entities that overlap a gold one
+    of their type with other ends. wrong_type: Those with the ends of a gold entity of another type.
+    missed, spurious: Gold and predicted entities that overlap nothing of the other side.
+    """
+
+    labels: list[str]
+    micro: Score
+    paper_protocol: Score | None
+    per_type: dict[str, Score]
+    confusion: NDArray[np.int64]
+    boundary: int
+    wrong_type: int
+    missed: int
+    spurious: int
+
+    @property
+    def precision(self) -> float:
+        return self.micro.precision
+
+    @property
+    def recall(self) -> float:
+        return self.micro.recall
+
+    @property
+    def f1(self) -> float:
+        return self.micro.f1
+
+    def to_dict(self) -> dict[str, Any]:
+        """RETURNS (dict): The report, ready for JSON; scores are fractions."""
+        return {
+            "micro": self.micro._asdict(),
+            "paper_protocol": self.paper_protocol._asdict() if self.paper_protocol else None,
+            "per_type": {label: score._asdict() for label, score in self.per_type.items()},
+            "confusion": {
+                "classes": [OUTSIDE_NAME, *self.labels],
+                "counts": self.confusion.tolist(),
+            },
+            "errors": {
+                "boundary": self.boundary,
+                "wrong_type": self.wrong_type,
+                "missed": self.missed,
+                "spurious": self.spurious,
+            },
+        }
+
+
+def score_entities(
+    gold: Entities, predicted: Entities, labels: Sequence[str], *, max_width: int | None = None
+) -> EntityReport:
+    """Compare predicted with gold entities.
+
+    gold (Entities): All gold entities, of any width, without overlaps.
+    predicted (Entities): Predicted entities, without overlaps.
+    labels (Sequence[str]): Entity labels; class i + 1 is labels[i].
+    max_width (int): Widest span that the model can find, in words, for the paper's protocol.
+    RETURNS (EntityReport): Scores, confusion and kinds of errors.
+    """
+    gold, predicted = _sorted(gold), _sorted(predicted)
+    gold_place, predicted_place = _match(gold, predicted)
+    n_classes = len(labels) + 1
+    pairs = (gold.classes[gold_place], predicted.classes[predicted_place])
+    right = pairs[0] == pairs[1]
+    confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
+    np.add.at(confusion, pairs, 1)
+    for table, classes, place in (
+        (confusion[:, OUTSIDE], gold.classes, gold_place),
+        (confusion[OUTSIDE], predicted.classes, predicted_place),
+    ):
+        table += np.bincount(np.delete(classes, place), minlength=n_classes)
+    n_right = int(right.sum())
+    paper = None
+    if max_width is not None:
+        n_reachable = int((gold.ends - gold.starts < max_width).sum())
+        paper = Score.from_counts(n_right, len(predicted.docs), n_reachable)
+    right_of, gold_of, predicted_of = (
+        np.bincount(classes, minlength=n_classes)
+        for classes in (pairs[0][right], gold.classes, predicted.classes)
+    )
+    per_type = {
+        label: Score.from_counts(int(right_of[c]), int(predicted_of[c]), int(gold_of[c]))
+        for c, label in enumerate(labels, start=1)
+    }
+    boundary, missed, spurious = _overlap_errors(gold, predicted, predicted_place)
+    return EntityReport(
+        labels=list(labels),
+        micro=Score.from_counts(n_right, len(predicted.docs), len(gold.docs)),
+        paper_protocol=paper,
+        per_type=per_type,
+        confusion=confusion,
+        boundary=boundary,
+        wrong_type=int((~right).sum()),
+        missed=missed,
+        spurious=spurious,
+    )
+
+
+def noise_ratio(pseudo: NDArray[np.integer], gold: NDArray[np.integer]) -> float:
+    """Share of wrong labels among the spans that are an entity by pseudo-label or by gold.
+
+    pseudo (NDArray): Pseudo-labels of spans, shape (n,).
+    gold (NDArray): Gold classes of the same spans, shape (n,).
+    RETURNS (float): In [0, 1]; 0 if neither side has an entity.
+    """
+    counted = (pseudo != OUTSIDE) | (gold != OUTSIDE)
+    if not counted.any():
+        return 0.0
+    return float((pseudo[counted] != gold[counted]).mean())
+
+
+def _sorted(entities: Entities) -> Entities:
+    columns = [np.asarray(column, dtype=np.int64) for column in entities]
+    order = np.lexsort((columns[1], columns[0]))
+    return Entities(*(column[order] for column in columns))
+
+
+def _match(gold: Entities, predicted: Entities) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Places of the entities with the same document and ends on both sides."""
+    both = [np.concatenate(pair) for pair in zip(gold[:3], predicted[:3], strict=True)]
+    _, keys = np.unique(np.stack(both, axis=1), axis=0, return_inverse=True)
+    keys = keys.reshape(-1)
+    _, gold_place, predicted_place = np.intersect1d(
+        keys[: len(gold.docs)], keys[len(gold.docs) :], assume_unique=True, return_indices=True
+    )
+    return gold_place, predicted_place
+
+
+def _overlap_errors(
+    gold: Entities, predicted: Entities, exact: NDArray[np.intp]
+) -> tuple[int, int, int]:
+    """Boundary errors, missed and spurious entities; both sides are sorted, without overlaps."""
+    size = int(max(gold.ends.max(initial=0), predicted.ends.max(initial=0))) + 2
+
+    def positions(entities: Entities) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        return entities.docs * size + entities.starts, entities.docs * size + entities.ends
+
+    gold_start, gold_end = positions(gold)
+    start, end = positions(predicted)
+    first = np.searchsorted(gold_end, start)
+    stop = np.searchsorted(gold_start, end, side="right")
+    touches = stop > first
+    others = np.setdiff1d(np.flatnonzero(touches), exact)
+    counts = stop[others] - first[others]
+    before = np.cumsum(counts) - counts
+    touched = np.repeat(first[others] - before, counts) + np.arange(counts.sum())
+    owner = np.repeat(others, counts)
+    same_type = gold.classes[touched] == predicted.classes[owner]
+    n_found = np.searchsorted(start, gold_end, side="right") - np.searchsorted(end, gold_start)
+    return len(np.unique(owner[same_type])), int((n_found <= 0).sum()), int((~touches).sum())

@@ -1,0 +1,72 @@
+"""Geometry of the classes on the sphere: how far apart they are, and how compact each is."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Margins(NamedTuple):
+    """Smallest margin of each class, shape (K,), nan for a class without spans, and of all spans."""
+
+    per_class: NDArray[np.float64]
+    overall: float
+
+
+def centroid_cosine(directions: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Cosines between the mean directions of all classes.
+
+    directions (NDArray): Mean directions, shape (K, q).
+    RETURNS (NDArray): Shape (K, K). Theorem 1's optimum is -1 / (K - 1) off the diagonal.
+    """
+    rows = np.asarray(directions, dtype=np.float64)
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows @ rows.T
+
+
+def mean_off_diagonal(table: NDArray[np.floating]) -> float:
+    """Mean of the entries off the diagonal of a square table; 0 for one class."""
+    size = len(table)
+    return float((table.sum() - np.trace(table)) / max(1, size * (size - 1)))
+
+
+def compactness(
+    z: NDArray[np.floating], classes: NDArray[np.integer], directions: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Mean cosine between the spans of a class and its mean direction.
+
+    z (NDArray): Span features, shape (n, q), unit norm.
+    classes (NDArray): Their classes, shape (n,).
+    directions (NDArray): Mean directions, shape (K, q), unit norm.
+    RETURNS (NDArray): Shape (K,); nan for a class without spans. The optimum is 1.
+    """
+    cosines = np.einsum("nq,nq->n", z, directions[classes], dtype=np.float64)
+    counts = np.bincount(classes, minlength=len(directions))
+    sums = np.bincount(classes, weights=cosines, minlength=len(directions))
+    return np.divide(sums, counts, out=np.full(len(directions), np.nan), where=counts > 0)
+
+
+def class_margins(
+    z: NDArray[np.floating], classes: NDArray[np.integer], directions: NDArray[np.floating]
+) -> Margins:
+    """Margins gamma_c of the classes and gamma of all of them.
+
+    The margin of a span is mu_y.z - max_{c != y} mu_c.z; that of a class is the smallest of its
+    spans, and the overall margin is the smallest of all.
+
+    z (NDArray): Span features, shape (n, q), unit norm.
+    classes (NDArray): Their classes, shape (n,).
+    directions (NDArray): Mean directions of at least two classes, shape (K, q), unit norm.
+    RETURNS (Margins): Per class and overall.
+    """
+    cosines = np.asarray(z, dtype=np.float64) @ np.asarray(directions, dtype=np.float64).T
+    rows = np.arange(len(classes))
+    own = cosines[rows, classes]
+    cosines[rows, classes] = -np.inf
+    margins = own - cosines.max(axis=1)
+    per_class = np.full(len(directions), np.inf)
+    np.minimum.at(per_class, classes, margins)
+    per_class[np.isinf(per_class)] = np.nan
+    return Margins(per_class, float(margins.min()) if len(margins) else float("nan"))
