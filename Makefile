@@ -10,14 +10,15 @@ VENV ?= .venv
 DEMO ?= default
 # More settings, such as VARS="--vars.target de --vars.seed 1"
 VARS ?=
+# Settings of the two trainings, such as OVERRIDES="--teacher.epochs 1 --student.epochs 2"
+OVERRIDES ?= $(if $(filter tiny,$(DEMO)),--teacher.freeze_layers 0 --student.freeze_layers 0)
 
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
 DEMO_default :=
 DEMO_small := --vars.size small
-DEMO_tiny := --vars.size small --vars.encoder tiny --vars.encoder_dir encoders/tiny \
-	"--vars.overrides=--teacher.freeze_layers=0 --student.freeze_layers=0"
+DEMO_tiny := --vars.size small --vars.encoder tiny --vars.encoder_dir encoders/tiny
 
 # Two jobs that share cores slow each other down several times over when idle threads spin.
 export OMP_WAIT_POLICY ?= passive
@@ -37,7 +38,7 @@ $(STAMP): pyproject.toml
 	touch $(STAMP)
 
 demo: $(STAMP)
-	$(PY) -m spacy project run all . $(DEMO_$(DEMO)) $(VARS)
+	MARAL_OVERRIDES="$(OVERRIDES)" $(PY) -m spacy project run all . $(DEMO_$(DEMO)) $(VARS)
 
 test: $(STAMP)
 	$(PY) -m pytest
