@@ -21,6 +21,7 @@ from spacy_transformers.layers import TransformerListener, TransformerModel, spl
 from thinc.api import (
     ArgsKwargs,
     Model,
+    PyTorchShim,
     PyTorchWrapper_v3,
     chain,
     get_torch_default_device,
@@ -38,6 +39,7 @@ FORMAT_VERSION = 1
 HEADER = "spacy_maral"
 
 WordEnds = tuple[Floats2d, Floats2d]
+SpanGradients = tuple[Floats2d | None, Floats2d | None]
 
 
 @dataclass
@@ -69,9 +71,9 @@ def build_word_piece_ends(
         one after the other; zeros for a word without a piece.
     """
     listener = TransformerListener(upstream_name=upstream)
-    model = chain(listener, word_ends(grad_factor))
+    model: Model[list[Doc], WordEnds] = chain(listener, word_ends(grad_factor))
     model.set_ref("listener", listener)
-    return cast(Model[list[Doc], WordEnds], model)
+    return model
 
 
 def word_ends(grad_factor: float) -> Model[list[TransformerData], WordEnds]:
@@ -88,7 +90,7 @@ def _forward_ends(
     for item, places in zip(data, pieces, strict=True):
         if places is None:
             continue
-        hidden = item.model_output.last_hidden_state
+        hidden = _hidden(item)
         flat = hidden.reshape(-1, hidden.shape[-1])
         for side, (place, found) in zip(vectors, places, strict=True):
             side.append(flat[place].astype("float32") * found[:, None])
@@ -102,8 +104,8 @@ def _forward_ends(
             # like spacy-transformers' own layers: documents without words have no gradient
             if places is None:
                 continue
-            hidden = item.model_output.last_hidden_state
-            gradient = model.ops.alloc2f(hidden.shape[0] * hidden.shape[1], hidden.shape[2])
+            hidden = _hidden(item)
+            gradient: Any = model.ops.alloc2f(hidden.shape[0] * hidden.shape[1], hidden.shape[2])
             next_row = row + len(places[0][0])
             for d_side, (place, found) in zip(d_ends, places, strict=True):
                 weight = factor * found[:, None]
@@ -121,17 +123,19 @@ def _locate(model: Model, data: TransformerData) -> list[tuple[Any, Any]] | None
     """Place of each word's first and last piece in the flattened rows, and whether it has one."""
     if not isinstance(data, TransformerData):
         raise MaralError(Errors.M203.format(found=type(data).__name__))
-    hidden = data.model_output.get("last_hidden_state")
+    hidden = _hidden(data)
     if hidden is None or not hidden.size:
         return None
-    to_numpy = model.ops.to_numpy
+    ops: Any = model.ops
     ends = word_piece_ends(
-        to_numpy(data.align.dataXd), to_numpy(data.align.lengths), hidden.shape[1]
+        ops.to_numpy(data.align.dataXd), ops.to_numpy(data.align.lengths), hidden.shape[1]
     )
-    return [
-        (model.ops.asarray1i(np.maximum(end, 0)), model.ops.asarray1f((end >= 0).astype("f")))
-        for end in ends
-    ]
+    return [(ops.asarray1i(np.maximum(end, 0)), ops.asarray1f(end >= 0)) for end in ends]
+
+
+def _hidden(data: TransformerData) -> Any:
+    """Last hidden states, shape (rows, length, width); None for a document without words."""
+    return data.model_output.get("last_hidden_state")
 
 
 def build_span_model(
@@ -228,7 +232,7 @@ def _forward_spans(model: Model, docs: list[Doc], is_train: bool) -> tuple[SpanB
         size = model.attrs["max_batch_spans"]
         z, logits = _in_chunks(span_model, module, words, starts + base, ends + base, size)
 
-    def backprop(d_output: SpanOutput) -> list[Doc]:
+    def backprop(d_output: SpanGradients) -> list[Doc]:
         backprop_words(backprop_spans(d_output))
         return docs
 
@@ -239,8 +243,8 @@ def _in_chunks(
     span_model: Model,
     module: SpanModel,
     words: tuple[Floats2d, Floats2d, NDArray[np.int8]],
-    starts: NDArray[np.int64],
-    ends: NDArray[np.int64],
+    starts: NDArray[np.integer],
+    ends: NDArray[np.integer],
     size: int,
 ) -> tuple[Floats2d, Floats2d]:
     """Embed spans some at a time, each time with the words that they need."""
@@ -259,14 +263,14 @@ def _in_chunks(
 
 def _convert_inputs(model: Model, inputs: tuple, is_train: bool) -> tuple[ArgsKwargs, Callable]:
     first, last, *indices = inputs
-    device = model.shims[0].device
+    device = _device(model)
     vectors = [xp2torch(x, requires_grad=is_train, device=device) for x in (first, last)]
     tensors = [torch.from_numpy(np.ascontiguousarray(index)).to(device) for index in indices]
 
     def reverse(d_inputs: ArgsKwargs) -> WordEnds:
-        gradients = zip(d_inputs.args[:2], (first, last), strict=True)
         d_first, d_last = (
-            model.ops.alloc2f(*x.shape) if d is None else torch2xp(d) for d, x in gradients
+            model.ops.alloc2f(*x.shape) if d is None else cast(Floats2d, torch2xp(d))
+            for d, x in zip(d_inputs.args[:2], (first, last), strict=True)
         )
         return d_first, d_last
 
@@ -277,9 +281,9 @@ def _convert_outputs(
     model: Model, inputs_outputs: tuple[Any, SpanOutput], is_train: bool
 ) -> tuple[tuple, Callable]:
     output = inputs_outputs[1]
-    device = model.shims[0].device
+    device = _device(model)
 
-    def reverse(d_output: tuple) -> ArgsKwargs:
+    def reverse(d_output: SpanGradients) -> ArgsKwargs:
         pairs = zip(output, d_output, strict=True)
         used = [(y, xp2torch(d, device=device)) for y, d in pairs if d is not None]
         tensors, gradients = zip(*used, strict=True)
@@ -333,9 +337,10 @@ def deserialize(module: torch.nn.Module, data: bytes, device: torch.device) -> t
             raise MaralError(Errors.M205.format(found=version, known=FORMAT_VERSION))
         built = SpanModel(**header["settings"])
         built.load_state_dict(load_tensors(data))
-    except (SafetensorError, UnicodeDecodeError, KeyError, TypeError, RuntimeError) as error:
-        raise MaralError(Errors.M204.format(problem=error)) from error
-    except json.JSONDecodeError as error:
+    except MaralError:
+        raise
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        # a damaged block fails in the header, in the settings, or in the tensors
         raise MaralError(Errors.M204.format(problem=error)) from error
     return built.to(device)
 
@@ -385,5 +390,9 @@ def class_scores(model: Model, batch: SpanBatch) -> NDArray[np.float32]:
 
 def to_torch(model: Model, array: Floats2d, *, requires_grad: bool = False) -> torch.Tensor:
     """An array of a `SpanBatch` as a tensor on the span model's device."""
-    device = model.get_ref("span_model").shims[0].device
+    device = _device(model.get_ref("span_model"))
     return xp2torch(array, requires_grad=requires_grad, device=device)
+
+
+def _device(span_model: Model) -> torch.device:
+    return cast(PyTorchShim, span_model.shims[0]).device

@@ -43,14 +43,16 @@ def gold_classes(
     RAISES (MaralError): If an entity has a label that is not among the classes.
     """
     lengths = np.array([len(eg.predicted) for eg in examples], dtype=np.int64)
-    known, entities, n_unaligned = [], [], 0
+    known: list[NDArray[np.bool_]] = []
+    entities: list[tuple[int, int, int, int]] = []
+    n_unaligned = 0
     for i, eg in enumerate(examples):
         doc_known, doc_entities, missed = _read_example(eg, label_classes)
         known.append(doc_known)
         entities.extend((i, *entity) for entity in doc_entities)
         n_unaligned += missed
-    table = np.array(entities, dtype=np.int64).reshape(-1, 4).T
-    labels, n_too_wide = label_spans(lengths, *table, max_width)
+    owners, begins, stops, classes = np.array(entities, dtype=np.int64).reshape(-1, 4).T
+    labels, n_too_wide = label_spans(lengths, owners, begins, stops, classes, max_width)
     starts, ends, offsets = enumerate_spans(lengths, max_width)
     base = np.repeat(np.cumsum(lengths) - lengths, np.diff(offsets))
     unknown = np.concatenate([[0], np.cumsum(~np.concatenate([[], *known]).astype(bool))])

@@ -4,33 +4,39 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from spacy.attrs import ENT_IOB, ENT_TYPE
 from spacy.language import Language
 from spacy.pipeline import TrainablePipe
 from spacy.scorer import get_ner_prf
-from spacy.tokens import Doc, Span, SpanGroup
+from spacy.tokens import Doc
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.util import logger
 from thinc.api import Config, Model, Optimizer, torch2xp
 from thinc.types import Floats2d
 
 from . import losses as loss_functions
-from .architectures import SpanBatch, class_scores, get_span_module, to_torch
+from .annotation import (
+    Predictions,
+    all_candidates,
+    choose_entities,
+    free_candidates,
+    runners_up,
+    set_entities,
+    set_span_group,
+)
+from .architectures import SpanBatch, SpanGradients, class_scores, get_span_module, to_torch
 from .errors import Errors, MaralError, Warnings
 from .gold import UNKNOWN, gold_classes
 from .span_model import DECISIONS
-from .spans import OUTSIDE, decode, span_counts
+from .spans import OUTSIDE, span_counts
 
 LOSSES = ("max_margin", "cross_entropy", "supcon")
 OUTSIDE_NAME = "O"
-IOB_BEGIN, IOB_INSIDE = 3, 1
 SAMPLE_DOCS = 10
 
 DEFAULT_MODEL = Config().from_str(
@@ -48,22 +54,6 @@ DEFAULT_MODEL = Config().from_str(
     upstream = "*"
     """
 )["model"]
-
-
-@dataclass
-class Predictions:
-    """Candidate spans of a batch of documents and the scores of their classes.
-
-    lengths: Words of each document, shape (n_docs,). starts, ends: First and last word of each
-    candidate within its document, ends inclusive. offsets: Document i owns the candidates
-    [offsets[i], offsets[i + 1]). scores: Shape (n_spans, K), outside first.
-    """
-
-    lengths: NDArray[np.int64]
-    starts: NDArray[np.int32]
-    ends: NDArray[np.int32]
-    offsets: NDArray[np.int64]
-    scores: NDArray[np.float32]
 
 
 def make_entity_scorer() -> Callable[..., dict[str, Any]]:
@@ -202,10 +192,6 @@ class MaralNER(TrainablePipe):
         """RETURNS (list[str]): What `spacy init labels` writes and `initialize` takes."""
         return list(self.labels)
 
-    @property
-    def hide_labels(self) -> bool:
-        return False
-
     def add_label(self, label: str) -> int:
         """Add a label before the component is initialised.
 
@@ -297,63 +283,28 @@ class MaralNER(TrainablePipe):
         return Predictions(batch.lengths, batch.starts, batch.ends, batch.offsets, scores)
 
     def set_annotations(self, docs: Iterable[Doc], predictions: Predictions) -> None:
-        """Write entities, and their confidences if a key is set, to documents.
+        """Write entities to documents, and to doc.spans with their confidences if a key is set.
 
         docs (Iterable[Doc]): The documents.
         predictions (Predictions): What `predict` gave for them.
         """
-        docs = list(docs)
-        base = np.repeat(
-            np.cumsum(predictions.lengths) - predictions.lengths, np.diff(predictions.offsets)
-        )
-        starts, ends = predictions.starts + base, predictions.ends + base
-        free = np.arange(len(starts))
-        if not self.cfg["overwrite"]:
-            taken = np.concatenate([[0], *[_preset_words(doc) for doc in docs]]).cumsum()
-            free = np.flatnonzero(taken[ends + 1] == taken[starts])
-        kept, classes, confidence = decode(predictions.scores[free], starts[free], ends[free])
-        groups = self._make_spans(docs, predictions, free[kept], classes)
-        bounds = np.cumsum([0, *map(len, groups)])
-        for doc, entities in zip(docs, groups, strict=True):
-            _set_entities(doc, entities, keep=not self.cfg["overwrite"])
-        if self.cfg["spans_key"]:
-            scores = np.split(confidence, bounds[1:-1])
-            self._set_spans(docs, groups, scores, predictions, (free, free[kept], classes))
-
-    def _make_spans(
-        self, docs: list[Doc], predictions: Predictions, chosen: NDArray, classes: NDArray
-    ) -> list[list[Span]]:
-        """Chosen candidates as spans of their documents."""
-        groups: list[list[Span]] = [[] for _ in docs]
-        owners = np.searchsorted(predictions.offsets, chosen, side="right") - 1
-        columns = (owners, predictions.starts[chosen], predictions.ends[chosen] + 1, classes)
-        for owner, start, end, number in zip(*(c.tolist() for c in columns), strict=True):
-            label = self.cfg["labels"][number - 1]
-            groups[owner].append(Span(docs[owner], start, end, label=label))
-        return groups
-
-    def _set_spans(
-        self,
-        docs: list[Doc],
-        groups: list[list[Span]],
-        confidence: list[NDArray],
-        predictions: Predictions,
-        chosen: tuple[NDArray, NDArray, NDArray],
-    ) -> None:
-        """Write entities with their confidences, then runners-up with theirs, to doc.spans."""
-        key, threshold = self.cfg["spans_key"], self.cfg["spans_threshold"]
-        extra_groups: list[list[Span]] = [[] for _ in docs]
-        extra_scores = [np.zeros(0)] * len(docs)
-        if threshold is not None:
-            places, classes, scores = _runners_up(predictions.scores, *chosen, threshold)
-            extra_groups = self._make_spans(docs, predictions, places, classes)
-            bounds = np.cumsum([0, *map(len, extra_groups)])
-            extra_scores = np.split(scores, bounds[1:-1])
-        rows = zip(docs, groups, confidence, extra_groups, extra_scores, strict=True)
-        for doc, entities, sure, extra, unsure in rows:
-            group = SpanGroup(doc, name=key, spans=[*entities, *extra])
-            group.attrs["scores"] = np.concatenate([sure, unsure])
-            doc.spans[key] = group
+        docs, overwrite, key = list(docs), self.cfg["overwrite"], self.cfg["spans_key"]
+        if not docs:
+            return
+        free = all_candidates(predictions) if overwrite else free_candidates(predictions, docs)
+        entities = choose_entities(predictions, free)
+        found = entities.by_doc(docs, predictions, self.labels)
+        for doc, (spans, _) in zip(docs, found, strict=True):
+            set_entities(doc, spans, keep=not overwrite)
+        if key is None:
+            return
+        columns = [found]
+        if self.cfg["spans_threshold"] is not None:
+            others = runners_up(predictions, free, entities, self.cfg["spans_threshold"])
+            columns.append(others.by_doc(docs, predictions, self.labels))
+        for doc, *parts in zip(docs, *columns, strict=True):
+            scores = np.concatenate([part_scores for _, part_scores in parts])
+            set_span_group(doc, key, [span for part, _ in parts for span in part], scores)
 
     def update(
         self,
@@ -381,7 +332,7 @@ class MaralNER(TrainablePipe):
         batch, backprop = self.model.begin_update([eg.predicted for eg in examples])
         classes = self._gold(examples)
         loss, d_output = self._loss(batch, classes)
-        backprop(d_output)
+        backprop(d_output)  # type: ignore[arg-type]
         if sgd is not None:
             self.finish_update(sgd)
         z = to_torch(self.model, batch.z)
@@ -392,7 +343,7 @@ class MaralNER(TrainablePipe):
 
     def get_loss(
         self, examples: Iterable[Example], scores: SpanBatch
-    ) -> tuple[float, tuple[Floats2d | None, Floats2d | None]]:
+    ) -> tuple[float, SpanGradients]:
         """Find the loss of a batch and its gradient.
 
         examples (Iterable[Example]): The batch.
@@ -421,9 +372,7 @@ class MaralNER(TrainablePipe):
             )
         return gold.classes
 
-    def _loss(
-        self, batch: SpanBatch, classes: NDArray[np.int64]
-    ) -> tuple[float, tuple[Floats2d | None, Floats2d | None]]:
+    def _loss(self, batch: SpanBatch, classes: NDArray[np.int64]) -> tuple[float, SpanGradients]:
         """The loss that the settings name, and its gradients by z and logits."""
         z = to_torch(self.model, batch.z, requires_grad=True)
         logits = to_torch(self.model, batch.logits, requires_grad=True)
@@ -447,45 +396,13 @@ class MaralNER(TrainablePipe):
                 **options,
             )
         loss.backward()
-        d_z, d_logits = (None if x.grad is None else torch2xp(x.grad) for x in (z, logits))
-        return loss.item(), (d_z, d_logits)
+        return loss.item(), (_gradient(z), _gradient(logits))
+
+
+def _gradient(tensor: torch.Tensor) -> Floats2d | None:
+    return None if tensor.grad is None else cast(Floats2d, torch2xp(tensor.grad))
 
 
 def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         raise MaralError(Errors.M215.format(name=name, value=value, known=", ".join(known)))
-
-
-def _preset_words(doc: Doc) -> NDArray[np.bool_]:
-    """Which words are in entities, or blocked for them, by earlier components."""
-    iob = doc.to_array(ENT_IOB)
-    return (iob == IOB_BEGIN) | (iob == IOB_INSIDE)
-
-
-def _set_entities(doc: Doc, entities: list[Span], *, keep: bool) -> None:
-    """Write entities; with keep, beside those (and the blocked words) that the document has."""
-    if not keep:
-        doc.set_ents(entities, default="outside")
-        return
-    words = doc.to_array([ENT_IOB, ENT_TYPE])
-    blocked = np.flatnonzero((words[:, 0] == IOB_BEGIN) & (words[:, 1] == 0)).tolist()
-    doc.set_ents(
-        [*doc.ents, *entities], blocked=[doc[i : i + 1] for i in blocked], default="outside"
-    )
-
-
-def _runners_up(
-    scores: NDArray[np.float32],
-    free: NDArray[np.int64],
-    chosen: NDArray[np.int64],
-    classes: NDArray[np.int64],
-    threshold: float,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.floating]]:
-    """Entity classes of free candidates from a probability on that were not chosen."""
-    rows = scores[free].astype(np.float64)
-    probabilities = np.exp(rows - rows.max(axis=1, keepdims=True, initial=-np.inf))
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
-    probabilities[np.searchsorted(free, chosen), classes] = 0.0
-    probabilities[:, OUTSIDE] = 0.0
-    place, number = np.nonzero(probabilities >= threshold)
-    return free[place], number, probabilities[place, number]

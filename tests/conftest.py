@@ -39,14 +39,19 @@ LABELS = ["LOC", "ORG", "PER"]
 
 def build_tokenizer() -> Tokenizer:
     """A Unigram vocabulary with Metaspace, as XLM-R has: all characters, and common pieces."""
-    chars = sorted({c for text, _ in TEXTS for c in text if c != " "} | set("abcdefghijklmnopqrstuvwxyz0123456789-.,"))
+    chars = sorted(
+        {c for text, _ in TEXTS for c in text if c != " "}
+        | set("abcdefghijklmnopqrstuvwxyz0123456789-.,")
+    )
     words = sorted({word for text, _ in TEXTS for word in text.split()})
     pieces = [(piece, 0.0) for piece in SPECIAL]
     pieces += [("▁", -3.0)]
     pieces += [(char, -9.0) for char in chars]
     pieces += [(f"▁{char}", -9.5) for char in chars]
     # halves of words, so that most words have two pieces
-    halves = sorted({half for w in words if len(w) > 3 for half in ("▁" + w[: len(w) // 2], w[len(w) // 2 :])})
+    halves = sorted(
+        {half for w in words if len(w) > 3 for half in ("▁" + w[: len(w) // 2], w[len(w) // 2 :])}
+    )
     pieces += [(half, -6.0) for half in halves if len(half) > 1]
     pieces = list(dict(pieces).items())
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=SPECIAL.index("<unk>")))
@@ -103,7 +108,9 @@ def encoder_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def examples_for() -> Callable[..., list[Example]]:
     """Examples of a pipeline's vocabulary, from texts with character offsets of entities."""
 
-    def make(nlp: Language, texts: Iterable[tuple[str, list[tuple[int, int, str]]]]) -> list[Example]:
+    def make(
+        nlp: Language, texts: Iterable[tuple[str, list[tuple[int, int, str]]]]
+    ) -> list[Example]:
         result = []
         for text, entities in texts:
             predicted, reference = nlp.make_doc(text), nlp.make_doc(text)
