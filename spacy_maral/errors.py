@@ -116,6 +116,10 @@ class Errors:
     M125 = (
         "{path} cannot be written: {found}. Check the folder, its permissions and the free space."
     )
+    M126 = (
+        "{place}: the second and third column should be _, found {text!r}. The format 'multiconer' "
+        "wants 'token _ _ tag' with single spaces; put the line right, or choose another format."
+    )
     # end of M1xx
 
     # M2xx: architectures and pipeline

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -114,9 +116,9 @@ def supcon(
         is_anchor = n_positive > 0
         span_weights = _span_weights(unit[:, 0], classes, weights, include_outside) * is_anchor
         anchors = (span_weights > 0).nonzero().squeeze(1)
-        options = {"use_reentrant": False, "preserve_rng_state": False}
+        recompute = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
         partition = [
-            checkpoint(_log_partition, rows, unit, present, temperature, **options)
+            recompute(_log_partition, rows, unit, present, temperature)
             for rows in anchors.split(chunk_size)
         ]
         log_partition = unit.sum(1) * 0

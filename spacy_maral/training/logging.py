@@ -20,7 +20,7 @@ class EpochLines(Hook):
 
     def __init__(self, n_epochs: int) -> None:
         self.n_epochs = n_epochs
-        self.printer = Printer(timestamp=False)
+        self.printer = Printer(line_max=10_000)
 
     def on_row(self, row: dict[str, Any]) -> None:
         self.printer.text(describe_row(row, self.n_epochs))

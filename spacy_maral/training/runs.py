@@ -17,8 +17,6 @@ from .loop import Run
 from .pseudo_labels import PseudoLabels, predict_labels
 from .schemas import AdaptationSettings, TrainingSettings, read_section
 from .setup import (
-    Pipeline,
-    as_pipeline,
     build_pipeline,
     check_width,
     evaluator,
@@ -145,13 +143,11 @@ def adapt(
     adaptation = read_section(config, "adaptation", AdaptationSettings)
     prepare_output(output, resume)
     docs = {"source": read_docs(source), "target": read_docs(target), "dev": read_docs(dev)}
-    first = load_pipeline(teacher)
-    pseudo = teacher_labels(first, docs["target"], labels)
+    names, pseudo = teacher_labels(teacher, docs["target"], labels)
     if adaptation.init == "encoder":
-        student = build_pipeline(config, first.labels, settings)
+        student = build_pipeline(config, names, settings)
     else:
-        student = as_pipeline(first.nlp, settings)
-    del first
+        student = load_pipeline(teacher, settings)
     gold = adaptation.diagnose_with_gold
     source_corpus = student.encode(docs["source"], labelled=True, name="source")
     target_corpus = student.encode(docs["target"], labelled=gold, name="target")

@@ -1,0 +1,218 @@
+"""From labelled sentences to spaCy's .spacy files and back."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spacy.tokens import Doc, DocBin, Span
+from spacy.vocab import Vocab
+from tqdm import tqdm
+
+from ..errors import Errors, MaralError, Warnings
+from .formats import Sentence, map_labels, read_sentences
+from .labels import LabelMap, load_label_map
+from .tags import Entity
+from .text import check_file
+
+SUFFIX = ".spacy"
+MULTIPLE_LANGUAGES = "xx"
+UNSPACED_LANGUAGES = frozenset("zh ja th lo my km bo dz yue wuu lzh".split())
+"""Languages written without spaces between words."""
+
+_LANGUAGE = re.compile(r"[a-z]{2,3}(?:[-_][a-z0-9]+)*|simple", re.IGNORECASE)
+
+
+@dataclass
+class ConvertReport:
+    """What a conversion read, repaired and wrote.
+
+    sentences (int): Sentences, one Doc each.
+    tokens (int): Words of all sentences.
+    entities (dict): Entities written, by label.
+    dropped (dict): Entities that the label map left out, by their old label.
+    stripped (int): Entities that were read but not written, because of `unlabelled`.
+    repairs (dict): What was repaired in the text or the tags, and how often.
+    duplicates (int): Sentences whose words repeat those of an earlier one. They are kept.
+    """
+
+    input: str
+    output: str
+    lang: str
+    labelled: bool
+    sentences: int = 0
+    tokens: int = 0
+    entities: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
+    stripped: int = 0
+    repairs: dict[str, int] = field(default_factory=dict)
+    duplicates: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the report as plain values, for JSON."""
+        return asdict(self)
+
+
+def convert(
+    input_path: str | Path,
+    output_path: str | Path,
+    *,
+    format: str = "auto",
+    lang: str = MULTIPLE_LANGUAGES,
+    label_map: str | Path | LabelMap | None = None,
+    unlabelled: bool = False,
+) -> ConvertReport:
+    """Convert a file of labelled sentences to a .spacy file with one Doc a sentence.
+
+    The file is written whole or not at all. Spaces come from the file where it has the text, and
+    otherwise from the language.
+
+    input_path (str | Path): The file to read, see `read_sentences`.
+    output_path (str | Path): The file to write, ending in .spacy; missing folders are made.
+    format (str): One of FORMATS, or "auto".
+    lang (str): Language code, or "xx" to go by what the file says.
+    label_map (str | Path | LabelMap | None): See `load_label_map`.
+    unlabelled (bool): Leave the entities out, so that the Docs have no entity annotation at all.
+    RETURNS (ConvertReport): What was read, repaired and written.
+    RAISES (MaralError): If the input breaks its format, or the output cannot be written.
+    """
+    output = _check_output(Path(output_path))
+    code = check_language(lang)
+    labels = load_label_map(label_map)
+    report = ConvertReport(str(input_path), str(output), code, not unlabelled)
+    sentences = read_sentences(input_path, format, label_map=labels)
+    bar = tqdm(sentences, desc=output.name, unit=" sentences", disable=None, leave=False)
+    vocab = Vocab()
+    doc_bin = DocBin(attrs=["ENT_IOB", "ENT_TYPE"])
+    for sentence in _counted(_checked_language(bar, code, input_path), report):
+        doc_bin.add(_make_doc(vocab, sentence, code, labelled=report.labelled))
+    _write(output, doc_bin.to_bytes())
+    return report
+
+
+def read_docbin(
+    path: str | Path, *, label_map: str | Path | LabelMap | None = None
+) -> Iterator[Sentence]:
+    """Read a .spacy file as sentences, one a Doc.
+
+    path (str | Path): The file.
+    label_map (str | Path | LabelMap | None): See `load_label_map`.
+    YIELDS (Sentence): The Docs' words and entities; `labelled` is False without annotation.
+    RAISES (MaralError): If the file is missing or broken, or holds no Doc.
+    """
+    file = check_file(path)
+    labels = load_label_map(label_map)
+    try:
+        doc_bin = DocBin().from_disk(file)
+        docs = list(doc_bin.get_docs(Vocab()))
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error) as error:
+        raise MaralError(Errors.M119.format(path=file, found=error)) from error
+    if not docs:
+        raise MaralError(Errors.M104.format(path=file))
+    for number, doc in enumerate(docs, start=1):
+        sentence = Sentence(
+            [token.text for token in doc],
+            [Entity(ent.start, ent.end - 1, ent.label_) for ent in doc.ents],
+            [bool(token.whitespace_) for token in doc],
+            labelled=doc.has_annotation("ENT_IOB"),
+        )
+        map_labels(sentence, labels, [f"{file}: document {number}"] * len(doc))
+        yield sentence
+
+
+def _make_doc(vocab: Vocab, sentence: Sentence, lang: str, *, labelled: bool) -> Doc:
+    words, spaces = sentence.words, sentence.spaces
+    if spaces is None:
+        own = sentence.lang if lang == MULTIPLE_LANGUAGES else lang
+        spaces = [not is_unspaced(own)] * (len(words) - 1) + [False]
+    doc = Doc(vocab, words=words, spaces=spaces)
+    if labelled:
+        ents = [Span(doc, ent.start, ent.end + 1, ent.label) for ent in sentence.entities]
+        doc.set_ents(ents, default="outside")
+    return doc
+
+
+def is_unspaced(lang: str) -> bool:
+    """Tell whether a language is written without spaces between words.
+
+    lang (str): Language code; parts after the first hyphen do not count, except in zh-yue and such.
+    RETURNS (bool): True for Chinese, Japanese, Thai, Lao, Burmese, Khmer, Tibetan and Dzongkha.
+    """
+    if lang == "zh-min-nan":
+        return False
+    return lang.replace("_", "-").split("-")[0] in UNSPACED_LANGUAGES
+
+
+def _counted(sentences: Iterable[Sentence], report: ConvertReport) -> Iterator[Sentence]:
+    entities: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
+    repairs: Counter[str] = Counter()
+    seen: set[int] = set()
+    for sentence in sentences:
+        report.sentences += 1
+        report.tokens += len(sentence.words)
+        entities.update(entity.label for entity in sentence.entities)
+        dropped.update(sentence.dropped)
+        repairs.update(sentence.repairs)
+        seen.add(hash(tuple(sentence.words)))
+        yield sentence
+    report.duplicates = report.sentences - len(seen)
+    if report.labelled:
+        report.entities = dict(sorted(entities.items()))
+    else:
+        report.stripped = entities.total()
+    report.dropped = dict(sorted(dropped.items()))
+    report.repairs = dict(sorted(repairs.items()))
+
+
+def _checked_language(
+    sentences: Iterable[Sentence], lang: str, path: str | Path
+) -> Iterator[Sentence]:
+    warned = lang == MULTIPLE_LANGUAGES
+    for sentence in sentences:
+        if not warned and sentence.lang and sentence.lang.split("-")[0] != lang.split("-")[0]:
+            message = Warnings.W102.format(path=path, lang=lang, found=sentence.lang)
+            warnings.warn(message, stacklevel=3)
+            warned = True
+        yield sentence
+
+
+def check_language(lang: str) -> str:
+    """Bring a language code to the form that the readers use.
+
+    lang (str): Language code, or "xx".
+    RETURNS (str): The code in lower case, with hyphens.
+    RAISES (MaralError): If it cannot be a language code.
+    """
+    if not _LANGUAGE.fullmatch(lang):
+        raise MaralError(Errors.M124.format(found=lang))
+    return lang.lower().replace("_", "-")
+
+
+def _check_output(path: Path) -> Path:
+    if path.is_dir():
+        raise MaralError(Errors.M123.format(path=path, found="is a folder"))
+    if path.suffix != SUFFIX:
+        raise MaralError(Errors.M123.format(path=path, found="does not end in .spacy"))
+    return path
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file so that nobody ever sees half of it."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.write_bytes(data)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise MaralError(Errors.M125.format(path=path, found=error)) from error

@@ -1,0 +1,126 @@
+"""How many candidate spans and entities a data set has."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..spans import span_counts
+from .convert import SUFFIX, check_language, read_docbin
+from .formats import Sentence, read_sentences
+from .labels import OUTSIDE_TAG, LabelMap
+
+
+@dataclass(frozen=True)
+class SpanStatistics:
+    """Counts over the sentences of a data set.
+
+    max_width (int): Longest candidate span, in words.
+    sentences (int): All sentences.
+    tokens (int): All words.
+    candidates (int): Candidate spans of the labelled sentences.
+    entities (dict): Entities by label, whatever their length.
+    wider (dict): Entities of more than max_width words, by label.
+    unlabelled (int): Sentences without annotation; they have neither candidates nor entities here.
+    dropped (dict): Entities that the label map left out, by their old label.
+    repairs (dict): What the reader repaired, and how often.
+    """
+
+    max_width: int
+    sentences: int
+    tokens: int
+    candidates: int
+    entities: dict[str, int]
+    wider: dict[str, int]
+    unlabelled: int
+    dropped: dict[str, int]
+    repairs: dict[str, int]
+
+    @property
+    def outside(self) -> int:
+        """All candidates less all entities, also those that are too wide to be candidates."""
+        return self.candidates - sum(self.entities.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the counts as plain values, for JSON.
+
+        RETURNS (dict): "spans" holds the classes, outside first; the rest is as in the fields.
+        """
+        return {
+            "spans": {OUTSIDE_TAG: self.outside, **self.entities},
+            "max_width": self.max_width,
+            "longer_than_max_width": sum(self.wider.values()),
+            "longer_by_label": dict(self.wider),
+            "sentences": self.sentences,
+            "tokens": self.tokens,
+            "candidates": self.candidates,
+            "entities": sum(self.entities.values()),
+            "unlabelled_sentences": self.unlabelled,
+            "dropped": dict(self.dropped),
+            "repairs": dict(self.repairs),
+        }
+
+
+def span_statistics(sentences: Iterable[Sentence], max_width: int = 4) -> SpanStatistics:
+    """Count candidate spans and entities.
+
+    sentences (Iterable[Sentence]): The sentences.
+    max_width (int): Longest candidate span, in words.
+    RETURNS (SpanStatistics): The counts; labels in alphabetical order.
+    RAISES (MaralError): If max_width is below 1.
+    """
+    lengths: list[int] = []
+    n_sentences = n_tokens = 0
+    entities: Counter[str] = Counter()
+    wider: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
+    repairs: Counter[str] = Counter()
+    span_counts([], max_width)
+    for sentence in sentences:
+        n_sentences += 1
+        n_tokens += len(sentence.words)
+        if sentence.labelled:
+            lengths.append(len(sentence.words))
+        for start, end, label in sentence.entities:
+            entities[label] += 1
+            wider[label] += end - start >= max_width
+        dropped.update(sentence.dropped)
+        repairs.update(sentence.repairs)
+    return SpanStatistics(
+        max_width=max_width,
+        sentences=n_sentences,
+        tokens=n_tokens,
+        candidates=int(span_counts(lengths, max_width).sum()),
+        entities=dict(sorted(entities.items())),
+        wider=dict(sorted(wider.items())),
+        unlabelled=n_sentences - len(lengths),
+        dropped=dict(sorted(dropped.items())),
+        repairs=dict(sorted(repairs.items())),
+    )
+
+
+def stats(
+    path: str | Path,
+    *,
+    format: str = "auto",
+    lang: str = "xx",
+    max_width: int = 4,
+    label_map: str | Path | LabelMap | None = None,
+) -> SpanStatistics:
+    """Count the candidate spans and entities of a file.
+
+    path (str | Path): A file that `read_sentences` reads, or a .spacy file.
+    format (str): One of FORMATS, or "auto"; not used for a .spacy file.
+    lang (str): Language code; checked, but no count depends on it.
+    max_width (int): Longest candidate span, in words.
+    label_map (str | Path | LabelMap | None): See `load_label_map`.
+    RETURNS (SpanStatistics): The counts.
+    RAISES (MaralError): If the file breaks its format.
+    """
+    check_language(lang)
+    if Path(path).suffix == SUFFIX:
+        return span_statistics(read_docbin(path, label_map=label_map), max_width)
+    return span_statistics(read_sentences(path, format, label_map=label_map), max_width)

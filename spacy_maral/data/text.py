@@ -1,0 +1,59 @@
+"""Lines of text files: UTF-8, with or without byte order mark, LF or CRLF, plain or gzipped."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import Errors, MaralError
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def check_file(path: str | Path) -> Path:
+    """Make sure that a path names an existing file.
+
+    path (str | Path): The file.
+    RETURNS (Path): The same path.
+    RAISES (MaralError): If nothing is there, or a folder.
+    """
+    file = Path(path)
+    if file.is_dir():
+        raise MaralError(Errors.M102.format(path=file))
+    if not file.exists():
+        raise MaralError(Errors.M101.format(path=file))
+    return file
+
+
+def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
+    """Read a text file line by line. A name that ends in .gz is unpacked.
+
+    Only LF ends a line: the other characters that Unicode calls line ends occur inside tokens.
+
+    path (str | Path): The file.
+    YIELDS (tuple): Line number from 1, and the line without its end and without trailing blanks.
+    RAISES (MaralError): If the file is missing, unreadable or not UTF-8.
+    """
+    file = check_file(path)
+    number = 0
+    try:
+        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
+            for number, data in enumerate(stream, start=1):
+                raw = data.removeprefix(BYTE_ORDER_MARK) if number == 1 else data
+                yield number, _decode(raw, f"{file}:{number}").rstrip(" \t\r\n")
+    except (OSError, EOFError, zlib.error) as error:
+        raise MaralError(Errors.M118.format(path=f"{file}:{number}", found=error)) from error
+
+
+def _decode(raw: bytes, place: str) -> str:
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        found = f"byte 0x{raw[error.start]:02x} at position {error.start + 1}"
+        raise MaralError(Errors.M103.format(place=place, found=found)) from error
+    if "\0" in text:
+        found = f"a NUL character at position {text.index(chr(0)) + 1} (UTF-16 or a binary file?)"
+        raise MaralError(Errors.M103.format(place=place, found=found))
+    return text
