@@ -24,7 +24,9 @@ from .text import check_file
 
 SUFFIX = ".spacy"
 MULTIPLE_LANGUAGES = "xx"
-UNSPACED_LANGUAGES = frozenset("zh ja th lo my km bo dz yue wuu lzh".split())
+UNSPACED_LANGUAGES = frozenset(
+    ("zh", "ja", "th", "lo", "my", "km", "bo", "dz", "yue", "wuu", "lzh")
+)
 """Languages written without spaces between words."""
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(?:[-_][a-z0-9]+)*|simple", re.IGNORECASE)

@@ -104,10 +104,11 @@ class _Reader:
         self.inside_lines: list[int] = []
 
     def read(self) -> Iterator[Sentence]:
-        n_sentences = 0
-        for n_sentences, block in enumerate(self.blocks(), start=1):
+        empty = True
+        for block in self.blocks():
+            empty = False
             yield self.sentence(block)
-        if not n_sentences:
+        if empty:
             raise MaralError(Errors.M104.format(path=self.path))
         if self.begin and self.inside_lines:
             message = Warnings.W101.format(

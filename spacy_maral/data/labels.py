@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Mapping
@@ -73,14 +74,12 @@ def _parse(path: Path) -> Any:
 
 
 def _parse_toml(text: str) -> Any:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        try:
-            import tomli as tomllib
-        except ImportError as error:
-            raise ImportError("TOML needs Python 3.11 or the package tomli; use JSON") from error
-    return tomllib.loads(text)
+    name = "tomllib" if sys.version_info >= (3, 11) else "tomli"
+    try:
+        parser = importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError("TOML needs Python 3.11 or the package tomli; use JSON") from error
+    return parser.loads(text)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
