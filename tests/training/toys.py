@@ -17,7 +17,7 @@ from spacy_maral.training.schemas import TrainingSettings
 LABELS = ["LOC", "PER"]
 K = len(LABELS) + 1
 BOS, PAD, EOS, VOCABULARY = 0, 1, 2, 64
-OTHER_WORDS, NAMES = range(10, 30), {1: range(30, 45), 2: range(45, 60)}
+OTHER_WORDS, NAMES = range(10, 30), {1: range(30, 36), 2: range(36, 42)}
 
 
 def offsets(lengths) -> np.ndarray:
@@ -56,7 +56,7 @@ def toy_corpus(
         word_row=np.repeat(np.arange(n_docs), lengths),
         word_first=positions,
         word_last=positions,
-        word_shapes=np.ones(int(lengths.sum()), dtype=np.int8),
+        word_shapes=np.concatenate([2 * (np.array(words) >= 30) for words in docs]).astype(np.int8),
         entities=gold if labelled else nothing,
         classes=label_spans(lengths, *gold, max_width)[0] if labelled else None,
         n_too_wide=0,
@@ -70,6 +70,7 @@ def toy_network(seed: int = 0, *, dropout: float = 0.1, max_width: int = 2) -> N
         vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
         intermediate_size=24, max_position_embeddings=40, pad_token_id=PAD,
         hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout,
+        initializer_range=0.1,
     )  # fmt: skip
     model = SpanModel(
         16, K, max_width=max_width, dim=8, hidden_width=24, dropout=dropout, pseudo_count=100.0
@@ -98,7 +99,9 @@ def toy_evaluate(dev: Corpus):
     return evaluate
 
 
-def noisy_labels(corpus: Corpus, classes: np.ndarray, *, noise: float, seed: int) -> PseudoLabels:
+def noisy_labels(
+    corpus: Corpus, classes: np.ndarray, *, noise: float, seed: int, confidence: float = 0.9
+) -> PseudoLabels:
     """Soft pseudo-labels from gold classes: a share of the entities, and as many others, wrong."""
     rng = np.random.default_rng(seed)
     wrong = classes.copy().astype(np.int64)
@@ -107,8 +110,8 @@ def noisy_labels(corpus: Corpus, classes: np.ndarray, *, noise: float, seed: int
         wrong[i] = (wrong[i] + rng.integers(1, K)) % K
     for i in rng.choice(outside, int(noise * len(entities) / 2), replace=False):
         wrong[i] = rng.integers(1, K)
-    probabilities = np.full((len(classes), K), 0.05, dtype=np.float16)
-    probabilities[np.arange(len(classes)), wrong] = 0.9
+    probabilities = np.full((len(classes), K), (1 - confidence) / (K - 1), dtype=np.float16)
+    probabilities[np.arange(len(classes)), wrong] = confidence
     return PseudoLabels(probabilities, LABELS, corpus.max_width, corpus.digest)
 
 

@@ -1,0 +1,340 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from toys import (
+    K,
+    assert_equal,
+    noisy_labels,
+    snapshot,
+    toy_corpus,
+    toy_evaluate,
+    toy_network,
+    toy_settings,
+    without_timings,
+)
+
+from spacy_maral.errors import MaralError
+from spacy_maral.training.adaptation import Adaptation
+from spacy_maral.training.checkpoint import list_checkpoints, load_checkpoint
+from spacy_maral.training.loop import Hook, Run
+from spacy_maral.training.schemas import AdaptationSettings
+from spacy_maral.training.streams import Stream, source_stream
+
+SCORES = {"dev_precision": 0.0, "dev_recall": 0.0, "dev_f1": 0.0}
+
+
+def make_run(folder, *, network=None, hooks=(), evaluate=None, streams=None, **changed) -> Run:
+    settings = toy_settings(**changed)
+    return Run(
+        network=network or toy_network(),
+        streams=streams or [source_stream(toy_corpus(), K, settings.prior_scale)],
+        settings=settings,
+        evaluate=evaluate or toy_evaluate(toy_corpus(12, seed=9)),
+        folder=folder,
+        fingerprint={"[student]": "a1", "source": "b2"},
+        seed=4,
+        hooks=hooks,
+    )
+
+
+@dataclass
+class Watch(Hook):
+    """Notes what happens; stops the run in the given epoch, before or after its checkpoint."""
+
+    stop_after: int = -1
+    stop_in: int = -1
+
+    def __post_init__(self):
+        self.events, self.docs, self.weights = [], [], []
+        self.network = None
+
+    def on_epoch_start(self, epoch):
+        self.events.append(("start", epoch))
+        self.docs.append({})
+
+    def on_step(self, report):
+        self.events.append(("step", report.epoch))
+        self.docs[-1].setdefault(report.stream.name, []).extend(report.batch.docs.tolist())
+        if report.epoch == self.stop_in and len(self.docs[-1][report.stream.name]) > 5:
+            raise KeyboardInterrupt
+
+    def on_epoch_end(self, epoch):
+        self.events.append(("end", epoch))
+        if self.network is not None:
+            self.weights.append(snapshot(self.network))
+        return {"noted": epoch}
+
+    def on_row(self, row):
+        self.events.append(("row", row["epoch"] - 1))
+        if row["epoch"] - 1 == self.stop_after:
+            raise KeyboardInterrupt
+
+
+def test_training_learns_the_toy_language(tmp_path):
+    streams = [source_stream(toy_corpus(80), K, 1.0)]
+    rows = make_run(tmp_path, streams=streams, epochs=4, batch_tokens=32).train(resume=False)
+    assert rows[-1]["losses"]["source"] < 0.5 * rows[0]["losses"]["source"]
+    assert rows[-1]["dev_f1"] > 0.8
+    assert rows[-1]["kappa"][0] > 0
+
+
+def test_the_log_has_a_row_an_epoch(tmp_path):
+    watch = Watch()
+    run = make_run(tmp_path / "new", hooks=[watch])
+    rows = run.train(resume=False)
+    lines = (tmp_path / "new" / "log.jsonl").read_text(encoding="utf8").splitlines()
+    assert [json.loads(line) for line in lines] == rows
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert all(row["noted"] == row["epoch"] - 1 and row["seconds"] > 0 for row in rows)
+    steps = [row["steps"] for row in rows]
+    assert steps == run.epoch_steps
+    expected = []
+    for epoch in range(3):
+        expected += [("start", epoch), *[("step", epoch)] * steps[epoch]]
+        expected += [("end", epoch), ("row", epoch)]
+    assert watch.events == expected
+    assert not run.network.training
+
+
+def test_class_counts_start_anew_each_epoch(tmp_path):
+    network = toy_network()
+    corpus = toy_corpus()
+    make_run(tmp_path, network=network, epochs=2).train(resume=False)
+    statistics = network.span_model.statistics
+    in_an_epoch = torch.from_numpy(np.bincount(corpus.classes, minlength=K))
+    assert torch.equal(statistics.seen, 2 * in_an_epoch)
+    torch.testing.assert_close(statistics.count, 100.0 + in_an_epoch.double())
+
+
+# steps
+
+
+@dataclass
+class Fixed(Stream):
+    """A stream whose batches are given."""
+
+    batches: tuple = ()
+
+    def plan(self, settings, rng):
+        return [np.array(batch) for batch in self.batches]
+
+
+def fixed(batches, corpus) -> Fixed:
+    return Fixed(**{**vars(source_stream(corpus, K, 1.0)), "batches": batches})
+
+
+def gradients_of(tmp_path, batches, accumulate):
+    corpus = toy_corpus(8, n_words=(6, 6))
+    network = toy_network(dropout=0.0)
+    # the linear head's loss does not depend on the class statistics, which move at every batch
+    run = make_run(
+        tmp_path, network=network, streams=[fixed(batches, corpus)], accumulate=accumulate,
+        loss="cross_entropy", epochs=1, grad_clip=1e9,
+    )  # fmt: skip
+    steps = []
+
+    def note(optimiser, args, kwargs):
+        steps.append(
+            {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}
+        )
+
+    run.optimiser.register_step_pre_hook(note)
+    run.train(resume=False)
+    return steps
+
+
+def test_accumulated_batches_are_one_big_batch(tmp_path):
+    (big,) = gradients_of(tmp_path / "a", [range(8)], 1)
+    (small,) = gradients_of(tmp_path / "b", [range(0, 4), range(4, 8)], 2)
+    assert big.keys() == small.keys() and len(big) > 20
+    for name, gradient in big.items():
+        torch.testing.assert_close(small[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_the_last_group_of_batches_is_not_lost(tmp_path):
+    steps = gradients_of(tmp_path, [range(i, i + 2) for i in (0, 2, 4, 6, 0)], 2)
+    assert len(steps) == 3
+    assert all(gradient.isfinite().all() for gradient in steps[-1].values())
+
+
+def test_gradients_are_clipped_together(tmp_path):
+    corpus = toy_corpus(4)
+    network = toy_network()
+    run = make_run(
+        tmp_path, network=network, streams=[fixed([range(4)], corpus)], grad_clip=1e-3, epochs=1
+    )
+    norms = []
+    run.optimiser.register_step_pre_hook(
+        lambda *_: norms.append(
+            torch.stack([p.grad.norm() for p in network.parameters() if p.grad is not None]).norm()
+        )
+    )
+    run.train(resume=False)
+    assert norms[0].item() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_the_longest_stream_is_passed_over_once(tmp_path):
+    watch = Watch()
+    streams = [
+        source_stream(toy_corpus(5, seed=1), K, 1.0), source_stream(toy_corpus(13, seed=2), K, 1.0)
+    ]  # fmt: skip
+    streams[1].name = "target"
+    make_run(tmp_path, streams=streams, hooks=[watch], batch_docs=1, epochs=2).train(resume=False)
+    for docs in watch.docs:
+        assert sorted(docs["target"]) == list(range(13))
+        assert len(docs["source"]) == 13
+        counts = np.bincount(docs["source"], minlength=5)
+        assert counts.min() >= 2 and counts.max() <= 3
+        # each further pass has its own order
+        assert docs["source"][:5] != docs["source"][5:10]
+    assert watch.docs[0]["target"] != watch.docs[1]["target"]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    corpus = toy_corpus(8)
+    network = toy_network()
+
+    class Poison(Hook):
+        def on_step(self, report):
+            if report.epoch == 1:
+                with torch.no_grad():
+                    network.encoder.embeddings.word_embeddings.weight.fill_(torch.nan)
+
+    streams = [fixed([[0, 1], [6, 3], [4]], corpus)]
+    run = make_run(tmp_path, network=network, streams=streams, hooks=[Poison()])
+    with pytest.raises(MaralError, match=r"step 2 of epoch 2 \(source documents 6, 3\)") as error:
+        run.train(resume=False)
+    assert str(tmp_path) in str(error.value)
+    # the last good checkpoint is there
+    checkpoint = load_checkpoint(tmp_path)
+    assert checkpoint.epoch == 1
+    assert all(t.isfinite().all() for t in checkpoint.tensors.values() if t.is_floating_point())
+
+
+# selection
+
+
+@pytest.mark.parametrize(
+    ("select", "scores", "chosen"),
+    [
+        ("source_dev", [0.2, 0.9, 0.5], 1),
+        ("source_dev", [0.9, 0.9, 0.5], 1),
+        ("source_dev", [0.0, 0.0, 0.0], 2),
+        ("source_dev", [0.9, 0.1, 0.2], 0),
+        ("last", [0.2, 0.9, 0.5], 2),
+    ],
+)
+def test_selection(tmp_path, select, scores, chosen):
+    network, left = toy_network(), iter(scores)
+    watch = Watch()
+    watch.network = network
+    run = make_run(
+        tmp_path, network=network, hooks=[watch], select=select,
+        evaluate=lambda _: {"score": next(left), **SCORES},
+    )  # fmt: skip
+    run.train(resume=False)
+    assert_equal(snapshot(network), watch.weights[chosen])
+    assert not torch.equal(
+        watch.weights[0]["span_model.hidden.weight"], watch.weights[1]["span_model.hidden.weight"]
+    )
+
+
+# resuming
+
+
+def adaptation_run(folder, *, hooks=(), **changed):
+    settings = toy_settings(epochs=4, select="source_dev", **changed)
+    source, target = toy_corpus(16, seed=1), toy_corpus(20, seed=2)
+    pseudo = noisy_labels(target, target.classes, noise=0.3, seed=0)
+    network = toy_network(3)
+    hook = Adaptation(
+        network, source, target, pseudo, training=settings, seed=5,
+        settings=AdaptationSettings(
+            warmup_epochs=1, neighbours=10, alpha_start=0.6, alpha_end=0.4, diagnose_with_gold=True
+        ),
+    )  # fmt: skip
+    run = Run(
+        network=network, streams=[hook.source, hook.target], settings=settings,
+        evaluate=toy_evaluate(toy_corpus(10, seed=9)), folder=folder,
+        fingerprint={"source": "b2"}, seed=4, hooks=[hook, *hooks],
+    )  # fmt: skip
+    return run, hook
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    run, hook = adaptation_run(tmp_path_factory.mktemp("unbroken"), hooks=[Watch()])
+    run.train(resume=False)
+    torch.set_num_threads(before)
+    return run, hook
+
+
+@pytest.mark.parametrize(
+    "stop",
+    [{"stop_after": epoch} for epoch in range(4)] + [{"stop_in": epoch} for epoch in range(4)],
+    ids=str,
+)
+def test_a_resumed_run_is_the_unbroken_one_bitwise(unbroken, tmp_path, stop):
+    run, _ = adaptation_run(tmp_path, hooks=[Watch(**stop)])
+    with pytest.raises(KeyboardInterrupt):
+        run.train(resume=False)
+    torch.manual_seed(12345)
+    resumed, hook = adaptation_run(tmp_path, hooks=[Watch()])
+    rows = resumed.train(resume=True)
+    whole, whole_hook = unbroken
+    assert without_timings(rows) == without_timings(whole.rows)
+    assert_equal(snapshot(resumed.network), snapshot(whole.network))
+    for name, array in whole_hook.arrays().items():
+        assert (hook.arrays()[name] == array).all(), name
+    assert rows[-1]["changed"] == 0 and rows[1]["changed"] > 0
+    log = (tmp_path / "log.jsonl").read_text(encoding="utf8").splitlines()
+    assert [json.loads(line)["epoch"] for line in log] == [1, 2, 3, 4]
+
+
+def test_a_run_is_resumed_from_the_checkpoint_before_a_damaged_one(unbroken, tmp_path):
+    run, _ = adaptation_run(tmp_path, hooks=[Watch(stop_after=2)])
+    with pytest.raises(KeyboardInterrupt):
+        run.train(resume=False)
+    newest = list_checkpoints(tmp_path)[-1]
+    (newest / "tensors.safetensors").write_bytes(b"")
+    watch = Watch()
+    resumed, _ = adaptation_run(tmp_path, hooks=[watch])
+    resumed.train(resume=True)
+    assert watch.events[0] == ("start", 2)
+    assert_equal(snapshot(resumed.network), snapshot(unbroken[0].network))
+
+
+def test_resuming_without_a_checkpoint_starts_anew(unbroken, tmp_path):
+    run, _ = adaptation_run(tmp_path, hooks=[Watch()])
+    run.train(resume=True)
+    assert_equal(snapshot(run.network), snapshot(unbroken[0].network))
+
+
+def test_another_seed_gives_other_weights(unbroken, tmp_path):
+    run, _ = adaptation_run(tmp_path, hooks=[Watch()])
+    run.seed = 99
+    run.train(resume=False)
+    name = "span_model.hidden.weight"
+    assert not torch.equal(snapshot(run.network)[name], snapshot(unbroken[0].network)[name])
+
+
+@pytest.mark.parametrize(("key", "value"), [("source", "other"), ("[student]", None)])
+def test_a_run_is_not_resumed_with_something_else(tmp_path, key, value):
+    run = make_run(tmp_path, hooks=[Watch(stop_after=0)])
+    with pytest.raises(KeyboardInterrupt):
+        run.train(resume=False)
+    again = make_run(tmp_path)
+    again.fingerprint = {k: v for k, v in {**run.fingerprint, key: value}.items() if v}
+    before = snapshot(again.network)
+    with pytest.raises(MaralError, match="cannot be resumed") as error:
+        again.train(resume=True)
+    shown = str(error.value).split("\n")[1]
+    assert key in shown and run.fingerprint[key] in shown and str(value) in shown
+    assert_equal(snapshot(again.network), before)
