@@ -65,7 +65,7 @@ def build_word_piece_ends(
 ) -> Model[list[Doc], WordEnds]:
     """Give each word the transformer's vectors at its first and at its last word piece.
 
-    grad_factor (float): Factor on the gradient that the transformer gets; 0 leaves it as it is.
+    grad_factor (float): Factor on the gradient that the transformer gets; 0 gives it none.
     upstream (str): Name of the transformer component to listen to, "*" for any.
     RETURNS (Model): From documents to two arrays of shape (n_words, width), words of all documents
         one after the other; zeros for a word without a piece.
@@ -204,7 +204,7 @@ def build_span_model(
 def _initialize(
     model: Model, X: list[Doc] | None = None, Y: Any = None, *, settings: dict[str, Any]
 ) -> None:
-    tok2vec = model.get_ref("tok2vec")
+    tok2vec, span_model = model.layers
     tok2vec.initialize(X=X)
     encoders = (TransformerListener, TransformerModel)
     width = next(
@@ -214,11 +214,12 @@ def _initialize(
     if width is None or not model.has_dim("nO"):
         raise MaralError(Errors.M202.format(what="encoder" if width is None else "labels"))
     module = SpanModel(width, model.get_dim("nO"), **settings)
-    model.get_ref("span_model").shims[0]._model = module.to(get_torch_default_device())
+    span_model.shims[0]._model = module.to(get_torch_default_device())
 
 
 def _forward_spans(model: Model, docs: list[Doc], is_train: bool) -> tuple[SpanBatch, Callable]:
-    tok2vec, span_model = model.get_ref("tok2vec"), model.get_ref("span_model")
+    # by layers, not by refs: a copied model has none
+    tok2vec, span_model = model.layers
     module = get_span_module(model)
     (first, last), backprop_words = tok2vec(docs, is_train)
     lengths = np.array([len(doc) for doc in docs], dtype=np.int64)
@@ -352,7 +353,7 @@ def get_span_module(model: Model) -> SpanModel:
     RETURNS (SpanModel): The module that the model holds, not a copy.
     RAISES (MaralError): If the model is not initialised.
     """
-    module = model.get_ref("span_model").shims[0]._model
+    module = model.layers[1].shims[0]._model
     if not isinstance(module, SpanModel):
         raise MaralError(Errors.M201)
     return module
@@ -390,7 +391,7 @@ def class_scores(model: Model, batch: SpanBatch) -> NDArray[np.float32]:
 
 def to_torch(model: Model, array: Floats2d, *, requires_grad: bool = False) -> torch.Tensor:
     """An array of a `SpanBatch` as a tensor on the span model's device."""
-    device = _device(model.get_ref("span_model"))
+    device = _device(model.layers[1])
     return xp2torch(array, requires_grad=requires_grad, device=device)
 
 

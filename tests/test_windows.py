@@ -1,0 +1,74 @@
+"""Windows: every word covered, bounds kept, context shared."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from spacy.tokens import Doc
+from spacy.vocab import Vocab
+from spacy_maral.errors import MaralError
+from spacy_maral.windows import configure_bounded_windows
+
+VOCAB = Vocab()
+
+words = st.lists(
+    st.sampled_from(["a", "be", "cat", "elephant", "x" * 25, "東京", " "]), max_size=60
+)
+bounds = st.integers(1, 12).flatmap(
+    lambda n: st.tuples(st.just(n), st.integers(1, n), st.integers(1, 40))
+)
+
+
+@given(words, bounds)
+def test_windows_cover_and_keep_bounds(texts, settings):
+    max_words, stride, max_chars = settings
+    doc = Doc(VOCAB, words=texts)
+    (windows,) = configure_bounded_windows(max_words, stride, max_chars)([doc])
+    covered = set()
+    for window in windows:
+        covered.update(range(window.start, window.end))
+        assert 1 <= len(window) <= max_words
+        assert len(window) == 1 or len(window.text) <= max_chars
+    assert covered == set(range(len(doc)))
+    assert bool(windows) == bool(len(doc))
+    starts, ends = [w.start for w in windows], [w.end for w in windows]
+    assert starts == sorted(set(starts))
+    # spacy-transformers reads a document's words from its first window's first to its last's last
+    assert ends == sorted(set(ends)), "each window has a word that the ones before do not have"
+
+
+def test_windows_share_context():
+    doc = Doc(VOCAB, words=["ab"] * 40)
+    (windows,) = configure_bounded_windows(max_words=10, stride=6, max_chars=1000)([doc])
+    assert [(w.start, w.end) for w in windows[:3]] == [(0, 10), (6, 16), (12, 22)]
+    # bounded by characters: six words of "ab " a window, and still 3/5 of them new
+    (windows,) = configure_bounded_windows(max_words=10, stride=6, max_chars=17)([doc])
+    assert [(w.start, w.end) for w in windows[:3]] == [(0, 6), (3, 9), (6, 12)]
+
+
+def test_long_word_is_alone():
+    doc = Doc(VOCAB, words=["a", "b", "x" * 50, "c", "d"])
+    (windows,) = configure_bounded_windows(max_words=4, stride=2, max_chars=10)([doc])
+    assert [(w.start, w.end) for w in windows] == [(0, 2), (2, 3), (3, 5)]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_words": 0},
+        {"stride": 0},
+        {"max_words": 8, "stride": 9},
+        {"max_chars": 0},
+    ],
+)
+def test_impossible_windows(settings):
+    with pytest.raises(MaralError, match=r"max_words=.*stride"):
+        configure_bounded_windows(**settings)
+
+
+def test_several_documents_and_none():
+    get_spans = configure_bounded_windows()
+    docs = [Doc(VOCAB, words=["a"]), Doc(VOCAB), Doc(VOCAB, words=["b", "c"])]
+    assert [[w.text for w in windows] for windows in get_spans(docs)] == [["a"], [], ["b c"]]
+    assert get_spans([]) == []
