@@ -47,8 +47,8 @@ class Errors:
     M101 = "{path} does not exist. Check the path to the data file."
     M102 = "{path} is a folder, not a data file. Name one file, for example {path}/train."
     M103 = (
-        "{place}: the text is not valid UTF-8, found {found}. Save the file as UTF-8 without other "
-        "encodings inside (for CoNLL-2002/2003 as distributed: convert it from ISO 8859-1 first)."
+        "{place}: the text is not valid UTF-8, found {found}. Convert the file to UTF-8 first "
+        "(CoNLL-2002 and -2003 are distributed in ISO 8859-1)."
     )
     M104 = "{path} holds no sentence. Check that the right file was given and that it is not empty."
     M105 = "There is no data format '{found}'. Choose one of: {known}."
@@ -249,6 +249,26 @@ class Errors:
     # end of M3xx
 
     # M4xx: evaluation, command line, project
+    M401 = (
+        "Document {doc} has an entity with the label '{label}' at word {word}, but the labels are: "
+        "{labels}. Give a label list that has this label, or convert the data with a label map."
+    )
+    M402 = (
+        "{n} of {n_docs} documents of {path} have no entity annotation to compare with. Convert the "
+        "labelled file, without --unlabelled."
+    )
+    M403 = (
+        "There is no pipeline '{name}': {problem}. Give the folder of a trained pipeline or the name "
+        "of an installed one."
+    )
+    M404 = (
+        "There are no metrics in {folder}. Write them there with 'spacy maral evaluate MODEL DATA -o "
+        "{folder}/teacher-de-test.json', and student-de-test.json for the student."
+    )
+    M405 = "{path} holds no metrics: {problem}. Write it again with 'spacy maral evaluate -o'."
+    M406 = (
+        "{path} cannot be written: {problem}. Check the folder, its permissions and the free space."
+    )
     M450 = (
         "The encoder '{name}' is neither a folder here nor a hub name such as "
         "'intfloat/multilingual-e5-small'. Give one of the two, or 'tiny'."
@@ -283,9 +303,10 @@ class Errors:
         "DATA_DIR/{pattern}) or give their folder as --vars.data_dir; assets/README.md says where to get "
         "them."
     )
-    M459 = "The pipeline package was not built: there is no wheel in '{path}'. See the messages above."
+    M459 = (
+        "The pipeline package was not built: there is no wheel in '{path}'. See the messages above."
+    )
     # end of M4xx
-    pass
 
 
 class Warnings:

@@ -13,6 +13,7 @@ from .text import read_lines
 SAMPLE_LINES = 500
 COMMENT = re.compile(r"# +[\w.]+(?: id)?\s*=.*|# (?:newdoc|newpar)\b.*|# id [^ \t]+\s+domain=.*")
 DOCUMENT_START = "-DOCSTART-"
+_NO_TOKEN = re.compile(rf"{COMMENT.pattern}|{DOCUMENT_START}(?:[ \t].*)?")
 
 _WIKIANN = re.compile(r"[a-z]{2,}(?:-[a-z]+)*:[^\t]+\t(?:O|[BI]-\S+)")
 _UNER = re.compile(r"[0-9]+\t[^\t]+\t(?:O|[BI]-\S+)(?:\t[^\t]*){0,2}")
@@ -62,7 +63,7 @@ def detect_format(path: str | Path) -> str:
 def _token_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     def holds_token(line: tuple[int, str]) -> bool:
         text = line[1]
-        return bool(text) and not text.startswith(DOCUMENT_START) and not COMMENT.fullmatch(text)
+        return bool(text) and not _NO_TOKEN.fullmatch(text)
 
     return filter(holds_token, read_lines(path))
 

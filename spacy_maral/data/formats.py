@@ -130,7 +130,7 @@ class _Reader:
                 block = _Block()
             if self.is_header(text):
                 self.read_header(block, text, place)
-            elif text and not text.startswith(DOCUMENT_START):
+            elif text and not self.is_document_start(text):
                 word, tag, lang = self.columns(text, place, len(block.rows))
                 if not word:
                     raise MaralError(Errors.M111.format(place=place, text=text))
@@ -156,7 +156,10 @@ class _Reader:
         )
 
     def is_boundary(self, text: str) -> bool:
-        return text.startswith(DOCUMENT_START) or self.is_header(text)
+        return self.is_document_start(text) or self.is_header(text)
+
+    def is_document_start(self, text: str) -> bool:
+        return self.format in ("conll", "bioes") and _BLANKS.split(text)[0] == DOCUMENT_START
 
     def read_header(self, block: _Block, text: str, place: str) -> None:
         match = _MULTICONER_HEADER.fullmatch(text) or _FIELD.fullmatch(text)
