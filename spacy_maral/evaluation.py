@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import Errors, MaralError
 from .spans import OUTSIDE
 
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from spacy.tokens import Doc
+
 OUTSIDE_NAME = "O"
+ERROR_KINDS = ("wrong_type", "boundary", "boundary_and_type", "spurious", "missed")
 
 
 class Entities(NamedTuple):
@@ -44,23 +52,28 @@ class EntityReport:
     """How predicted entities compare with gold ones.
 
     labels: Entity labels; class i + 1 is labels[i]. micro: Strict, over all gold entities: both ends
-    and the type must be right. paper_protocol: The same with gold entities wider than the span
-    model's widest span left out of the recall; None without a width. per_type: Strict, by label.
+    and the type must be right. paper_protocol: The same with gold entities of more than `max_width`
+    words left out of the recall; None without a width. per_type: Strict, by label.
     confusion: Shape (K, K), gold classes by predicted ones over entities with the same ends, with
-    outside for those that have no counterpart. boundary: Predicted entities that overlap a gold one
-    of their type with other ends. wrong_type: Those with the ends of a gold entity of another type.
-    missed, spurious: Gold and predicted entities that overlap nothing of the other side.
+    outside for those that have no counterpart.
+
+    A predicted entity is either right or one of: wrong_type (the ends of a gold entity of another
+    type), boundary (other ends, overlapping a gold entity of its type), boundary_and_type (other
+    ends, overlapping gold entities of other types only), spurious (overlapping none). missed: Gold
+    entities that overlap no predicted one.
     """
 
     labels: list[str]
     micro: Score
+    max_width: int | None
     paper_protocol: Score | None
     per_type: dict[str, Score]
     confusion: NDArray[np.int64]
-    boundary: int
     wrong_type: int
-    missed: int
+    boundary: int
+    boundary_and_type: int
     spurious: int
+    missed: int
 
     @property
     def precision(self) -> float:
@@ -78,18 +91,14 @@ class EntityReport:
         """RETURNS (dict): The report, ready for JSON; scores are fractions."""
         return {
             "micro": self.micro._asdict(),
+            "max_width": self.max_width,
             "paper_protocol": self.paper_protocol._asdict() if self.paper_protocol else None,
             "per_type": {label: score._asdict() for label, score in self.per_type.items()},
             "confusion": {
                 "classes": [OUTSIDE_NAME, *self.labels],
                 "counts": self.confusion.tolist(),
             },
-            "errors": {
-                "boundary": self.boundary,
-                "wrong_type": self.wrong_type,
-                "missed": self.missed,
-                "spurious": self.spurious,
-            },
+            "errors": {kind: getattr(self, kind) for kind in ERROR_KINDS},
         }
 
 
@@ -129,17 +138,21 @@ def score_entities(
         label: Score.from_counts(int(right_of[c]), int(predicted_of[c]), int(gold_of[c]))
         for c, label in enumerate(labels, start=1)
     }
-    boundary, missed, spurious = _overlap_errors(gold, predicted, predicted_place)
+    boundary, boundary_and_type, spurious, missed = _overlap_errors(
+        gold, predicted, predicted_place
+    )
     return EntityReport(
         labels=list(labels),
         micro=Score.from_counts(n_right, len(predicted.docs), len(gold.docs)),
+        max_width=max_width,
         paper_protocol=paper,
         per_type=per_type,
         confusion=confusion,
-        boundary=boundary,
         wrong_type=int((~right).sum()),
-        missed=missed,
+        boundary=boundary,
+        boundary_and_type=boundary_and_type,
         spurious=spurious,
+        missed=missed,
     )
 
 
@@ -154,6 +167,173 @@ def noise_ratio(pseudo: NDArray[np.integer], gold: NDArray[np.integer]) -> float
     if not counted.any():
         return 0.0
     return float((pseudo[counted] != gold[counted]).mean())
+
+
+class NoiseByReliability(NamedTuple):
+    """Noise ratios of all spans, of the reliable ones and of the others."""
+
+    all: float
+    reliable: float
+    unreliable: float
+
+
+def noise_by_reliability(
+    pseudo: NDArray[np.integer], gold: NDArray[np.integer], reliable: NDArray[np.bool_]
+) -> NoiseByReliability:
+    """Tell how well a filter parts right pseudo-labels from wrong ones.
+
+    pseudo (NDArray): Pseudo-labels of spans, shape (n,).
+    gold (NDArray): Gold classes of the same spans, shape (n,).
+    reliable (NDArray): Whether the filter kept them, shape (n,).
+    RETURNS (NoiseByReliability): Noise ratios, see `noise_ratio`.
+    """
+    return NoiseByReliability(
+        noise_ratio(pseudo, gold),
+        noise_ratio(pseudo[reliable], gold[reliable]),
+        noise_ratio(pseudo[~reliable], gold[~reliable]),
+    )
+
+
+@dataclass
+class Evaluation:
+    """A report, the size of the data that it is about, and how long prediction took in seconds."""
+
+    report: EntityReport
+    n_docs: int
+    n_words: int
+    seconds: float
+
+    @property
+    def words_per_second(self) -> float:
+        return self.n_words / self.seconds if self.seconds else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """RETURNS (dict): The report with sizes and speed, ready for JSON."""
+        return {
+            **self.report.to_dict(),
+            "documents": self.n_docs,
+            "words": self.n_words,
+            "seconds": self.seconds,
+            "words_per_second": self.words_per_second,
+        }
+
+
+def entities_from_docs(docs: Iterable[Doc], labels: Sequence[str]) -> Entities:
+    """Collect the entities of documents.
+
+    docs (Iterable[Doc]): The documents.
+    labels (Sequence[str]): Entity labels; class i + 1 is labels[i].
+    RETURNS (Entities): One row an entity.
+    RAISES (MaralError): If an entity has another label.
+    """
+    return _as_entities(list(_read_entities(docs)), labels)
+
+
+def evaluate_pipeline(
+    nlp: Language,
+    data: Path | Iterable[Doc],
+    *,
+    batch_size: int | None = None,
+    max_width: int | None = None,
+) -> Evaluation:
+    """Let a pipeline predict the entities of labelled documents and score them.
+
+    The pipeline gets fresh documents with the same words and spaces; nothing else of the gold
+    documents reaches it, and they are not changed.
+
+    nlp (Language): The pipeline.
+    data (Path | Iterable[Doc]): Gold documents, or a .spacy file of them.
+    batch_size (int): Documents of a batch; by default the pipeline's.
+    max_width (int): Widest entity of the paper's protocol, in words; by default the widest span of
+        the pipeline's maral_ner, if it has one.
+    RETURNS (Evaluation): Scores, sizes and seconds.
+    RAISES (MaralError): If the documents cannot be read or have no gold entities to compare with.
+    """
+    docs = _read_gold(data)
+    gold = list(_read_entities(docs))
+    started = time.perf_counter()
+    # Entities are taken at once: kept documents would keep the encoder's output in memory.
+    predicted = list(_read_entities(nlp.pipe(_unlabelled(nlp, docs), batch_size=batch_size)))
+    seconds = time.perf_counter() - started
+    width, known = _span_model_facts(nlp)
+    labels = sorted({label for *_, label in [*gold, *predicted]} | known)
+    report = score_entities(
+        _as_entities(gold, labels),
+        _as_entities(predicted, labels),
+        labels,
+        max_width=width if max_width is None else max_width,
+    )
+    return Evaluation(report, len(docs), sum(map(len, docs)), seconds)
+
+
+def load_pipeline(name: str | Path, *, gpu_id: int = -1) -> Language:
+    """Load a pipeline.
+
+    name (str | Path): Its folder, or its name if it is installed.
+    gpu_id (int): GPU to use, -1 for the CPU.
+    RETURNS (Language): The pipeline.
+    RAISES (MaralError): If there is none of that name, or its files are damaged.
+    """
+    import spacy
+
+    from .training.setup import use_device
+
+    use_device(gpu_id)
+    try:
+        return spacy.load(name)
+    except OSError as error:
+        raise MaralError(Errors.M403.format(name=name, problem=error)) from error
+
+
+def _read_gold(data: Path | Iterable[Doc]) -> list[Doc]:
+    if isinstance(data, Path):
+        # The readers import the training package, which imports this module.
+        from .training.setup import read_docs
+
+        docs, place = read_docs(data), str(data)
+    else:
+        docs, place = list(data), "the data"
+    n_unlabelled = sum(not doc.has_annotation("ENT_IOB") for doc in docs)
+    if n_unlabelled:
+        raise MaralError(Errors.M402.format(path=place, n=n_unlabelled, n_docs=len(docs)))
+    return docs
+
+
+def _unlabelled(nlp: Language, docs: Iterable[Doc]) -> Iterator[Doc]:
+    """Fresh documents with the words and spaces of others."""
+    from spacy.tokens import Doc
+
+    for doc in docs:
+        spaces = None if doc.has_unknown_spaces else [bool(token.whitespace_) for token in doc]
+        yield Doc(nlp.vocab, words=[token.text for token in doc], spaces=spaces)
+
+
+def _span_model_facts(nlp: Language) -> tuple[int | None, set[str]]:
+    """Widest span and labels of a pipeline's maral_ner; None and no labels without one."""
+    from .architectures import get_span_module
+    from .pipeline import MaralNER
+
+    for _, pipe in nlp.pipeline:
+        if isinstance(pipe, MaralNER):
+            return get_span_module(pipe.model).max_width, set(pipe.labels)
+    return None, set()
+
+
+def _read_entities(docs: Iterable[Doc]) -> Iterator[tuple[int, int, int, str]]:
+    """Document number, first and last word, and label of all entities."""
+    for number, doc in enumerate(docs):
+        for ent in doc.ents:
+            yield number, ent.start, ent.end - 1, ent.label_
+
+
+def _as_entities(rows: Sequence[tuple[int, int, int, str]], labels: Sequence[str]) -> Entities:
+    classes = {label: number for number, label in enumerate(labels, start=1)}
+    for number, start, _, label in rows:
+        if label not in classes:
+            found = {"doc": number, "word": start, "label": label, "labels": ", ".join(labels)}
+            raise MaralError(Errors.M401.format(**found))
+    table = [(number, start, end, classes[label]) for number, start, end, label in rows]
+    return Entities(*np.array(table, dtype=np.int64).reshape(-1, 4).T)
 
 
 def _sorted(entities: Entities) -> Entities:
@@ -175,8 +355,11 @@ def _match(gold: Entities, predicted: Entities) -> tuple[NDArray[np.intp], NDArr
 
 def _overlap_errors(
     gold: Entities, predicted: Entities, exact: NDArray[np.intp]
-) -> tuple[int, int, int]:
-    """Boundary errors, missed and spurious entities; both sides are sorted, without overlaps."""
+) -> tuple[int, int, int, int]:
+    """Count the errors that are not in the type alone; both sides are sorted, without overlaps.
+
+    RETURNS (tuple): boundary, boundary_and_type, spurious, missed.
+    """
     size = int(max(gold.ends.max(initial=0), predicted.ends.max(initial=0))) + 2
 
     def positions(entities: Entities) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -194,4 +377,6 @@ def _overlap_errors(
     owner = np.repeat(others, counts)
     same_type = gold.classes[touched] == predicted.classes[owner]
     n_found = np.searchsorted(start, gold_end, side="right") - np.searchsorted(end, gold_start)
-    return len(np.unique(owner[same_type])), int((n_found <= 0).sum()), int((~touches).sum())
+    n_boundary = len(np.unique(owner[same_type]))
+    spurious, missed = int((~touches).sum()), int((n_found <= 0).sum())
+    return n_boundary, len(others) - n_boundary, spurious, missed

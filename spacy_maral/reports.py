@@ -1,0 +1,165 @@
+"""Evaluations as tables: of one model, and of teacher against student on several test sets."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from wasabi import Printer
+
+from .errors import Errors, MaralError
+from .evaluation import ERROR_KINDS, OUTSIDE_NAME, EntityReport, Score
+
+ROLES = ("teacher", "student")
+MISSING = "-"
+COMPARISON_HEADER = (
+    "", "teacher F1", "student F1", "difference",
+    "teacher F1, paper protocol", "student F1, paper protocol", "difference",
+)  # fmt: skip
+
+
+class FScores(NamedTuple):
+    """F1 over all gold entities and by the paper's protocol, in [0, 1]; None if unknown."""
+
+    strict: float | None = None
+    paper_protocol: float | None = None
+
+
+UNKNOWN = FScores()
+
+
+@dataclass
+class Comparison:
+    """F1 of teacher and student on one test set."""
+
+    data: str
+    teacher: FScores = UNKNOWN
+    student: FScores = UNKNOWN
+
+    def row(self) -> list[str]:
+        """RETURNS (list[str]): The figures in percent, in the order of COMPARISON_HEADER."""
+        row = [self.data]
+        for before, after in zip(self.teacher, self.student, strict=True):
+            both = before is not None and after is not None
+            change = f"{100 * (after - before):+.2f}" if both else MISSING  # type: ignore[operator]
+            row += [_percent(before), _percent(after), change]
+        return row
+
+
+def show_report(report: EntityReport, printer: Printer) -> None:
+    """Print scores, errors and confusion.
+
+    report (EntityReport): The report.
+    printer (Printer): Where to print.
+    """
+    rows = [_score_row(label, score) for label, score in report.per_type.items()]
+    rows.append(_score_row("all", report.micro))
+    if report.paper_protocol is not None:
+        rows.append(
+            _score_row(f"paper protocol (≤ {report.max_width} words)", report.paper_protocol)
+        )
+    printer.table(
+        rows,
+        title="Entities (strict)",
+        header=("", "P", "R", "F1", "gold"),
+        aligns=("l", "r", "r", "r", "r"),
+        divider=True,
+    )
+    names = [OUTSIDE_NAME, *report.labels]
+    printer.table(
+        [
+            [name, *(f"{count:,}" for count in counts)]
+            for name, counts in zip(names, report.confusion.tolist(), strict=True)
+        ],
+        title="Gold (rows) and predicted (columns) entities with the same ends",
+        header=("", *names),
+        aligns=("l", *("r" for _ in names)),
+        divider=True,
+    )
+    printer.table(
+        {kind.replace("_", " "): f"{getattr(report, kind):,}" for kind in ERROR_KINDS},
+        title="Errors",
+        aligns=("l", "r"),
+    )
+
+
+def read_comparison(folder: Path) -> list[Comparison]:
+    """Read the metrics of teacher and student.
+
+    folder (Path): With files as `spacy maral evaluate -o` writes them, named teacher-SET.json and
+        student-SET.json.
+    RETURNS (list[Comparison]): One a test set, in alphabetical order.
+    RAISES (MaralError): If there are no such files, or one of them cannot be read.
+    """
+    found: dict[str, Comparison] = {}
+    for role in ROLES:
+        for path in sorted(folder.glob(f"{role}-*.json")):
+            data = path.stem.removeprefix(f"{role}-")
+            setattr(found.setdefault(data, Comparison(data)), role, _read_f_scores(path))
+    if not found:
+        raise MaralError(Errors.M404.format(folder=folder))
+    return [found[data] for data in sorted(found)]
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table in Markdown.
+
+    header (Sequence[str]): Names of the columns.
+    rows (Sequence[Sequence[str]]): Cells; all but the first column are figures.
+    RETURNS (str): Lines, each with its end.
+    """
+    rule = ["---", *("---:" for _ in header[1:])]
+    return "".join(f"| {' | '.join(row)} |\n" for row in (header, rule, *rows))
+
+
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    """Write a JSON file, whole or not at all.
+
+    path (Path): The file; missing folders are made.
+    data (dict): What to write.
+    RAISES (MaralError): If it cannot be written.
+    """
+    write_file(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all.
+
+    path (Path): The file; missing folders are made.
+    text (str): What to write.
+    RAISES (MaralError): If it cannot be written.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.write_text(text, encoding="utf8", newline="\n")
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise MaralError(Errors.M406.format(path=path, problem=error)) from error
+
+
+def _read_f_scores(path: Path) -> FScores:
+    try:
+        metrics = json.loads(path.read_text(encoding="utf8"))
+        paper = metrics["paper_protocol"]
+        return FScores(float(metrics["micro"]["f1"]), None if paper is None else float(paper["f1"]))
+    except KeyError as error:
+        problem = f"there is no {error} in it"
+        raise MaralError(Errors.M405.format(path=path, problem=problem)) from error
+    except (OSError, ValueError, TypeError) as error:
+        raise MaralError(Errors.M405.format(path=path, problem=error)) from error
+
+
+def _score_row(name: str, score: Score) -> list[str]:
+    return [name, *(_percent(value) for value in score[:3]), f"{score.support:,}"]
+
+
+def _percent(value: float | None) -> str:
+    return MISSING if value is None else f"{100 * value:.2f}"
