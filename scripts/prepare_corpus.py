@@ -19,7 +19,7 @@ import make_demo_corpus
 from spacy.tokens import DocBin
 from wasabi import msg
 
-from spacy_maral.data import convert
+from spacy_maral.data import ConvertReport, convert
 from spacy_maral.errors import Errors, MaralError
 
 DEMO = "demo"
@@ -98,8 +98,7 @@ def convert_parts(parts: list[Part], dataset: str, out: Path) -> None:
     RAISES (MaralError): If a file cannot be read.
     """
     layout = LAYOUTS[dataset]
-    out.mkdir(parents=True, exist_ok=True)
-    raw = DocBin(store_user_data=True)
+    raw: DocBin | None = None
     for part in parts:
         output = out / f"{part.output}.spacy"
         report = convert(
@@ -110,12 +109,27 @@ def convert_parts(parts: list[Part], dataset: str, out: Path) -> None:
             label_map=layout.label_map,
             unlabelled=part.unlabelled,
         )
-        msg.good(f"{part.path} -> {output}: {report.n_docs:,} documents")
+        msg.good(f"{part.path}: {report.sentences:,} sentences", describe(report))
         if part.unlabelled:
-            raw.merge(DocBin(store_user_data=True).from_disk(output))
+            docs = DocBin().from_disk(output)
             output.unlink()
-    raw.to_disk(out / "target.spacy")
-    msg.good(f"{out / 'target.spacy'}: {len(raw):,} documents without labels")
+            if raw is None:
+                raw = docs
+            else:
+                raw.merge(docs)
+    if raw is not None:
+        raw.to_disk(out / "target.spacy")
+        msg.good(f"{out / 'target.spacy'}: {len(raw):,} sentences without labels")
+
+
+def describe(report: ConvertReport) -> str:
+    """Say in a line what became of a file's labels."""
+    counts = [f"{label} {count:,}" for label, count in report.entities.items()]
+    if report.stripped:
+        counts.append(f"labels of {report.stripped:,} entities left out")
+    counts += [f"repaired: {what} {count:,}" for what, count in report.repairs.items()]
+    counts += [f"left out: {label} {count:,}" for label, count in report.dropped.items()]
+    return ", ".join(counts)
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
