@@ -74,7 +74,7 @@ def test_word_ends_gradient(batch, grad_factor):
     """Central differences of a random linear function of the output, in every input."""
     rng = np.random.default_rng(1)
     model = word_ends(grad_factor)
-    (first, last), backprop = model(batch, True)
+    (first, _), backprop = model(batch, True)
     d_first, d_last = rng.normal(size=(2, *first.shape)).astype("f")
     gradients = backprop((d_first, d_last))
     filled = [data for data in batch if data.model_output]
@@ -148,7 +148,7 @@ def test_gradient_reaches_the_encoder(make_nlp, train_examples):
     examples = train_examples(nlp)
     transformer.update(examples)
     batch, backprop = pipe.model.begin_update([eg.predicted for eg in examples])
-    loss, d_output = pipe.get_loss(examples, batch)
+    _, d_output = pipe.get_loss(examples, batch)
     backprop(d_output)
     encoder = get_encoder(nlp)[0]
     weight = encoder.embeddings.word_embeddings.weight

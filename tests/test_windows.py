@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spacy.tokens import Doc
 from spacy.vocab import Vocab
+
 from spacy_maral.errors import MaralError
 from spacy_maral.windows import configure_bounded_windows
 
