@@ -44,7 +44,8 @@ class Network(nn.Module):
         self.pad_id = pad_id
         self.precision = resolve_precision(precision, self.device)
         self._split: tuple[nn.Module, nn.Module] | None = None
-        self._remembered: dict[int, Tensor] = {}
+        # corpora are kept with their states: the id of one that is gone may be given to another
+        self._remembered: dict[int, tuple[Corpus, Tensor]] = {}
 
     @property
     def device(self) -> torch.device:
@@ -83,7 +84,7 @@ class Network(nn.Module):
             return
         dtype = PRECISIONS.get(self.precision, torch.float32)
         width = self.span_model.input_width
-        kept = sum(states.nbytes for states in self._remembered.values())
+        kept = sum(states.nbytes for _, states in self._remembered.values())
         needed = kept + len(corpus.pieces) * width * dtype.itemsize
         if needed > limit * 2**30:
             logger.warning(Warnings.W303.format(needed=needed / 2**30, limit=limit))
@@ -95,7 +96,7 @@ class Network(nn.Module):
             batch = self.batch(corpus, docs)
             mask = self.tensor(batch.attention_mask)
             states[batch.piece_ids] = self._lower(batch)[mask.bool()].to(dtype)
-        self._remembered[id(corpus)] = states
+        self._remembered[id(corpus)] = (corpus, states)
 
     def train(self, mode: bool = True) -> Network:
         super().train(mode)
@@ -125,10 +126,10 @@ class Network(nn.Module):
         mask = self.tensor(batch.attention_mask)
         if self._split is None:
             return self.encode(self.tensor(batch.input_ids), mask)
-        known = self._remembered.get(id(batch.corpus))
-        if known is None:
+        if id(batch.corpus) not in self._remembered:
             lower = self._lower(batch)
         else:
+            known = self._remembered[id(batch.corpus)][1]
             lower = known.new_zeros(*mask.shape, known.shape[1])
             lower[mask.bool()] = known[batch.piece_ids]
         upper = self._split[1]

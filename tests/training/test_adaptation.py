@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from toys import (
-    K,
     LABELS,
+    K,
     assert_equal,
     noisy_labels,
     snapshot,
@@ -170,7 +170,7 @@ def test_which_target_spans_the_class_statistics_take(tmp_path, statistics):
 
 @pytest.mark.parametrize("target_labels", ["hard", "soft"])
 def test_hard_and_soft_targets(tmp_path, target_labels):
-    rows, record, hook = run_and_record(tmp_path, target_labels=target_labels)
+    rows, _record, hook = run_and_record(tmp_path, target_labels=target_labels)
     soft = target_labels == "soft"
     expected = hook.probabilities if soft else hook.classes
     assert hook.target.targets.dtype == (np.float32 if soft else np.int64)

@@ -150,7 +150,7 @@ def gradients_of(tmp_path, batches, accumulate):
 
 def test_accumulated_batches_are_one_big_batch(tmp_path):
     (big,) = gradients_of(tmp_path / "a", [range(8)], 1)
-    (small,) = gradients_of(tmp_path / "b", [range(0, 4), range(4, 8)], 2)
+    (small,) = gradients_of(tmp_path / "b", [range(4), range(4, 8)], 2)
     assert big.keys() == small.keys() and len(big) > 20
     for name, gradient in big.items():
         torch.testing.assert_close(small[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
