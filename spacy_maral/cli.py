@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import typer
 from spacy.cli._util import Arg, Opt, parse_config_overrides, show_validation_error
@@ -72,6 +74,21 @@ def reported(task: str) -> Iterator[None]:
         sys.exit(1)
 
 
+def read_overrides(args: list[str]) -> dict[str, Any]:
+    """Read settings of the config file from the command line, as `spacy train` does.
+
+    args (list[str]): What no option of the command took, such as ["--teacher.epochs", "3"].
+    RETURNS (dict): Values by "section.key".
+    RAISES (typer.BadParameter): If an option names no section.
+    """
+    for arg in args:
+        name = arg.partition("=")[0]
+        # spaCy's own error for this is not one of those that every release of Typer reports.
+        if name.startswith("--") and "." not in name:
+            raise typer.BadParameter(f"There is no option {name}.")
+    return parse_config_overrides(args)
+
+
 @app.command("convert")
 def convert_cli(
     input_path: Path = DATA,
@@ -90,7 +107,8 @@ def convert_cli(
     """
     from .data import convert
 
-    with reported("convert the data"):
+    with reported("convert the data"), warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always", UserWarning)
         report = convert(
             input_path,
             output_path,
@@ -100,6 +118,8 @@ def convert_cli(
             unlabelled=unlabelled,
         )
     msg.good(f"{report.sentences:,} sentences, {report.tokens:,} tokens", report.output)
+    for note in notes:
+        msg.warn(str(note.message))
     _show_counts("Entities", report.entities)
     _show_counts("Repaired", report.repairs)
     _show_counts("Left out by the label map", report.dropped)
@@ -166,7 +186,7 @@ def train_teacher_cli(
     pass them as command line options: for instance, --teacher.epochs 3
     overrides the value of "epochs" in the block "[teacher]".
     """
-    overrides = parse_config_overrides(ctx.args)
+    overrides = read_overrides(ctx.args)
     from .training import train_teacher
 
     with reported("train the teacher"), show_validation_error(config_path, hint_fill=False):
@@ -242,7 +262,7 @@ def adapt_cli(
     instance, --student.epochs 3 overrides the value of "epochs" in the block
     "[student]".
     """
-    overrides = parse_config_overrides(ctx.args)
+    overrides = read_overrides(ctx.args)
     from .training import adapt
 
     with reported("adapt the student"), show_validation_error(config_path, hint_fill=False):

@@ -258,7 +258,7 @@ class Errors:
         "labelled file, without --unlabelled."
     )
     M403 = (
-        "There is no pipeline '{name}': {problem}. Give the folder of a trained pipeline or the name "
+        "The pipeline '{name}' cannot be loaded: {problem}. Give the folder of a trained pipeline or the name "
         "of an installed one."
     )
     M404 = (

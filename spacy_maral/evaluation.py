@@ -281,8 +281,11 @@ def load_pipeline(name: str | Path, *, gpu_id: int = -1) -> Language:
     use_device(gpu_id)
     try:
         return spacy.load(name)
-    except OSError as error:
-        raise MaralError(Errors.M403.format(name=name, problem=error)) from error
+    except MaralError:
+        raise
+    except (OSError, ValueError) as error:
+        problem = str(error).rstrip(".")
+        raise MaralError(Errors.M403.format(name=name, problem=problem)) from error
 
 
 def _read_gold(data: Path | Iterable[Doc]) -> list[Doc]:

@@ -60,7 +60,7 @@ def show_report(report: EntityReport, printer: Printer) -> None:
     rows.append(_score_row("all", report.micro))
     if report.paper_protocol is not None:
         rows.append(
-            _score_row(f"paper protocol (≤ {report.max_width} words)", report.paper_protocol)
+            _score_row(f"paper protocol (up to {report.max_width} words)", report.paper_protocol)
         )
     printer.table(
         rows,
