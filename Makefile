@@ -39,6 +39,7 @@ $(STAMP): pyproject.toml
 
 demo: $(STAMP)
 	MARAL_OVERRIDES="$(OVERRIDES)" $(PY) -m spacy project run all . $(DEMO_$(DEMO)) $(VARS)
+	@cat metrics/demo-*/table.md
 
 test: $(STAMP)
 	$(PY) -m pytest
