@@ -170,26 +170,15 @@ def build_span_model(
     RAISES (MaralError): If a setting is out of its range.
     """
     settings = {
-        "max_width": max_width,
-        "dim": dim,
-        "hidden_width": hidden_width,
-        "dropout": dropout,
-        "width_embedding": width_embedding,
-        "shape_embedding": shape_embedding,
-        "temperature": temperature,
-        "pseudo_count": pseudo_count,
-    }
+        "max_width": max_width, "dim": dim, "hidden_width": hidden_width, "dropout": dropout,
+        "width_embedding": width_embedding, "shape_embedding": shape_embedding,
+        "temperature": temperature, "pseudo_count": pseudo_count,
+    }  # fmt: skip
     check_settings(decision="likelihood", max_batch_spans=max_batch_spans, **settings)  # type: ignore[arg-type]
     if isinstance(tok2vec, TransformerModel):
         # what nlp.replace_listeners writes to the configuration; the same layers as in memory
         tok2vec = chain(chain(tok2vec, split_trf_batch()), word_ends(1.0))
-    span_model: Model = PyTorchWrapper_v3(
-        torch.nn.Module(),
-        convert_inputs=_convert_inputs,
-        convert_outputs=_convert_outputs,
-        serialize_model=serialize,
-        deserialize_model=deserialize,
-    )
+    span_model = _wrap(torch.nn.Module())
     return Model(
         "maral_span_model",
         _forward_spans,
@@ -198,6 +187,16 @@ def build_span_model(
         refs={"tok2vec": tok2vec, "span_model": span_model},
         dims={"nO": None},
         attrs={"max_batch_spans": max_batch_spans},
+    )
+
+
+def _wrap(module: torch.nn.Module) -> Model:
+    return PyTorchWrapper_v3(
+        module,
+        convert_inputs=_convert_inputs,
+        convert_outputs=_convert_outputs,
+        serialize_model=serialize,
+        deserialize_model=deserialize,
     )
 
 

@@ -19,7 +19,6 @@ from spacy.util import logger
 from thinc.api import Config, Model, Optimizer, torch2xp
 from thinc.types import Floats2d
 
-from . import losses as loss_functions
 from .annotation import (
     Predictions,
     all_candidates,
@@ -32,6 +31,7 @@ from .annotation import (
 from .architectures import SpanBatch, SpanGradients, class_scores, get_span_module, to_torch
 from .errors import Errors, MaralError, Warnings
 from .gold import UNKNOWN, gold_classes
+from .losses import cross_entropy, max_margin, supcon
 from .span_model import DECISIONS
 from .spans import OUTSIDE, span_counts
 
@@ -362,39 +362,26 @@ class MaralNER(TrainablePipe):
         gold = gold_classes(examples, numbers, max_width)
         if (gold.n_unaligned or gold.n_too_wide) and not self._warned:
             self._warned = True
-            logger.warning(
-                Warnings.W201.format(
-                    name=self.name,
-                    n_unaligned=gold.n_unaligned,
-                    n_too_wide=gold.n_too_wide,
-                    max_width=max_width,
-                )
-            )
+            found = {"n_unaligned": gold.n_unaligned, "n_too_wide": gold.n_too_wide}
+            logger.warning(Warnings.W201.format(name=self.name, max_width=max_width, **found))
         return gold.classes
 
     def _loss(self, batch: SpanBatch, classes: NDArray[np.int64]) -> tuple[float, SpanGradients]:
         """The loss that the settings name, and its gradients by z and logits."""
         z = to_torch(self.model, batch.z, requires_grad=True)
         logits = to_torch(self.model, batch.logits, requires_grad=True)
-        targets = torch.from_numpy(classes).to(z.device)
+        known = torch.from_numpy(classes).to(z.device)
+        targets = known.clamp(min=OUTSIDE)
+        weights = (known != UNKNOWN).float()
         statistics = get_span_module(self.model).statistics
-        known = (targets != UNKNOWN).float()
-        options = {"include_outside": self.cfg["include_outside"]}
+        options = {"weights": weights, "include_outside": self.cfg["include_outside"]}
         if self.cfg["loss"] == "supcon":
-            loss = loss_functions.supcon(z, targets, statistics.temperature, **options)
+            loss = supcon(z, known, statistics.temperature, **options)
         elif self.cfg["loss"] == "cross_entropy":
-            loss = loss_functions.cross_entropy(
-                logits, targets.clamp(min=OUTSIDE), weights=known, **options
-            )
+            loss = cross_entropy(logits, targets, **options)
         else:
             log_prior = self.cfg["prior_scale"] * statistics.prior.log()
-            loss = loss_functions.max_margin(
-                statistics.score(z),
-                targets.clamp(min=OUTSIDE),
-                log_prior,
-                weights=known,
-                **options,
-            )
+            loss = max_margin(statistics.score(z), targets, log_prior, **options)
         loss.backward()
         return loss.item(), (_gradient(z), _gradient(logits))
 
