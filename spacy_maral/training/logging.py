@@ -49,15 +49,20 @@ class SpacyLogger(Hook):
 
     config (dict): The logger's block of the configuration, with "@loggers".
     nlp (Language): The pipeline in training.
+    n_epochs (int): All epochs of the run; after the last one the logger is closed.
     """
 
-    def __init__(self, config: dict[str, Any], nlp: Language) -> None:
+    def __init__(self, config: dict[str, Any], nlp: Language, n_epochs: int) -> None:
         setup = registry.resolve({"logger": config})["logger"]
         self.log_step, self.finalize = setup(nlp, sys.stdout, sys.stderr)
+        self.n_epochs = n_epochs
+        self.pipes = nlp.pipe_names
         self.steps = 0
 
     def on_row(self, row: dict[str, Any]) -> None:
         self.steps += row["steps"]
+        # spaCy's loggers want a loss of every component; ours is one for encoder and span model
+        losses = {**dict.fromkeys(self.pipes, 0.0), "maral_ner": sum(row["losses"].values())}
         scores = {f"ents_{x}": row[f"dev_{y}"] for x, y in zip("prf", PRF, strict=True)}
         self.log_step(
             {
@@ -65,12 +70,14 @@ class SpacyLogger(Hook):
                 "step": self.steps,
                 "score": row["score"],
                 "other_scores": scores,
-                "losses": {"maral_ner": sum(row["losses"].values()), **row["losses"]},
+                "losses": {**losses, **row["losses"]},
                 "checkpoints": [],
                 "seconds": row["seconds"],
                 "words": 0,
             }
         )
+        if row["epoch"] == self.n_epochs:
+            self.finalize()
 
 
 PRF = ("precision", "recall", "f1")

@@ -219,7 +219,7 @@ def reporting(pipeline: Pipeline, settings: TrainingSettings) -> list[Hook]:
     """Hooks that tell how a run is going."""
     hooks: list[Hook] = [EpochLines(settings.epochs)]
     if settings.logger is not None:
-        hooks.append(SpacyLogger(settings.logger, pipeline.nlp))
+        hooks.append(SpacyLogger(settings.logger, pipeline.nlp, settings.epochs))
     return hooks
 
 

@@ -98,7 +98,7 @@ def test_the_pieces_of_a_word_spell_it(nlp, make):
     for j, word in enumerate(WORDS):
         row = corpus.pieces[corpus.row_offsets[corpus.word_row[j]] :]
         ids = row[corpus.word_first[j] : corpus.word_last[j] + 1]
-        assert tokenizer.decode(ids.tolist()).strip("▁ ") == word
+        assert tokenizer.decode(ids.tolist()).replace("▁", "").replace(" ", "") == word
 
 
 def test_arrays_of_words_and_spans(nlp, make):

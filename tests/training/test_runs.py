@@ -1,0 +1,441 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import spacy
+import torch
+from spacy.tokens import Doc, DocBin, Span
+from thinc.api import Config
+from toys import assert_equal, without_timings
+from transformers import XLMRobertaModel
+
+from spacy_maral.architectures import get_encoder, get_span_module
+from spacy_maral.errors import MaralError
+from spacy_maral.evaluation import Entities, score_entities
+from spacy_maral.training import adapt, pseudo_label, runs, train_teacher
+from spacy_maral.training.pseudo_labels import PseudoLabels
+
+NAMES = {"LOC": ["Paris", "Madrid", "York"], "PER": ["Merkel", "Obama", "Pedro"]}
+OTHERS = {"source": ["visited", "met", "in", "the"], "target": ["lebt", "und", "nach", "trifft"]}
+
+CONFIG = """
+[system]
+seed = 3
+
+[nlp]
+lang = "xx"
+pipeline = ["transformer","maral_ner"]
+
+[components]
+
+[components.transformer]
+factory = "transformer"
+
+[components.transformer.model]
+@architectures = "spacy-transformers.TransformerModel.v3"
+name = "ENCODER"
+
+[components.transformer.model.get_spans]
+@span_getters = "spacy-maral.bounded_windows.v1"
+max_words = 24
+stride = 16
+max_chars = 60
+
+[components.transformer.model.tokenizer_config]
+use_fast = true
+
+[components.maral_ner]
+factory = "maral_ner"
+
+[components.maral_ner.model]
+@architectures = "spacy-maral.SpanModel.v1"
+max_width = 3
+dim = 8
+hidden_width = 24
+pseudo_count = 200
+
+[components.maral_ner.model.tok2vec]
+@architectures = "spacy-maral.WordPieceEnds.v1"
+
+[teacher]
+loss = "cross_entropy"
+decision = "linear"
+epochs = 4
+batch_tokens = 200
+learn_rate = 1e-3
+head_learn_rate = 2e-2
+precision = "float32"
+
+[student]
+epochs = 4
+batch_tokens = 200
+learn_rate = 1e-3
+head_learn_rate = 2e-2
+precision = "float32"
+select = "last"
+
+[adaptation]
+warmup_epochs = 1
+neighbours = 10
+bank_outside_rate = 0.2
+target_prior_scale = 0.5
+"""
+
+
+def make_docs(side: str, n_docs: int, seed: int, *, labelled: bool = True) -> list[Doc]:
+    rng = np.random.default_rng(seed)
+    vocab, docs = spacy.blank("xx").vocab, []
+    for _ in range(n_docs):
+        words, ents = [], []
+        for _ in range(int(rng.integers(1, 4))):
+            words += rng.choice(OTHERS[side], int(rng.integers(1, 3))).tolist()
+            if rng.random() < 0.7:
+                label = str(rng.choice(list(NAMES)))
+                ents.append((len(words), len(words) + 1, label))
+                words.append(str(rng.choice(NAMES[label])))
+        doc = Doc(vocab, words=words)
+        if labelled:
+            doc.set_ents([Span(doc, s, e, label=x) for s, e, x in ents], default="outside")
+        docs.append(doc)
+    return docs
+
+
+def write(path: Path, docs: list[Doc]) -> Path:
+    DocBin(docs=docs).to_disk(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, encoder_dir):
+    """Data, configuration, a trained teacher and its pseudo-labels; one thread for all of it."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("world")
+    config = folder / "toy.cfg"
+    config.write_text(CONFIG.replace("ENCODER", str(encoder_dir)), encoding="utf8")
+    paths = {
+        "source": write(folder / "source.spacy", make_docs("source", 80, 0)),
+        "dev": write(folder / "dev.spacy", make_docs("source", 30, 1)),
+        "target": write(folder / "target.spacy", make_docs("target", 60, 2)),
+    }
+    teacher = train_teacher(
+        config, source=paths["source"], dev=paths["dev"], output=folder / "teacher"
+    )
+    labels = pseudo_label(teacher, paths["target"], folder / "labels.npz")
+    return {"config": config, **paths, "teacher": teacher, "labels": labels}
+
+
+def adapt_in(world, output, *, overrides=None, **changed) -> Path:
+    arguments = {k: world[k] for k in ("teacher", "source", "target", "dev")}
+    return adapt(
+        world["config"], output=output, overrides=overrides or {}, **{**arguments, **changed}
+    )
+
+
+def tensors_of(path: Path) -> dict[str, torch.Tensor]:
+    nlp = spacy.load(path)
+    module = get_span_module(nlp.get_pipe("maral_ner").model)
+    encoder = get_encoder(nlp)[0]
+    parts = {"span": module.state_dict(), "encoder": encoder.state_dict()}
+    return {f"{p}.{name}": t.clone() for p, state in parts.items() for name, t in state.items()}
+
+
+def rows_of(path: Path) -> list[dict]:
+    lines = (path / "training" / "log.jsonl").read_text(encoding="utf8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def f1_of(path: Path, docs: list[Doc]) -> float:
+    nlp, right, n = spacy.load(path), 0, 0
+    for doc in docs:
+        found = {
+            (e.start, e.end, e.label_) for e in nlp(Doc(nlp.vocab, [t.text for t in doc])).ents
+        }
+        gold = {(e.start, e.end, e.label_) for e in doc.ents}
+        right, n = right + len(found & gold), n + len(found) + len(gold)
+    return 2 * right / n
+
+
+# the whole road
+
+
+def test_a_teacher_is_an_ordinary_pipeline(world):
+    rows = rows_of(world["teacher"])
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    best = max(rows, key=lambda row: (row["dev_f1"], row["epoch"]))
+    assert best["dev_f1"] > 0.8
+    nlp = spacy.load(world["teacher"])
+    assert nlp.pipe_names == ["transformer", "maral_ner"]
+    assert nlp.get_pipe("maral_ner").labels == ("LOC", "PER")
+    assert get_span_module(nlp.get_pipe("maral_ner").model).decision == "linear"
+    assert nlp.meta["performance"]["source_dev_ents_f"] == best["dev_f1"]
+    dev = list(DocBin().from_disk(world["dev"]).get_docs(nlp.vocab))
+    assert f1_of(world["teacher"], dev) == pytest.approx(best["dev_f1"])
+
+
+def test_a_finished_run_leaves_a_summary_and_no_checkpoints(world):
+    left = {path.name for path in (world["teacher"] / "training").iterdir()}
+    assert left == {"log.jsonl", "summary.json"}
+    summary = json.loads((world["teacher"] / "training" / "summary.json").read_text())
+    assert summary["seed"] == 3 and summary["select"] == "source_dev"
+    assert summary["seconds"] > 0 and summary["precision"] == "float32"
+    rows = rows_of(world["teacher"])
+    assert rows[summary["selected_epoch"] - 1]["score"] == max(row["score"] for row in rows)
+    assert not list(world["teacher"].glob("*.tmp"))
+
+
+def test_a_student_is_adapted_and_loads(world, tmp_path):
+    output = adapt_in(world, tmp_path / "student", labels=world["labels"])
+    nlp = spacy.load(output)
+    assert get_span_module(nlp.get_pipe("maral_ner").model).decision == "likelihood"
+    doc = nlp("Merkel lebt und trifft Obama nach Paris")
+    assert all(ent.label_ in NAMES for ent in doc.ents)
+    assert f1_of(output, make_docs("target", 30, 8)) > 0.6
+    rows = rows_of(output)
+    assert all("noise_ratio" not in row for row in rows)
+    assert [row["alpha"] is None for row in rows] == [False, False, False, True]
+    # the prior that is saved is that of the target
+    prior = get_span_module(nlp.get_pipe("maral_ner").model).statistics.prior
+    assert prior.sum().item() == pytest.approx(1) and prior.argmax() == 0 and len(set(prior)) == 3
+    # the teacher labels as it decides, whether it is asked now or was asked before
+    asked = adapt_in(world, tmp_path / "asked")
+    assert_equal(tensors_of(asked), tensors_of(output))
+    assert without_timings(rows_of(asked)) == without_timings(rows)
+
+
+def test_pseudo_labels_are_what_the_teacher_says(world):
+    nlp = spacy.load(world["teacher"])
+    docs = list(DocBin().from_disk(world["target"]).get_docs(nlp.vocab))
+    with np.load(world["labels"], allow_pickle=False) as file:
+        p = file["probabilities"].astype(float)
+    np.testing.assert_allclose(p.sum(1), 1, atol=5e-3)
+    place, kept = 0, []
+    for i, doc in enumerate(docs):
+        spans = [(j, k) for j in range(len(doc)) for k in range(j, min(j + 3, len(doc)))]
+        rows = p[place : place + len(spans)]
+        kept += [
+            (i, *s, int(row.argmax())) for s, row in zip(spans, rows, strict=True) if row.argmax()
+        ]
+        place += len(spans)
+    assert place == len(p)
+    predicted = [
+        (i, e.start, e.end - 1, ["LOC", "PER"].index(e.label_) + 1)
+        for i, doc in enumerate(nlp.pipe([Doc(nlp.vocab, [t.text for t in d]) for d in docs]))
+        for e in doc.ents
+    ]
+    columns = [Entities(*np.array(x, dtype=np.int64).reshape(-1, 4).T) for x in (kept, predicted)]
+    assert score_entities(*columns, ["LOC", "PER"]).f1 == 1
+
+
+def test_gold_of_the_target_changes_nothing(world, tmp_path):
+    plain = adapt_in(world, tmp_path / "plain")
+    docs = make_docs("target", 60, 2)
+    for doc in docs:
+        doc.set_ents([Span(doc, 0, 1, label="NONSENSE")], default="outside")
+    results = [
+        adapt_in(world, tmp_path / name, target=write(tmp_path / f"{name}.spacy", changed))
+        for name, changed in (
+            ("poisoned", docs), ("unlabelled", make_docs("target", 60, 2, labelled=False))
+        )
+    ]  # fmt: skip
+    for result in results:
+        assert_equal(tensors_of(result), tensors_of(plain))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"adaptation.init": "teacher"},
+        {"adaptation.mlm_weight": 0.1},
+        {"adaptation.target_labels": "soft", "student.decision": "posterior"},
+        {"student.loss": "supcon", "student.select": "source_dev"},
+        {"student.loss": "cross_entropy", "student.decision": "linear"},
+        {"student.freeze_layers": 1, "adaptation.features": "clean"},
+        {"student.precision": "bfloat16", "student.accumulate": 2},
+        {"adaptation.diagnose_with_gold": True},
+    ],
+    ids=lambda overrides: "-".join(map(str, overrides.values())),
+)
+def test_variants(world, tmp_path, overrides):
+    overrides = {"student.epochs": 3, **overrides}
+    output = adapt_in(world, tmp_path / "out", overrides=overrides)
+    rows = rows_of(output)
+    assert len(rows) == 3 and rows[-1]["losses"]["source"] < rows[0]["losses"]["source"]
+    assert ("target_mlm" in rows[0]["losses"]) == ("adaptation.mlm_weight" in overrides)
+    assert ("noise_ratio" in rows[0]) == ("adaptation.diagnose_with_gold" in overrides)
+    tensors, teacher = tensors_of(output), tensors_of(world["teacher"])
+    assert all(t.isfinite().all() for t in tensors.values() if t.is_floating_point())
+    if "adaptation.init" in overrides:
+        # it goes on from the teacher's classes
+        assert (tensors["span.statistics.seen"] > teacher["span.statistics.seen"]).all()
+    assert not torch.equal(
+        tensors["encoder.encoder.layer.1.output.dense.weight"],
+        teacher["encoder.encoder.layer.1.output.dense.weight"],
+    )
+
+
+def test_the_console_tells_each_epoch(world, tmp_path, capsys):
+    logger = {"@loggers": "spacy.ConsoleLogger.v3"}
+    adapt_in(world, tmp_path / "out", overrides={"student.logger": logger, "student.epochs": 2})
+    shown = " ".join(capsys.readouterr().out.split())
+    for row in rows_of(tmp_path / "out"):
+        assert f"epoch {row['epoch']}/2 | source {row['losses']['source']:.4f}" in shown
+        assert f"dev F1 {100 * row['dev_f1']:.2f}" in shown
+        assert f"changed {row['changed']:,}" in shown
+        steps = sum(r["steps"] for r in rows_of(tmp_path / "out")[: row["epoch"]])
+        total = sum(row["losses"].values())
+        assert f"{row['epoch']} {steps} 0.00 {total:.2f}" in shown  # spaCy's own table
+
+
+# killed and resumed
+
+
+@pytest.mark.parametrize("extra", [{}, {"adaptation.mlm_weight": 0.1, "student.freeze_layers": 1}])
+def test_an_interrupted_run_is_resumed(world, tmp_path, monkeypatch, extra):
+    whole = adapt_in(world, tmp_path / "whole", overrides=extra)
+    output = tmp_path / "broken"
+
+    class Stop(runs.Adaptation):
+        def on_row(self, row):
+            if row["epoch"] == 2:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "Adaptation", Stop)
+    with pytest.raises(KeyboardInterrupt):
+        adapt_in(world, output, overrides=extra)
+    monkeypatch.undo()
+    with pytest.raises(MaralError, match="unfinished run") as error:
+        adapt_in(world, output, overrides=extra)
+    assert str(output / "training") in str(error.value)
+    changed = write(tmp_path / "relabelled.spacy", make_docs("source", 80, 0)[::-1])
+    for arguments in ({"source": changed}, {"overrides": {**extra, "student.learn_rate": 2e-3}}):
+        with pytest.raises(MaralError, match="cannot be resumed"):
+            adapt_in(world, output, resume=True, **{"overrides": extra, **arguments})
+    adapt_in(world, output, overrides=extra, resume=True)
+    assert_equal(tensors_of(output), tensors_of(whole))
+    assert without_timings(rows_of(output)) == without_timings(rows_of(whole))
+
+
+SCRIPT = """
+import json, sys, torch
+from pathlib import Path
+from spacy_maral.training import adapt
+torch.set_num_threads(1)
+arguments = {k: Path(v) for k, v in json.loads(sys.argv[1]).items()}
+adapt(arguments.pop("config"), overrides=json.loads(sys.argv[2]), resume=True, **arguments)
+"""
+
+
+def test_a_killed_run_ends_as_the_unbroken_one(world, tmp_path):
+    overrides = {"student.epochs": 9, "student.batch_docs": 4}
+    whole = adapt_in(world, tmp_path / "whole", overrides=overrides)
+    output, moments = tmp_path / "killed", random.Random(7)
+    names = ("config", "teacher", "source", "target", "dev")
+    arguments = {**{k: str(world[k]) for k in names}, "output": str(output)}
+    command = [sys.executable, "-c", SCRIPT, json.dumps(arguments), json.dumps(overrides)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for epoch in (1, 3, 5):
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        deadline = time.monotonic() + 100
+        mark = output / "training" / f"epoch-{epoch:04d}"
+        while not mark.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.2))
+        os.kill(process.pid, signal.SIGKILL)
+        _, errors = process.communicate()
+        assert process.returncode == -signal.SIGKILL, errors.decode()[-2000:]
+    adapt_in(world, output, overrides=overrides, resume=True)
+    assert_equal(tensors_of(output), tensors_of(whole))
+    assert without_timings(rows_of(output)) == without_timings(rows_of(whole))
+
+
+# what cannot be used
+
+
+def test_unusable_pseudo_labels(world, tmp_path):
+    other = write(tmp_path / "other.spacy", make_docs("target", 60, 77))
+    with pytest.raises(MaralError, match="their digest is"):
+        adapt_in(world, tmp_path / "out", target=other, labels=world["labels"])
+    broken = tmp_path / "broken.npz"
+    broken.write_bytes(world["labels"].read_bytes()[:200])
+    for path in (broken, tmp_path / "nowhere.npz"):
+        with pytest.raises(MaralError, match="cannot be read"):
+            adapt_in(world, tmp_path / "out", labels=path)
+    wider = {"components.maral_ner.model.max_width": 4}
+    with pytest.raises(MaralError, match=r"up to 3 words, the student has\s+max_width = 4"):
+        adapt_in(world, tmp_path / "out", overrides=wider)
+    assert not (tmp_path / "out" / "meta.json").exists()
+
+
+def test_pseudo_labels_of_other_labels_or_a_newer_release(world, tmp_path, monkeypatch):
+    class Like:
+        max_width, digest = 3, "d"
+
+    p = np.full((2, 3), 1 / 3)
+    PseudoLabels(p, ["LOC", "PER"], 3, "d").save(tmp_path / "ok.npz")
+    found = PseudoLabels.load(tmp_path / "ok.npz", Like, ["LOC", "PER"])
+    np.testing.assert_allclose(found.probabilities, p, atol=1e-3)
+    with pytest.raises(MaralError, match=r"labels is \['LOC', 'PER'\], this run\s+has \['LOC'\]"):
+        PseudoLabels.load(tmp_path / "ok.npz", Like, ["LOC"])
+    monkeypatch.setattr("spacy_maral.training.pseudo_labels.FORMAT_VERSION", 5)
+    PseudoLabels(p, ["LOC", "PER"], 3, "d").save(tmp_path / "new.npz")
+    monkeypatch.undo()
+    with pytest.raises(MaralError, match="format version 5"):
+        PseudoLabels.load(tmp_path / "new.npz", Like, ["LOC", "PER"])
+
+
+def test_unusable_folders_and_files(world, tmp_path):
+    with pytest.raises(MaralError, match="no spaCy pipeline"):
+        pseudo_label(tmp_path, world["target"], tmp_path / "labels.npz")
+    spacy.blank("xx").to_disk(tmp_path / "blank")
+    with pytest.raises(MaralError, match="has no component 'maral_ner'"):
+        pseudo_label(tmp_path / "blank", world["target"], tmp_path / "labels.npz")
+    nothing = tmp_path / "nothing.spacy"
+    for problem in ("no such file", "holds no documents", "cannot be read"):
+        with pytest.raises(MaralError, match=problem):
+            pseudo_label(world["teacher"], nothing, tmp_path / "labels.npz")
+        if not nothing.exists():
+            DocBin().to_disk(nothing)
+        else:
+            nothing.write_bytes(b"PK not a DocBin")
+    assert not (tmp_path / "labels.npz").exists()
+
+
+def test_a_source_without_entities(world, tmp_path):
+    unlabelled = write(tmp_path / "u.spacy", make_docs("source", 5, 0, labelled=False))
+    with pytest.raises(MaralError, match="There is no entity in"):
+        train_teacher(world["config"], source=unlabelled, dev=world["dev"], output=tmp_path / "out")
+
+
+def test_an_encoder_without_a_language_model_head(world, tmp_path, encoder_dir):
+    headless = tmp_path / "headless"
+    XLMRobertaModel.from_pretrained(encoder_dir).save_pretrained(headless)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (headless / name).write_bytes((encoder_dir / name).read_bytes())
+    overrides = {
+        "components.transformer.model.name": str(headless), "adaptation.mlm_weight": 0.1
+    }  # fmt: skip
+    with pytest.raises(MaralError, match="no masked-language-model head") as error:
+        adapt_in(world, tmp_path / "out", overrides=overrides)
+    assert "XLMRobertaModel" in str(error.value)
+
+
+def test_a_configuration_without_the_component(world, tmp_path):
+    config = Config().from_disk(world["config"])
+    config["nlp"]["pipeline"] = ["transformer"]
+    del config["components"]["maral_ner"]
+    config.to_disk(tmp_path / "bare.cfg")
+    with pytest.raises(MaralError, match="the configuration has no component 'maral_ner'"):
+        train_teacher(
+            tmp_path / "bare.cfg", source=world["source"], dev=world["dev"], output=tmp_path / "o"
+        )
