@@ -185,5 +185,5 @@ def _miller_log(square: Tensor, order: int) -> Tensor:
 
 def _miller_start(square: Tensor, order: int) -> int:
     """An order so high that I there is below rounding: I_n / I_0 ~ exp(-n^2 / 2 kappa)."""
-    largest = float(square.max()) ** 0.5 if square.numel() else 0.0
+    largest = float(square.detach().max()) ** 0.5 if square.numel() else 0.0
     return int(order + 60 + 10 * math.sqrt(order + largest))
