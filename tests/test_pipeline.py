@@ -156,7 +156,7 @@ def test_partly_missing_annotation(make_nlp):
         assert found == wanted
 
 
-def test_unaligned_entity_is_left_out(make_nlp, caplog):
+def test_unaligned_entity_is_left_out(make_nlp, caplog, monkeypatch):
     """Predicted words 'New', 'York-based', 'firm'; the gold 'New York' ends inside a word."""
     nlp = make_nlp()
     reference = Doc(
@@ -169,7 +169,7 @@ def test_unaligned_entity_is_left_out(make_nlp, caplog):
         [Span(reference, 0, 2, "LOC"), Span(reference, 6, 7, "LOC")], default="outside"
     )
     pipe = nlp.get_pipe("maral_ner")
-    logging.getLogger("spacy").propagate = True
+    monkeypatch.setattr(logging.getLogger("spacy"), "propagate", True)
     with caplog.at_level(logging.WARNING, "spacy"):
         classes = pipe._gold([Example(predicted, reference)])
         pipe._gold([Example(predicted, reference)])
@@ -193,12 +193,12 @@ def test_other_tokenisation_is_aligned(make_nlp):
     assert classes[enumerate_spans([4], 4)[1].tolist().index(3)] == 3
 
 
-def test_too_wide_entity_is_counted(make_nlp, caplog):
+def test_too_wide_entity_is_counted(make_nlp, caplog, monkeypatch):
     nlp = make_nlp()
     words = ["a"] * 7
     reference = Doc(nlp.vocab, words=words)
     reference.set_ents([Span(reference, 0, 6, "PER")], default="outside")
-    logging.getLogger("spacy").propagate = True
+    monkeypatch.setattr(logging.getLogger("spacy"), "propagate", True)
     with caplog.at_level(logging.WARNING, "spacy"):
         nlp.get_pipe("maral_ner")._gold([Example(Doc(nlp.vocab, words=words), reference)])
     assert "1 are longer than max_width = 4 words" in caplog.text
@@ -295,8 +295,13 @@ def test_pipe_equals_call(trained, batch_size):
 def test_two_processes(trained):
     texts = [text for text, _ in TEXTS] * 2
     alone = [trained(text) for text in texts]
+    # forked workers must not wait for the parent's threads
+    n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    same(trained.pipe(texts, n_process=2, batch_size=3), alone)
+    try:
+        same(trained.pipe(texts, n_process=2, batch_size=3), alone)
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 @pytest.mark.parametrize(
