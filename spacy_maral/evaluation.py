@@ -40,11 +40,12 @@ class Score(NamedTuple):
     support: int
 
     @classmethod
-    def from_counts(cls, right: int, predicted: int, gold: int) -> Score:
+    def from_counts(cls, right: int, predicted: int, gold: int, found: int | None = None) -> Score:
+        """Make a score of counts; `found` gold entities are right, by default as many as predicted."""
         precision = right / predicted if predicted else 0.0
-        recall = right / gold if gold else 0.0
-        f1 = 2 * right / (predicted + gold) if predicted + gold else 0.0
-        return cls(precision, recall, f1, gold)
+        recall = (right if found is None else found) / gold if gold else 0.0
+        both = precision + recall
+        return cls(precision, recall, 2 * precision * recall / both if both else 0.0, gold)
 
 
 @dataclass
@@ -128,8 +129,9 @@ def score_entities(
     n_right = int(right.sum())
     paper = None
     if max_width is not None:
-        n_reachable = int((gold.ends - gold.starts < max_width).sum())
-        paper = Score.from_counts(n_right, len(predicted.docs), n_reachable)
+        reachable = gold.ends - gold.starts < max_width
+        n_found = int((right & reachable[gold_place]).sum())
+        paper = Score.from_counts(n_right, len(predicted.docs), int(reachable.sum()), n_found)
     right_of, gold_of, predicted_of = (
         np.bincount(classes, minlength=n_classes)
         for classes in (pairs[0][right], gold.classes, predicted.classes)

@@ -1,0 +1,374 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import spacy
+from spacy.tokens import DocBin
+from typer.testing import CliRunner
+
+from spacy_maral.cli import Format, app
+from spacy_maral.data import FORMATS
+from spacy_maral.errors import MaralError
+
+COMMANDS = ["convert", "stats", "train-teacher", "pseudo-label", "adapt", "evaluate", "compare"]
+SENTENCES = """\
+en:Ada\tB-PER
+en:Lovelace\tI-PER
+en:met\tO
+en:Acme\tB-ORG
+
+en:Nobody\tO
+en:there\tO
+"""
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def words(text: str) -> str:
+    """Text without line breaks, which depend on the width of the terminal."""
+    return " ".join(text.split())
+
+
+@pytest.fixture
+def raw(tmp_path) -> Path:
+    path = tmp_path / "train"
+    path.write_text(SENTENCES, encoding="utf8")
+    return path
+
+
+@pytest.fixture
+def files(tmp_path) -> dict[str, Path]:
+    """Files and folders that exist, for commands that do not look into them here."""
+    paths = {name: tmp_path / f"{name}.spacy" for name in ("source", "target", "dev")}
+    paths |= {"config": tmp_path / "config.cfg", "labels": tmp_path / "labels.npz"}
+    for path in paths.values():
+        path.write_text("", encoding="utf8")
+    paths["teacher"] = tmp_path / "teacher"
+    paths["teacher"].mkdir()
+    paths["output"] = tmp_path / "out"
+    return paths
+
+
+@pytest.fixture
+def called(monkeypatch) -> dict:
+    """What the functions of the training package are called with, in place of training."""
+    calls: dict = {}
+
+    def fake(name: str):
+        def call(*args, **kwargs):
+            calls[name] = (args, kwargs)
+            return args[2] if name == "pseudo_label" else kwargs["output"]
+
+        return call
+
+    for name in ("train_teacher", "pseudo_label", "adapt"):
+        monkeypatch.setattr(f"spacy_maral.training.{name}", fake(name))
+    monkeypatch.delenv("SPACY_CONFIG_OVERRIDES", raising=False)
+    return calls
+
+
+# mounting and help
+
+
+def test_spacy_has_the_commands():
+    result = subprocess.run(
+        [sys.executable, "-m", "spacy", "maral", "--help"],
+        capture_output=True, text=True, encoding="utf8", timeout=200, check=True,
+    )  # fmt: skip
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert "Usage: python -m spacy maral" in words(result.stdout)
+    assert all(any(line[:1] == [command] for line in lines) for command in COMMANDS)
+
+
+def test_help_does_not_wait_for_training():
+    code = """
+import sys
+import spacy_maral.cli
+heavy = ("spacy_maral.training", "spacy_maral.evaluation", "spacy_maral.data", "faiss", "sklearn")
+sys.exit(", ".join(name for name in heavy if name in sys.modules))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=False
+    )
+    assert result.stderr.strip() == ""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command):
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert "Usage:" in result.stdout
+
+
+def test_formats_are_those_of_the_readers():
+    assert {format.value for format in Format} == {"auto", *FORMATS}
+
+
+# convert and stats
+
+
+def test_convert_writes_documents_and_says_what(raw, tmp_path):
+    output = tmp_path / "train.spacy"
+    result = run("convert", raw, output, "--format", "wikiann", "--lang", "en")
+    assert result.exit_code == 0, result.output
+    docs = list(DocBin().from_disk(output).get_docs(spacy.blank("en").vocab))
+    assert [[ent.label_ for ent in doc.ents] for doc in docs] == [["PER", "ORG"], []]
+    assert "2 sentences, 6 tokens" in result.stdout
+    assert "PER 1" in words(result.stdout)
+
+
+def test_convert_leaves_labels_out(raw, tmp_path):
+    output = tmp_path / "raw.spacy"
+    result = run("convert", raw, output, "--unlabelled")
+    assert result.exit_code == 0, result.output
+    docs = list(DocBin().from_disk(output).get_docs(spacy.blank("en").vocab))
+    assert not any(doc.has_annotation("ENT_IOB") for doc in docs)
+    assert "Labels left out: 2 entities" in words(result.stdout)
+
+
+def test_convert_maps_labels(raw, tmp_path):
+    (tmp_path / "map.json").write_text('{"PER": "HUMAN", "ORG": null}', encoding="utf8")
+    output = tmp_path / "train.spacy"
+    result = run("convert", raw, output, "--label-map", tmp_path / "map.json")
+    assert result.exit_code == 0, result.output
+    docs = DocBin().from_disk(output).get_docs(spacy.blank("en").vocab)
+    assert [ent.label_ for doc in docs for ent in doc.ents] == ["HUMAN"]
+    assert "Left out by the label map" in result.stdout
+
+
+def test_convert_warns_of_another_language(raw, tmp_path):
+    result = run("convert", raw, tmp_path / "train.spacy", "--lang", "de")
+    assert result.exit_code == 0, result.output
+    assert "asked for is 'de', but the file says 'en'" in words(result.stdout)
+
+
+def test_bad_lines_are_named_without_a_traceback(raw, tmp_path):
+    raw.write_text(SENTENCES.replace("B-ORG", "ORG"), encoding="utf8")
+    result = run("convert", raw, tmp_path / "train.spacy", "--format", "wikiann")
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert f"{raw}:4" in result.stderr
+    assert "'ORG'" in result.stderr
+    assert result.stdout == ""
+    assert not (tmp_path / "train.spacy").exists()
+
+
+def test_a_format_that_does_not_exist_is_refused(raw, tmp_path):
+    result = run("convert", raw, tmp_path / "train.spacy", "--format", "conllu")
+    assert result.exit_code == 2
+    assert "wikiann" in result.output
+
+
+def test_stats_prints_json_and_nothing_else(raw):
+    result = run("stats", raw, "--lang", "en", "--max-width", 2, "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["spans"] == {"O": 8, "ORG": 1, "PER": 1}
+    assert next(iter(found["spans"])) == "O"
+    assert (found["sentences"], found["tokens"], found["max_width"]) == (2, 6, 2)
+
+
+def test_stats_of_converted_documents_are_the_same(raw, tmp_path):
+    assert run("convert", raw, tmp_path / "train.spacy").exit_code == 0
+    outputs = [run("stats", path, "--json").stdout for path in (raw, tmp_path / "train.spacy")]
+    assert json.loads(outputs[0])["spans"] == json.loads(outputs[1])["spans"]
+
+
+def test_stats_prints_tables(raw):
+    result = run("stats", raw, "--max-width", 1)
+    assert result.exit_code == 0, result.output
+    assert "Entities of more than 1 words" in result.stdout
+    assert "O 4" in words(result.stdout)
+
+
+@pytest.mark.parametrize("width", [0, -3, "x"])
+def test_stats_refuses_impossible_widths(raw, width):
+    assert run("stats", raw, "--max-width", width).exit_code == 2
+
+
+# training
+
+
+def test_train_teacher_passes_everything_on(files, called):
+    result = run(
+        "train-teacher", files["config"], "--source", files["source"], "--dev", files["dev"],
+        "-o", files["output"], "--resume", "--gpu-id", 1,
+        "--teacher.epochs", 3, "--paths.encoder=some/folder", "--teacher.freeze-embeddings=true",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert called["train_teacher"] == (
+        (files["config"],),
+        {
+            "source": files["source"],
+            "dev": files["dev"],
+            "output": files["output"],
+            "resume": True,
+            "gpu_id": 1,
+            "overrides": {
+                "teacher.epochs": 3,
+                "paths.encoder": "some/folder",
+                "teacher.freeze_embeddings": True,
+            },
+        },
+    )
+
+
+def test_pseudo_label_passes_everything_on(files, called):
+    result = run("pseudo-label", files["teacher"], files["target"], "-o", files["output"])
+    assert result.exit_code == 0, result.output
+    paths = (files["teacher"], files["target"], files["output"])
+    assert called["pseudo_label"] == (paths, {"gpu_id": -1})
+
+
+@pytest.mark.parametrize("with_labels", [True, False])
+def test_adapt_passes_everything_on(files, called, with_labels):
+    labels = ["--labels", files["labels"]] if with_labels else []
+    result = run(
+        "adapt", files["config"], "--teacher", files["teacher"], "--source", files["source"],
+        "--target", files["target"], "--dev", files["dev"], "-o", files["output"], *labels,
+        "--adaptation.filter", "false",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    args, options = called["adapt"]
+    assert args == (files["config"],)
+    assert options == {
+        **{name: files[name] for name in ("teacher", "source", "target", "dev", "output")},
+        "labels": files["labels"] if with_labels else None,
+        "overrides": {"adaptation.filter": False},
+        "resume": False,
+        "gpu_id": -1,
+    }
+
+
+def teacher_arguments(files) -> list:
+    return [
+        "train-teacher", files["config"], "--source", files["source"], "--dev", files["dev"],
+        "-o", files["output"],
+    ]  # fmt: skip
+
+
+def test_settings_from_the_environment(files, called, monkeypatch):
+    monkeypatch.setenv("SPACY_CONFIG_OVERRIDES", "--teacher.epochs 2")
+    assert run(*teacher_arguments(files)).exit_code == 0
+    assert called["train_teacher"][1]["overrides"] == {"teacher.epochs": 2}
+
+
+@pytest.mark.parametrize("option", ["--epochs", "--epochs=2.5", "--max_epochs"])
+def test_options_that_name_no_section_are_refused(files, called, option):
+    result = run(*teacher_arguments(files), option)
+    assert result.exit_code == 2
+    assert f"no option {option.partition('=')[0]}" in words(result.output)
+    assert not called
+
+
+@pytest.mark.parametrize("name", ["config", "source", "dev"])
+def test_missing_files_are_refused_before_anything_starts(files, called, name):
+    files[name].unlink()
+    result = run(*teacher_arguments(files))
+    assert result.exit_code == 2
+    assert not called
+
+
+def test_an_output_that_is_a_file_is_refused(files, called):
+    files["output"].write_text("", encoding="utf8")
+    assert run(*teacher_arguments(files)).exit_code == 2
+    assert not called
+
+
+def test_errors_of_training_are_shown_whole(files, monkeypatch):
+    message = "The loss is not finite in step 3. " + "/long-folder" * 20
+
+    def fail(*args, **kwargs):
+        raise MaralError(message)
+
+    monkeypatch.setattr("spacy_maral.training.train_teacher", fail)
+    result = run(*teacher_arguments(files))
+    assert result.exit_code == 1
+    assert "Cannot train the teacher" in result.stderr
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_faults_of_the_program_are_not_hidden(files, monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("spacy_maral.training.train_teacher", fail)
+    assert isinstance(run(*teacher_arguments(files)).exception, RuntimeError)
+
+
+def test_a_broken_config_is_reported(files):
+    files["config"].write_text("[teacher\nepochs = 1", encoding="utf8")
+    result = run(*teacher_arguments(files))
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+
+
+# evaluate and compare
+
+
+@pytest.fixture
+def ruled(tmp_path) -> Path:
+    nlp = spacy.blank("en")
+    nlp.add_pipe("entity_ruler").add_patterns([{"label": "PER", "pattern": "Ada Lovelace"}])
+    nlp.to_disk(tmp_path / "ruled")
+    return tmp_path / "ruled"
+
+
+def test_evaluate_prints_tables_and_writes_fractions(raw, ruled, tmp_path):
+    assert run("convert", raw, tmp_path / "test.spacy").exit_code == 0
+    metrics = tmp_path / "metrics" / "teacher-en.json"
+    result = run("evaluate", ruled, tmp_path / "test.spacy", "-o", metrics, "--max-width", 1)
+    assert result.exit_code == 0, result.output
+    assert "all 100.00 50.00 66.67 2" in words(result.stdout)
+    assert "PER 100.00 100.00 100.00 1" in words(result.stdout)
+    found = json.loads(metrics.read_text(encoding="utf8"))
+    assert found["micro"]["f1"] == pytest.approx(2 / 3)
+    assert found["paper_protocol"]["support"] == 1
+    assert (found["model"], found["data"]) == (str(ruled), str(tmp_path / "test.spacy"))
+    assert (found["documents"], found["words"]) == (2, 6)
+
+
+def test_evaluate_refuses_unlabelled_documents(raw, ruled, tmp_path):
+    assert run("convert", raw, tmp_path / "raw.spacy", "--unlabelled").exit_code == 0
+    result = run("evaluate", ruled, tmp_path / "raw.spacy", "-o", tmp_path / "metrics.json")
+    assert result.exit_code == 1
+    assert "no entity annotation" in result.stderr
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_evaluate_refuses_a_model_that_is_not_there(raw, tmp_path):
+    assert run("convert", raw, tmp_path / "test.spacy").exit_code == 0
+    result = run("evaluate", tmp_path / "nosuch", tmp_path / "test.spacy")
+    assert result.exit_code == 1
+    assert "nosuch" in result.stderr
+
+
+def test_evaluate_refuses_a_file_of_something_else(raw, ruled):
+    result = run("evaluate", ruled, raw)
+    assert result.exit_code == 1
+    assert str(raw) in result.stderr
+
+
+def test_compare_prints_and_writes_a_table(tmp_path):
+    for role, f1 in (("teacher", 0.5), ("student", 0.75)):
+        metrics = {"micro": {"f1": f1}, "paper_protocol": {"f1": f1}}
+        path = tmp_path / f"{role}-de-test.json"
+        path.write_text(json.dumps(metrics), encoding="utf8")
+    result = run("compare", tmp_path, "-o", tmp_path / "table.md")
+    assert result.exit_code == 0, result.output
+    assert "de-test 50.00 75.00 +25.00" in words(result.stdout)
+    last = (tmp_path / "table.md").read_text(encoding="utf8").splitlines()[-1]
+    assert last == "| de-test | 50.00 | 75.00 | +25.00 | 50.00 | 75.00 | +25.00 |"
+
+
+def test_compare_refuses_an_empty_folder(tmp_path):
+    result = run("compare", tmp_path)
+    assert result.exit_code == 1
+    assert "no metrics" in result.stderr

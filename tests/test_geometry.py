@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from spacy_maral.geometry import centroid_cosine, class_margins, compactness, mean_off_diagonal
+from spacy_maral.vmf import simplex_directions
+
+K, Q = 5, 8
+
+
+@pytest.fixture
+def directions() -> np.ndarray:
+    return simplex_directions(K, Q, generator=torch.Generator().manual_seed(1)).numpy()
+
+
+@pytest.fixture
+def spans(directions) -> tuple[np.ndarray, np.ndarray]:
+    """Noisy features of all classes but the last."""
+    rng = np.random.default_rng(2)
+    classes = rng.integers(0, K - 1, 60)
+    z = directions[classes] + 0.4 * rng.normal(size=(60, Q))
+    return (z / np.linalg.norm(z, axis=1, keepdims=True)).astype(np.float32), classes
+
+
+def test_a_regular_simplex_is_theorem_1s_optimum(directions):
+    table = centroid_cosine(3.0 * directions)
+    np.testing.assert_allclose(np.diag(table), 1.0)
+    np.testing.assert_allclose(table[~np.eye(K, dtype=bool)], -1 / (K - 1), atol=1e-6)
+    assert mean_off_diagonal(table) == pytest.approx(-1 / (K - 1), abs=1e-6)
+
+
+def test_mean_off_diagonal_by_hand():
+    assert mean_off_diagonal(np.array([[9.0, 1.0], [2.0, 9.0]])) == 1.5
+    assert mean_off_diagonal(np.array([[9.0]])) == 0.0
+
+
+def test_compactness_is_the_mean_cosine_of_each_class(spans, directions):
+    z, classes = spans
+    found = compactness(z, classes, directions)
+    for c in range(K - 1):
+        cosines = [float(a @ directions[c]) for a, b in zip(z, classes, strict=True) if b == c]
+        assert found[c] == pytest.approx(np.mean(cosines), abs=1e-6)
+    assert np.isnan(found[K - 1])
+    np.testing.assert_allclose(compactness(directions, np.arange(K), directions), 1.0, atol=1e-6)
+
+
+def test_margins_are_the_smallest_of_each_class(spans, directions):
+    z, classes = spans
+    margins = [
+        float(a @ directions[b] - max(a @ directions[c] for c in range(K) if c != b))
+        for a, b in zip(z, classes, strict=True)
+    ]
+    found = class_margins(z, classes, directions)
+    for c in range(K - 1):
+        smallest = min(m for m, b in zip(margins, classes, strict=True) if b == c)
+        assert found.per_class[c] == pytest.approx(smallest, abs=1e-6)
+    assert np.isnan(found.per_class[K - 1])
+    assert found.overall == pytest.approx(min(margins), abs=1e-6)
+
+
+def test_margins_at_the_optimum(directions):
+    found = class_margins(directions, np.arange(K), directions)
+    np.testing.assert_allclose(found.per_class, 1 + 1 / (K - 1), atol=1e-6)
+
+
+def test_a_wrong_span_has_a_negative_margin(directions):
+    found = class_margins(directions[:1], np.array([1]), directions)
+    assert found.overall == pytest.approx(-1 - 1 / (K - 1), abs=1e-6)
+
+
+def test_no_spans(directions):
+    nothing = np.zeros((0, Q)), np.zeros(0, dtype=np.int64)
+    assert np.isnan(class_margins(*nothing, directions).overall)
+    assert np.isnan(compactness(*nothing, directions)).all()
