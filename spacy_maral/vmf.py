@@ -53,7 +53,7 @@ def score(
 
     The second concentration is taken through its square kappa^2 + 2 kappa mu.z / tau + |z|^2 / tau^2, in which log C_q is
     smooth, so the gradient is right even where the sum of the two vectors vanishes. The norm of z is used as it is; rows of
-    `mean_direction` count as unit vectors. All of it is done in float64 and outside autocast.
+    `mean_direction` count as unit vectors. All of it is done in float64, which autocast leaves alone.
 
     z (Tensor): Span features, (N, q), unit norm.
     mean_direction (Tensor): Class mean directions mu, (K, q), unit norm.
@@ -64,13 +64,12 @@ def score(
     """
     _check_score(z, mean_direction, concentration, temperature)
     order = z.shape[1] / 2 - 1
-    with torch.autocast(z.device.type, enabled=False):
-        unit, kappa = z.double(), concentration.double()
-        squares = kappa.square()
-        cosines = unit @ mean_direction.double().T
-        shifted = squares + cosines * (kappa * (2 / temperature))
-        shifted = shifted + unit.square().sum(1, keepdim=True) / temperature**2
-        rho = log_scaled_bessel(shifted.clamp_min(0.0), order) - log_scaled_bessel(squares, order)
+    unit, kappa = z.double(), concentration.double()
+    squares = kappa.square()
+    cosines = unit @ mean_direction.double().T
+    shifted = squares + cosines * (kappa * (2 / temperature))
+    shifted = shifted + unit.square().sum(1, keepdim=True) / temperature**2
+    rho = log_scaled_bessel(shifted.clamp_min(0.0), order) - log_scaled_bessel(squares, order)
     return rho.to(torch.promote_types(z.dtype, torch.float32))
 
 
@@ -184,8 +183,7 @@ class ClassStatistics(nn.Module):
         member = classes.unsqueeze(1) == torch.arange(n_classes, device=classes.device)
         n_new = member.sum(0)
         # a matrix product, not a scatter: its sums come out the same on every run, on a GPU too
-        with torch.autocast(z.device.type, enabled=False):
-            sums = member.double().T @ z.double()
+        sums = member.double().T @ z.double()
         self.count += n_new
         mean = self.mean.double()
         share = self.count.clamp_min(1.0).unsqueeze(1)

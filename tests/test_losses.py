@@ -169,6 +169,14 @@ def test_supcon_gradients_do_not_depend_on_the_chunks() -> None:
     torch.testing.assert_close(whole, parts, rtol=1e-10, atol=1e-12)
 
 
+def test_supcon_ignores_autocast() -> None:
+    z, classes = features(20)
+    wanted = losses.supcon(z.float(), classes)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = losses.supcon(z.float(), classes)
+    assert torch.equal(found, wanted)
+
+
 def test_supcon_keeps_no_square_matrix() -> None:
     """What the graph holds between forward and backward stays far below N^2 numbers."""
     n = 2000
