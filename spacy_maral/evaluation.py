@@ -347,13 +347,19 @@ def _sorted(entities: Entities) -> Entities:
     return Entities(*(column[order] for column in columns))
 
 
+def _row_size(gold: Entities, predicted: Entities) -> int:
+    """A number of words that no document reaches."""
+    return int(max(gold.ends.max(initial=0), predicted.ends.max(initial=0))) + 2
+
+
 def _match(gold: Entities, predicted: Entities) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Places of the entities with the same document and ends on both sides."""
-    both = [np.concatenate(pair) for pair in zip(gold[:3], predicted[:3], strict=True)]
-    _, keys = np.unique(np.stack(both, axis=1), axis=0, return_inverse=True)
-    keys = keys.reshape(-1)
+    size = _row_size(gold, predicted)
+    gold_key, predicted_key = (
+        (side.docs * size + side.starts) * size + side.ends for side in (gold, predicted)
+    )
     _, gold_place, predicted_place = np.intersect1d(
-        keys[: len(gold.docs)], keys[len(gold.docs) :], assume_unique=True, return_indices=True
+        gold_key, predicted_key, assume_unique=True, return_indices=True
     )
     return gold_place, predicted_place
 
@@ -365,7 +371,7 @@ def _overlap_errors(
 
     RETURNS (tuple): boundary, boundary_and_type, spurious, missed.
     """
-    size = int(max(gold.ends.max(initial=0), predicted.ends.max(initial=0))) + 2
+    size = _row_size(gold, predicted)
 
     def positions(entities: Entities) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         return entities.docs * size + entities.starts, entities.docs * size + entities.ends
