@@ -7,7 +7,15 @@ class MaralError(ValueError):
     """Bad input, bad configuration or a broken file: something the user can put right."""
 
 
-class Errors:
+class CodedMessages(type):
+    """Makes every message start with its code, as in "[M001] ..."."""
+
+    def __getattribute__(cls, code: str) -> str:
+        message = super().__getattribute__(code)
+        return message if code.startswith("__") else f"[{code}] {message}"
+
+
+class Errors(metaclass=CodedMessages):
     # M0xx: spans, vMF, losses, span model
     M001 = "Span width must be at least 1 word, found max_width={max_width}. Set max_width to 1 or more."
     M002 = "A document cannot have {length} words. Check the lengths given to the span enumeration."
@@ -309,7 +317,7 @@ class Errors:
     # end of M4xx
 
 
-class Warnings:
+class Warnings(metaclass=CodedMessages):
     # W0xx: spans, vMF, losses, span model
     # end of W0xx
 
@@ -341,4 +349,3 @@ class Warnings:
         "computed anew every time. With enough memory a larger frozen_cache makes training faster."
     )
     # end of W3xx
-    pass
