@@ -305,7 +305,8 @@ def evaluate_cli(
     type are, and all gold entities count. Beside this, the paper's protocol
     leaves gold entities that are longer than the model's longest span out of
     the recall. The pipeline gets the words and spaces of the documents as
-    they are. The output file has fractions, the tables have percentages.
+    they are ('spacy evaluate' tokenises their text anew, so its scores differ
+    where words do). The output file has fractions, the tables percentages.
     """
     from .evaluation import evaluate_pipeline, load_pipeline
     from .reports import show_report, write_json
