@@ -11,11 +11,14 @@ DEMO ?= default
 # More settings, such as VARS="--vars.target de --vars.seed 1"
 VARS ?=
 # Settings of the two trainings, such as OVERRIDES="--teacher.epochs 1 --student.epochs 2"
-OVERRIDES ?= $(if $(filter tiny,$(DEMO)),--teacher.freeze_layers 0 --student.freeze_layers 0)
+OVERRIDES ?= $(OVERRIDES_$(DEMO))
 
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 
+# 200 sentences need more epochs; the tiny encoder has only two layers to freeze or train.
+OVERRIDES_small := --teacher.epochs 12 --student.epochs 4
+OVERRIDES_tiny := --teacher.freeze_layers 0 --student.freeze_layers 0
 DEMO_default :=
 DEMO_small := --vars.size small
 DEMO_tiny := --vars.size small --vars.encoder tiny --vars.encoder_dir encoders/tiny
