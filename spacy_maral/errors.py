@@ -160,8 +160,8 @@ class Errors(metaclass=CodedMessages):
         "labels before nlp.initialize(), and train anew for further ones."
     )
     M208 = (
-        "decision = \"linear\" reads the linear head, but loss = \"{loss}\" does not train it. Set "
-        "loss = \"cross_entropy\", or decision = \"likelihood\"."
+        'decision = "linear" reads the linear head, but loss = "{loss}" does not train it. Set '
+        'loss = "cross_entropy", or decision = "likelihood".'
     )
     M209 = (
         "The gold entity '{text}' has the label '{label}', but the labels are: {labels}. Initialise "

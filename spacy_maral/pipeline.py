@@ -30,12 +30,10 @@ from .annotation import (
 )
 from .architectures import SpanBatch, SpanGradients, class_scores, get_span_module, to_torch
 from .errors import Errors, MaralError, Warnings
-from .gold import UNKNOWN, gold_classes
-from .losses import cross_entropy, max_margin, supcon
-from .span_model import DECISIONS
-from .spans import OUTSIDE, span_counts
+from .gold import gold_classes
+from .span_model import DECISIONS, LOSSES, SpanOutput
+from .spans import span_counts
 
-LOSSES = ("max_margin", "cross_entropy", "supcon")
 OUTSIDE_NAME = "O"
 SAMPLE_DOCS = 10
 
@@ -370,18 +368,14 @@ class MaralNER(TrainablePipe):
         """The loss that the settings name, and its gradients by z and logits."""
         z = to_torch(self.model, batch.z, requires_grad=True)
         logits = to_torch(self.model, batch.logits, requires_grad=True)
-        known = torch.from_numpy(classes).to(z.device)
-        targets = known.clamp(min=OUTSIDE)
-        weights = (known != UNKNOWN).float()
-        statistics = get_span_module(self.model).statistics
-        options = {"weights": weights, "include_outside": self.cfg["include_outside"]}
-        if self.cfg["loss"] == "supcon":
-            loss = supcon(z, known, statistics.temperature, **options)
-        elif self.cfg["loss"] == "cross_entropy":
-            loss = cross_entropy(logits, targets, **options)
-        else:
-            log_prior = self.cfg["prior_scale"] * statistics.prior.log()
-            loss = max_margin(statistics.score(z), targets, log_prior, **options)
+        module = get_span_module(self.model)
+        loss = module.loss(
+            SpanOutput(z, logits),
+            torch.from_numpy(classes).to(z.device),
+            self.cfg["loss"],
+            log_prior=self.cfg["prior_scale"] * module.statistics.prior.log(),
+            include_outside=self.cfg["include_outside"],
+        )
         loss.backward()
         return loss.item(), (_gradient(z), _gradient(logits))
 

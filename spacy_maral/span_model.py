@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .errors import Errors, MaralError
+from .losses import cross_entropy, max_margin, supcon
 from .spans import N_SHAPES, OUTSIDE
 from .vmf import ClassStatistics
 
+LOSSES = ("max_margin", "cross_entropy", "supcon")
 DECISIONS = ("likelihood", "posterior", "linear")
 
 
@@ -136,6 +138,41 @@ class SpanModel(nn.Module):
         unseen = self.statistics.seen == 0
         unseen[OUTSIDE] = False
         return scores.masked_fill(unseen, float("-inf"))
+
+    def loss(
+        self,
+        output: SpanOutput,
+        targets: Tensor,
+        kind: str,
+        *,
+        log_prior: Tensor | None = None,
+        weights: Tensor | None = None,
+        include_outside: bool = True,
+    ) -> Tensor:
+        """Loss of N spans: max-margin on rho (Eq. 7), cross-entropy of the head, or contrastive.
+
+        output (SpanOutput): What `forward` returned.
+        targets (Tensor): Classes, shape (N,), negative for spans that take no part; or soft labels,
+            shape (N, K), of which the contrastive loss takes the most probable class.
+        kind (str): One of `LOSSES`.
+        log_prior (Tensor): What the max-margin loss adds to rho, shape (K,); None for nothing.
+        weights (Tensor): Weight of each span, shape (N,); with 0 it takes no part. None for 1.
+        include_outside (bool): Whether outside spans count (see `losses`).
+        RETURNS (Tensor): A mean over spans.
+        """
+        hard = targets if targets.ndim == 1 else targets.argmax(-1)
+        counted = hard >= 0 if weights is None else (hard >= 0) & (weights > 0)
+        if kind == "supcon":
+            classes, tau = hard.masked_fill(~counted, -1), self.statistics.temperature
+            return supcon(output.z, classes, tau, include_outside=include_outside)
+        share = counted.float() if weights is None else weights * counted
+        wanted = targets.clamp(min=OUTSIDE) if targets.ndim == 1 else targets
+        if kind == "cross_entropy":
+            return cross_entropy(
+                output.logits, wanted, weights=share, include_outside=include_outside
+            )
+        rho = self.statistics.score(output.z)
+        return max_margin(rho, wanted, log_prior, weights=share, include_outside=include_outside)
 
 
 def check_settings(*, dropout: float, decision: str, **positive: float) -> None:

@@ -184,9 +184,7 @@ def decode(
     best = classes[entities]
     top = rows[np.arange(len(rows)), best]
     log_odds = np.minimum(top - rows[:, OUTSIDE], MAX_LOG_ODDS)
-    kept = resolve_overlaps(
-        np.asarray(starts)[entities], np.asarray(ends)[entities], log_odds
-    )
+    kept = resolve_overlaps(np.asarray(starts)[entities], np.asarray(ends)[entities], log_odds)
     confidence = 1.0 / np.exp(rows[kept] - top[kept, None]).sum(axis=1)
     return entities[kept], best[kept], confidence
 

@@ -50,7 +50,9 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     temporary = folder / f"{final.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    tensors = {name: value.detach().cpu().contiguous() for name, value in checkpoint.tensors.items()}
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in checkpoint.tensors.items()
+    }
     save_file(tensors, temporary / TENSORS)
     np.savez(temporary / ARRAYS, **checkpoint.arrays)  # type: ignore[arg-type]
     state = {**checkpoint.state, "epoch": checkpoint.epoch, "format_version": FORMAT_VERSION}

@@ -126,7 +126,7 @@ def encode(
     rows: list[NDArray[np.int32]] = []
     doc_rows, places = [0], []
     for i in tqdm(range(0, len(docs), ENCODE_DOCS), desc=f"Encode {name}", disable=None):
-        chunk = [doc for doc in docs[i : i + ENCODE_DOCS]]
+        chunk = list(docs[i : i + ENCODE_DOCS])
         chunk_rows, counts, ends = _encode_chunk(chunk, tokenizer, get_spans)
         row, first, last = ends
         places.append((np.where(row >= 0, row + len(rows), -1), first, last))
@@ -171,9 +171,9 @@ def _encode_chunk(docs, tokenizer, get_spans):  # type: ignore[no-untyped-def]
         align = get_alignment(flat, wordpieces.strings, tokenizer.all_special_tokens)
     wordpieces, align = truncate_oversize_splits(wordpieces, align, tokenizer.model_max_length)
     length = wordpieces.input_ids.shape[1]
-    first, last = word_piece_ends(align.dataXd, align.lengths, length)
-    kept = wordpieces.attention_mask.astype(bool)
-    ids = wordpieces.input_ids.astype(np.int32)
+    first, last = word_piece_ends(np.asarray(align.dataXd), np.asarray(align.lengths), length)
+    kept = np.asarray(wordpieces.attention_mask) > 0
+    ids = np.asarray(wordpieces.input_ids, dtype=np.int32)
     rows = [ids[i, kept[i]] for i in range(len(ids))]
     row = np.where(first >= 0, first // length, -1)
     return rows, counts, (row, first % length, last % length)

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import logging
 from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -68,7 +69,7 @@ class Network(nn.Module):
         """
         self.requires_grad_(True)
         if embeddings or layers:
-            self.encoder.get_input_embeddings().requires_grad_(False)
+            input_embeddings(self.encoder).requires_grad_(False)
         if layers:
             self._split = split_encoder(self.encoder, layers)
             self._split[0].requires_grad_(False)
@@ -175,12 +176,17 @@ def split_encoder(encoder: nn.Module, layers: int) -> tuple[nn.Module, nn.Module
         raise MaralError(Errors.M309.format(wanted=layers, n_layers=n_layers))
     parts = []
     for part in (stack[:layers], stack[layers:]):
-        shell, inner = copy.copy(encoder), copy.copy(encoder.encoder)
+        shell, inner = copy.copy(encoder), copy.copy(cast(Any, encoder.encoder))
         shell._modules, inner._modules = dict(encoder._modules), dict(inner._modules)
         inner.layer, shell.encoder = part, inner
         parts.append(shell)
     parts[1].embeddings = _Given()
     return parts[0], parts[1]
+
+
+def input_embeddings(encoder: nn.Module) -> nn.Module:
+    """The word embeddings of a Hugging Face encoder."""
+    return cast(Any, encoder).get_input_embeddings()
 
 
 def _gather(states: Tensor, places: Tensor) -> Tensor:

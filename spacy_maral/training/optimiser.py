@@ -11,6 +11,7 @@ from .schemas import TrainingSettings
 
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 
+
 def make_optimiser(
     network: nn.Module, encoder: nn.Module, settings: TrainingSettings
 ) -> torch.optim.AdamW:

@@ -100,9 +100,7 @@ def pseudo_label(model: Path, target: Path, output: Path, *, gpu_id: int = -1) -
     use_device(gpu_id)
     teacher = load_pipeline(model)
     corpus = teacher.encode(read_docs(target), labelled=False, name="target")
-    labels = predict_labels(
-        teacher.network, corpus, teacher.labels, batch_tokens=LABEL_TOKENS
-    )
+    labels = predict_labels(teacher.network, corpus, teacher.labels, batch_tokens=LABEL_TOKENS)
     labels.save(output)
     return output
 
@@ -168,7 +166,7 @@ def adapt(
         folder=output / "training",
         fingerprint=fingerprint(
             config, source=source_corpus.digest, target=target_corpus.digest,
-            dev=dev_corpus.digest, labels=hashlib.sha256(pseudo.probabilities).hexdigest(),
+            dev=dev_corpus.digest, labels=hashlib.sha256(pseudo.probabilities.tobytes()).hexdigest(),
         ),
         seed=seed,
         hooks=[hook, *reporting(student, settings)],
@@ -188,7 +186,5 @@ def teacher_labels(
     corpus = teacher.encode(target, labelled=False, name="target")
     if file is not None:
         return teacher.labels, PseudoLabels.load(file, corpus, teacher.labels)
-    labels = predict_labels(
-        teacher.network, corpus, teacher.labels, batch_tokens=LABEL_TOKENS
-    )
+    labels = predict_labels(teacher.network, corpus, teacher.labels, batch_tokens=LABEL_TOKENS)
     return teacher.labels, labels

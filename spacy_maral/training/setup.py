@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import spacy
 import torch
@@ -32,7 +31,7 @@ from .checkpoint import list_checkpoints, remove_checkpoint, write_text
 from .corpus import Corpus, encode
 from .logging import EpochLines, SpacyLogger
 from .loop import Hook, Run
-from .network import Network, predict_entities
+from .network import Network, input_embeddings, predict_entities
 from .pseudo_labels import PseudoLabels
 from .schemas import AdaptationSettings, TrainingSettings
 from .streams import MaskedLM, Stream
@@ -56,7 +55,9 @@ class Pipeline:
         """Documents as arrays, tokenised as this pipeline does, with their frozen states."""
         _, tokenizer, get_spans = get_encoder(self.nlp)
         width = self.network.span_model.max_width
-        corpus = encode(docs, tokenizer, get_spans, self.labels, width, labelled=labelled, name=name)
+        corpus = encode(
+            docs, tokenizer, get_spans, self.labels, width, labelled=labelled, name=name
+        )
         self.network.remember(corpus, self.cache)
         return corpus
 
@@ -223,9 +224,7 @@ def reporting(pipeline: Pipeline, settings: TrainingSettings) -> list[Hook]:
     return hooks
 
 
-def masked_lm(
-    pipeline: Pipeline, settings: AdaptationSettings, target: Stream
-) -> nn.Module | None:
+def masked_lm(pipeline: Pipeline, settings: AdaptationSettings, target: Stream) -> nn.Module | None:
     """Give the target stream a masked-language-model loss, if the settings weigh one.
 
     RETURNS (nn.Module): The encoder's LM head, to be trained along, or None.
@@ -241,8 +240,7 @@ def masked_lm(
         raise MaralError(Errors.M318.format(encoder=name, architectures=", ".join(architectures)))
     full = AutoModelForMaskedLM.from_pretrained(name)
     head = full.lm_head if hasattr(full, "lm_head") else full.cls
-    words = pipeline.network.encoder.get_input_embeddings()
-    full.get_output_embeddings().weight = words.weight
+    full.get_output_embeddings().weight = input_embeddings(pipeline.network.encoder).weight
     loss = MaskedLM(
         head.to(pipeline.network.device),
         tokenizer.mask_token_id,

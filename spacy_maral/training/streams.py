@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..losses import cross_entropy, max_margin, supcon
 from ..span_model import SpanOutput
 from .corpus import Batch, Corpus, plan_batches
 from .network import Network
@@ -47,9 +46,7 @@ class Stream:
     weight: float = 1.0
     extra: tuple[float, Callable[[Network, Batch], Tensor]] | None = None
 
-    def plan(
-        self, settings: TrainingSettings, rng: np.random.Generator
-    ) -> list[NDArray[np.int64]]:
+    def plan(self, settings: TrainingSettings, rng: np.random.Generator) -> list[NDArray[np.int64]]:
         """Batches of one pass over the documents."""
         return plan_batches(
             self.corpus, max_tokens=settings.batch_tokens, max_docs=settings.batch_docs, rng=rng
@@ -62,7 +59,14 @@ class Stream:
         targets = network.tensor(self.targets[ids])
         weights = None if self.weights is None else network.tensor(self.weights[ids])
         log_prior = network.tensor(self.prior_scale * np.log(self.prior)).float()
-        loss = span_loss(network, output, targets, log_prior, weights, settings)
+        loss = network.span_model.loss(
+            output,
+            targets,
+            settings.loss,
+            log_prior=log_prior,
+            weights=weights,
+            include_outside=settings.include_outside,
+        )
         parts = {self.name: loss.item()}
         total = self.weight * loss
         if self.extra is not None:
@@ -72,33 +76,6 @@ class Stream:
             total = total + extra_weight * value
         network.span_model.statistics.update(output.z, network.tensor(self.classes[ids]))
         return StepLoss(total, parts, output)
-
-
-def span_loss(
-    network: Network,
-    output: SpanOutput,
-    targets: Tensor,
-    log_prior: Tensor,
-    weights: Tensor | None,
-    settings: TrainingSettings,
-) -> Tensor:
-    """The loss that the settings name, a mean over spans."""
-    if settings.loss == "max_margin":
-        scores = network.span_model.statistics.score(output.z)
-        return max_margin(
-            scores, targets, log_prior, weights=weights, include_outside=settings.include_outside
-        )
-    if settings.loss == "cross_entropy":
-        return cross_entropy(
-            output.logits, targets, weights=weights, include_outside=settings.include_outside
-        )
-    classes = targets if targets.ndim == 1 else targets.argmax(-1)
-    if weights is not None:
-        classes = classes.masked_fill(weights == 0, -1)
-    temperature = network.span_model.statistics.temperature
-    return supcon(
-        output.z, classes, temperature, include_outside=settings.include_outside
-    )
 
 
 def source_stream(corpus: Corpus, n_classes: int, prior_scale: float) -> Stream:
