@@ -10,6 +10,7 @@ from typing import Any
 
 from spacy.tokens import Doc
 from spacy.util import load_config
+from thinc.api import Config
 
 from ..errors import Errors, MaralError
 from .adaptation import Adaptation
@@ -17,6 +18,7 @@ from .loop import Run
 from .pseudo_labels import PseudoLabels, predict_labels
 from .schemas import AdaptationSettings, TrainingSettings, read_section
 from .setup import (
+    Pipeline,
     build_pipeline,
     check_width,
     evaluator,
@@ -146,36 +148,57 @@ def adapt(
         student = build_pipeline(config, names, settings)
     else:
         student = load_pipeline(teacher, settings)
-    gold = adaptation.diagnose_with_gold
-    source_corpus = student.encode(docs["source"], labelled=True, name="source")
-    target_corpus = student.encode(docs["target"], labelled=gold, name="target")
-    dev_corpus = student.encode(docs["dev"], labelled=True, name="dev")
     check_width(pseudo, student.network.span_model.max_width)
-    report_width(source_corpus)
-    seed = config["system"]["seed"]
-    hook = Adaptation(
-        student.network, source_corpus, target_corpus, pseudo,
-        training=settings, settings=adaptation, seed=seed,
-    )  # fmt: skip
-    head = masked_lm(student, adaptation, hook.target)
-    run = Run(
-        network=student.network,
-        streams=[hook.source, hook.target],
-        settings=settings,
-        evaluate=evaluator(student, dev_corpus, settings),
-        folder=output / "training",
-        fingerprint=fingerprint(
-            config, source=source_corpus.digest, target=target_corpus.digest,
-            dev=dev_corpus.digest, labels=hashlib.sha256(pseudo.probabilities.tobytes()).hexdigest(),
-        ),
-        seed=seed,
-        hooks=[hook, *reporting(student, settings)],
-        extra=head,
-    )  # fmt: skip
+    run, hook = student_run(student, docs, pseudo, config, output / "training")
     run.train(resume=resume)
     student.network.span_model.statistics.set_prior(student.network.tensor(hook.target.prior))
     finish(student, run, output, started)
     return output
+
+
+def student_run(
+    student: Pipeline,
+    docs: dict[str, list[Doc]],
+    labels: PseudoLabels,
+    config: Config,
+    folder: Path,
+) -> tuple[Run, Adaptation]:
+    """Put the run of a student together.
+
+    student (Pipeline): What is trained.
+    docs (dict): The documents of "source", "target" and "dev".
+    labels (PseudoLabels): The teacher's labels of the target.
+    config (Config): With the sections [student] and [adaptation].
+    folder (Path): Where checkpoints and the log are kept.
+    RETURNS (tuple): The run, and its hook that keeps the pseudo-labels.
+    """
+    settings = read_section(config, "student", TrainingSettings)
+    adaptation = read_section(config, "adaptation", AdaptationSettings)
+    labelled = {"source": True, "target": adaptation.diagnose_with_gold, "dev": True}
+    corpora = {
+        name: student.encode(docs[name], labelled=gold, name=name)
+        for name, gold in labelled.items()
+    }
+    report_width(corpora["source"])
+    seed = config["system"]["seed"]
+    hook = Adaptation(
+        student.network, corpora["source"], corpora["target"], labels,
+        training=settings, settings=adaptation, seed=seed,
+    )  # fmt: skip
+    digests = {name: corpus.digest for name, corpus in corpora.items()}
+    digests["labels"] = hashlib.sha256(labels.probabilities.tobytes()).hexdigest()
+    run = Run(
+        network=student.network,
+        extra=masked_lm(student, adaptation, hook.target),
+        streams=[hook.source, hook.target],
+        settings=settings,
+        evaluate=evaluator(student, corpora["dev"], settings),
+        folder=folder,
+        fingerprint=fingerprint(config, **digests),
+        seed=seed,
+        hooks=[hook, *reporting(student, settings)],
+    )
+    return run, hook
 
 
 def teacher_labels(

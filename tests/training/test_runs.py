@@ -1,13 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,152 +10,21 @@ from spacy.tokens import Doc, DocBin, Span
 from thinc.api import Config
 from toys import assert_equal, without_timings
 from transformers import XLMRobertaModel
+from worlds import (
+    NAMES,
+    adapt_in,
+    f1_of,
+    make_docs,
+    rows_of,
+    tensors_of,
+    write,
+)
 
-from spacy_maral.architectures import get_encoder, get_span_module
+from spacy_maral.architectures import get_span_module
 from spacy_maral.errors import MaralError
 from spacy_maral.evaluation import Entities, score_entities
-from spacy_maral.training import adapt, pseudo_label, runs, train_teacher
+from spacy_maral.training import pseudo_label, train_teacher
 from spacy_maral.training.pseudo_labels import PseudoLabels
-
-NAMES = {"LOC": ["Paris", "Madrid", "York"], "PER": ["Merkel", "Obama", "Pedro"]}
-OTHERS = {"source": ["visited", "met", "in", "the"], "target": ["lebt", "und", "nach", "trifft"]}
-
-CONFIG = """
-[system]
-seed = 3
-
-[nlp]
-lang = "xx"
-pipeline = ["transformer","maral_ner"]
-
-[components]
-
-[components.transformer]
-factory = "transformer"
-
-[components.transformer.model]
-@architectures = "spacy-transformers.TransformerModel.v3"
-name = "ENCODER"
-
-[components.transformer.model.get_spans]
-@span_getters = "spacy-maral.bounded_windows.v1"
-max_words = 24
-stride = 16
-max_chars = 60
-
-[components.transformer.model.tokenizer_config]
-use_fast = true
-
-[components.maral_ner]
-factory = "maral_ner"
-
-[components.maral_ner.model]
-@architectures = "spacy-maral.SpanModel.v1"
-max_width = 3
-dim = 8
-hidden_width = 24
-pseudo_count = 200
-
-[components.maral_ner.model.tok2vec]
-@architectures = "spacy-maral.WordPieceEnds.v1"
-
-[teacher]
-loss = "cross_entropy"
-decision = "linear"
-epochs = 4
-batch_tokens = 200
-learn_rate = 1e-3
-head_learn_rate = 2e-2
-precision = "float32"
-
-[student]
-epochs = 4
-batch_tokens = 200
-learn_rate = 1e-3
-head_learn_rate = 2e-2
-precision = "float32"
-select = "last"
-
-[adaptation]
-warmup_epochs = 1
-neighbours = 10
-bank_outside_rate = 0.2
-target_prior_scale = 0.5
-"""
-
-
-def make_docs(side: str, n_docs: int, seed: int, *, labelled: bool = True) -> list[Doc]:
-    rng = np.random.default_rng(seed)
-    vocab, docs = spacy.blank("xx").vocab, []
-    for _ in range(n_docs):
-        words, ents = [], []
-        for _ in range(int(rng.integers(1, 4))):
-            words += rng.choice(OTHERS[side], int(rng.integers(1, 3))).tolist()
-            if rng.random() < 0.7:
-                label = str(rng.choice(list(NAMES)))
-                ents.append((len(words), len(words) + 1, label))
-                words.append(str(rng.choice(NAMES[label])))
-        doc = Doc(vocab, words=words)
-        if labelled:
-            doc.set_ents([Span(doc, s, e, label=x) for s, e, x in ents], default="outside")
-        docs.append(doc)
-    return docs
-
-
-def write(path: Path, docs: list[Doc]) -> Path:
-    DocBin(docs=docs).to_disk(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory, encoder_dir):
-    """Data, configuration, a trained teacher and its pseudo-labels; one thread for all of it."""
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("world")
-    config = folder / "toy.cfg"
-    config.write_text(CONFIG.replace("ENCODER", str(encoder_dir)), encoding="utf8")
-    paths = {
-        "source": write(folder / "source.spacy", make_docs("source", 80, 0)),
-        "dev": write(folder / "dev.spacy", make_docs("source", 30, 1)),
-        "target": write(folder / "target.spacy", make_docs("target", 60, 2)),
-    }
-    teacher = train_teacher(
-        config, source=paths["source"], dev=paths["dev"], output=folder / "teacher"
-    )
-    labels = pseudo_label(teacher, paths["target"], folder / "labels.npz")
-    return {"config": config, **paths, "teacher": teacher, "labels": labels}
-
-
-def adapt_in(world, output, *, overrides=None, **changed) -> Path:
-    arguments = {k: world[k] for k in ("teacher", "source", "target", "dev")}
-    return adapt(
-        world["config"], output=output, overrides=overrides or {}, **{**arguments, **changed}
-    )
-
-
-def tensors_of(path: Path) -> dict[str, torch.Tensor]:
-    nlp = spacy.load(path)
-    module = get_span_module(nlp.get_pipe("maral_ner").model)
-    encoder = get_encoder(nlp)[0]
-    parts = {"span": module.state_dict(), "encoder": encoder.state_dict()}
-    return {f"{p}.{name}": t.clone() for p, state in parts.items() for name, t in state.items()}
-
-
-def rows_of(path: Path) -> list[dict]:
-    lines = (path / "training" / "log.jsonl").read_text(encoding="utf8").splitlines()
-    return [json.loads(line) for line in lines]
-
-
-def f1_of(path: Path, docs: list[Doc]) -> float:
-    nlp, right, n = spacy.load(path), 0, 0
-    for doc in docs:
-        found = {
-            (e.start, e.end, e.label_) for e in nlp(Doc(nlp.vocab, [t.text for t in doc])).ents
-        }
-        gold = {(e.start, e.end, e.label_) for e in doc.ents}
-        right, n = right + len(found & gold), n + len(found) + len(gold)
-    return 2 * right / n
-
 
 # the whole road
 
@@ -293,70 +155,6 @@ def test_the_console_tells_each_epoch(world, tmp_path, capsys):
         steps = sum(r["steps"] for r in rows_of(tmp_path / "out")[: row["epoch"]])
         total = sum(row["losses"].values())
         assert f"{row['epoch']} {steps} 0.00 {total:.2f}" in shown  # spaCy's own table
-
-
-# killed and resumed
-
-
-@pytest.mark.parametrize("extra", [{}, {"adaptation.mlm_weight": 0.1, "student.freeze_layers": 1}])
-def test_an_interrupted_run_is_resumed(world, tmp_path, monkeypatch, extra):
-    whole = adapt_in(world, tmp_path / "whole", overrides=extra)
-    output = tmp_path / "broken"
-
-    class Stop(runs.Adaptation):
-        def on_row(self, row):
-            if row["epoch"] == 2:
-                raise KeyboardInterrupt
-
-    monkeypatch.setattr(runs, "Adaptation", Stop)
-    with pytest.raises(KeyboardInterrupt):
-        adapt_in(world, output, overrides=extra)
-    monkeypatch.undo()
-    with pytest.raises(MaralError, match="unfinished run") as error:
-        adapt_in(world, output, overrides=extra)
-    assert str(output / "training") in str(error.value)
-    changed = write(tmp_path / "relabelled.spacy", make_docs("source", 80, 0)[::-1])
-    for arguments in ({"source": changed}, {"overrides": {**extra, "student.learn_rate": 2e-3}}):
-        with pytest.raises(MaralError, match="cannot be resumed"):
-            adapt_in(world, output, resume=True, **{"overrides": extra, **arguments})
-    adapt_in(world, output, overrides=extra, resume=True)
-    assert_equal(tensors_of(output), tensors_of(whole))
-    assert without_timings(rows_of(output)) == without_timings(rows_of(whole))
-
-
-SCRIPT = """
-import json, sys, torch
-from pathlib import Path
-from spacy_maral.training import adapt
-torch.set_num_threads(1)
-arguments = {k: Path(v) for k, v in json.loads(sys.argv[1]).items()}
-adapt(arguments.pop("config"), overrides=json.loads(sys.argv[2]), resume=True, **arguments)
-"""
-
-
-def test_a_killed_run_ends_as_the_unbroken_one(world, tmp_path):
-    overrides = {"student.epochs": 9, "student.batch_docs": 4}
-    whole = adapt_in(world, tmp_path / "whole", overrides=overrides)
-    output, moments = tmp_path / "killed", random.Random(7)
-    names = ("config", "teacher", "source", "target", "dev")
-    arguments = {**{k: str(world[k]) for k in names}, "output": str(output)}
-    command = [sys.executable, "-c", SCRIPT, json.dumps(arguments), json.dumps(overrides)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for epoch in (1, 3, 5):
-        process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
-        deadline = time.monotonic() + 100
-        mark = output / "training" / f"epoch-{epoch:04d}"
-        while not mark.exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.002)
-        time.sleep(moments.uniform(0, 0.2))
-        os.kill(process.pid, signal.SIGKILL)
-        _, errors = process.communicate()
-        assert process.returncode == -signal.SIGKILL, errors.decode()[-2000:]
-    adapt_in(world, output, overrides=overrides, resume=True)
-    assert_equal(tensors_of(output), tensors_of(whole))
-    assert without_timings(rows_of(output)) == without_timings(rows_of(whole))
 
 
 # what cannot be used
