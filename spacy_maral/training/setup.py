@@ -40,6 +40,8 @@ logger = logging.getLogger("spacy")
 
 COMPONENT = "maral_ner"
 RUN_FOLDER = "training"
+# settings that the component has as well, for a saved pipeline to be trained further
+SHARED_OPTIONS = ("loss", "decision", "prior_scale", "include_outside")
 
 
 @dataclass
@@ -120,6 +122,9 @@ def as_pipeline(nlp: Language, settings: TrainingSettings | None) -> Pipeline:
     encoder, tokenizer, _ = get_encoder(nlp)
     span_model = get_span_module(pipe.model)  # type: ignore[attr-defined]
     if settings is not None:
+        options = {name: getattr(settings, name) for name in SHARED_OPTIONS}
+        pipe.cfg.update(options)  # type: ignore[attr-defined]
+        nlp.get_pipe_config(COMPONENT).update(options)
         pipe.set_decision(settings.decision)  # type: ignore[attr-defined]
     network = Network(
         encoder,
