@@ -254,6 +254,10 @@ class Errors(metaclass=CodedMessages):
         "The encoder {encoder} has no masked-language-model head (it was saved as: {architectures}). "
         "Set mlm_weight = 0, or take an encoder with a head, such as xlm-roberta-base."
     )
+    M319 = (
+        "The weights of the best epoch are missing ({path}). Delete that folder and start the run again "
+        "without --resume."
+    )
     # end of M3xx
 
     # M4xx: evaluation, command line, project

@@ -129,6 +129,8 @@ class Run:
             for hook in self.hooks:
                 hook.on_row(row)
         if self.settings.select != "last":
+            if not self.best_file.is_file():
+                raise MaralError(Errors.M319.format(path=self.best_file))
             restore_tensors(self.module, load_file(self.best_file))
         self.network.eval()
         return self.rows

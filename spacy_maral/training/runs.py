@@ -30,6 +30,7 @@ from .setup import (
     read_docs,
     report_width,
     reporting,
+    run_seed,
     use_device,
 )
 from .streams import source_stream
@@ -81,7 +82,7 @@ def train_teacher(
         evaluate=evaluator(pipeline, dev_corpus, settings),
         folder=output / "training",
         fingerprint=fingerprint(config, source=corpus.digest, dev=dev_corpus.digest),
-        seed=config["system"]["seed"],
+        seed=run_seed(config),
         hooks=reporting(pipeline, settings),
     )
     run.train(resume=resume)
@@ -180,11 +181,12 @@ def student_run(
         for name, gold in labelled.items()
     }
     report_width(corpora["source"])
-    seed = config["system"]["seed"]
+    seed = run_seed(config)
     hook = Adaptation(
         student.network, corpora["source"], corpora["target"], labels,
         training=settings, settings=adaptation, seed=seed,
     )  # fmt: skip
+    student.network.span_model.statistics.set_prior(student.network.tensor(hook.source.prior))
     digests = {name: corpus.digest for name, corpus in corpora.items()}
     digests["labels"] = hashlib.sha256(labels.probabilities.tobytes()).hexdigest()
     run = Run(

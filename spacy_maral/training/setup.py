@@ -73,6 +73,11 @@ def use_device(gpu_id: int) -> None:
         spacy.require_cpu()
 
 
+def run_seed(config: Config) -> int:
+    """The seed of a configuration, 0 without one as in spaCy's own defaults."""
+    return int(config.get("system", {}).get("seed") or 0)
+
+
 def build_pipeline(config: Config, labels: list[str], settings: TrainingSettings) -> Pipeline:
     """Make a fresh pipeline from a configuration: pretrained encoder, new span model.
 
@@ -82,8 +87,8 @@ def build_pipeline(config: Config, labels: list[str], settings: TrainingSettings
     RETURNS (Pipeline): Ready for training.
     RAISES (MaralError): If the pipeline has no maral_ner.
     """
-    torch.manual_seed(config["system"]["seed"])
-    spacy.util.fix_random_seed(config["system"]["seed"])
+    torch.manual_seed(run_seed(config))
+    spacy.util.fix_random_seed(run_seed(config))
     nlp = load_model_from_config(config, auto_fill=True)
     require_component(nlp, "the configuration")
     nlp.config["initialize"]["components"] = {COMPONENT: {"labels": labels}}
