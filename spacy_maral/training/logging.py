@@ -7,7 +7,7 @@ from typing import Any
 
 from spacy.language import Language
 from spacy.util import registry
-from wasabi import Printer
+from tqdm import tqdm
 
 from .loop import Hook
 
@@ -20,10 +20,9 @@ class EpochLines(Hook):
 
     def __init__(self, n_epochs: int) -> None:
         self.n_epochs = n_epochs
-        self.printer = Printer(line_max=10_000)
 
     def on_row(self, row: dict[str, Any]) -> None:
-        self.printer.text(describe_row(row, self.n_epochs))
+        tqdm.write(describe_row(row, self.n_epochs))
 
 
 def describe_row(row: dict[str, Any], n_epochs: int) -> str:
