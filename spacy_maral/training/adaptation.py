@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..evaluation import noise_ratio
+from ..evaluation import noise_by_reliability
 from ..spans import OUTSIDE
 from .corpus import Corpus
 from .filtering import reliable_spans
@@ -228,8 +228,7 @@ class Adaptation(Hook):
             },
         }
         if self.gold is not None:
-            info["noise_ratio"] = noise_ratio(self.classes, self.gold)
-            info["noise_ratio_reliable"] = noise_ratio(
-                self.classes[self.reliable], self.gold[self.reliable]
-            )
+            noise = noise_by_reliability(self.classes, self.gold, self.reliable)
+            info["noise_ratio"] = noise.all
+            info["noise_ratio_reliable"] = noise.reliable
         return info
