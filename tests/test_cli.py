@@ -10,7 +10,8 @@ import spacy
 from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
-from spacy_maral.cli import Format, app
+from spacy_maral.cli import app
+from spacy_maral.cli.data import Format
 from spacy_maral.data import FORMATS
 from spacy_maral.errors import MaralError
 

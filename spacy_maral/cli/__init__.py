@@ -1,0 +1,8 @@
+"""The commands of `python -m spacy maral`: they parse, call a plain function and show its result."""
+
+from __future__ import annotations
+
+from . import data, evaluation, training
+from ._util import app
+
+__all__ = ["app", "data", "evaluation", "training"]

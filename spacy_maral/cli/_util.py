@@ -1,0 +1,63 @@
+"""The Typer app of `python -m spacy maral` and what its commands share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from spacy.cli._util import Opt, parse_config_overrides
+from spacy.cli._util import app as spacy_app
+from wasabi import Printer, msg
+
+from ..errors import MaralError
+
+HELP = """Cross-lingual named entity recognition: train a teacher on one language, let it
+label raw text of others, and adapt a student to them.
+"""
+WITH_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+app = typer.Typer(name="maral", help=HELP, no_args_is_help=True, rich_markup_mode=None)
+spacy_app.add_typer(app, name="maral")
+
+
+GPU_ID = Opt(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU")
+
+
+@contextmanager
+def reported(task: str) -> Iterator[None]:
+    """Turn errors that the user can put right into a message on stderr and exit status 1.
+
+    task (str): What cannot be done then, as in "convert the data".
+    """
+    try:
+        yield
+    except MaralError as error:
+        # The message is not wrapped: paths in it can be copied.
+        typer.echo(Printer(no_print=True).fail(f"Cannot {task}"), err=True)
+        typer.echo(str(error), err=True)
+        sys.exit(1)
+
+
+def read_overrides(args: list[str]) -> dict[str, Any]:
+    """Read settings of the config file from the command line, as `spacy train` does.
+
+    args (list[str]): What no option of the command took, such as ["--teacher.epochs", "3"].
+    RETURNS (dict): Values by "section.key".
+    RAISES (typer.BadParameter): If an option names no section.
+    """
+    for arg in args:
+        name = arg.partition("=")[0]
+        # spaCy's own error for this is not one of those that every release of Typer reports.
+        if name.startswith("--") and "." not in name:
+            raise typer.BadParameter(f"There is no option {name}.")
+    return parse_config_overrides(args)
+
+
+def show_counts(title: str, counts: dict[str, int]) -> None:
+    """Print counts by name, or nothing if there are none."""
+    if counts:
+        table = {name: f"{count:,}" for name, count in counts.items()}
+        msg.table(table, title=title, aligns=("l", "r"))

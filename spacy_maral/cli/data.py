@@ -1,0 +1,115 @@
+"""The commands convert and stats."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from enum import Enum
+from pathlib import Path
+
+import typer
+from spacy.cli._util import Arg, Opt
+from wasabi import msg
+
+from ._util import app, reported, show_counts
+
+
+class Format(str, Enum):
+    """Data formats, as in `data.FORMATS`."""
+
+    auto = "auto"
+    conll = "conll"
+    wikiann = "wikiann"
+    multiconer = "multiconer"
+    iob2 = "iob2"
+    bioes = "bioes"
+
+
+DATA = Arg(..., help="File of labelled sentences", exists=True, dir_okay=False)
+FORMAT = Opt(Format.auto, "--format", "-f", help="Format of the file")
+LANG = Opt("xx", "--lang", "-l", help="Language code, xx for several or unknown ones")
+LABEL_MAP = Opt(
+    None, "--label-map", "-m",
+    help="'coarse' (MultiCoNER's fine types to six), or a JSON or TOML file of old and new labels",
+)  # fmt: skip
+
+
+@app.command("convert")
+def convert_cli(
+    input_path: Path = DATA,
+    output_path: Path = Arg(..., help="File to write (.spacy)", dir_okay=False),
+    format: Format = FORMAT,
+    lang: str = LANG,
+    label_map: str | None = LABEL_MAP,
+    unlabelled: bool = Opt(
+        False, "--unlabelled", "-u", help="Leave the entities out: raw text to adapt to"
+    ),
+) -> None:
+    """
+    Convert labelled sentences to spaCy's binary format, one document a
+    sentence. What does not follow the format is refused with its line, or
+    repaired where a convention allows it, and then counted below.
+    """
+    from ..data import convert
+
+    with reported("convert the data"), warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always", UserWarning)
+        report = convert(
+            input_path,
+            output_path,
+            format=format.value,
+            lang=lang,
+            label_map=label_map,
+            unlabelled=unlabelled,
+        )
+    msg.good(f"{report.sentences:,} sentences, {report.tokens:,} tokens", report.output)
+    for note in notes:
+        msg.warn(str(note.message))
+    show_counts("Entities", report.entities)
+    show_counts("Repaired", report.repairs)
+    show_counts("Left out by the label map", report.dropped)
+    if unlabelled:
+        msg.info(f"Labels left out: {report.stripped:,} entities")
+    if report.duplicates:
+        msg.warn(f"{report.duplicates:,} sentences repeat the words of an earlier one (kept)")
+
+
+@app.command("stats")
+def stats_cli(
+    path: Path = Arg(
+        ..., help="File of labelled sentences, or .spacy file", exists=True, dir_okay=False
+    ),
+    format: Format = FORMAT,
+    lang: str = LANG,
+    max_width: int = Opt(4, "--max-width", "-w", min=1, help="Longest candidate span, in words"),
+    label_map: str | None = LABEL_MAP,
+    as_json: bool = Opt(False, "--json", "-j", help="Print JSON only"),
+) -> None:
+    """
+    Count sentences, candidate spans and entities. Entities that are longer
+    than the longest candidate span count for their class; the spans outside
+    entities are all candidates less all entities.
+    """
+    from ..data import stats
+
+    with reported("count the spans"):
+        statistics = stats(
+            path, format=format.value, lang=lang, max_width=max_width, label_map=label_map
+        )
+    result = statistics.to_dict()
+    if as_json:
+        typer.echo(json.dumps(result, ensure_ascii=False))
+        return
+    msg.table(
+        {"sentences": f"{statistics.sentences:,}", "tokens": f"{statistics.tokens:,}"},
+        title=str(path),
+        aligns=("l", "r"),
+    )
+    show_counts(f"Spans of up to {max_width} words", result["spans"])
+    show_counts(f"Entities of more than {max_width} words", statistics.wider)
+    show_counts("Repaired", statistics.repairs)
+    show_counts("Left out by the label map", statistics.dropped)
+    if statistics.unlabelled:
+        msg.warn(
+            f"{statistics.unlabelled:,} sentences have no labels: no span of theirs is counted"
+        )

@@ -1,0 +1,78 @@
+"""The commands evaluate and compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spacy.cli._util import Arg, Opt
+from wasabi import msg
+
+from ._util import GPU_ID, app, reported
+
+
+@app.command("evaluate")
+def evaluate_cli(
+    model: str = Arg(..., help="Model name or path"),
+    data_path: Path = Arg(..., help="Labelled data (.spacy)", exists=True, dir_okay=False),
+    output: Path | None = Opt(
+        None, "--output", "-o", help="Output JSON file for metrics", dir_okay=False
+    ),
+    max_width: int | None = Opt(
+        None,
+        "--max-width",
+        "-w",
+        min=1,
+        help="Widest entity of the paper's protocol, in words; by default the model's",
+    ),
+    batch_size: int | None = Opt(
+        None, "--batch-size", "-b", min=1, help="Documents of a batch; by default the model's"
+    ),
+    gpu_id: int = GPU_ID,
+) -> None:
+    """
+    Evaluate a trained pipeline. An entity is right if both its ends and its
+    type are, and all gold entities count. Beside this, the paper's protocol
+    leaves gold entities that are longer than the model's longest span out of
+    the recall. The pipeline gets the words and spaces of the documents as
+    they are ('spacy evaluate' tokenises their text anew, so its scores differ
+    where words do). The output file has fractions, the tables percentages.
+    """
+    from ..evaluation import evaluate_pipeline, load_pipeline
+    from ..reports import show_report, write_json
+
+    with reported("evaluate the pipeline"):
+        nlp = load_pipeline(model, gpu_id=gpu_id)
+        result = evaluate_pipeline(nlp, data_path, batch_size=batch_size, max_width=max_width)
+        if output is not None:
+            write_json(output, {"model": model, "data": str(data_path), **result.to_dict()})
+    show_report(result.report, msg)
+    msg.text(f"{result.n_docs:,} documents, {result.words_per_second:,.0f} words/s")
+    if output is not None:
+        msg.good("Saved metrics", output)
+
+
+@app.command("compare")
+def compare_cli(
+    folder: Path = Arg(
+        ...,
+        help="Directory of metrics: teacher-SET.json and student-SET.json",
+        exists=True,
+        file_okay=False,
+    ),
+    output: Path | None = Opt(None, "--output", "-o", help="Output Markdown file", dir_okay=False),
+) -> None:
+    """
+    Compare teacher and student on all test sets. The table has F1 over all
+    gold entities and by the paper's protocol, for every test set that the
+    evaluate command has written metrics of.
+    """
+    from ..reports import COMPARISON_HEADER, markdown_table, read_comparison, write_file
+
+    with reported("compare the models"):
+        rows = [comparison.row() for comparison in read_comparison(folder)]
+        if output is not None:
+            write_file(output, markdown_table(COMPARISON_HEADER, rows))
+    aligns = ("l", *("r" for _ in COMPARISON_HEADER[1:]))
+    msg.table(rows, header=COMPARISON_HEADER, aligns=aligns, divider=True)
+    if output is not None:
+        msg.good("Saved table", output)
