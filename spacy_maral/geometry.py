@@ -53,20 +53,50 @@ def class_margins(
 ) -> Margins:
     """Margins gamma_c of the classes and gamma of all of them.
 
-    The margin of a span is mu_y.z - max_{c != y} mu_c.z; that of a class is the smallest of its
-    spans, and the overall margin is the smallest of all.
+    The margin of a class is the smallest of its spans' (see `span_margins`), and the overall margin
+    is the smallest of all.
 
     z (NDArray): Span features, shape (n, q), unit norm.
     classes (NDArray): Their classes, shape (n,).
     directions (NDArray): Mean directions of at least two classes, shape (K, q), unit norm.
     RETURNS (Margins): Per class and overall.
     """
-    cosines = np.asarray(z, dtype=np.float64) @ np.asarray(directions, dtype=np.float64).T
-    rows = np.arange(len(classes))
-    own = cosines[rows, classes]
-    cosines[rows, classes] = -np.inf
-    margins = own - cosines.max(axis=1)
+    margins = span_margins(z, classes, directions)
     per_class = np.full(len(directions), np.inf)
     np.minimum.at(per_class, classes, margins)
     per_class[np.isinf(per_class)] = np.nan
     return Margins(per_class, float(margins.min()) if len(margins) else float("nan"))
+
+
+def span_margins(
+    z: NDArray[np.floating], classes: NDArray[np.integer], directions: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Margin mu_y.z - max_{c != y} mu_c.z of each span.
+
+    z (NDArray): Span features, shape (n, q), unit norm.
+    classes (NDArray): Their classes y, shape (n,).
+    directions (NDArray): Mean directions of at least two classes, shape (K, q), unit norm.
+    RETURNS (NDArray[np.float64]): Shape (n,), in [-2, 2]; negative nearer to another class.
+    """
+    cosines = np.asarray(z, dtype=np.float64) @ np.asarray(directions, dtype=np.float64).T
+    rows = np.arange(len(classes))
+    own = cosines[rows, classes]
+    cosines[rows, classes] = -np.inf
+    return own - cosines.max(axis=1)
+
+
+def class_quantiles(
+    values: NDArray[np.floating], classes: NDArray[np.integer], n_classes: int, share: float
+) -> NDArray[np.float64]:
+    """A quantile of the values of each class, such as the margin that 95 % of its spans exceed.
+
+    values (NDArray): One number a span, shape (n,).
+    classes (NDArray): Their classes, shape (n,).
+    n_classes (int): K.
+    share (float): Share of the spans below the quantile, in [0, 1].
+    RETURNS (NDArray[np.float64]): Shape (K,), interpolated linearly; nan for a class without spans.
+    """
+    found = np.full(n_classes, np.nan)
+    for c in np.unique(classes):
+        found[c] = np.quantile(np.asarray(values, dtype=np.float64)[classes == c], share)
+    return found

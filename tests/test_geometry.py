@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from spacy_maral.geometry import centroid_cosine, class_margins, compactness, mean_off_diagonal
+from spacy_maral.geometry import (
+    centroid_cosine,
+    class_margins,
+    class_quantiles,
+    compactness,
+    mean_off_diagonal,
+    span_margins,
+)
 from spacy_maral.vmf import simplex_directions
 
 K, Q = 5, 8
@@ -58,6 +65,27 @@ def test_margins_are_the_smallest_of_each_class(spans, directions):
         assert found.per_class[c] == pytest.approx(smallest, abs=1e-6)
     assert np.isnan(found.per_class[K - 1])
     assert found.overall == pytest.approx(min(margins), abs=1e-6)
+
+
+def test_the_margin_of_each_span_and_its_quantiles(spans, directions):
+    z, classes = spans
+    expected = []
+    for a, b in zip(z.astype(float), classes, strict=True):
+        others = [sum(a * directions[c]) for c in range(K) if c != b]
+        expected.append(sum(a * directions[b]) - max(others))
+    margins = span_margins(z, classes, directions)
+    np.testing.assert_allclose(margins, expected, atol=1e-6)
+    found = class_quantiles(margins, classes, K, 0.05)
+    for c in range(K - 1):
+        ordered = sorted(m for m, b in zip(expected, classes, strict=True) if b == c)
+        place = 0.05 * (len(ordered) - 1)
+        low = int(place)
+        wanted = ordered[low] + (place - low) * (ordered[low + 1] - ordered[low])
+        assert found[c] == pytest.approx(wanted, abs=1e-6)
+    assert np.isnan(found[K - 1])
+    np.testing.assert_allclose(
+        class_quantiles(margins, classes, K, 0.0), class_margins(z, classes, directions).per_class
+    )
 
 
 def test_margins_at_the_optimum(directions):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,20 @@ from sklearn.mixture import GaussianMixture
 MIN_SPANS = 10
 MAX_FIT = 100_000
 MIN_SPREAD = 1e-6
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The two Gaussians fitted to a class's scores, the one with the lower mean first, in rho.
+
+    means, sds, weights: Of the components. cut: Score from which on labels are reliable; None if
+    no score between the two means is unreliable.
+    """
+
+    means: tuple[float, float]
+    sds: tuple[float, float]
+    weights: tuple[float, float]
+    cut: float | None
 
 
 def reliable_spans(
@@ -24,11 +39,25 @@ def reliable_spans(
     seed (int): Seed of the mixtures and of the sub-samples that they are fitted to.
     RETURNS (NDArray[np.bool_]): Whether each label is reliable, shape (n,).
     """
+    return split_spans(scores, classes, seed=seed)[0]
+
+
+def split_spans(
+    scores: NDArray[np.floating], classes: NDArray[np.integer], *, seed: int
+) -> tuple[NDArray[np.bool_], dict[int, Mixture]]:
+    """Decide which pseudo-labels are reliable (see `reliable_spans`), and say by which mixtures.
+
+    RETURNS (tuple): Whether each label is reliable, shape (n,), and the mixtures by class; classes
+        whose scores were not split have none.
+    """
     reliable = np.zeros(len(scores), dtype=bool)
+    mixtures: dict[int, Mixture] = {}
     for c in np.unique(classes):
         members = np.flatnonzero(classes == c)
-        reliable[members] = reliable_scores(scores[members], seed=seed)
-    return reliable
+        reliable[members], mixture = split_scores(scores[members], seed=seed)
+        if mixture is not None:
+            mixtures[int(c)] = mixture
+    return reliable, mixtures
 
 
 def reliable_scores(scores: NDArray[np.floating], *, seed: int) -> NDArray[np.bool_]:
@@ -47,14 +76,26 @@ def reliable_scores(scores: NDArray[np.floating], *, seed: int) -> NDArray[np.bo
     seed (int): Seed of the mixture and of the sample.
     RETURNS (NDArray[np.bool_]): Whether each score is reliable, shape (n,).
     """
+    return split_scores(scores, seed=seed)[0]
+
+
+def split_scores(
+    scores: NDArray[np.floating], *, seed: int
+) -> tuple[NDArray[np.bool_], Mixture | None]:
+    """Split the scores of one class (see `reliable_scores`), and say by which mixture.
+
+    RETURNS (tuple): Whether each score is reliable, shape (n,), and the mixture; None if the scores
+        were not split.
+    """
     everything = np.ones(len(scores), dtype=bool)
     if len(scores) < MIN_SPANS:
-        return everything
+        return everything, None
     x = np.asarray(scores, dtype=np.float64)
     spread = x.max() - x.min()
     if spread < MIN_SPREAD * max(1.0, np.abs(x).max()):
-        return everything
-    x = (x - x.min()) / spread
+        return everything, None
+    lowest = x.min()
+    x = (x - lowest) / spread
     rng = np.random.default_rng(seed)
     sample = rng.choice(x, MAX_FIT, replace=False) if len(x) > MAX_FIT else x
     mixture = GaussianMixture(2, random_state=seed, reg_covar=1e-6, max_iter=200)
@@ -63,9 +104,30 @@ def reliable_scores(scores: NDArray[np.floating], *, seed: int) -> NDArray[np.bo
         mixture.fit(sample[:, None])
     low, high = np.sort(mixture.means_[:, 0])
     if high - low < MIN_SPREAD:
-        return everything
+        return everything, None
     top = int(mixture.means_[:, 0].argmax())
     if mixture.predict_proba([[high]])[0, top] <= 0.5:
-        return everything
+        return everything, None
     judged = np.clip(x, low, high)[:, None]
-    return mixture.predict_proba(judged)[:, top] > 0.5
+    reliable = mixture.predict_proba(judged)[:, top] > 0.5
+    return reliable, _in_rho(mixture, top, float(lowest), float(spread))
+
+
+def _in_rho(mixture: GaussianMixture, top: int, lowest: float, spread: float) -> Mixture:
+    """The components in the unit of the scores, and where their weighted densities cross."""
+    order = [1 - top, top]
+    means = lowest + spread * mixture.means_[order, 0]
+    sds = spread * np.sqrt(mixture.covariances_[order, 0, 0])
+    weights = mixture.weights_[order]
+    # log odds of the upper component as a polynomial of the score
+    quadratic = 0.5 / sds**2
+    logs = np.log(weights / sds) - quadratic * means**2
+    odds = [-quadratic, 2 * quadratic * means, logs]
+    roots = np.roots([float(part[1] - part[0]) for part in odds])
+    inside = [r.real for r in roots if abs(r.imag) < 1e-9 and means[0] <= r.real <= means[1]]
+    return Mixture(
+        means=(float(means[0]), float(means[1])),
+        sds=(float(sds[0]), float(sds[1])),
+        weights=(float(weights[0]), float(weights[1])),
+        cut=float(max(inside)) if inside else None,
+    )

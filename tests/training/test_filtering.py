@@ -10,7 +10,12 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from spacy_maral.training import filtering
-from spacy_maral.training.filtering import reliable_scores, reliable_spans
+from spacy_maral.training.filtering import (
+    reliable_scores,
+    reliable_spans,
+    split_scores,
+    split_spans,
+)
 
 
 def two_gaussians(n_low, n_high, low, high, s_low, s_high, seed=0):
@@ -181,3 +186,44 @@ def test_each_class_is_split_by_its_own_scores():
 
 def test_no_spans():
     assert reliable_spans(np.zeros(0), np.zeros(0, dtype=int), seed=0).shape == (0,)
+
+
+# what the mixtures are
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (4000, 4000, -3.0, 3.0, 1.0, 1.0),
+        (1000, 9000, 0.0, 5.0, 1.0, 0.7),
+        (9000, 1000, -60.0, 20.0, 15.0, 8.0),
+    ],
+)
+def test_the_mixture_is_told_in_the_unit_of_the_scores(case):
+    n_low, n_high, low, high, s_low, s_high = case
+    scores = two_gaussians(*case)
+    reliable, mixture = split_scores(scores, seed=0)
+    gap = high - low
+    assert mixture.means == pytest.approx((low, high), abs=0.05 * gap)
+    assert mixture.sds == pytest.approx((s_low, s_high), rel=0.1)
+    share = n_low / (n_low + n_high)
+    assert mixture.weights == pytest.approx((share, 1 - share), abs=0.02)
+    # the cut is where the decision changes, and where the two weighted densities are equal
+    assert scores[~reliable].max() < mixture.cut <= scores[reliable].min()
+    densities = [
+        w * norm.pdf(mixture.cut, m, s)
+        for w, m, s in zip(mixture.weights, mixture.means, mixture.sds, strict=True)
+    ]
+    assert densities[0] == pytest.approx(densities[1], rel=1e-6)
+
+
+def test_scores_that_are_not_split_have_no_mixture():
+    for scores in (np.linspace(-5, 5, 9), np.full(50, 2.0)):
+        reliable, mixture = split_scores(scores, seed=0)
+        assert reliable.all() and mixture is None
+    classes = np.repeat([0, 2], [500, 5])
+    scores = np.concatenate([two_gaussians(250, 250, -3.0, 3.0, 1.0, 1.0), np.arange(5.0)])
+    reliable, mixtures = split_spans(scores, classes, seed=1)
+    assert list(mixtures) == [0]
+    assert mixtures[0] == split_scores(scores[:500], seed=1)[1]
+    assert (reliable == reliable_spans(scores, classes, seed=1)).all()
