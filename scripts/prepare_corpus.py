@@ -13,66 +13,16 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import make_demo_corpus
 from spacy.tokens import DocBin
 from wasabi import msg
 
 from spacy_maral.data import ConvertReport, convert
+from spacy_maral.data.datasets import DATASETS, Part, list_parts
 from spacy_maral.errors import Errors, MaralError
 
 DEMO = "demo"
-
-
-class Layout(NamedTuple):
-    """Where a dataset has its files, in which format, and what becomes of its labels."""
-
-    pattern: str
-    format: str
-    label_map: str | None = None
-
-
-LAYOUTS = {
-    DEMO: Layout("{lang}/{part}", "wikiann"),
-    "wikiann": Layout("{lang}/{part}", "wikiann"),
-    "multiconer2": Layout("{lang}/{lang}-{part}.conll", "multiconer", "coarse"),
-    "multiconer1": Layout("{lang}/{lang}_{part}.conll", "multiconer"),
-    "conll": Layout("{lang}/{part}.conll", "conll"),
-    "uner": Layout("{lang}/{part}.iob2", "iob2"),
-}
-
-
-class Part(NamedTuple):
-    """A file of the dataset and the file that it becomes."""
-
-    path: Path
-    output: str
-    lang: str
-    unlabelled: bool = False
-
-
-def list_parts(dataset: str, data_dir: Path, source: str, targets: list[str]) -> list[Part]:
-    """List the files that a run needs.
-
-    dataset (str): Name of the dataset, a key of `LAYOUTS`.
-    data_dir (Path): Folder of the dataset.
-    source (str): Source language.
-    targets (list[str]): Target languages.
-    RETURNS (list[Part]): The files, the source's first.
-    """
-
-    def path(lang: str, part: str) -> Path:
-        return data_dir / LAYOUTS[dataset].pattern.format(lang=lang, part=part)
-
-    parts = [
-        Part(path(source, "train"), "train", source),
-        Part(path(source, "dev"), "dev", source),
-    ]
-    for lang in targets:
-        parts.append(Part(path(lang, "train"), f"raw-{lang}", lang, unlabelled=True))
-        parts.append(Part(path(lang, "test"), f"test-{lang}", lang))
-    return parts
 
 
 def check_files(parts: list[Part], dataset: str) -> None:
@@ -84,7 +34,7 @@ def check_files(parts: list[Part], dataset: str) -> None:
     """
     missing = [str(part.path) for part in parts if not part.path.is_file()]
     if missing:
-        pattern = LAYOUTS[dataset].pattern
+        pattern = DATASETS[dataset].pattern
         paths = ", ".join(missing)
         raise MaralError(Errors.M458.format(dataset=dataset, paths=paths, pattern=pattern))
 
@@ -97,7 +47,7 @@ def convert_parts(parts: list[Part], dataset: str, out: Path) -> None:
     out (Path): Folder to write.
     RAISES (MaralError): If a file cannot be read.
     """
-    layout = LAYOUTS[dataset]
+    layout = DATASETS[dataset]
     raw: DocBin | None = None
     for part in parts:
         output = out / f"{part.output}.spacy"
@@ -136,7 +86,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("step", choices=["files", "convert"])
-    parser.add_argument("--dataset", choices=list(LAYOUTS), required=True)
+    parser.add_argument("--dataset", choices=list(DATASETS), required=True)
     parser.add_argument("--data-dir", type=Path, required=True, help="the dataset's folder")
     parser.add_argument("--source", required=True, help="source language")
     parser.add_argument("--target", required=True, help="target languages, joined by '+'")
@@ -157,7 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     args = parse_arguments(arguments)
     targets = args.target.split("+")
-    parts = list_parts(args.dataset, args.data_dir, args.source, targets)
+    parts = list_parts(DATASETS[args.dataset], args.data_dir, args.source, targets)
     try:
         if args.step == "files" and args.dataset == DEMO:
             make_demo_corpus.write_demo(

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import srsly
-from prepare_corpus import LAYOUTS, list_parts, main
+from prepare_corpus import main
 from weasel.schemas import ProjectConfigSchema, validate
 from weasel.util.commands import split_command
 from weasel.util.config import load_project_config
+
+from spacy_maral.data.datasets import DATASETS, list_parts
 
 ROOT = Path(__file__).parent.parent
 STEPS = [
@@ -112,7 +114,7 @@ def test_assets_are_extra_and_say_where_they_come_from():
 
 
 def test_target_training_text_is_the_only_part_without_labels():
-    parts = list_parts("multiconer2", Path("data"), "en", ["bn", "fa"])
+    parts = list_parts(DATASETS["multiconer2"], Path("data"), "en", ["bn", "fa"])
     assert [str(part.path.as_posix()) for part in parts] == [
         "data/en/en-train.conll",
         "data/en/en-dev.conll",
@@ -125,9 +127,9 @@ def test_target_training_text_is_the_only_part_without_labels():
     assert unlabelled == ["raw-bn", "raw-fa"]
 
 
-@pytest.mark.parametrize("dataset", LAYOUTS)
+@pytest.mark.parametrize("dataset", DATASETS)
 def test_layouts_tell_all_parts_apart(dataset):
-    paths = [part.path for part in list_parts(dataset, Path("x"), "en", ["de"])]
+    paths = [part.path for part in list_parts(DATASETS[dataset], Path("x"), "en", ["de"])]
     assert len(set(paths)) == 4
 
 
