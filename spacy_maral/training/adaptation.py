@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from spacy.tokens import Doc
 
 from ..evaluation import noise_by_reliability
 from ..spans import OUTSIDE
 from .corpus import Corpus
-from .filtering import reliable_spans
+from .diagnostics import Diagnostics, EpochState, Side
+from .filtering import split_spans
 from .loop import Hook, StepReport
 from .network import Network, collect
 from .pseudo_labels import PseudoLabels, overlap_losers
@@ -37,6 +39,9 @@ class Adaptation(Hook):
     training (TrainingSettings): The section [student].
     settings (AdaptationSettings): The section [adaptation].
     seed (int): Seeds the bank, the reference spans and the mixtures.
+    diagnostics (Diagnostics): Keeps figures and spans of each epoch for the report, which changes
+        nothing in the run; None to keep nothing. Needs `docs`.
+    docs (dict): The documents of "source" and "target", whose words the diagnostics show.
     """
 
     def __init__(
@@ -49,8 +54,12 @@ class Adaptation(Hook):
         training: TrainingSettings,
         settings: AdaptationSettings,
         seed: int,
+        diagnostics: Diagnostics | None = None,
+        docs: dict[str, list[Doc]] | None = None,
     ) -> None:
         self.network = network
+        self.diagnostics = diagnostics
+        self.docs = docs or {}
         self.training = training
         self.settings = settings
         self.seed = seed
@@ -77,12 +86,14 @@ class Adaptation(Hook):
         self.bank_row = np.full(self.source.corpus.n_spans, -1, dtype=np.int64)
         self.bank_row[self.bank_spans] = np.arange(len(self.bank_spans))
         dim = self.network.span_model.dim
-        if self._works_after(epoch):
+        if self.diagnostics is not None and epoch == 0:
+            self.diagnostics.start()
+        if self._works_after(epoch) or self.diagnostics is not None:
             self.target_features = np.zeros((self.target.corpus.n_spans, dim), dtype=np.float16)
             self.source_features = np.zeros((len(self.bank_spans), dim), dtype=np.float16)
 
     def on_step(self, report: StepReport) -> None:
-        if self.settings.features != "training" or not self._works_after(report.epoch):
+        if not self._keeps_features(report.epoch):
             return
         ids = report.batch.span_ids
         z = report.output.z.detach().to(torch.float16).cpu().numpy()
@@ -94,20 +105,54 @@ class Adaptation(Hook):
 
     def on_epoch_end(self, epoch: int) -> dict[str, Any]:
         info: dict[str, Any] = {"alpha": None, "changed": 0}
-        if self._works_after(epoch):
-            if self.settings.features == "clean":
+        works = self._works_after(epoch)
+        if works or self.diagnostics is not None:
+            if works and self.settings.features == "clean":
                 self._collect_features()
             scores = self._scores()
-            before = self.classes.copy()
-            if self.settings.filter:
-                own = scores[np.arange(len(scores)), self.classes]
-                self.reliable = reliable_spans(own, self.classes, seed=self.seed + epoch)
-            info["alpha"] = self._alpha(epoch)
-            self._refine(scores, info["alpha"], epoch)
-            self._set_labels()
-            info["changed"] = int((before != self.classes).sum())
+            state = self._state(epoch, scores) if self.diagnostics is not None else None
+            if works:
+                info["alpha"] = self._alpha(epoch)
+                info["changed"] = self._improve(scores, epoch, state)
+            if self.diagnostics is not None and state is not None:
+                state.reliable, state.refined = self.reliable, self.classes
+                self.diagnostics.record(state)
             self.target_features = self.source_features = self.target_features[:0]
         return {**info, **self._describe()}
+
+    def _improve(self, scores: NDArray[np.float32], epoch: int, state: EpochState | None) -> int:
+        """Filter and refine; RETURNS (int): Number of labels that are others now."""
+        before = self.classes.copy()
+        if self.settings.filter:
+            own = scores[np.arange(len(scores)), self.classes]
+            self.reliable, mixtures = split_spans(own, self.classes, seed=self.seed + epoch)
+            if state is not None:
+                state.mixtures = mixtures
+        self._refine(scores, self._alpha(epoch), epoch)
+        self._set_labels()
+        return int((before != self.classes).sum())
+
+    def _state(self, epoch: int, scores: NDArray[np.float32]) -> EpochState:
+        """What the epoch was trained on, for the diagnostics."""
+        bank = self.bank_spans
+        return EpochState(
+            epoch=epoch,
+            source=Side(
+                self.source.corpus, self.docs["source"], bank,
+                self.source.classes[bank], self.source_features,
+            ),
+            target=Side(
+                self.target.corpus, self.docs["target"], np.arange(len(scores)),
+                self.classes.copy(), self.target_features,
+            ),
+            scores=scores,
+            directions=self.network.span_model.statistics.direction.cpu().numpy(),
+            reliable=self.reliable,
+            probabilities=self.probabilities.copy(),
+            refined=self.classes,
+            mixtures={},
+            gold=self.gold,
+        )  # fmt: skip
 
     def arrays(self) -> dict[str, NDArray]:
         return {"probabilities": self.probabilities, "reliable": self.reliable}
@@ -119,6 +164,12 @@ class Adaptation(Hook):
     def _works_after(self, epoch: int) -> bool:
         """Whether labels are filtered and refined after an epoch: from the warm-up on, not last."""
         return self.settings.warmup_epochs - 1 <= epoch < self.training.epochs - 1
+
+    def _keeps_features(self, epoch: int) -> bool:
+        """Whether features of the training pass are kept; epochs without work need no other."""
+        if self._works_after(epoch):
+            return self.settings.features == "training"
+        return self.diagnostics is not None
 
     def _alpha(self, epoch: int) -> float:
         s = self.settings

@@ -14,6 +14,7 @@ from thinc.api import Config
 
 from ..errors import Errors, MaralError
 from .adaptation import Adaptation
+from .diagnostics import FOLDER, Diagnostics
 from .loop import Run
 from .pseudo_labels import PseudoLabels, predict_labels
 from .schemas import AdaptationSettings, TrainingSettings, read_section
@@ -86,7 +87,7 @@ def train_teacher(
         hooks=reporting(pipeline, settings),
     )
     run.train(resume=resume)
-    finish(pipeline, run, output, started)
+    finish(pipeline, run, output, started, settings={"teacher": settings})
     return output
 
 
@@ -153,7 +154,8 @@ def adapt(
     run, hook = student_run(student, docs, pseudo, config, output / "training")
     run.train(resume=resume)
     student.network.span_model.statistics.set_prior(student.network.tensor(hook.target.prior))
-    finish(student, run, output, started)
+    sections = {"student": settings, "adaptation": adaptation}
+    finish(student, run, output, started, settings=sections)
     return output
 
 
@@ -184,7 +186,8 @@ def student_run(
     seed = run_seed(config)
     hook = Adaptation(
         student.network, corpora["source"], corpora["target"], labels,
-        training=settings, settings=adaptation, seed=seed,
+        training=settings, settings=adaptation, seed=seed, docs=docs,
+        diagnostics=diagnostics(student, adaptation, folder, seed),
     )  # fmt: skip
     student.network.span_model.statistics.set_prior(student.network.tensor(hook.source.prior))
     digests = {name: corpus.digest for name, corpus in corpora.items()}
@@ -201,6 +204,16 @@ def student_run(
         hooks=[hook, *reporting(student, settings)],
     )
     return run, hook
+
+
+def diagnostics(
+    student: Pipeline, settings: AdaptationSettings, folder: Path, seed: int
+) -> Diagnostics | None:
+    """What keeps figures and spans of each epoch, or None if the settings want nothing kept."""
+    if not settings.diagnostics:
+        return None
+    temperature = student.network.span_model.statistics.temperature
+    return Diagnostics(folder / FOLDER, student.labels, temperature=temperature, seed=seed)
 
 
 def teacher_labels(

@@ -50,7 +50,8 @@ class AdaptationSettings(Section):
 
     For `warmup_epochs` all pseudo-labels are used; then, between epochs, the mixture filter keeps
     the reliable ones and the refinery moves the others by `1 - alpha`, with alpha linear from
-    `alpha_start` to `alpha_end` over the remaining epochs.
+    `alpha_start` to `alpha_end` over the remaining epochs. `diagnostics` keeps, beside the log, what
+    the report draws: figures of each epoch, and the words of some spans and sentences.
     """
 
     init: Literal["encoder", "teacher"] = "encoder"
@@ -70,6 +71,7 @@ class AdaptationSettings(Section):
     mlm_weight: float = Field(0.0, ge=0)
     mask_rate: float = Field(0.25, gt=0, lt=1)
     diagnose_with_gold: bool = False
+    diagnostics: bool = True
 
 
 def read_section(config: Any, name: str, schema: type[Section]) -> Any:

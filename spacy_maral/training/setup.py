@@ -33,7 +33,7 @@ from .logging import EpochLines, SpacyLogger
 from .loop import Hook, Run
 from .network import Network, input_embeddings, predict_entities
 from .pseudo_labels import PseudoLabels
-from .schemas import AdaptationSettings, TrainingSettings
+from .schemas import AdaptationSettings, Section, TrainingSettings
 from .streams import MaskedLM, Stream
 
 logger = logging.getLogger("spacy")
@@ -261,13 +261,16 @@ def masked_lm(pipeline: Pipeline, settings: AdaptationSettings, target: Stream) 
     return head
 
 
-def finish(pipeline: Pipeline, run: Run, output: Path, started: float) -> None:
+def finish(
+    pipeline: Pipeline, run: Run, output: Path, started: float, *, settings: dict[str, Section]
+) -> None:
     """Write the pipeline and a summary of the run; checkpoints are no longer needed.
 
     pipeline (Pipeline): With the selected weights.
     run (Run): The finished run.
     output (Path): The pipeline's folder.
     started (float): `time.perf_counter` at the start.
+    settings (dict): The sections of the configuration that the run went by.
     """
     nlp = pipeline.nlp
     best = max(run.rows, key=lambda row: (row["score"], row["epoch"]))
@@ -293,6 +296,16 @@ def finish(pipeline: Pipeline, run: Run, output: Path, started: float) -> None:
         "threads": torch.get_num_threads(),
         "machine": platform.platform(),
         "versions": {name: version(name) for name in PACKAGES},
+        "labels": pipeline.labels,
+        "data": {
+            stream.name: {
+                "documents": len(stream.corpus),
+                "words": stream.corpus.n_words,
+                "candidate_spans": stream.corpus.n_spans,
+            }
+            for stream in run.streams
+        },
+        "settings": {name: section.model_dump() for name, section in settings.items()},
     }
     write_text(run.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
     # in this order, so that a run killed here can still be resumed

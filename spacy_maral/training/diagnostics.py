@@ -1,0 +1,288 @@
+"""What an adaptation keeps of each epoch, for its report: scores, geometry, spans to look at."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from spacy.tokens import Doc
+
+from ..geometry import centroid_cosine, class_quantiles, compactness, span_margins
+from ..spans import OUTSIDE
+from .checkpoint import write_text
+from .corpus import Corpus
+from .filtering import Mixture
+
+FORMAT_VERSION = 1
+FOLDER = "diagnostics"
+N_BINS = 240
+LOW_MARGIN = 0.05
+N_DOUBTFUL = 30
+CONTEXT = 20
+MAX_TEXT = 60
+
+
+@dataclass
+class Side:
+    """Spans of one language with their features: which of the corpus, which class, what z.
+
+    spans, classes: Shape (n,). z: Shape (n, q).
+    """
+
+    corpus: Corpus
+    docs: Sequence[Doc]
+    spans: NDArray[np.int64]
+    classes: NDArray[np.int64]
+    z: NDArray[np.float16]
+
+
+@dataclass
+class EpochState:
+    """The labels that an epoch was trained on, and what came of them at its end.
+
+    source: The spans of the neighbour bank, with gold. target: All candidates, with pseudo-labels.
+    scores: rho of the target's spans, shape (n, K). directions: Class means, shape (K, q).
+    reliable: What the filter says now, shape (n,). probabilities: Soft labels before the refinery,
+    shape (n, K). refined: Pseudo-labels after it, shape (n,). mixtures: By class, empty without a
+    filter. gold: Of the target's spans, None where it may not be looked at.
+    """
+
+    epoch: int
+    source: Side
+    target: Side
+    scores: NDArray[np.float32]
+    directions: NDArray[np.floating]
+    reliable: NDArray[np.bool_]
+    probabilities: NDArray[np.float32]
+    refined: NDArray[np.int64]
+    mixtures: dict[int, Mixture]
+    gold: NDArray[np.integer] | None
+
+
+class Diagnostics:
+    """Writes two files an epoch: epoch-0001.json and a sample of span features, epoch-0001.npz.
+
+    What is written depends on the run alone: a resumed run writes the same bytes again.
+
+    folder (Path): Where.
+    labels (list[str]): Entity labels; class i + 1 is labels[i].
+    temperature (float): tau; rho lies within -1 / tau and 1 / tau.
+    seed (int): Seed of the samples.
+    sample_size (int): Most spans of a language in a sample.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        labels: Sequence[str],
+        *,
+        temperature: float,
+        seed: int,
+        sample_size: int = 1500,
+    ) -> None:
+        self.folder = folder
+        self.names = ["O", *labels]
+        self.edges = np.linspace(-1 / temperature, 1 / temperature, N_BINS + 1)
+        self.seed = seed
+        self.sample_size = sample_size
+
+    def start(self) -> None:
+        """Remove what an earlier run left in the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def record(self, state: EpochState) -> None:
+        """Write the files of an epoch, each whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        stem = self.folder / f"epoch-{state.epoch + 1:04d}"
+        self._write_sample(stem.with_suffix(".npz"), state)
+        text = json.dumps(self.describe(state), ensure_ascii=False, separators=(",", ":"))
+        write_text(stem.with_suffix(".json"), text + "\n")
+
+    def describe(self, state: EpochState) -> dict[str, Any]:
+        """Everything of an epoch but the sample, JSON-ready.
+
+        state (EpochState): The epoch.
+        RETURNS (dict): Classes are in the order of "classes", outside first.
+        """
+        classes, n_classes = state.target.classes, len(self.names)
+        rho = state.scores[np.arange(len(classes)), classes]
+        counted = {"counts": np.ones(len(classes), dtype=bool)}
+        if state.gold is not None:
+            counted["counts_noisy"] = classes != state.gold
+        return {
+            "format_version": FORMAT_VERSION,
+            "epoch": state.epoch + 1,
+            "classes": self.names,
+            "edges": self.edges.round(9).tolist(),
+            **{
+                name: self._histograms(rho[rows], classes[rows]).tolist()
+                for name, rows in counted.items()
+            },
+            "mixtures": [
+                asdict(state.mixtures[c]) if c in state.mixtures else None for c in range(n_classes)
+            ],
+            "filtered": bool(state.mixtures),
+            "pseudo_labels": np.bincount(classes, minlength=n_classes).tolist(),
+            "reliable": np.bincount(classes[state.reliable], minlength=n_classes).tolist(),
+            "changes": _table(classes, state.refined, n_classes).tolist(),
+            "gold": None if state.gold is None else _against_gold(rho, classes, state.gold),
+            "centroid_cosine": _plain(centroid_cosine(state.directions)),
+            "source": _geometry(state.source, state.directions),
+            "target": _geometry(state.target, state.directions),
+            "doubtful": self._doubtful(state, rho),
+        }
+
+    def _histograms(
+        self, rho: NDArray[np.floating], classes: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Number of spans of each class in each bin, shape (K, N_BINS)."""
+        place = np.searchsorted(self.edges, rho, side="right") - 1
+        return _table(classes, place.clip(0, N_BINS - 1), len(self.names), N_BINS)
+
+    def _doubtful(self, state: EpochState, rho: NDArray[np.floating]) -> list[dict[str, Any]]:
+        """The entity pseudo-labels with the lowest scores, one a document, with their words."""
+        target = state.target
+        entities = np.flatnonzero(target.classes != OUTSIDE)
+        order = entities[np.argsort(rho[entities], kind="stable")]
+        docs = np.searchsorted(target.corpus.doc_spans, target.spans[order], side="right") - 1
+        _, first = np.unique(docs, return_index=True)
+        found = []
+        starts, ends = target.corpus.span_words()
+        for place in np.sort(first)[:N_DOUBTFUL]:
+            row, doc = order[place], int(docs[place])
+            base = target.corpus.doc_words[doc]
+            start, end = (int(side[target.spans[row]] - base) for side in (starts, ends))
+            begin = max(0, start - CONTEXT)
+            words = [t.text for t in target.docs[doc][begin : end + 1 + CONTEXT]]
+            label = int(target.classes[row])
+            found.append(
+                {
+                    "doc": doc,
+                    "words": words,
+                    "start": start - begin,
+                    "end": end - begin,
+                    "class": label,
+                    "rho": round(float(rho[row]), 4),
+                    "student": int(state.scores[row].argmax()),
+                    "probability": round(float(state.probabilities[row, label]), 4),
+                    "reliable": bool(state.reliable[row]),
+                    "refined": int(state.refined[row]),
+                    "gold": None if state.gold is None else int(state.gold[row]),
+                }
+            )
+        return found
+
+    def _write_sample(self, path: Path, state: EpochState) -> None:
+        """Some spans of both languages, as many of each class as there are."""
+        columns: dict[str, list[NDArray]] = {}
+        for number, side in enumerate((state.source, state.target)):
+            rng = np.random.default_rng([self.seed, state.epoch, 103 + number])
+            rows = balanced_sample(side.classes, self.sample_size, rng)
+            doc, start, end, text = _span_texts(side, side.spans[rows])
+            part: dict[str, NDArray] = {
+                "z": side.z[rows],
+                "side": np.full(len(rows), number, dtype=np.int8),
+                "classes": side.classes[rows].astype(np.int16),
+                "reliable": state.reliable[rows] if number else np.ones(len(rows), dtype=bool),
+                "doc": doc,
+                "start": start,
+                "end": end,
+                "text": text,
+            }
+            for name, column in part.items():
+                columns.setdefault(name, []).append(column)
+        temporary = path.with_name(path.name + ".tmp")
+        with temporary.open("wb") as file:
+            arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
+            arrays["format_version"] = np.array(FORMAT_VERSION)
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        os.replace(temporary, path)
+
+
+def balanced_sample(
+    classes: NDArray[np.integer], size: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw rows so that the classes have equal shares; what rare ones lack goes to the others.
+
+    classes (NDArray): Class of each row, shape (n,).
+    size (int): Most rows.
+    rng (np.random.Generator): Draws them.
+    RETURNS (NDArray[np.int64]): Rows, ascending.
+    """
+    order = rng.permutation(len(classes))
+    ranks = np.empty(len(classes), dtype=np.int64)
+    for c in np.unique(classes):
+        members = order[classes[order] == c]
+        ranks[members] = np.arange(len(members))
+    return np.sort(order[np.argsort(ranks[order], kind="stable")[:size]])
+
+
+def _table(
+    rows: NDArray[np.integer], columns: NDArray[np.integer], n_rows: int, n_columns: int = 0
+) -> NDArray[np.int64]:
+    """Count pairs, shape (n_rows, n_columns); as many columns as rows if 0."""
+    width = n_columns or n_rows
+    flat = rows.astype(np.int64) * width + columns
+    return np.bincount(flat, minlength=n_rows * width).reshape(n_rows, width)
+
+
+def _geometry(side: Side, directions: NDArray[np.floating]) -> dict[str, Any]:
+    """Compactness and margins of the classes of one language."""
+    z, n_classes = side.z.astype(np.float32), len(directions)
+    if n_classes < 2 or not len(z):
+        return {"spans": len(z)}
+    margins = span_margins(z, side.classes, directions)
+    smallest, low = (
+        class_quantiles(margins, side.classes, n_classes, share) for share in (0.0, LOW_MARGIN)
+    )
+    return {
+        "spans": len(z),
+        "compactness": _plain(compactness(z, side.classes, directions)),
+        "margin": _plain(smallest),
+        "margin_low": _plain(low),
+        "overall_margin": float(f"{margins.min():.7g}"),
+    }
+
+
+def _against_gold(
+    rho: NDArray[np.floating], classes: NDArray[np.int64], gold: NDArray[np.integer]
+) -> dict[str, Any]:
+    """Mean rho of right and of wrong labels, of all spans that are entities by either side."""
+    counted = (classes != OUTSIDE) | (gold != OUTSIDE)
+    wrong = counted & (classes != gold)
+    right = counted & ~wrong
+    means = [float(rho[rows].mean()) if rows.any() else float("nan") for rows in (right, wrong)]
+    clean, noisy = _plain(np.array(means))
+    return {
+        "rho_clean": clean, "rho_noisy": noisy,
+        "n_clean": int(right.sum()), "n_noisy": int(wrong.sum()),
+    }  # fmt: skip
+
+
+def _plain(values: NDArray[np.floating]) -> list:
+    """Nested lists of numbers of seven digits; None where there is none."""
+    if values.ndim > 1:
+        return [_plain(row) for row in values]
+    return [float(f"{v:.7g}") if np.isfinite(v) else None for v in values.tolist()]
+
+
+def _span_texts(
+    side: Side, spans: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.str_]]:
+    """Document, first and last word within it, and text of some spans."""
+    starts, ends = side.corpus.span_words()
+    docs = np.searchsorted(side.corpus.doc_spans, spans, side="right") - 1
+    base = side.corpus.doc_words[docs]
+    first, last = starts[spans] - base, ends[spans] - base
+    texts = [
+        " ".join(t.text for t in side.docs[d][i : j + 1])[:MAX_TEXT]
+        for d, i, j in zip(docs.tolist(), first.tolist(), last.tolist(), strict=True)
+    ]
+    return docs, first, last, np.array(texts, dtype=f"<U{MAX_TEXT}")
