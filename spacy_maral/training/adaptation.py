@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from spacy.tokens import Doc
 
-from ..evaluation import noise_by_reliability
+from ..evaluation import noise_by_reliability, noise_ratio
 from ..spans import OUTSIDE
 from .corpus import Corpus
 from .diagnostics import Diagnostics, EpochState, Side
@@ -79,6 +79,7 @@ class Adaptation(Hook):
         self.source_features = self.target_features
         self.bank_spans = self.bank_row = np.zeros(0, dtype=np.int64)
         self._set_labels()
+        self.first_noise = None if self.gold is None else noise_ratio(self.classes, self.gold)
 
     def on_epoch_start(self, epoch: int) -> None:
         rng = np.random.default_rng([self.seed, epoch, 101])
@@ -279,6 +280,7 @@ class Adaptation(Hook):
             },
         }
         if self.gold is not None:
+            info["noise_ratio_start"] = self.first_noise
             noise = noise_by_reliability(self.classes, self.gold, self.reliable)
             info["noise_ratio"] = noise.all
             info["noise_ratio_reliable"] = noise.reliable
