@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from spacy.tokens import Doc, Span, SpanGroup
 from .spans import OUTSIDE, decode
 
 IOB_BEGIN, IOB_INSIDE = 3, 1
+SCORE = "maral_score"
 
 
 @dataclass
@@ -43,6 +45,11 @@ class Labelled:
     classes: NDArray[np.int64]
     scores: NDArray[np.floating]
 
+    def above(self, threshold: float) -> Labelled:
+        """Those of at least this probability."""
+        kept = self.scores >= threshold
+        return Labelled(self.candidates[kept], self.classes[kept], self.scores[kept])
+
     def by_doc(
         self, docs: Sequence[Doc], predictions: Predictions, labels: Sequence[str]
     ) -> list[tuple[list[Span], NDArray[np.floating]]]:
@@ -55,6 +62,43 @@ class Labelled:
             spans[owner].append(Span(docs[owner], start, end, label=labels[number - 1]))
         bounds = np.searchsorted(owners, np.arange(1, len(docs)))
         return list(zip(spans, np.split(self.scores, bounds), strict=True))
+
+
+def register_score() -> None:
+    """Make span._.maral_score known to spaCy, unless it is; None where there is no score."""
+    if not Span.has_extension(SCORE):
+        Span.set_extension(SCORE, default=None)
+
+
+def annotate(
+    docs: Sequence[Doc], predictions: Predictions, labels: Sequence[str], cfg: Mapping[str, Any]
+) -> None:
+    """Write entities to documents, and their confidences as the settings want them.
+
+    docs (Sequence[Doc]): The documents.
+    predictions (Predictions): Their candidates and scores.
+    labels (Sequence[str]): Entity labels; class i + 1 is labels[i].
+    cfg (Mapping): The settings overwrite, scores, threshold, spans_key and spans_threshold of
+        `make_maral_ner`.
+    """
+    if not docs:
+        return
+    keep, key = not cfg["overwrite"], cfg["spans_key"]
+    free = free_candidates(predictions, docs) if keep else all_candidates(predictions)
+    entities = choose_entities(predictions, free).above(cfg["threshold"])
+    found = entities.by_doc(docs, predictions, labels)
+    for doc, (spans, scores) in zip(docs, found, strict=True):
+        set_entities(doc, spans, keep=keep)
+        set_scores(doc, spans, scores if cfg["scores"] else None, keep=keep)
+    if key is None:
+        return
+    columns = [found]
+    if cfg["spans_threshold"] is not None:
+        others = runners_up(predictions, free, entities, cfg["spans_threshold"])
+        columns.append(others.by_doc(docs, predictions, labels))
+    for doc, *parts in zip(docs, *columns, strict=True):
+        scores = np.concatenate([part_scores for _, part_scores in parts])
+        set_span_group(doc, key, [span for part, _ in parts for span in part], scores)
 
 
 def all_candidates(predictions: Predictions) -> NDArray[np.int64]:
@@ -120,6 +164,26 @@ def set_entities(doc: Doc, entities: list[Span], *, keep: bool) -> None:
     iob, kind = doc.to_array(["ENT_IOB", "ENT_TYPE"]).T
     blocked = [doc[i : i + 1] for i in np.flatnonzero((iob == IOB_BEGIN) & (kind == 0)).tolist()]
     doc.set_ents([*doc.ents, *entities], blocked=blocked, default="outside")
+
+
+def set_scores(
+    doc: Doc, entities: Sequence[Span], scores: NDArray[np.floating] | None, *, keep: bool
+) -> None:
+    """Give entities their confidences, as ent._.maral_score.
+
+    doc (Doc): The document.
+    entities (Sequence[Span]): Its entities.
+    scores (NDArray): Their confidences, shape (n_entities,); None to write none.
+    keep (bool): Whether confidences that it has already stay.
+    """
+    if not keep:
+        stale = [k for k in doc.user_data if isinstance(k, tuple) and k[:2] == ("._.", SCORE)]
+        for old in stale:
+            del doc.user_data[old]
+    if scores is not None:
+        # Python floats: the serialisers of documents know no others
+        for entity, score in zip(entities, scores.tolist(), strict=True):
+            entity._.set(SCORE, score)
 
 
 def set_span_group(doc: Doc, key: str, spans: Sequence[Span], scores: NDArray[np.floating]) -> None:

@@ -188,6 +188,10 @@ class Errors(metaclass=CodedMessages):
         "with labelled examples, or give labels (initialize.components.{name}.labels)."
     )
     M215 = "There is no {name} '{value}'. Choose one of: {known}."
+    M226 = (
+        "threshold is a probability from 0 to 1, found {threshold}. Change this setting of the "
+        "component; 0 writes all entities."
+    )
     # end of M2xx
 
     # M3xx: training, configuration, checkpoints
@@ -280,6 +284,28 @@ class Errors(metaclass=CodedMessages):
     M405 = "{path} holds no metrics: {problem}. Write it again with 'spacy maral evaluate -o'."
     M406 = (
         "{path} cannot be written: {problem}. Check the folder, its permissions and the free space."
+    )
+    M420 = (
+        "The benchmark {path} cannot be read: {problem}. Write a YAML file like configs/benchmark.yml."
+    )
+    M421 = "The benchmark {path} cannot be used:\n{problems}\nKnown keys: {known}."
+    M422 = (
+        "The benchmark {path} is of the configuration {config}, which does not exist. Put its path "
+        "under the key 'config', relative to the benchmark's file."
+    )
+    M423 = "The benchmark {path} cannot be used: {place}: {problem} Put this key right."
+    M424 = "The benchmark has no variant, pair or seed '{name}'. Choose from: {known}."
+    M425 = (
+        "The benchmark needs files that are not there: {paths}. Put them there, or give the folder "
+        "with --data in which they are named {pattern}."
+    )
+    M426 = (
+        "'spacy maral {command}' failed with exit code {code}. The end of {log}:\n{tail}\nPut that "
+        "right and run the benchmark again; what is finished is kept."
+    )
+    M427 = (
+        "{path} cannot be read: {problem}. Delete the folder that it is in and run the benchmark "
+        "again."
     )
     M450 = (
         "The encoder '{name}' is neither a folder here nor a hub name such as "

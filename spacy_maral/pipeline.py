@@ -19,15 +19,7 @@ from spacy.util import logger
 from thinc.api import Config, Model, Optimizer, torch2xp
 from thinc.types import Floats2d
 
-from .annotation import (
-    Predictions,
-    all_candidates,
-    choose_entities,
-    free_candidates,
-    runners_up,
-    set_entities,
-    set_span_group,
-)
+from .annotation import Predictions, annotate, register_score
 from .architectures import SpanBatch, SpanGradients, class_scores, get_span_module, to_torch
 from .errors import Errors, MaralError, Warnings
 from .gold import gold_classes
@@ -70,7 +62,7 @@ def score_entities(examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]
 
 @Language.factory(
     "maral_ner",
-    assigns=["doc.ents", "token.ent_iob", "token.ent_type"],
+    assigns=["doc.ents", "token.ent_iob", "token.ent_type", "span._.maral_score"],
     default_config={
         "model": DEFAULT_MODEL,
         "loss": "max_margin",
@@ -79,6 +71,8 @@ def score_entities(examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]
         "include_outside": True,
         "memory": 10000.0,
         "overwrite": True,
+        "scores": True,
+        "threshold": 0.0,
         "spans_key": None,
         "spans_threshold": None,
         "scorer": {"@scorers": "spacy-maral.entity_scorer.v1"},
@@ -95,6 +89,8 @@ def make_maral_ner(
     include_outside: bool,
     memory: float,
     overwrite: bool,
+    scores: bool,
+    threshold: float,
     spans_key: str | None,
     spans_threshold: float | None,
     scorer: Callable | None,
@@ -112,7 +108,9 @@ def make_maral_ner(
     include_outside (bool): Whether spans outside entities count in the loss.
     memory (float): Number of spans over which the running class means forget, in `update`.
     overwrite (bool): Whether entities that a document has already are replaced. If not, they are
-        kept, and no new entity overlaps them.
+        kept, and no new entity overlaps them, as with spaCy's own `ner`.
+    scores (bool): Whether each new entity gets its confidence, from 0 to 1, as ent._.maral_score.
+    threshold (float): Confidence below which an entity is not written; 0 writes all.
     spans_key (str): Key of doc.spans for the entities with their confidences, None for none.
     spans_threshold (float): Probability from which spans that are no entities are added there,
         None to add none.
@@ -130,6 +128,8 @@ def make_maral_ner(
         include_outside=include_outside,
         memory=memory,
         overwrite=overwrite,
+        scores=scores,
+        threshold=threshold,
         spans_key=spans_key,
         spans_threshold=spans_threshold,
         scorer=scorer,
@@ -151,6 +151,8 @@ class MaralNER(TrainablePipe):
         include_outside: bool = True,
         memory: float = 10000.0,
         overwrite: bool = True,
+        scores: bool = True,
+        threshold: float = 0.0,
         spans_key: str | None = None,
         spans_threshold: float | None = None,
         scorer: Callable | None = score_entities,
@@ -163,6 +165,9 @@ class MaralNER(TrainablePipe):
             raise MaralError(Errors.M212.format(prior_scale=prior_scale, memory=memory))
         if spans_threshold is not None and not (spans_key and 0 < spans_threshold <= 1):
             raise MaralError(Errors.M213.format(threshold=spans_threshold, key=spans_key))
+        if not 0 <= threshold <= 1:
+            raise MaralError(Errors.M226.format(threshold=threshold))
+        register_score()
         self.vocab = nlp.vocab
         self.model = model
         self.name = name
@@ -175,6 +180,8 @@ class MaralNER(TrainablePipe):
             "include_outside": include_outside,
             "memory": memory,
             "overwrite": overwrite,
+            "scores": scores,
+            "threshold": threshold,
             "spans_key": spans_key,
             "spans_threshold": spans_threshold,
         }
@@ -281,28 +288,12 @@ class MaralNER(TrainablePipe):
         return Predictions(batch.lengths, batch.starts, batch.ends, batch.offsets, scores)
 
     def set_annotations(self, docs: Iterable[Doc], predictions: Predictions) -> None:
-        """Write entities to documents, and to doc.spans with their confidences if a key is set.
+        """Write entities and their confidences to documents (see `annotation.annotate`).
 
         docs (Iterable[Doc]): The documents.
         predictions (Predictions): What `predict` gave for them.
         """
-        docs, overwrite, key = list(docs), self.cfg["overwrite"], self.cfg["spans_key"]
-        if not docs:
-            return
-        free = all_candidates(predictions) if overwrite else free_candidates(predictions, docs)
-        entities = choose_entities(predictions, free)
-        found = entities.by_doc(docs, predictions, self.labels)
-        for doc, (spans, _) in zip(docs, found, strict=True):
-            set_entities(doc, spans, keep=not overwrite)
-        if key is None:
-            return
-        columns = [found]
-        if self.cfg["spans_threshold"] is not None:
-            others = runners_up(predictions, free, entities, self.cfg["spans_threshold"])
-            columns.append(others.by_doc(docs, predictions, self.labels))
-        for doc, *parts in zip(docs, *columns, strict=True):
-            scores = np.concatenate([part_scores for _, part_scores in parts])
-            set_span_group(doc, key, [span for part, _ in parts for span in part], scores)
+        annotate(list(docs), predictions, self.labels, self.cfg)
 
     def update(
         self,
