@@ -307,6 +307,18 @@ class Errors(metaclass=CodedMessages):
         "{path} cannot be read: {problem}. Delete the folder that it is in and run the benchmark "
         "again."
     )
+    M440 = (
+        "{folder} holds no training run: there is no training/log.jsonl in it. Give the folder that was the "
+        "output of 'spacy maral adapt' or 'spacy maral train-teacher', after its first epoch."
+    )
+    M441 = (
+        "{path} cannot be read: {problem}. The file is damaged or was not written by a training run; run "
+        "the training again, or take the file away to get a report without it."
+    )
+    M442 = (
+        "{path} has format version {found}, this release reads up to {known}. Install a newer release of "
+        "spacy-maral."
+    )
     M450 = (
         "The encoder '{name}' is neither a folder here nor a hub name such as "
         "'intfloat/multilingual-e5-small'. Give one of the two, or 'tiny'."
@@ -343,6 +355,10 @@ class Errors(metaclass=CodedMessages):
     )
     M459 = (
         "The pipeline package was not built: there is no wheel in '{path}'. See the messages above."
+    )
+    M460 = (
+        "The logger spacy-maral.TensorBoardLogger.v1 needs TensorBoard ({problem}). Install it with "
+        "'pip install tensorboard'."
     )
     # end of M4xx
 
