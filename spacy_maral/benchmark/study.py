@@ -1,0 +1,87 @@
+"""How well criteria that need no target gold rank the epochs of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import mean
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..reports import MISSING, markdown_table
+
+CRITERIA = {
+    "source_dev": "dev_f1",
+    "target_agreement": "target_agreement",
+    "target_density": "target_density",
+    "last": "epoch",
+}
+"""What each value of `select` goes by, as a key of an epoch's row; higher is better."""
+TRUTH = "target_f1"
+
+
+def study_table(results: Sequence[dict[str, Any]]) -> str:
+    """Rank correlation of each criterion with the target's F1, and what choosing by it costs.
+
+    results (Sequence[dict]): Results of runs, with their epochs.
+    RETURNS (str): A table in Markdown with a line before it, or nothing if no run has epochs with
+        the target's F1.
+    """
+    studied = [r for r in results if r["epochs"] and all(TRUTH in row for row in r["epochs"])]
+    if not studied:
+        return ""
+    pairs = list(dict.fromkeys((r["dataset"], r["source"], r["target"]) for r in studied))
+    rows = []
+    for criterion, key in CRITERIA.items():
+        usable = [r for r in studied if all(key in row for row in r["epochs"])]
+        cells = []
+        for pair in [*pairs, None]:
+            own = [r for r in usable if pair in (None, (r["dataset"], r["source"], r["target"]))]
+            found = [rank_epochs(r["epochs"], key) for r in own]
+            correlations = [rho for rho, _ in found if rho is not None]
+            cells.append(f"{mean(correlations):+.2f}" if correlations else MISSING)
+            if pair is None:
+                cells.append(f"{100 * mean(lost for _, lost in found):.2f}" if found else MISSING)
+        rows.append([criterion, *cells])
+    n_epochs = sum(len(r["epochs"]) for r in studied)
+    names = [f"{dataset} {source}→{target}" for dataset, source, target in pairs]
+    table = markdown_table(["select", *names, "all", "F1 lost"], rows)
+    return (
+        "Spearman's rank correlation of selection criteria with the F1 on the target's test set over "
+        f"the epochs of a run, mean over {len(studied)} runs ({n_epochs} epochs), and the F1 points "
+        "by which the chosen epoch falls short of the run's best.\n\n" + table
+    )
+
+
+def rank_epochs(rows: Sequence[dict[str, Any]], key: str) -> tuple[float | None, float]:
+    """Compare a criterion with the target's F1 over the epochs of one run.
+
+    rows (Sequence[dict]): The epochs, with the criterion under `key`.
+    key (str): The criterion.
+    RETURNS (tuple): Spearman's rank correlation, None where it is not defined; and what the best
+        epoch's F1 is above that of the epoch with the highest criterion (of equals, the latest).
+    """
+    values = np.array([row[key] for row in rows], dtype=float)
+    truth = np.array([row[TRUTH] for row in rows], dtype=float)
+    chosen = len(values) - 1 - int(values[::-1].argmax())
+    return spearman(values, truth), float(truth.max() - truth[chosen])
+
+
+def spearman(a: ArrayLike, b: ArrayLike) -> float | None:
+    """Spearman's rank correlation; equal values share their mean rank.
+
+    a (ArrayLike): Values, shape (n,).
+    b (ArrayLike): Values, shape (n,).
+    RETURNS (float): In [-1, 1], or None if one side has no two different values.
+    """
+    x, y = (_ranks(np.asarray(values, dtype=float)) for values in (a, b))
+    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    return float(np.corrcoef(x, y)[0, 1])
+
+
+def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = counts.cumsum()
+    return (last - (counts - 1) / 2)[place]
