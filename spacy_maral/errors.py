@@ -226,8 +226,8 @@ class Errors(metaclass=CodedMessages):
         "must stay. Lower freeze_layers."
     )
     M310 = (
-        "The loss is not finite in step {step} of epoch {epoch} ({stream} documents {docs}). Lower "
-        'the learning rates or use precision = "float32"; the last good checkpoint is in {folder}.'
+        "The loss is not finite in step {step} of epoch {epoch} ({docs}); {checkpoint}. Lower the "
+        'learning rates or use precision = "float32", and start anew in another folder.'
     )
     M311 = (
         "The run in {folder} cannot be resumed, it was started with something else:\n  {changed}\n"
@@ -261,6 +261,33 @@ class Errors(metaclass=CodedMessages):
     M319 = (
         "The weights of the best epoch are missing ({path}). Delete that folder and start the run again "
         "without --resume."
+    )
+    M320 = (
+        "The checkpoint {path} has the format version {found} of an earlier release, this release reads "
+        "{known}. Finish the run with that release, or delete the folder to start anew."
+    )
+    M321 = (
+        "The gradients are not finite in step {step} of epoch {epoch} ({docs}), though the loss is; "
+        '{checkpoint}. Lower the learning rates or use precision = "float32", and start anew in '
+        "another folder."
+    )
+    M322 = (
+        "{path} cannot be written: {problem}. Free some space on the disk or put the permissions "
+        "right, then go on with --resume; {checkpoint}."
+    )
+    M323 = (
+        "The run in {folder} is finished, and was started with something else:\n  {changed}\n"
+        "Put the settings and data back, give another output folder, or leave out --resume to train "
+        "anew in this one."
+    )
+    M324 = (
+        "There is a run at work in {folder} ({holder}). Wait until it has ended, or give another "
+        "output folder."
+    )
+    M325 = (
+        "The gradients overflow float16 however small the loss is scaled, in step {step} of epoch "
+        '{epoch} ({docs}); {checkpoint}. Use precision = "bfloat16" or "float32", and start anew in '
+        "another folder."
     )
     # end of M3xx
 
@@ -393,5 +420,16 @@ class Warnings(metaclass=CodedMessages):
     W303 = (
         "What the frozen layers give takes {needed:.1f} GiB, more than frozen_cache = {limit} GiB: it is "
         "computed anew every time. With enough memory a larger frozen_cache makes training faster."
+    )
+    W304 = (
+        "The run in {folder} is finished, with the same settings and data: there is nothing left to do."
+    )
+    W305 = (
+        "Stopping: the run saves its state after this step, or when the end of the epoch is dealt with. "
+        "Ask again to stop at once and go back to the last checkpoint."
+    )
+    W306 = (
+        "The run was stopped {when}. Everything is saved in {path}: go on with the same command and "
+        "--resume."
     )
     # end of W3xx

@@ -14,7 +14,7 @@ from typing import Any
 
 from spacy.tokens import Doc, DocBin, Span
 from spacy.vocab import Vocab
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from ..errors import Errors, MaralError, Warnings
 from .formats import Sentence, map_labels, read_sentences

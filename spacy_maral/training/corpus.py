@@ -13,7 +13,7 @@ from spacy_transformers.align import get_alignment, get_alignment_via_offset_map
 from spacy_transformers.data_classes import WordpieceBatch
 from spacy_transformers.layers.transformer_model import huggingface_tokenize
 from spacy_transformers.truncate import truncate_oversize_splits
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from ..errors import Errors, MaralError
 from ..evaluation import Entities

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.util import registry
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
-from .loop import Hook
+from ..errors import Errors, MaralError
+from .loop import Hook, StepReport
+
+PRF = ("precision", "recall", "f1")
+# what spaCy's loggers have a place of their own for, or can count themselves
+TOLD_ELSEWHERE = frozenset(
+    ("epoch", "steps", "seconds", "losses", "score", *(f"dev_{name}" for name in PRF))
+)
 
 
 class EpochLines(Hook):
@@ -43,8 +54,31 @@ def describe_row(row: dict[str, Any], n_epochs: int) -> str:
     return " | ".join(parts)
 
 
+def numbers(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a row tells beside losses and scores, as loggers can plot it.
+
+    row (Mapping): An epoch's row of the log.
+    RETURNS (dict): Numbers, and dicts of numbers; a pair from least to most becomes min and max.
+        What is not known (None) and what is no number is left out.
+    """
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, list) and len(value) == 2:
+            value = dict(zip(("min", "max"), value, strict=True))
+        if isinstance(value, Mapping):
+            value = numbers(value)
+            if value:
+                found[name] = value
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[name] = value
+    return found
+
+
 class SpacyLogger(Hook):
     """Pass the epochs on to a registered spaCy logger, such as spacy.ConsoleLogger.v3.
+
+    Beside what spaCy's own loop tells a logger, `other_scores` has every number of the epoch's row:
+    concentrations, centroid cosine, reliable shares, and so on.
 
     config (dict): The logger's block of the configuration, with "@loggers".
     nlp (Language): The pipeline in training.
@@ -56,27 +90,78 @@ class SpacyLogger(Hook):
         self.log_step, self.finalize = setup(nlp, sys.stdout, sys.stderr)
         self.n_epochs = n_epochs
         self.pipes = nlp.pipe_names
-        self.steps = 0
+        self.steps = self.words = 0
+        self.first_stream: object = None
+
+    def on_step(self, report: StepReport) -> None:
+        self.first_stream = self.first_stream or report.stream
+        self.steps += report.stream is self.first_stream
+        self.words += len(report.batch.shapes)
 
     def on_row(self, row: dict[str, Any]) -> None:
-        self.steps += row["steps"]
         # spaCy's loggers want a loss of every component; ours is one for encoder and span model
         losses = {**dict.fromkeys(self.pipes, 0.0), "maral_ner": sum(row["losses"].values())}
         scores = {f"ents_{x}": row[f"dev_{y}"] for x, y in zip("prf", PRF, strict=True)}
+        others = numbers({k: v for k, v in row.items() if k not in TOLD_ELSEWHERE})
         self.log_step(
             {
                 "epoch": row["epoch"],
                 "step": self.steps,
                 "score": row["score"],
-                "other_scores": scores,
+                "other_scores": {**scores, **others},
                 "losses": {**losses, **row["losses"]},
                 "checkpoints": [],
                 "seconds": row["seconds"],
-                "words": 0,
+                "words": self.words,
             }
         )
         if row["epoch"] == self.n_epochs:
             self.finalize()
 
+    def arrays(self) -> dict[str, NDArray]:
+        return {"counts": np.array([self.steps, self.words], dtype=np.int64)}
 
-PRF = ("precision", "recall", "f1")
+    def restore(self, arrays: dict[str, NDArray]) -> None:
+        if "counts" in arrays:
+            self.steps, self.words = arrays["counts"].tolist()
+
+
+def tensorboard_logger(log_dir: Path) -> Callable:
+    """Write the numbers of a training for TensorBoard (registered as
+    spacy-maral.TensorBoardLogger.v1; works with `spacy train` as well).
+
+    log_dir (Path): Folder for the event files.
+    RETURNS (Callable): From a pipeline to the functions that log a step and end the log.
+    RAISES (MaralError): If TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MaralError(Errors.M460.format(problem=error)) from None
+
+    def setup(nlp: Language, stdout: Any = None, stderr: Any = None) -> tuple[Callable, Callable]:
+        writer = SummaryWriter(str(log_dir))  # type: ignore[no-untyped-call]
+
+        def log_step(info: dict[str, Any] | None) -> None:
+            if info is None:
+                return
+            losses = {f"loss/{name}": value for name, value in info["losses"].items()}
+            values = {"score": info["score"], **losses, **_flat(numbers(info["other_scores"]))}
+            for name, value in values.items():
+                if value is not None:
+                    writer.add_scalar(name, float(value), info["step"])  # type: ignore[no-untyped-call]
+            writer.flush()  # type: ignore[no-untyped-call]
+
+        return log_step, writer.close
+
+    return setup
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found.update(_flat(value, f"{prefix}{name}/"))
+        else:
+            found[f"{prefix}{name}"] = value
+    return found
