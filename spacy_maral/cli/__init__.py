@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import benchmark, data, evaluation, training
+from . import benchmark, data, evaluation, report, training
 from ._util import app
 
-__all__ = ["app", "benchmark", "data", "evaluation", "training"]
+__all__ = ["app", "benchmark", "data", "evaluation", "report", "training"]

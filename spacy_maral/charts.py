@@ -1,0 +1,322 @@
+"""Charts as inline SVG: lines, histograms, heat maps, points and bars, with titles for readers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from .svg import (
+    CHAR_WIDTH,
+    Scale,
+    around,
+    clean,
+    colour_class,
+    element,
+    grid,
+    short,
+    shorten,
+    spread,
+    text_at,
+    ticks,
+)
+
+Values = Sequence[float | None]
+
+
+@dataclass(frozen=True)
+class Series:
+    """Named values. colour: 0 for outside, else from 1, repeated after N_COLOURS."""
+
+    name: str
+    values: Values
+    colour: int = 1
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line through points (x, y)."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    css: str
+
+
+@dataclass(frozen=True)
+class Points:
+    """Points of one class and one shape, with a text for each."""
+
+    name: str
+    xy: Sequence[tuple[float, float]]
+    texts: Sequence[str]
+    colour: int
+    marker: str
+
+
+def line_chart(
+    title: str,
+    x: Sequence[int],
+    series: Sequence[Series],
+    *,
+    y_range: tuple[float, float] | None = None,
+    reference: tuple[float, str] | None = None,
+    show: Callable[[float], str] = short,
+    size: tuple[int, int] = (380, 210),
+) -> str:
+    """Values over epochs, each line named at its right end.
+
+    title (str): What is shown.
+    x (Sequence[int]): Epochs.
+    series (Sequence[Series]): Lines; None where there is no value.
+    y_range (tuple): Ends of the vertical axis; by default from the values.
+    reference (tuple): A value to compare with, and what it is.
+    show (Callable): From a value to its text.
+    size (tuple): Width and height.
+    RETURNS (str): An svg element.
+    """
+    width, height = size
+    known = [v for line in series for v in line.values if v is not None]
+    low, high = y_range or around([*known, *([reference[0]] if reference else [])])
+    names = [line.name for line in series if any(v is not None for v in line.values)]
+    right = 14 + CHAR_WIDTH * max([min(len(n), 14) for n in names], default=0)
+    across = Scale(min(x), max(x), 46, width - right - 6)
+    if len(x) == 1:
+        across = Scale(x[0] - 1, x[0] + 1, 46, width - right - 6)
+    up = Scale(low, high, height - 26, 12)
+    body = grid(up, across, ticks(low, high), show)
+    step = max(1, math.ceil(len(x) / 10))
+    body += [text_at(across(n), height - 9, str(n), "middle") for n in x[::step]]
+    if reference is not None:
+        y = up(reference[0])
+        body.append(f'<line class="ref" x1="{across.start}" x2="{across.end}" y1="{y}" y2="{y}"/>')
+        body.append(text_at(across.start + 4, y - 4, reference[1], css="note"))
+    for line in series:
+        body += _line(line, x, across, up, show)
+    body += _end_labels(series, x, across, up)
+    return element(title, _describe(series, x, show), size, body)
+
+
+def histogram(
+    title: str,
+    edges: Sequence[float],
+    stacks: Sequence[tuple[str, Sequence[int], str]],
+    *,
+    curves: Sequence[Curve] = (),
+    cut: float | None = None,
+    size: tuple[int, int] = (380, 210),
+) -> str:
+    """Counts in bins, one stack above the other, with curves and a vertical cut.
+
+    title (str): What is shown.
+    edges (Sequence[float]): Ends of the bins, one more than there are.
+    stacks (Sequence[tuple]): Name, count of each bin, and CSS class; the first is at the bottom.
+    curves (Sequence[Curve]): In the units of the axes.
+    cut (float): Where the cut is, if there is one.
+    size (tuple): Width and height.
+    RETURNS (str): An svg element.
+    """
+    width, height = size
+    sums = [sum(bins) for bins in zip(*(counts for _, counts, _ in stacks), strict=True)]
+    top = max([*sums, *(y for curve in curves for _, y in curve.points), 1]) * 1.04
+    across = Scale(edges[0], edges[-1], 46, width - 12)
+    up = Scale(0, top, height - 26, 22)
+    body = grid(up, across, ticks(0, top), short)
+    body += [
+        text_at(across(t), height - 9, short(t), "middle") for t in ticks(edges[0], edges[-1], 6)
+    ]
+    base = [0] * len(sums)
+    for name, counts, css in stacks:
+        for i, count in enumerate(counts):
+            if count:
+                x, right = across(edges[i]), across(edges[i + 1])
+                y, bottom = up(base[i] + count), up(base[i])
+                body.append(
+                    f'<rect class="bar {css}" x="{x}" y="{y}" width="{max(right - x - 0.6, 0.4):.2f}" '
+                    f'height="{bottom - y:.2f}"><title>{clean(name)}: {count:,} from '
+                    f"{short(edges[i])} to {short(edges[i + 1])}</title></rect>"
+                )
+                base[i] += count
+    for curve in curves:
+        points = " ".join(f"{across(x)},{up(y)}" for x, y in curve.points)
+        body.append(f'<polyline class="curve {curve.css}" points="{points}"/>')
+    if cut is not None and edges[0] <= cut <= edges[-1]:
+        body += _cut_line(cut, across, up)
+    facts = ", ".join(f"{sum(counts):,} {name}" for name, counts, _ in stacks)
+    return element(title, facts + (f"; cut at {short(cut)}" if cut is not None else ""), size, body)
+
+
+def _cut_line(cut: float, across: Scale, up: Scale) -> list[str]:
+    x = across(cut)
+    left = x < (across.start + across.end) / 2
+    return [
+        f'<line class="cut" x1="{x}" x2="{x}" y1="10" y2="{up.start}"/>',
+        text_at(
+            x + (5 if left else -5), 17, f"cut {short(cut)}", "start" if left else "end", "note"
+        ),
+    ]
+
+
+def heat_map(
+    title: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    values: Sequence[Values],
+    *,
+    strengths: Sequence[Values],
+    show: Callable[[float], str] = short,
+    axes: tuple[str, str] = ("", ""),
+) -> str:
+    """A table of numbers on coloured ground.
+
+    title (str): What is shown.
+    rows (Sequence[str]): Names of the rows.
+    columns (Sequence[str]): Names of the columns.
+    values (Sequence): One row of numbers a row.
+    strengths (Sequence): Colour of each value, from -1 (one hue) over 0 (none) to 1 (another).
+    show (Callable): From a value to its text.
+    axes (tuple): What rows and columns are.
+    RETURNS (str): An svg element.
+    """
+    cell = (58, 38)
+    longest = max(min(len(name), 12) for name in rows)
+    left, top = 16 + CHAR_WIDTH * longest, 24 + (16 if axes[1] else 0)
+    left += 16 if axes[0] else 0
+    size = (round(left + cell[0] * len(columns) + 4), top + cell[1] * len(rows) + 4)
+    body = []
+    if axes[1]:
+        body.append(text_at(left, 13, f"{axes[1]} →", css="note"))
+    if axes[0]:
+        body.append(text_at(2, top - 8, f"{axes[0]} ↓", css="note"))
+    for j, name in enumerate(columns):
+        body.append(text_at(left + (j + 0.5) * cell[0], top - 8, shorten(name, 8), "middle"))
+    for i, name in enumerate(rows):
+        y = top + i * cell[1]
+        body.append(text_at(left - 8, y + cell[1] / 2 + 4, shorten(name, 12), "end"))
+        for j, value in enumerate(values[i]):
+            x = left + j * cell[0]
+            share = max(-1.0, min(1.0, strengths[i][j] or 0.0))
+            shown = "–" if value is None else show(value)
+            body.append(
+                f'<rect class="cell {"neg" if share < 0 else "pos"}" x="{x + 1:.1f}" y="{y + 1}" '
+                f'width="{cell[0] - 2}" height="{cell[1] - 2}" rx="4" '
+                f'fill-opacity="{0.06 + 0.54 * abs(share):.3f}">'
+                f"<title>{clean(name)}, {clean(columns[j])}: {clean(shown)}</title></rect>"
+            )
+            body.append(text_at(x + cell[0] / 2, y + cell[1] / 2 + 4, shown, "middle", "value"))
+    return element(title, f"{len(rows)} rows, {len(columns)} columns", size, body)
+
+
+def scatter(title: str, groups: Sequence[Points], *, size: tuple[int, int] = (760, 520)) -> str:
+    """Points without axes: what is near counts, not where.
+
+    title (str): What is shown.
+    groups (Sequence[Points]): Points; the marker is "circle" or "diamond".
+    size (tuple): Width and height.
+    RETURNS (str): An svg element.
+    """
+    width, height = size
+    xs = [x for group in groups for x, _ in group.xy]
+    ys = [y for group in groups for _, y in group.xy]
+    across = Scale(min(xs, default=0), max(xs, default=1), 12, width - 12)
+    up = Scale(min(ys, default=0), max(ys, default=1), height - 12, 12)
+    body = []
+    for group in groups:
+        body.append(f'<g class="point {colour_class(group.colour)} {group.marker}">')
+        for (x, y), text in zip(group.xy, group.texts, strict=True):
+            px, py = across(x), up(y)
+            if group.marker == "circle":
+                mark = f'<circle cx="{px}" cy="{py}" r="2.8">', "</circle>"
+            else:
+                mark = f'<path d="M{px} {round(py - 4, 2)}l4 4l-4 4l-4-4z">', "</path>"
+            body.append(f"{mark[0]}<title>{clean(text)}</title>{mark[1]}")
+        body.append("</g>")
+    facts = ", ".join(f"{len(group.xy):,} {group.name}" for group in groups)
+    return element(title, facts, size, body)
+
+
+def bar_chart(
+    title: str,
+    names: Sequence[str],
+    values: Sequence[float],
+    *,
+    colours: Sequence[int] | None = None,
+    show: Callable[[float], str] = short,
+    width: int = 380,
+) -> str:
+    """Horizontal bars, each with its name before and its value behind it.
+
+    title (str): What is shown.
+    names (Sequence[str]): What the bars are.
+    values (Sequence[float]): Their lengths, none below 0.
+    colours (Sequence[int]): Their colours.
+    show (Callable): From a value to its text.
+    width (int): Of the chart.
+    RETURNS (str): An svg element.
+    """
+    left = 14 + CHAR_WIDTH * max((len(name) for name in names), default=0)
+    shown = [show(value) for value in values]
+    room = CHAR_WIDTH * max((len(text) for text in shown), default=0) + 12
+    across = Scale(0, max([*values, 1e-12]), left, width - room)
+    body = []
+    for i, (name, value) in enumerate(zip(names, values, strict=True)):
+        y = 6 + 28 * i
+        css = colour_class(colours[i] if colours else 1)
+        body.append(text_at(left - 8, y + 14, name, "end"))
+        length = across(value) - across.start
+        body.append(
+            f'<rect class="solid {css}" x="{left:.1f}" y="{y}" width="{max(length, 1):.2f}" '
+            f'height="20" rx="3"><title>{clean(name)}: {clean(shown[i])}</title></rect>'
+        )
+        body.append(text_at(left + length + 6, y + 14, shown[i], css="value"))
+    facts = ", ".join(f"{name}: {text}" for name, text in zip(names, shown, strict=True))
+    return element(title, facts, (width, 28 * len(names) + 8), body)
+
+
+def _line(
+    line: Series, x: Sequence[int], across: Scale, up: Scale, show: Callable[[float], str]
+) -> list[str]:
+    """A line, broken where values are missing, and its markers."""
+    css = colour_class(line.colour)
+    runs: list[list[str]] = [[]]
+    marks = []
+    for place, value in zip(x, line.values, strict=True):
+        if value is None:
+            runs.append([])
+            continue
+        px, py = across(place), up(value)
+        runs[-1].append(f"{px},{py}")
+        tip = f"{clean(line.name)}, epoch {place}: {clean(show(value))}"
+        marks.append(f'<circle cx="{px}" cy="{py}" r="3.2"><title>{tip}</title></circle>')
+    dashed = " dashed" if line.dashed else ""
+    drawn = [f'<polyline points="{" ".join(run)}"/>' for run in runs if len(run) > 1]
+    return [f'<g class="line {css}{dashed}">', *drawn, *marks, "</g>"]
+
+
+def _end_labels(series: Sequence[Series], x: Sequence[int], across: Scale, up: Scale) -> list[str]:
+    """Names of lines at their last values, moved apart where they would overlap."""
+    places: list[tuple[float, Series]] = []
+    for line in series:
+        known = [(p, v) for p, v in zip(x, line.values, strict=True) if v is not None]
+        if known:
+            places.append((up(known[-1][1]), line))
+    places.sort(key=lambda item: item[0])
+    heights = spread([y for y, _ in places], up.end, up.start)
+    labels = []
+    for height, (_, line) in zip(heights, places, strict=True):
+        css = f"label {colour_class(line.colour)}"
+        name = shorten(line.name, 14)
+        labels.append(text_at(across.end + 9, height + 4, name, css=css))
+    return labels
+
+
+def _describe(series: Sequence[Series], x: Sequence[int], show: Callable[[float], str]) -> str:
+    parts = []
+    for line in series:
+        known = [(p, v) for p, v in zip(x, line.values, strict=True) if v is not None]
+        if known:
+            (first, start), (last, end) = known[0], known[-1]
+            parts.append(
+                f"{line.name}: {show(start)} at epoch {first}, {show(end)} at epoch {last}"
+            )
+    return "; ".join(parts)

@@ -1,0 +1,47 @@
+"""The command report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spacy.cli._util import Arg, Opt
+from wasabi import msg
+
+from ._util import GPU_ID, app, reported
+
+
+@app.command("report")
+def report_cli(
+    run: Path = Arg(
+        ..., help="Directory that adapt or train-teacher wrote", exists=True, file_okay=False
+    ),
+    output: Path = Opt(..., "--output", "-o", help="Output HTML file", dir_okay=False),
+    gold: Path | None = Opt(
+        None,
+        "--gold",
+        help="Labelled data (.spacy) to look for mistakes in, such as a test set of the target",
+        exists=True,
+        dir_okay=False,
+    ),
+    dev: Path | None = Opt(
+        None,
+        "--dev",
+        "-d",
+        help="Labelled development data of the source language (.spacy), used without --gold",
+        exists=True,
+        dir_okay=False,
+    ),
+    gpu_id: int = GPU_ID,
+) -> None:
+    """
+    Show what happened in a training run, as one HTML file that needs no
+    network: curves by epoch, the scores of the pseudo-labels with the filter's
+    cut, the geometry of the classes, a map of the spans, and the least
+    reliable pseudo-labels. With labelled data, also what the pipeline gets
+    wrong there.
+    """
+    from ..run_report import write_report
+
+    with reported("write the report"):
+        path = write_report(run, output, gold=gold, dev=dev, gpu_id=gpu_id)
+    msg.good("Saved report", path)

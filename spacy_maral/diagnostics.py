@@ -1,0 +1,382 @@
+"""A run's records, read from its folder, and the figures that show them."""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .charts import Curve, Points, Series, heat_map, histogram, line_chart, scatter
+from .errors import Errors, MaralError
+from .evaluation import OUTSIDE_NAME
+from .svg import colour_class, percent
+
+FORMAT_VERSION = 1
+MAX_BARS = 60
+RARE = 0.002
+PERPLEXITY = 30.0
+LOSS_COLOURS = {"source": 1, "target": 2, "target_mlm": 3}
+
+
+@dataclass
+class RunRecord:
+    """What a training run left in its folder.
+
+    rows: The log, one row an epoch. summary: Facts, empty while the run is not finished.
+    epochs: Diagnostics of an adaptation, one an epoch; empty for a teacher.
+    """
+
+    folder: Path
+    rows: list[dict[str, Any]]
+    summary: dict[str, Any]
+    epochs: list[dict[str, Any]]
+
+    @property
+    def is_adaptation(self) -> bool:
+        return "target" in self.rows[-1]["losses"]
+
+    @property
+    def selected(self) -> dict[str, Any]:
+        """The row of the epoch whose weights were saved; the last while the run goes on."""
+        wanted = self.summary.get("selected_epoch", self.rows[-1]["epoch"])
+        return next((row for row in self.rows if row["epoch"] == wanted), self.rows[-1])
+
+    @property
+    def epoch(self) -> dict[str, Any] | None:
+        """Diagnostics of the selected epoch, or of the last one that has any."""
+        wanted = [e for e in self.epochs if e["epoch"] == self.selected["epoch"]]
+        known = wanted or self.epochs
+        return known[-1] if known else None
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, outside first."""
+        if self.epochs:
+            return list(self.epochs[-1]["classes"])
+        return [OUTSIDE_NAME, *self.summary.get("labels", [])]
+
+    @property
+    def filtered(self) -> list[dict[str, Any]]:
+        """Diagnostics of the epochs after which the filter worked."""
+        return [epoch for epoch in self.epochs if epoch["filtered"]]
+
+
+class Figure(NamedTuple):
+    """A chart with its heading and a sentence on how to read it."""
+
+    heading: str
+    svg: str
+    note: str = ""
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read what a training run left.
+
+    folder (Path): The output folder of train-teacher or adapt.
+    RETURNS (RunRecord): The records.
+    RAISES (MaralError): If there is no run, or a file of it cannot be read.
+    """
+    place = Path(folder) / "training"
+    log = place / "log.jsonl"
+    if not log.is_file():
+        raise MaralError(Errors.M440.format(folder=folder))
+    rows = [_read_json(log, line) for line in _read_text(log).splitlines() if line.strip()]
+    if not rows or any(not {"epoch", "losses", "dev_f1"} <= row.keys() for row in rows):
+        raise MaralError(Errors.M441.format(path=log, problem="an epoch has no losses or scores"))
+    path = place / "summary.json"
+    summary = _read_json(path, _read_text(path)) if path.is_file() else {}
+    epochs = []
+    for path in sorted(place.glob("diagnostics/epoch-*.json")):
+        epoch = _read_json(path, _read_text(path))
+        if epoch.get("format_version", math.inf) > FORMAT_VERSION:
+            found = epoch.get("format_version")
+            raise MaralError(Errors.M442.format(path=path, found=found, known=FORMAT_VERSION))
+        epochs.append(epoch)
+    return RunRecord(Path(folder), rows, summary, epochs)
+
+
+def read_sample(record: RunRecord) -> dict[str, NDArray] | None:
+    """Read the sample of span features of the epoch that is shown, if there is one.
+
+    RAISES (MaralError): If it cannot be read.
+    """
+    if record.epoch is None:
+        return None
+    name = f"epoch-{record.epoch['epoch']:04d}.npz"
+    path = record.folder / "training" / "diagnostics" / name
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            columns = ("z", "side", "classes", "reliable", "doc", "text")
+            return {column: file[column] for column in columns}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise MaralError(Errors.M441.format(path=path, problem=error)) from None
+
+
+def curve_figures(record: RunRecord) -> list[Figure]:
+    """Losses, scores on the source's development set, concentrations, class means, over epochs."""
+    rows, x = record.rows, [row["epoch"] for row in record.rows]
+    names = list(dict.fromkeys(name for row in rows for name in row["losses"]))
+    losses = [
+        Series(name.replace("_", " "), [row["losses"].get(name) for row in rows], LOSS_COLOURS.get(name, 4))
+        for name in names
+    ]  # fmt: skip
+    scores = [
+        Series(name, [row.get(key) for row in rows], colour)
+        for name, key, colour in (
+            ("F1", "dev_f1", 1), ("precision", "dev_precision", 2), ("recall", "dev_recall", 3),
+        )
+    ]  # fmt: skip
+    figures = [
+        Figure("Loss", line_chart("Loss by epoch", x, losses), "Mean over the steps of an epoch."),
+        Figure(
+            "Source development set",
+            line_chart("Scores on the source's development set", x, scores, show=percent),
+            "Entities, strict: both ends and the type. No target gold is used to select.",
+        ),
+    ]
+    if all("kappa" in row for row in rows):
+        spread = [
+            Series(name, [row["kappa"][i] for row in rows], i + 1)
+            for i, name in enumerate(("smallest κ", "largest κ"))
+        ]
+        note = "How narrow the classes are on the sphere: of the widest and the narrowest one."
+        figures.append(
+            Figure("Concentration", line_chart("Concentration by epoch", x, spread), note)
+        )
+    return figures
+
+
+def label_figures(record: RunRecord) -> list[Figure]:
+    """What happened to the pseudo-labels, over epochs: reliable shares, changes, noise."""
+    rows, x, classes = record.rows, [row["epoch"] for row in record.rows], record.classes
+    figures = []
+    if all("reliable" in row for row in rows):
+        shares = [
+            Series(name, [row["reliable"].get(name) for row in rows], c)
+            for c, name in enumerate(classes)
+        ]
+        chart = line_chart(
+            "Reliable share of each class by epoch", x, shares, show=percent, y_range=(0, 1.02)
+        )
+        note = "Share of the pseudo-labels of a class that the filter keeps for the next epoch."
+        figures.append(Figure("Reliable share", chart, note))
+        changed = [Series("changed", [row["changed"] for row in rows], 1)]
+        chart = line_chart("Changed pseudo-labels by epoch", x, changed)
+        figures.append(Figure("Changed labels", chart, "By the refinery, of all candidate spans."))
+    if all("noise_ratio" in row for row in rows):
+        noise = [
+            Series("all", [row["noise_ratio"] for row in rows], 2),
+            Series("reliable", [row["noise_ratio_reliable"] for row in rows], 1),
+        ]
+        start = rows[0].get("noise_ratio_start")
+        reference = None if start is None else (start, "the teacher's labels")
+        chart = line_chart(
+            "Noise ratio of pseudo-labels by epoch", x, noise, show=percent, reference=reference
+        )
+        note = "Wrong labels among spans that are entities by pseudo-label or by gold."
+        figures.append(Figure("Noise ratio", chart, note))
+    known = [epoch for epoch in record.epochs if epoch["gold"]]
+    if known:
+        means = [
+            Series(name, [epoch["gold"][key] for epoch in known], colour)
+            for name, key, colour in (("right", "rho_clean", 1), ("wrong", "rho_noisy", 2))
+        ]
+        chart = line_chart(
+            "Mean score of right and wrong labels", [e["epoch"] for e in known], means
+        )
+        note = "The filter can part them only as far as these two are apart."
+        figures.append(Figure("Mean ρ of right and wrong labels", chart, note))
+    return figures
+
+
+def score_figures(epoch: dict[str, Any]) -> list[Figure]:
+    """Scores ρ under the pseudo-label, class by class, with the mixture and its cut."""
+    figures = []
+    for c, name in enumerate(epoch["classes"]):
+        counts = np.array(epoch["counts"][c], dtype=np.int64)
+        if not counts.sum():
+            continue
+        wrong = np.array(epoch.get("counts_noisy", [np.zeros_like(counts)] * (c + 1))[c])
+        edges, (counts, wrong), below = crop_bins(np.array(epoch["edges"]), [counts, wrong])
+        stacks = [("pseudo-labels", counts.tolist(), colour_class(c))]
+        if "counts_noisy" in epoch:
+            stacks = [
+                ("right labels", (counts - wrong).tolist(), colour_class(c)),
+                ("wrong labels", wrong.tolist(), "wrong"),
+            ]
+        mixture = epoch["mixtures"][c]
+        curves, cut, note = [], None, "Not split: all of them count."
+        if mixture is not None:
+            size, cut = int(np.sum(epoch["counts"][c])), mixture["cut"]
+            curves = mixture_curves(mixture, edges, size, 1.3 * counts.max())
+            kept = epoch["reliable"][c] / size
+            note = f"{percent(kept)} of {size:,} labels are reliable."
+        if not epoch["filtered"]:
+            note = "The filter did not work after this epoch."
+        if below:
+            note += f" {below:,} with lower scores are not drawn."
+        title = f"Scores of {name} in epoch {epoch['epoch']}"
+        chart = histogram(title, edges.tolist(), stacks, curves=curves, cut=cut)
+        figures.append(Figure(name, chart, note))
+    return figures
+
+
+def crop_bins(
+    edges: NDArray[np.floating], counts: Sequence[NDArray[np.int64]]
+) -> tuple[NDArray[np.floating], list[NDArray[np.int64]], int]:
+    """Leave out empty bins at both ends and the lowest 0.2 % of the first counts; join the others.
+
+    edges (NDArray): Ends of the bins, shape (n + 1,).
+    counts (Sequence): Counts in them, each of shape (n,).
+    RETURNS (tuple): New edges, new counts for at most MAX_BARS bins, and how many are left out.
+    """
+    before = np.cumsum(counts[0]) - counts[0]
+    filled = np.flatnonzero((counts[0] > 0) & (before + counts[0] > RARE * counts[0].sum()))
+    first, stop = max(int(filled[0]) - 1, 0), min(int(filled[-1]) + 2, len(counts[0]))
+    step = max(1, math.ceil((stop - first) / MAX_BARS))
+    stop = first + step * math.ceil((stop - first) / step)
+    width = edges[1] - edges[0]
+    joined = []
+    for side in counts:
+        padded = np.pad(side[first:stop], (0, max(0, stop - len(side))))
+        joined.append(padded.reshape(-1, step).sum(1))
+    return edges[0] + width * np.arange(first, stop + 1, step), joined, int(before[first])
+
+
+def mixture_curves(
+    mixture: dict[str, Any], edges: NDArray[np.floating], size: int, limit: float
+) -> list[Curve]:
+    """Both components of a mixture as expected counts in bins like these, up to a limit."""
+    x = np.linspace(edges[0], edges[-1], 161)
+    curves = []
+    for i, (name, css) in enumerate((("lower", "low"), ("upper", "high"))):
+        mean, sd, weight = (mixture[key][i] for key in ("means", "sds", "weights"))
+        density = np.exp(-0.5 * ((x - mean) / sd) ** 2) / (sd * math.sqrt(2 * math.pi))
+        y = np.minimum(weight * size * (edges[1] - edges[0]) * density, limit)
+        curves.append(Curve(name, list(zip(x.tolist(), y.tolist(), strict=True)), css))
+    return curves
+
+
+def centroid_figures(record: RunRecord) -> list[Figure]:
+    """Cosines of the class means: the selected epoch's, the optimum, and their mean over epochs."""
+    rows, classes = record.rows, record.classes
+    figures: list[Figure] = []
+    optimum = -1 / (len(classes) - 1) if len(classes) > 1 else 0.0
+    if record.epoch is not None and len(classes) > 1:
+        best = [
+            [1.0 if i == j else optimum for j in range(len(classes))] for i in range(len(classes))
+        ]
+        tables = (
+            ("Class means", record.epoch["centroid_cosine"], f"In epoch {record.epoch['epoch']}."),
+            ("The optimum", best, f"−1/(K − 1) = {signed(optimum)} for {len(classes)} classes."),
+        )
+        for heading, table, note in tables:
+            chart = heat_map(
+                f"Cosines: {heading}", classes, classes, table, strengths=table, show=signed
+            )
+            figures.append(Figure(heading, chart, note))
+    if all("centroid_cosine" in row for row in rows):
+        mean = [Series("mean cosine", [row["centroid_cosine"] for row in rows], 1)]
+        reference = (optimum, f"optimum {signed(optimum)}") if len(classes) > 1 else None
+        chart = line_chart(
+            "Mean cosine of two class means by epoch", [row["epoch"] for row in rows], mean,
+            reference=reference, show=signed,
+        )  # fmt: skip
+        figures.append(Figure("Mean cosine of two classes", chart, "Lower is farther apart."))
+    return figures
+
+
+def geometry_figures(record: RunRecord) -> list[Figure]:
+    """Compactness and low margins of the classes over epochs, of source and target."""
+    figures = []
+    for key, heading, note in (
+        (
+            "compactness",
+            "Compactness",
+            "Mean cosine of spans to their class mean; the optimum is 1.",
+        ),
+        ("margin_low", "Margin of all but 5 %", "Below 0 spans are nearer to another class."),
+    ):
+        for side in ("source", "target"):
+            known = [epoch for epoch in record.epochs if key in epoch[side]]
+            if not known:
+                continue
+            series = [
+                Series(name, [epoch[side][key][c] for epoch in known], c)
+                for c, name in enumerate(record.classes)
+            ]
+            title = f"{heading}, {side}"
+            chart = line_chart(title, [epoch["epoch"] for epoch in known], series, show=signed)
+            figures.append(Figure(title, chart, note))
+    return figures
+
+
+def map_figure(
+    record: RunRecord, sample: dict[str, NDArray], project: Callable | None = None
+) -> Figure:
+    """Span features in two dimensions, coloured by class; source and target differ in shape.
+
+    record (RunRecord): The run.
+    sample (dict): As `read_sample` gives it.
+    project (Callable): From features, shape (n, q), and a seed to places, shape (n, 2); by default
+        t-SNE.
+    RETURNS (Figure): The map.
+    """
+    places = (project or tsne)(sample["z"].astype(np.float32), record.summary.get("seed", 0))
+    groups = []
+    for side, marker, kind in ((0, "circle", "source"), (1, "diamond", "target")):
+        for c, name in enumerate(record.classes):
+            rows = np.flatnonzero((sample["side"] == side) & (sample["classes"] == c))
+            texts = [
+                f"{sample['text'][i]} ({name}, {kind} document {sample['doc'][i]})" for i in rows
+            ]
+            xy = [(float(a), float(b)) for a, b in places[rows]]
+            groups.append(Points(f"{kind} {name}", xy, texts, c, marker))
+    title = f"Span features of epoch {record.epoch['epoch'] if record.epoch else ''} by t-SNE"
+    return Figure("", scatter(title, [group for group in groups if group.xy]))
+
+
+def tsne(z: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    """Project features to two dimensions by t-SNE, started from their principal components.
+
+    z (NDArray): Features, shape (n, q).
+    seed (int): Seed.
+    RETURNS (NDArray[np.float32]): Shape (n, 2).
+    """
+    from sklearn.manifold import TSNE
+
+    if len(z) < 5:
+        return np.pad(z, ((0, 0), (0, 2)))[:, :2]
+    perplexity = min(PERPLEXITY, (len(z) - 1) / 3)
+    return TSNE(2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(z)
+
+
+def signed(value: float) -> str:
+    """A number with its sign and two digits."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf8")
+    except (OSError, ValueError) as error:
+        raise MaralError(Errors.M441.format(path=path, problem=error)) from None
+
+
+def _read_json(path: Path, text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise MaralError(Errors.M441.format(path=path, problem=error)) from None
+    if not isinstance(found, dict):
+        raise MaralError(Errors.M441.format(path=path, problem="it holds no object"))
+    return found

@@ -1,0 +1,134 @@
+"""Pieces of charts in inline SVG: scales, ticks, texts.
+
+Colours are CSS classes (s0 for outside, s1 to s7 for series), so that a page decides how they look
+on light and on dark ground. All text that comes in is escaped.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+N_COLOURS = 7
+LINE_HEIGHT = 13
+CHAR_WIDTH = 6.4
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Numbers from low to high on a line of pixels from start to end."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        share = (value - self.low) / ((self.high - self.low) or 1.0)
+        return round(self.start + share * (self.end - self.start), 2)
+
+
+def clean(text: object) -> str:
+    """Text for HTML and XML: escaped, without characters that neither may have."""
+    return html.escape(printable(text))
+
+
+def printable(text: object) -> str:
+    """Text of the same length with a space for each character that HTML or XML may not have."""
+    known = str(text).encode("utf8", "replace").decode("utf8")
+    allowed = "".join(c if ord(c) >= 32 and not 0x7F <= ord(c) < 0xA0 else " " for c in known)
+    return allowed.replace("\ufffe", " ").replace("\uffff", " ")
+
+
+def colour_class(number: int) -> str:
+    """Name of a colour's class."""
+    return "s0" if number <= 0 else f"s{(number - 1) % N_COLOURS + 1}"
+
+
+def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
+    """Round numbers from low to high, at steps of 1, 2 or 5 times a power of ten.
+
+    low (float): Lower end.
+    high (float): Upper end.
+    wanted (int): About how many.
+    RETURNS (list[float]): Ascending.
+    """
+    span = high - low
+    if not span > 0:
+        return [low]
+    power = 10 ** math.floor(math.log10(span / wanted))
+    step = next(s * power for s in (1, 2, 5, 10) if span / (s * power) <= wanted * 1.01)
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [round(i * step, 10) + 0.0 for i in range(first, last + 1)]
+
+
+def short(value: float) -> str:
+    """A number in few characters: 12k, 3.5, 0.04."""
+    for size, unit in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}".replace("-", "−")
+
+
+def percent(value: float) -> str:
+    """A fraction in percent."""
+    return f"{100 * value:.3g} %"
+
+
+def element(title: str, facts: str, size: tuple[int, int], body: Sequence[str]) -> str:
+    inside = "\n".join(body)
+    return (
+        f'<svg viewBox="0 0 {size[0]} {size[1]}" role="img" style="max-width:{size[0] * 1.35:.0f}px">'
+        f"<title>{clean(title)}</title><desc>{clean(facts)}</desc>\n{inside}\n</svg>"
+    )
+
+
+def text_at(x: float, y: float, text: str, anchor: str = "start", css: str = "tick") -> str:
+    return (
+        f'<text class="{css}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{clean(text)}</text>'
+    )
+
+
+def shorten(name: str, size: int) -> str:
+    return name if len(name) <= size else name[: size - 1] + "…"
+
+
+def around(values: Sequence[float]) -> tuple[float, float]:
+    """Ends of an axis that holds all values, with some room."""
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    room = 0.08 * (high - low) or 0.1 * abs(high) or 0.5
+    return (0.0 if 0 <= low <= high / 2 else low - room), high + room
+
+
+def grid(
+    up: Scale, across: Scale, places: Sequence[float], show: Callable[[float], str]
+) -> list[str]:
+    lines = []
+    for place in places:
+        y = up(place)
+        lines.append(
+            f'<line class="gridline" x1="{across.start}" x2="{across.end}" y1="{y}" y2="{y}"/>'
+        )
+        lines.append(text_at(across.start - 7, y + 4, show(place), "end"))
+    return lines
+
+
+def spread(heights: Sequence[float], top: float, bottom: float) -> list[float]:
+    """Move sorted heights apart, by no more than it takes, and keep them within the chart.
+
+    heights (Sequence[float]): Ascending.
+    top (float): Smallest height.
+    bottom (float): Largest height, if there is room.
+    RETURNS (list[float]): Heights at least a line apart.
+    """
+    placed: list[float] = []
+    for height in heights:
+        placed.append(max(height, placed[-1] + LINE_HEIGHT if placed else top))
+    over = max(0.0, placed[-1] - bottom) if placed else 0.0
+    for i in range(len(placed) - 1, -1, -1):
+        limit = placed[i + 1] - LINE_HEIGHT if i + 1 < len(placed) else placed[i] - over
+        placed[i] = min(placed[i], limit)
+    return placed

@@ -1,0 +1,242 @@
+"""Configurations for a language pair, a device and an encoder, from one template."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import spacy
+from jinja2 import Environment, StrictUndefined
+from spacy.util import load_config_from_str, load_model_from_config
+from thinc.api import Config
+
+from ..errors import Errors, MaralError
+
+TEMPLATE = "maral.cfg.jinja"
+SEVERAL = "xx"
+WIDTHS = {"small": 8, "paper": 4}
+ENCODERS = {"small": "intfloat/multilingual-e5-small", "paper": "xlm-roberta-large"}
+FREEZE_LAYERS = 6
+DEFAULTS_NOTE = "# further settings, with their defaults"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a configuration is made for.
+
+    source (str): Code of the source language, "xx" for any.
+    targets (Sequence[str]): Codes of the target languages.
+    encoder (str): Folder or hub name of the encoder; by default one that goes with the size.
+    size (str): "small" for a small encoder, "paper" for the paper's settings.
+    gpu (bool): Whether it is for a GPU.
+    max_width (int): Longest entity in words; by default that of the size.
+    """
+
+    source: str = SEVERAL
+    targets: Sequence[str] = (SEVERAL,)
+    encoder: str | None = None
+    size: str = "small"
+    gpu: bool = False
+    max_width: int | None = None
+
+
+def make_config(choices: Choices, *, name: str = "config.cfg", fill: bool = True) -> str:
+    """Write a configuration for train-teacher and adapt.
+
+    choices (Choices): What it is for.
+    name (str): Name of its file, for the line that says how it was made.
+    fill (bool): Whether settings that have their defaults are written too.
+    RETURNS (str): The configuration, with comments.
+    RAISES (MaralError): If there is no such size or a setting is out of its range.
+    """
+    if choices.size not in WIDTHS:
+        raise MaralError(Errors.M408.format(size=choices.size, known=", ".join(WIDTHS)))
+    encoder = choices.encoder or ENCODERS[choices.size]
+    facts = _encoder_facts(encoder)
+    n_layers = facts.get("num_hidden_layers")
+    environment = Environment(
+        undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
+    )
+    environment.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
+    source = files(__package__).joinpath(TEMPLATE).read_text(encoding="utf8")
+    text = environment.from_string(source).render(
+        source=choices.source,
+        targets=list(choices.targets),
+        encoder=encoder,
+        size=choices.size,
+        gpu=choices.gpu,
+        max_width=choices.max_width or WIDTHS[choices.size],
+        lang=choose_language(choices.targets)[0],
+        freeze_layers=n_layers // 2 if n_layers else FREEZE_LAYERS,
+        lm_head=_has_lm_head(facts),
+        command=describe_command(choices, name, fill=fill),
+    )
+    text = text.strip() + "\n"
+    _check(text)
+    return fill_config(text) if fill else text
+
+
+def choose_language(targets: Sequence[str]) -> tuple[str, str | None]:
+    """Choose the language of a pipeline, which is that of its tokenizer for raw text.
+
+    targets (Sequence[str]): Codes of the target languages.
+    RETURNS (tuple): The target if there is one only and spaCy can tokenise it here, else "xx"; and
+        why a single target cannot be tokenised.
+    """
+    if len(targets) != 1:
+        return SEVERAL, None
+    try:
+        spacy.blank(targets[0])
+    except (ImportError, OSError, ValueError) as error:
+        return SEVERAL, str(error).strip().partition("\n")[0]
+    return targets[0], None
+
+
+def describe_command(choices: Choices, name: str, *, fill: bool) -> str:
+    """The command line that makes a configuration.
+
+    choices (Choices): What it is for.
+    name (str): Name of its file.
+    fill (bool): See `make_config`.
+    RETURNS (str): The command.
+    """
+    words = ["init-config", name, "--size", choices.size]
+    if choices.source != SEVERAL:
+        words += ["--source", choices.source]
+    if list(choices.targets) != [SEVERAL]:
+        words += [word for target in choices.targets for word in ("--target", target)]
+    if choices.encoder:
+        words += ["--encoder", choices.encoder]
+    if choices.max_width:
+        words += ["--max-width", str(choices.max_width)]
+    words += ["--gpu" if choices.gpu else "--cpu", *([] if fill else ["--no-fill"])]
+    return f"python -m spacy maral {shlex.join(words)}"
+
+
+def fill_config(text: str) -> str:
+    """Write the settings out that a configuration leaves to their defaults.
+
+    text (str): The configuration.
+    RETURNS (str): The same with all settings of [nlp], [components], [teacher], [student] and
+        [adaptation]; its lines and comments stay.
+    """
+    full = _all_settings(text)
+    blocks = list(_blocks(text))
+    known = {name for name, _ in blocks}
+    result: list[str] = []
+    for i, (name, lines) in enumerate(blocks):
+        result += lines
+        if name is None:
+            continue
+        settings = _at(full, name)
+        own = {line.partition("=")[0].strip() for line in lines if "=" in line and line[0] != "#"}
+        missing = {
+            key: value
+            for key, value in settings.items()
+            if key not in own and not isinstance(value, Mapping)
+        }
+        if missing:
+            _append(result, [DEFAULTS_NOTE, *_lines(missing)])
+        # sections that the text does not have follow the last one of their parent
+        top = ".".join(name.split(".")[:2])
+        following = blocks[i + 1][0] if i + 1 < len(blocks) else None
+        if not (following or "").startswith(top + "."):
+            for path, section in _sections(_at(full, top), top):
+                if path not in known and name.split(".")[0] in ("nlp", "components"):
+                    _append(result, ["", f"[{path}]", *_lines(section)])
+    return "\n".join(result).strip() + "\n"
+
+
+def _all_settings(text: str) -> dict[str, Any]:
+    """All settings, by section, with those that have their defaults."""
+    from ..training.schemas import AdaptationSettings, TrainingSettings
+
+    config = load_config_from_str(text)
+    nlp = load_model_from_config(config, auto_fill=True)
+    full: dict[str, Any] = {
+        name: dict(nlp.config[name]) for name in ("paths", "system", "nlp", "components")
+    }
+    for name, schema in (
+        ("teacher", TrainingSettings), ("student", TrainingSettings),
+        ("adaptation", AdaptationSettings),
+    ):  # fmt: skip
+        defaults = {key: field.default for key, field in schema.model_fields.items()}
+        full[name] = {**defaults, **config[name]}
+    for name in ("paths", "system"):
+        full[name] = dict(config[name])
+    return full
+
+
+def _check(text: str) -> None:
+    """Make sure that the trainings will take a configuration.
+
+    RAISES (MaralError): If they will not.
+    """
+    from ..training.schemas import AdaptationSettings, TrainingSettings, read_section
+
+    config = load_config_from_str(text, interpolate=True)
+    read_section(config, "teacher", TrainingSettings)
+    read_section(config, "student", TrainingSettings)
+    read_section(config, "adaptation", AdaptationSettings)
+
+
+def _encoder_facts(encoder: str) -> dict[str, Any]:
+    """What an encoder's folder says about it; nothing for names on a hub."""
+    try:
+        facts = json.loads((Path(encoder) / "config.json").read_text(encoding="utf8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _has_lm_head(facts: Mapping[str, Any]) -> bool:
+    """Whether an encoder was saved with its masked-language-model head, or nothing is known."""
+    names = facts.get("architectures")
+    return not facts or any(name.endswith("ForMaskedLM") for name in names or ())
+
+
+def _blocks(text: str) -> Iterator[tuple[str | None, list[str]]]:
+    """Sections of a configuration: their names, and their lines with the comments before them."""
+    name: str | None = None
+    lines: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("["):
+            n = len(lines)
+            while n and lines[n - 1].startswith("#"):
+                n -= 1
+            yield name, lines[:n]
+            name, lines = line.strip("[]"), lines[n:]
+        lines.append(line)
+    yield name, lines
+
+
+def _sections(settings: Mapping[str, Any], name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield name, {k: v for k, v in settings.items() if not isinstance(v, Mapping)}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _sections(value, f"{name}.{key}")
+
+
+def _at(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    for part in name.split("."):
+        settings = settings[part]
+    return settings
+
+
+def _lines(settings: Mapping[str, Any]) -> list[str]:
+    return [line for line in Config({"s": dict(settings)}).to_str().splitlines()[1:] if line]
+
+
+def _append(result: list[str], lines: Sequence[str]) -> None:
+    """Add lines to a section, before the blank lines at its end."""
+    blank = 0
+    while result and not result[-1]:
+        result.pop()
+        blank += 1
+    result += lines
+    result += [""] * blank
