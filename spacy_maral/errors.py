@@ -128,6 +128,63 @@ class Errors(metaclass=CodedMessages):
         "{place}: the second and third column should be _, found {text!r}. The format 'multiconer' "
         "wants 'token _ _ tag' with single spaces; put the line right, or choose another format."
     )
+    # raw text, entities in JSON Lines, corrections
+    M140 = "{place}: this line is no JSON: {problem}. Put the line right, one JSON object a line."
+    M141 = (
+        "{place}: found {found} where a JSON object should be. Write an object with the key 'text'."
+    )
+    M142 = (
+        "{place}: there is no text under the key 'text' (found {found}). Each line is an object such as "
+        '{{"text": "..."}}.'
+    )
+    M143 = "{place}: the text has {found}, which is no character. Write the file again as UTF-8."
+    M144 = (
+        "{place}: no list of entities under any of the keys {known}. Write [] where there are none, so "
+        "that text without labels is not taken for text without entities."
+    )
+    M145 = (
+        "{place}: {found} is no entity of this text ({problem}). Give [start, end, label], or an object "
+        "with these keys and perhaps 'score', with character offsets, the end exclusive."
+    )
+    M146 = (
+        "{place}: the tokens do not follow the text: {problem}. Leave 'tokens' out, or give each its "
+        "'text', 'start' and 'end' in order."
+    )
+    M147 = (
+        "{place}: the entity {found!r} ({start} to {end}) does not begin and end where words do: {words}. "
+        "Move its ends, or give the text's own 'tokens'."
+    )
+    M148 = (
+        "{place}: the entities {found!r} and {before!r} overlap. Keep one of them: gold entities share "
+        "no word."
+    )
+    M149 = (
+        "spaCy has no tokenizer for '{lang}' here ({problem}). Give another language code, such as xx, or "
+        "install what the tokenizer of this language needs."
+    )
+    M150 = "There is no text file in {path}. Put files there that end in {known}, perhaps with .gz."
+    M151 = (
+        "{path} is no file of raw text: its name should end in {known}, perhaps with .gz. Rename it if "
+        "it is one."
+    )
+    M152 = (
+        "No sentence is left of {paths} ({left_out}). Check that the right files were given, and the "
+        "limits of words."
+    )
+    M153 = "{name} must be {rule}, found {value}. Change this option."
+    M154 = (
+        "{n} of {n_docs} target documents are not in {path}, such as {text!r}. Let the annotator label the "
+        "same text as the target, or give the language for documents to be split into sentences as they "
+        "were for the target."
+    )
+    M155 = (
+        "{path} has no row with the answer 'accept' ({found}). Review the rows first; those that nobody "
+        "has answered are not taken for gold."
+    )
+    M156 = (
+        "The documents have no entity with a confidence. Let a pipeline with maral_ner (scores = true) "
+        "label them first: docs = nlp.pipe(texts)."
+    )
     # end of M1xx
 
     # M2xx: architectures and pipeline
@@ -289,6 +346,51 @@ class Errors(metaclass=CodedMessages):
         '{epoch} ({docs}); {checkpoint}. Use precision = "bfloat16" or "float32", and start anew in '
         "another folder."
     )
+    M330 = (
+        "A teacher cannot be selected by '{select}': it sees no text of a target language. Set "
+        'select = "source_dev" or "last" in the section [teacher].'
+    )
+    M331 = (
+        "The diagnosis on {path} looks at gold labels of the target language. If you mean that, set "
+        "diagnose_with_gold = true in the section [adaptation]; nothing in the run goes by it."
+    )
+    # several targets, any teacher
+    M335 = (
+        "There is neither a teacher nor a file of pseudo-labels. Give --teacher, the output of 'spacy maral "
+        "train-teacher', or --labels, the output of 'spacy maral pseudo-label'."
+    )
+    M336 = (
+        'init = "teacher" starts the student from the teacher, but none is given. Give --teacher, or set '
+        'init = "encoder".'
+    )
+    M337 = (
+        "{path} is raw text, and its language is not known. Give it as --lang, such as --lang de."
+    )
+    M338 = (
+        "There are {n} {what} for {n_targets} targets. Give one for all of them, or one for each, in the "
+        "same order."
+    )
+    M339 = (
+        "The pseudo-labels in {path} and {other} do not fit together: their {what} is {found} and "
+        "{wanted}. Make both with the same labels and width."
+    )
+    M340 = (
+        "The labels of the model to be trained are not known: {annotator} can give any. Name them as "
+        "--labels PER,LOC, or give the labelled source data as --source."
+    )
+    M341 = (
+        "{annotator} found no entity of the labels {labels} in the target ({counts}). Check the "
+        "annotator, the label map and the labels."
+    )
+    M342 = "The confidence {value} is not between 0.5 and 1. Give a number above 0.5 and at most 1."
+    M343 = (
+        "The score of the entity '{text}' is {found}, read from {place}. Name an attribute that holds a "
+        "number from 0 to 1, or none to give all entities the same confidence."
+    )
+    M344 = (
+        "The pipeline {annotator} leaves no spans in doc.spans['{key}']. Give the key that it writes to, "
+        "or none for doc.ents."
+    )
     # end of M3xx
 
     # M4xx: evaluation, command line, project
@@ -312,9 +414,7 @@ class Errors(metaclass=CodedMessages):
     M406 = (
         "{path} cannot be written: {problem}. Check the folder, its permissions and the free space."
     )
-    M420 = (
-        "The benchmark {path} cannot be read: {problem}. Write a YAML file like configs/benchmark.yml."
-    )
+    M420 = "The benchmark {path} cannot be read: {problem}. Write a YAML file like configs/benchmark.yml."
     M421 = "The benchmark {path} cannot be used:\n{problems}\nKnown keys: {known}."
     M422 = (
         "The benchmark {path} is of the configuration {config}, which does not exist. Put its path "
@@ -346,6 +446,12 @@ class Errors(metaclass=CodedMessages):
         "{path} has format version {found}, this release reads up to {known}. Install a newer release of "
         "spacy-maral."
     )
+    M407 = (
+        "The Python file {path} cannot be imported: {problem}. It is what --code names; put it right "
+        "or leave the option out."
+    )
+    M408 = "There is no size '{size}' of a configuration. Choose one of: {known}."
+    M409 = "{path} exists. Give another file, or --force (-F) to write over it."
     M450 = (
         "The encoder '{name}' is neither a folder here nor a hub name such as "
         "'intfloat/multilingual-e5-small'. Give one of the two, or 'tiny'."
@@ -421,9 +527,7 @@ class Warnings(metaclass=CodedMessages):
         "What the frozen layers give takes {needed:.1f} GiB, more than frozen_cache = {limit} GiB: it is "
         "computed anew every time. With enough memory a larger frozen_cache makes training faster."
     )
-    W304 = (
-        "The run in {folder} is finished, with the same settings and data: there is nothing left to do."
-    )
+    W304 = "The run in {folder} is finished, with the same settings and data: there is nothing left to do."
     W305 = (
         "Stopping: the run saves its state after this step, or when the end of the epoch is dealt with. "
         "Ask again to stop at once and go back to the last checkpoint."
@@ -431,5 +535,9 @@ class Warnings(metaclass=CodedMessages):
     W306 = (
         "The run was stopped {when}. Everything is saved in {path}: go on with the same command and "
         "--resume."
+    )
+    W335 = (
+        "{annotator}: {n} of {n_all} entities do not become labels of their own: {counts}. Their words are "
+        "labelled as outside."
     )
     # end of W3xx
