@@ -167,6 +167,8 @@ def configs_of(
     if not variant.adapt:
         return teacher, None
     student = _load(matrix.config, variant.overrides, seed, encoder)
+    # no report is made of the runs, so that nothing needs to be kept for one
+    student["adaptation"].setdefault("diagnostics", False)
     if matrix.uses_gold:
         student["adaptation"]["diagnose_with_gold"] = True
     return teacher, student

@@ -32,8 +32,9 @@ from .matrix import (
 
 SHOWN_LINES = 15
 ROW_KEYS = (
-    "epoch", "losses", "dev_f1", "kappa", "centroid_cosine", "alpha", "changed", "reliable",
-    "noise_ratio", "noise_ratio_reliable", "target_agreement", "target_density", "target_f1",
+    "epoch", "losses", "score", "dev_f1", "kappa", "centroid_cosine", "alpha", "changed", "reliable",
+    "noise_ratio", "noise_ratio_reliable", "target_agreement", "target_density",
+    "target_information", "target_f1",
 )  # fmt: skip
 Say = Callable[[str], None]
 

@@ -10,14 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..reports import MISSING, markdown_table
+from ..training.selection import SELECTION
 
-CRITERIA = {
-    "source_dev": "dev_f1",
-    "target_agreement": "target_agreement",
-    "target_density": "target_density",
-    "last": "epoch",
-}
-"""What each value of `select` goes by, as a key of an epoch's row; higher is better."""
 TRUTH = "target_f1"
 
 
@@ -33,7 +27,7 @@ def study_table(results: Sequence[dict[str, Any]]) -> str:
         return ""
     pairs = list(dict.fromkeys((r["dataset"], r["source"], r["target"]) for r in studied))
     rows = []
-    for criterion, key in CRITERIA.items():
+    for criterion, key in SELECTION.items():
         usable = [r for r in studied if all(key in row for row in r["epochs"])]
         cells = []
         for pair in [*pairs, None]:

@@ -104,6 +104,13 @@ def adapt_cli(
         exists=True,
         dir_okay=False,
     ),
+    diagnosis: Path | None = Opt(
+        None,
+        "--diagnosis",
+        help="Labelled target data (.spacy) to score in the log after every epoch, for studies",
+        exists=True,
+        dir_okay=False,
+    ),
     resume: bool = RESUME,
     gpu_id: int = GPU_ID,
 ) -> None:
@@ -127,6 +134,7 @@ def adapt_cli(
             dev=dev,
             output=output,
             labels=labels,
+            diagnosis=diagnosis,
             overrides=overrides,
             resume=resume,
             gpu_id=gpu_id,

@@ -210,11 +210,11 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
 
 def run_over(
-    network: Network, corpus: Corpus, *, batch_tokens: int, name: str
+    network: Network, corpus: Corpus, *, batch_tokens: int, name: str, dropout: bool = False
 ) -> Iterator[tuple[Batch, SpanOutput]]:
-    """Apply the network without dropout or gradients to a whole corpus, in batches by length."""
+    """Apply the network without gradients to a whole corpus, in batches by length."""
     was_training = network.training
-    network.eval()
+    network.train(dropout)
     try:
         plan = plan_batches(corpus, max_tokens=batch_tokens)
         with torch.inference_mode():

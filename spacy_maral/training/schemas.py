@@ -21,7 +21,9 @@ class TrainingSettings(Section):
     A batch holds at most `batch_tokens` word pieces, padding included, and at most `batch_docs`
     documents (0: any number). Learning rates rise linearly over `warmup` of all steps and then fall
     linearly to zero. What frozen layers give is computed once, if it fits in `frozen_cache` GiB for
-    all documents. `decision` is what the saved model decides by (see `span_model.DECISIONS`).
+    all documents. `decision` is what the saved model decides by (see `span_model.DECISIONS`),
+    `select` which epoch is saved (see `selection`). The state is saved after each epoch, and every
+    `checkpoint_minutes` within one (0: not within).
     """
 
     loss: Literal["max_margin", "cross_entropy", "supcon"] = "max_margin"
@@ -41,7 +43,10 @@ class TrainingSettings(Section):
     freeze_embeddings: bool = False
     freeze_layers: int = Field(0, ge=0)
     frozen_cache: float = Field(2.0, ge=0)
-    select: Literal["source_dev", "last"] = "source_dev"
+    select: Literal[
+        "source_dev", "last", "target_agreement", "target_density", "target_information"
+    ] = "source_dev"
+    checkpoint_minutes: float = Field(0.0, ge=0)
     logger: dict[str, Any] | None = None
 
 
