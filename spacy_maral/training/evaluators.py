@@ -1,0 +1,56 @@
+"""What is measured after each epoch of a student."""
+
+from __future__ import annotations
+
+from spacy.tokens import Doc
+
+from .corpus import Corpus
+from .pseudo_labels import PseudoLabels
+from .schemas import TrainingSettings
+from .selection import (
+    Evaluate,
+    TargetSignals,
+    choose_docs,
+    choose_spans,
+    spans_of,
+    with_signals,
+)
+from .setup import Pipeline, evaluator
+
+DIAGNOSIS = "diagnosis"
+
+
+def student_evaluator(
+    student: Pipeline,
+    corpora: dict[str, Corpus],
+    docs: dict[str, list[Doc]],
+    labels: PseudoLabels,
+    settings: TrainingSettings,
+    seed: int,
+) -> Evaluate:
+    """Scores on source dev, signals of raw target text, and, for a study, F1 on labelled target text.
+
+    student (Pipeline): What is trained.
+    corpora (dict): "target" and "dev", encoded.
+    docs (dict): The documents of "target", and maybe labelled ones of the target under "diagnosis",
+        whose F1 goes into the log as "target_f1"; nothing goes by it.
+    labels (PseudoLabels): The teacher's labels of the target.
+    settings (TrainingSettings): The section [student].
+    seed (int): Chooses the documents and spans of the signals.
+    RETURNS (Callable): From the network to scores by name.
+    """
+    target = docs["target"]
+    chosen = choose_docs([len(doc) for doc in target], seed)
+    sample = student.encode([target[i] for i in chosen], labelled=False, name="target sample")
+    classes = labels.probabilities[spans_of(corpora["target"], chosen)].argmax(1)
+    spans = choose_spans(classes, len(labels.labels) + 1, seed)
+    tokens = 4 * settings.batch_tokens
+    parts: list[Evaluate] = [
+        evaluator(student, corpora["dev"], settings),
+        TargetSignals(sample, spans, batch_tokens=tokens, seed=seed),
+    ]
+    if DIAGNOSIS in docs:
+        gold = student.encode(docs[DIAGNOSIS], labelled=True, name=DIAGNOSIS)
+        score = evaluator(student, gold, settings)
+        parts.append(lambda network: {"target_f1": score(network)["dev_f1"]})
+    return with_signals(*parts)
