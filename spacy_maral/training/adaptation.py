@@ -89,7 +89,7 @@ class Adaptation(Hook):
         dim = self.network.span_model.dim
         if self.diagnostics is not None and epoch == 0:
             self.diagnostics.start()
-        if self._works_after(epoch) or self.diagnostics is not None:
+        if self._keeps_features(epoch):
             self.target_features = np.zeros((self.target.corpus.n_spans, dim), dtype=np.float16)
             self.source_features = np.zeros((len(self.bank_spans), dim), dtype=np.float16)
 
@@ -156,11 +156,19 @@ class Adaptation(Hook):
         )  # fmt: skip
 
     def arrays(self) -> dict[str, NDArray]:
-        return {"probabilities": self.probabilities, "reliable": self.reliable}
+        kept = {"probabilities": self.probabilities, "reliable": self.reliable}
+        if len(self.target_features):
+            # the checkpoint is one within an epoch
+            kept["target_features"] = self.target_features
+            kept["source_features"] = self.source_features
+        return kept
 
     def restore(self, arrays: dict[str, NDArray]) -> None:
         self.probabilities, self.reliable = arrays["probabilities"], arrays["reliable"]
         self._set_labels()
+        if "target_features" in arrays:
+            self.target_features = arrays["target_features"]
+            self.source_features = arrays["source_features"]
 
     def _works_after(self, epoch: int) -> bool:
         """Whether labels are filtered and refined after an epoch: from the warm-up on, not last."""

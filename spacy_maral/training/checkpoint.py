@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
+import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -20,52 +24,97 @@ from ..errors import Errors, MaralError, Warnings
 
 logger = logging.getLogger("spacy")
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 KEPT = 2
 TENSORS, ARRAYS, STATE, SUMS = "tensors.safetensors", "arrays.npz", "state.json", "sha256.json"
+BEST = "best.safetensors"
+PARTS = (TENSORS, ARRAYS, STATE)
+NAME = re.compile(r"epoch-(\d{4,})(?:-step-(\d{7,}))?")
 
 
 @dataclass
 class Checkpoint:
-    """All that a run needs to go on after `epoch` finished epochs.
+    """All that a run needs to go on after `epoch` finished epochs and `step` steps of the next.
 
-    tensors: Weights, buffers and optimiser state. arrays: State of the hooks.
-    state: Everything else, JSON-ready.
+    tensors: Weights, buffers, optimiser state. arrays: State of the hooks. state: Everything else,
+    JSON-ready. best: File with the weights of the best epoch, or None.
     """
 
     epoch: int
     tensors: dict[str, Tensor]
     arrays: dict[str, NDArray]
     state: dict[str, Any]
+    step: int = 0
+    best: Path | None = None
+
+    @property
+    def name(self) -> str:
+        return f"epoch-{self.epoch:04d}" + (f"-step-{self.step:07d}" if self.step else "")
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write a checkpoint under a temporary name, then rename it; keep the one before.
 
     folder (Path): Where checkpoints are kept.
     checkpoint (Checkpoint): What to keep.
+    RETURNS (Path): The checkpoint's own folder.
+    RAISES (OSError, SafetensorError): If it cannot be written; the ones before stay as they are.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"epoch-{checkpoint.epoch:04d}"
+    final = folder / checkpoint.name
     temporary = folder / f"{final.name}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
-    tensors = {
-        name: value.detach().cpu().contiguous() for name, value in checkpoint.tensors.items()
-    }
-    save_file(tensors, temporary / TENSORS)
-    np.savez(temporary / ARRAYS, **checkpoint.arrays)  # type: ignore[arg-type]
-    state = {**checkpoint.state, "epoch": checkpoint.epoch, "format_version": FORMAT_VERSION}
-    (temporary / STATE).write_text(json.dumps(state, indent=1), encoding="utf8")
-    sums = {name: _sha256(temporary / name) for name in (TENSORS, ARRAYS, STATE)}
-    (temporary / SUMS).write_text(json.dumps(sums, indent=1), encoding="utf8")
-    for file in temporary.iterdir():
-        _sync(file)
-    if final.exists():
-        shutil.rmtree(final)
-    os.replace(temporary, final)
-    for old in list_checkpoints(folder)[:-KEPT]:
-        remove_checkpoint(old)
+    try:
+        _write(temporary, checkpoint)
+        if final.exists():
+            remove_checkpoint(final)
+        os.replace(temporary, final)
+    except (OSError, SafetensorError):
+        # what is left of it would keep a full disk full
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _sync_folder(folder)
+    found = list_checkpoints(folder)
+    place = found.index(final)
+    # newer ones were passed over as damaged
+    for other in [*found[: max(0, place + 1 - KEPT)], *found[place + 1 :]]:
+        remove_checkpoint(other)
+    return final
+
+
+def _write(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint's files and their checksums, and wait until they are on the disk."""
+    save_tensors(folder / TENSORS, checkpoint.tensors)
+    with (folder / ARRAYS).open("wb") as file:
+        np.savez(file, **checkpoint.arrays)  # type: ignore[arg-type]
+    state = {
+        **checkpoint.state,
+        "epoch": checkpoint.epoch, "step": checkpoint.step, "format_version": FORMAT_VERSION,
+    }  # fmt: skip
+    (folder / STATE).write_text(json.dumps(state, indent=1), encoding="utf8")
+    names = list(PARTS)
+    if checkpoint.best is not None:
+        names.append(BEST)
+        _link(checkpoint.best, folder / BEST)
+    sums = {name: sha256(folder / name) for name in names}
+    (folder / SUMS).write_text(json.dumps(sums, indent=1), encoding="utf8")
+    for name in (*names, SUMS):
+        _sync(folder / name)
+    _sync_folder(folder)
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write tensors to a file.
+
+    path (Path): The file.
+    tensors (dict): Tensors by name, on any device.
+    RAISES (OSError, SafetensorError): If not all of it could be written.
+    """
+    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path)
+    # the length is compared with the header's: a write that fails late may go unnoticed
+    with safe_open(path, framework="pt"):
+        pass
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
@@ -73,7 +122,8 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
 
     folder (Path): Where checkpoints are kept.
     RETURNS (Checkpoint): The newest, or None if there is none at all.
-    RAISES (MaralError): If there are checkpoints, but every one is damaged.
+    RAISES (MaralError): If there are checkpoints, but every one is damaged, or one is of another
+        release.
     """
     found = list_checkpoints(folder)
     for path in reversed(found):
@@ -86,9 +136,17 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     return None
 
 
+def peek_state(folder: Path) -> dict[str, Any] | None:
+    """The state in the newest checkpoint, without a look at its tensors; None if there is none."""
+    for path in reversed(list_checkpoints(folder)):
+        if _damage(path, only=STATE) is None:
+            return _read_state(path)
+    return None
+
+
 def remove_checkpoint(path: Path) -> None:
     """Delete a checkpoint; one that is deleted in part only no longer counts as a checkpoint."""
-    doomed = path.with_name(f"{path.name}.tmp")
+    doomed = path.with_name(f"{path.name}.old.tmp")
     shutil.rmtree(doomed, ignore_errors=True)
     os.replace(path, doomed)
     shutil.rmtree(doomed)
@@ -96,33 +154,91 @@ def remove_checkpoint(path: Path) -> None:
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Finished checkpoints, oldest first."""
-    return sorted(p for p in folder.glob("epoch-*") if p.suffix != ".tmp" and p.is_dir())
+    found = [(NAME.fullmatch(path.name), path) for path in folder.glob("epoch-*")]
+    places = [
+        (int(match[1]), int(match[2] or 0), path)
+        for match, path in found
+        if match and path.is_dir()
+    ]
+    return [path for _, _, path in sorted(places)]
 
 
-def _damage(path: Path) -> str | None:
-    """Why a checkpoint cannot be used, or None."""
+def remove_leftovers(folder: Path) -> None:
+    """Delete what a killed run had begun to write in a folder."""
+    for path in folder.glob("*.tmp"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """What differs between two fingerprints, a line each, as "[student] epochs: 3 is now 4"."""
+    lines = []
+    for key in sorted(old.keys() | new.keys()):
+        before, now = (
+            json.dumps(side[key], ensure_ascii=False) if key in side else "not set"
+            for side in (old, new)
+        )
+        if before != now:
+            lines.append(f"{key}: {before} is now {now}")
+    return lines
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a failure to write into an error that says what is safe and what to do.
+
+    path (Path): What is written; checkpoints are in this folder or beside this file.
+    RAISES (MaralError): If the disk is full or the like.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        folder = path if path.is_dir() else path.parent
+        raise MaralError(
+            Errors.M322.format(path=path, problem=error, checkpoint=describe_newest(folder))
+        ) from error
+
+
+def describe_newest(folder: Path) -> str:
+    """The end of a message that says which checkpoint there is."""
+    found = list_checkpoints(folder)
+    return f"the last checkpoint is {found[-1]}" if found else "there is no checkpoint yet"
+
+
+def _damage(path: Path, only: str | None = None) -> str | None:
+    """Why a checkpoint, or only one of its files, cannot be used, or None."""
     try:
         sums = json.loads((path / SUMS).read_text(encoding="utf8"))
-        for name in (TENSORS, ARRAYS, STATE):
-            if _sha256(path / name) != sums[name]:
+        for name in [only] if only else {*PARTS, *sums}:
+            if sha256(path / name) != sums[name]:
                 return f"{name} does not have its checksum"
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"{type(error).__name__}: {error}"
     return None
 
 
-def _read(path: Path) -> Checkpoint:
+def _read_state(path: Path) -> dict[str, Any]:
     state = json.loads((path / STATE).read_text(encoding="utf8"))
-    if state["format_version"] > FORMAT_VERSION:
-        raise MaralError(
-            Errors.M308.format(path=path, found=state["format_version"], known=FORMAT_VERSION)
-        )
+    found = state["format_version"]
+    if found != FORMAT_VERSION:
+        message = Errors.M308 if found > FORMAT_VERSION else Errors.M320
+        raise MaralError(message.format(path=path, found=found, known=FORMAT_VERSION))
+    return state
+
+
+def _read(path: Path) -> Checkpoint:
+    state = _read_state(path)
     with np.load(path / ARRAYS, allow_pickle=False) as arrays:
         loaded = {name: arrays[name] for name in arrays.files}
-    return Checkpoint(state["epoch"], load_file(path / TENSORS), loaded, state)
+    best = path / BEST if (path / BEST).is_file() else None
+    tensors = load_file(path / TENSORS)
+    return Checkpoint(state["epoch"], tensors, loaded, state, state["step"], best)
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
     sha = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -130,9 +246,28 @@ def _sha256(path: Path) -> str:
     return sha.hexdigest()
 
 
+def _link(source: Path, destination: Path) -> None:
+    """Give a file a second name, or copy it where the file system cannot."""
+    try:
+        os.link(source, destination)
+    except OSError:
+        shutil.copyfile(source, destination)
+
+
 def _sync(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    """Wait until a folder's entries are on the disk, where that can be asked for."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -9,32 +9,51 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
-from ..errors import Errors, MaralError
+from ..errors import Errors, MaralError, Warnings
 from ..geometry import centroid_cosine, mean_off_diagonal
 from ..span_model import SpanOutput
-from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint, write_text
+from .checkpoint import (
+    BEST,
+    Checkpoint,
+    describe_newest,
+    differences,
+    load_checkpoint,
+    save_checkpoint,
+    save_tensors,
+    write_text,
+    writing,
+)
 from .corpus import Batch
+from .interrupts import Interrupted, StopRequest
 from .network import Network
 from .optimiser import (
+    frozen_digest,
+    generator_states,
     make_optimiser,
     model_tensors,
+    restore_generators,
     restore_tensors,
     set_learn_rate,
     trained_tensors,
 )
 from .schemas import TrainingSettings
+from .selection import SELECTION
 from .streams import Stream
+
+LOG = "log.jsonl"
+# 30 halvings below where the scale starts
+SMALLEST_SCALE = 1e-4
 
 
 class StepReport(NamedTuple):
@@ -71,13 +90,23 @@ class Hook:
 
 
 @dataclass
+class Progress:
+    """How far an epoch is: steps done, spans seen, time taken, sums of the steps' losses by name."""
+
+    step: int = 0
+    n_spans: int = 0
+    seconds: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
 class Run:
     """One training run.
 
     network (Network): Trained in place.
     streams (list[Stream]): What each step learns from.
     settings (TrainingSettings): How.
-    evaluate (Callable): From the network to a dict of scores; "score" selects the model.
+    evaluate (Callable): From the network to a dict of scores; `settings.select` goes by one of them.
     folder (Path): Where checkpoints and the log are kept.
     fingerprint (dict): What a resumed run must have in common with this one.
     seed (int): Seeds batches and dropout.
@@ -90,7 +119,7 @@ class Run:
     settings: TrainingSettings
     evaluate: Callable[[Network], dict[str, float]]
     folder: Path
-    fingerprint: dict[str, str]
+    fingerprint: dict[str, Any]
     seed: int = 0
     hooks: Sequence[Hook] = ()
     extra: nn.Module | None = None
@@ -105,35 +134,53 @@ class Run:
             self.network.device.type, enabled=self.network.precision == "float16"
         )
         self.epoch_steps = [len(self._plan(epoch)) for epoch in range(self.settings.epochs)]
-
-    @property
-    def best_file(self) -> Path:
-        return self.folder / "best.safetensors"
+        self.frozen = frozen_digest(self.module)
+        self.stop = StopRequest()
+        self.saved_at = time.perf_counter()
+        # what the next update of the weights is made of: stream and documents of each batch
+        self.pending: list[tuple[str, NDArray[np.int64]]] = []
+        # with the weights of the best epoch; each checkpoint has it
+        self.best_file: Path | None = None
 
     def train(self, *, resume: bool) -> list[dict[str, Any]]:
         """Run all epochs, or those that are left, and put the selected weights into the network.
 
         resume (bool): Go on from the newest checkpoint, if there is one.
         RETURNS (list): The log, one row an epoch.
-        RAISES (MaralError): If a loss is not finite, or the checkpoint belongs to another run.
+        RAISES (MaralError): If a loss or gradient is not finite, the checkpoint belongs to another
+            run, or something cannot be written.
+        RAISES (Interrupted): After Ctrl-C or SIGTERM; the state is saved.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for epoch in range(self._restore() if resume else 0, self.settings.epochs):
-            row = self._epoch(epoch)
-            self._select(row)
-            for hook in self.hooks:
-                row.update(hook.on_epoch_end(epoch))
-            self.rows.append(row)
-            self._save(epoch + 1)
-            write_text(self.folder / "log.jsonl", "".join(json.dumps(r) + "\n" for r in self.rows))
-            for hook in self.hooks:
-                hook.on_row(row)
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        first, progress = self._restore() if resume else (0, Progress())
+        with StopRequest() as self.stop:
+            for epoch in range(first, self.settings.epochs):
+                self._finish_epoch(epoch, self._epoch(epoch, progress))
+                progress = Progress()
         if self.settings.select != "last":
-            if not self.best_file.is_file():
-                raise MaralError(Errors.M319.format(path=self.best_file))
+            if self.best_file is None or not self.best_file.is_file():
+                raise MaralError(Errors.M319.format(path=self.best_file or self.folder / BEST))
             restore_tensors(self.module, load_file(self.best_file))
         self.network.eval()
         return self.rows
+
+    def _finish_epoch(self, epoch: int, row: dict[str, Any]) -> None:
+        """Select, let the hooks work, and save."""
+        with writing(self.folder):
+            self._select(row)
+            for hook in self.hooks:
+                row.update(hook.on_epoch_end(epoch))
+        self.rows.append(row)
+        path = self._save(epoch + 1, Progress())
+        self._write_log()
+        for hook in self.hooks:
+            hook.on_row(row)
+        self._heed(path, f"after epoch {epoch + 1}")
+
+    def _write_log(self) -> None:
+        with writing(self.folder / LOG):
+            write_text(self.folder / LOG, "".join(json.dumps(row) + "\n" for row in self.rows))
 
     def _plan(self, epoch: int) -> list[tuple[NDArray[np.int64] | None, ...]]:
         """Each step's batch of each stream; the longest stream is passed over once."""
@@ -149,45 +196,71 @@ class Run:
                 plans[i] = plans[i] + stream.plan(self.settings, rng)
         return list(zip(*(plan[:n_steps] for plan in plans), strict=True))
 
-    def _epoch(self, epoch: int) -> dict[str, Any]:
+    def _start_epoch(self, epoch: int) -> None:
         torch.manual_seed(int(np.random.default_rng([self.seed, epoch]).integers(2**62)))
         self.network.span_model.statistics.reset_counts()
         for hook in self.hooks:
             hook.on_epoch_start(epoch)
+
+    def _epoch(self, epoch: int, progress: Progress) -> dict[str, Any]:
+        """Do the steps of an epoch that are left, and evaluate; RETURNS (dict): Its row."""
+        if not progress.step:
+            self._start_epoch(epoch)
         self.module.train()
-        started, n_spans = time.perf_counter(), 0
-        sums: dict[str, list[float]] = {}
+        started = time.perf_counter() - progress.seconds
         plan = self._plan(epoch)
-        bar = tqdm(plan, desc=f"Epoch {epoch + 1}/{self.settings.epochs}", disable=None)
-        for step, batches in enumerate(bar):
-            parts, spans = self._step(epoch, step, batches)
-            n_spans += spans
+        bar = tqdm(
+            plan[progress.step :], desc=f"Epoch {epoch + 1}/{self.settings.epochs}",
+            initial=progress.step, total=len(plan), disable=None,
+        )  # fmt: skip
+        for batches in bar:
+            parts, n_spans = self._step(epoch, progress.step, batches)
+            progress.step += 1
+            progress.n_spans += n_spans
+            progress.seconds = time.perf_counter() - started
             for name, value in parts.items():
-                sums.setdefault(name, []).append(value)
-            rate = n_spans / (time.perf_counter() - started)
+                progress.sums[name] = progress.sums.get(name, 0.0) + value
+            rate = progress.n_spans / progress.seconds
             bar.set_postfix({"loss": f"{sum(parts.values()):.3f}", "spans/s": f"{rate:,.0f}"})
-        seconds = time.perf_counter() - started
-        losses = {name: float(np.mean(values)) for name, values in sums.items()}
+            self._pause(epoch, progress)
         scores = self.evaluate(self.network)
         return {
             "epoch": epoch + 1,
             "steps": len(plan),
-            "losses": losses,
+            "losses": {name: total / len(plan) for name, total in progress.sums.items()},
             **scores,
             **self._geometry(),
-            "spans_per_second": n_spans / seconds,
-            "seconds": seconds,
+            "spans_per_second": progress.n_spans / progress.seconds,
+            "seconds": progress.seconds,
         }
 
+    def _pause(self, epoch: int, progress: Progress) -> None:
+        """Save within an epoch, if it is time or the run is to stop; never between two halves of
+        an update."""
+        minutes = self.settings.checkpoint_minutes
+        due = minutes > 0 and time.perf_counter() - self.saved_at >= 60 * minutes
+        if not self.pending and (due or self.stop.signum is not None):
+            path = self._save(epoch, progress)
+            self._heed(path, f"after step {progress.step} of epoch {epoch + 1}")
+
+    def _heed(self, path: Path, when: str) -> None:
+        """Stop if that was asked for.
+
+        RAISES (Interrupted): If so.
+        """
+        if self.stop.signum is not None:
+            raise Interrupted(Warnings.W306.format(when=when, path=path), self.stop.signum)
+
     def _step(self, epoch: int, step: int, batches) -> tuple[dict[str, float], int]:  # type: ignore[no-untyped-def]
-        done = sum(self.epoch_steps[:epoch]) + step
         parts: dict[str, float] = {}
         n_spans = 0
         for stream, docs in zip(self.streams, batches, strict=True):
+            self.pending.append((stream.name, docs))
             batch = self.network.batch(stream.corpus, docs)
             loss = stream.step(self.network, batch, self.settings)
             if not math.isfinite(loss.total.item()):
-                self._refuse(epoch, step, stream, docs)
+                self.pending = self.pending[-1:]
+                self._refuse(Errors.M310, epoch, step)
             self.scaler.scale(loss.total / self.settings.accumulate).backward()
             parts.update(loss.parts)
             n_spans += len(batch.span_ids)
@@ -195,20 +268,36 @@ class Run:
                 hook.on_step(StepReport(epoch, stream, batch, loss.output))
         last = step + 1 == self.epoch_steps[epoch]
         if (step + 1) % self.settings.accumulate == 0 or last:
-            set_learn_rate(self.optimiser, done, sum(self.epoch_steps), self.settings.warmup)
-            self.scaler.unscale_(self.optimiser)
-            nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.grad_clip)
-            self.scaler.step(self.optimiser)
-            self.scaler.update()
-            self.optimiser.zero_grad(set_to_none=True)
+            self._update(epoch, step)
         return parts, n_spans
 
-    def _refuse(self, epoch: int, step: int, stream: Stream, docs: NDArray[np.int64]) -> None:
-        shown = ", ".join(map(str, docs[:20])) + (" …" if len(docs) > 20 else "")
+    def _update(self, epoch: int, step: int) -> None:
+        """Change the weights by the gradients that have come together."""
+        done = sum(self.epoch_steps[:epoch]) + step
+        set_learn_rate(self.optimiser, done, sum(self.epoch_steps), self.settings.warmup)
+        self.scaler.unscale_(self.optimiser)
+        norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.grad_clip)
+        # scaled gradients overflow now and then: the scaler leaves such an update out
+        if not self.scaler.is_enabled() and not norm.isfinite():
+            self._refuse(Errors.M321, epoch, step)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        if self.scaler.is_enabled() and self.scaler.get_scale() < SMALLEST_SCALE:
+            self._refuse(Errors.M325, epoch, step)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.pending.clear()
+
+    def _refuse(self, message: str, epoch: int, step: int) -> None:
+        """Stop a run that has gone wrong.
+
+        RAISES (MaralError): With the step, the documents of the update and the last checkpoint.
+        """
+        docs = "; ".join(
+            f"{name} documents {', '.join(map(str, numbers))}" for name, numbers in self.pending
+        )
+        checkpoint = describe_newest(self.folder)
         raise MaralError(
-            Errors.M310.format(
-                step=step + 1, epoch=epoch + 1, stream=stream.name, docs=shown, folder=self.folder
-            )
+            message.format(step=step + 1, epoch=epoch + 1, docs=docs, checkpoint=checkpoint)
         )
 
     def _geometry(self) -> dict[str, Any]:
@@ -224,39 +313,57 @@ class Run:
         """Keep the weights of the best epoch so far; of equals, the later."""
         if self.settings.select == "last":
             return
-        if row["score"] >= max((r["score"] for r in self.rows), default=-math.inf):
-            tensors = {n: t.detach().cpu().contiguous() for n, t in model_tensors(self.module)}
-            temporary = self.best_file.with_suffix(".tmp")
-            save_file(tensors, temporary)
-            temporary.replace(self.best_file)
+        key = SELECTION[self.settings.select]
+        if row[key] >= max((r[key] for r in self.rows), default=-math.inf):
+            self.best_file = self.folder / f"{BEST}.tmp"
+            # a file left there may be a second name of one in a checkpoint
+            self.best_file.unlink(missing_ok=True)
+            save_tensors(self.best_file, dict(model_tensors(self.module)))
 
-    def _save(self, epoch: int) -> None:
+    def _save(self, epoch: int, progress: Progress) -> Path:
+        """Write a checkpoint; RETURNS (Path): Its folder."""
         arrays = {}
         for i, hook in enumerate(self.hooks):
             arrays.update({f"{i}.{name}": value for name, value in hook.arrays().items()})
         state = {
-            "fingerprint": self.fingerprint, "rows": self.rows, "scaler": self.scaler.state_dict()
-        }  # fmt: skip
+            "fingerprint": self.fingerprint,
+            "frozen": self.frozen,
+            "rows": self.rows,
+            "progress": asdict(progress),
+            "scaler": self.scaler.state_dict(),
+        }
         tensors = dict(trained_tensors(self.module, self.optimiser))
-        save_checkpoint(self.folder, Checkpoint(epoch, tensors, arrays, state))
+        if progress.step:
+            tensors.update(generator_states(self.network.device))
+        with writing(self.folder):
+            path = save_checkpoint(
+                self.folder,
+                Checkpoint(epoch, tensors, arrays, state, progress.step, self.best_file),
+            )
+        if self.best_file is not None:
+            self.best_file = path / BEST
+            (self.folder / f"{BEST}.tmp").unlink(missing_ok=True)
+        self.saved_at = time.perf_counter()
+        return path
 
-    def _restore(self) -> int:
-        """Take the newest checkpoint over; RETURNS (int): Epochs done."""
+    def _restore(self) -> tuple[int, Progress]:
+        """Take the newest checkpoint over; RETURNS (tuple): Epochs done, and how far the next is."""
         checkpoint = load_checkpoint(self.folder)
         if checkpoint is None:
-            return 0
-        changed = [
-            f"{key}: {value} is now {self.fingerprint.get(key)}"
-            for key, value in checkpoint.state["fingerprint"].items()
-            if self.fingerprint.get(key) != value
-        ]
+            return 0, Progress()
+        state = checkpoint.state
+        changed = differences(state["fingerprint"], self.fingerprint)
+        changed += differences({"frozen layers": state["frozen"]}, {"frozen layers": self.frozen})
         if changed:
             raise MaralError(Errors.M311.format(folder=self.folder, changed="\n  ".join(changed)))
         restore_tensors(self.module, checkpoint.tensors, self.optimiser)
-        self.scaler.load_state_dict(checkpoint.state["scaler"])
-        self.rows[:] = checkpoint.state["rows"]
+        self.scaler.load_state_dict(state["scaler"])
+        self.rows[:] = state["rows"]
+        self.best_file = checkpoint.best
         for i, hook in enumerate(self.hooks):
             prefix = f"{i}."
+            if checkpoint.step:
+                hook.on_epoch_start(checkpoint.epoch)
             hook.restore(
                 {
                     name.removeprefix(prefix): value
@@ -264,4 +371,7 @@ class Run:
                     if name.startswith(prefix)
                 }
             )
-        return checkpoint.epoch
+        self._write_log()
+        if checkpoint.step:
+            restore_generators(checkpoint.tensors, self.network.device)
+        return checkpoint.epoch, Progress(**state["progress"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 
 import torch
@@ -97,3 +98,30 @@ def restore_tensors(
         }
         if state:
             optimiser.state[parameter] = state
+
+
+def generator_states(device: torch.device) -> dict[str, Tensor]:
+    """States of torch's random number generators: of the CPU, and of a GPU that is used."""
+    states = {"generator.cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["generator.cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def restore_generators(tensors: dict[str, Tensor], device: torch.device) -> None:
+    """Set the generators to the states of `generator_states`."""
+    torch.set_rng_state(tensors["generator.cpu"])
+    if device.type == "cuda" and "generator.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["generator.cuda"], device)
+
+
+def frozen_digest(network: nn.Module) -> str | None:
+    """SHA-256 of the weights that are not trained, which no checkpoint holds; None without any."""
+    sha, found = hashlib.sha256(), False
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            found = True
+            sha.update(name.encode())
+            flat = parameter.detach().cpu().contiguous().flatten()
+            sha.update(flat.view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest() if found else None

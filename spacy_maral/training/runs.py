@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,19 +14,29 @@ from thinc.api import Config
 from ..errors import Errors, MaralError
 from .adaptation import Adaptation
 from .diagnostics import FOLDER, Diagnostics
+from .evaluators import DIAGNOSIS, student_evaluator
+from .folders import (
+    RUN_FOLDER,
+    digest_labels,
+    digest_pipeline,
+    fingerprint,
+    is_finished,
+    prepare_output,
+)
+from .interrupts import sole_run
 from .loop import Run
 from .pseudo_labels import PseudoLabels, predict_labels
 from .schemas import AdaptationSettings, TrainingSettings, read_section
+from .selection import ON_TARGET
 from .setup import (
     Pipeline,
     build_pipeline,
+    check_head,
     check_width,
     evaluator,
-    fingerprint,
     finish,
     load_pipeline,
     masked_lm,
-    prepare_output,
     read_docs,
     report_width,
     reporting,
@@ -65,30 +74,57 @@ def train_teacher(
     use_device(gpu_id)
     config = load_config(config_path, overrides or {}, interpolate=True)
     settings = read_section(config, "teacher", TrainingSettings)
-    prepare_output(output, resume)
-    docs = {"source": read_docs(source), "dev": read_docs(dev)}
-    labels = sorted({ent.label_ for doc in docs["source"] for ent in doc.ents})
-    if not labels:
-        raise MaralError(Errors.M312.format(path=source))
-    pipeline = build_pipeline(config, labels, settings)
+    if settings.select in ON_TARGET:
+        raise MaralError(Errors.M330.format(select=settings.select))
+    with sole_run(output / RUN_FOLDER):
+        folder = prepare_output(output, resume)
+        docs = {"source": read_docs(source), "dev": read_docs(dev)}
+        labels = sorted({ent.label_ for doc in docs["source"] for ent in doc.ents})
+        if not labels:
+            raise MaralError(Errors.M312.format(path=source))
+        identity = fingerprint(config, {"teacher": settings}, docs)
+        if resume and is_finished(folder, identity):
+            return output
+        pipeline = build_pipeline(config, labels, settings)
+        run = teacher_run(pipeline, docs, settings, folder, identity, run_seed(config))
+        run.train(resume=resume)
+        finish(pipeline, run, output, started, settings={"teacher": settings})
+    return output
+
+
+def teacher_run(
+    pipeline: Pipeline,
+    docs: dict[str, list[Doc]],
+    settings: TrainingSettings,
+    folder: Path,
+    identity: dict[str, Any],
+    seed: int,
+) -> Run:
+    """Put the run of a teacher together.
+
+    pipeline (Pipeline): What is trained.
+    docs (dict): The documents of "source" and "dev".
+    settings (TrainingSettings): The section [teacher].
+    folder (Path): Where checkpoints and the log are kept.
+    identity (dict): The run's fingerprint.
+    seed (int): Seeds batches and dropout.
+    RETURNS (Run): The run.
+    """
     corpus = pipeline.encode(docs["source"], labelled=True, name="source")
     dev_corpus = pipeline.encode(docs["dev"], labelled=True, name="dev")
     report_width(corpus)
-    stream = source_stream(corpus, len(labels) + 1, settings.prior_scale)
+    stream = source_stream(corpus, len(pipeline.labels) + 1, settings.prior_scale)
     pipeline.network.span_model.statistics.set_prior(pipeline.network.tensor(stream.prior))
-    run = Run(
+    return Run(
         network=pipeline.network,
         streams=[stream],
         settings=settings,
         evaluate=evaluator(pipeline, dev_corpus, settings),
-        folder=output / "training",
-        fingerprint=fingerprint(config, source=corpus.digest, dev=dev_corpus.digest),
-        seed=run_seed(config),
+        folder=folder,
+        fingerprint=identity,
+        seed=seed,
         hooks=reporting(pipeline, settings),
     )
-    run.train(resume=resume)
-    finish(pipeline, run, output, started, settings={"teacher": settings})
-    return output
 
 
 def pseudo_label(model: Path, target: Path, output: Path, *, gpu_id: int = -1) -> Path:
@@ -118,6 +154,7 @@ def adapt(
     dev: Path,
     output: Path,
     labels: Path | None = None,
+    diagnosis: Path | None = None,
     overrides: dict[str, Any] | None = None,
     resume: bool = False,
     gpu_id: int = -1,
@@ -132,6 +169,8 @@ def adapt(
     output (Path): Folder for the pipeline; its subfolder "training" holds log and checkpoints.
     labels (Path): Pseudo-labels of the target, as `pseudo_label` wrote them; by default the
         teacher is asked.
+    diagnosis (Path): Labelled documents of the target language (.spacy), to write their F1 into
+        the log after every epoch, for studies; nothing in the run goes by it.
     overrides (dict): Settings that replace those of the configuration.
     resume (bool): Go on from the last checkpoint in the folder, if there is one.
     gpu_id (int): GPU to use, -1 for the CPU.
@@ -143,20 +182,50 @@ def adapt(
     config = load_config(config_path, overrides or {}, interpolate=True)
     settings = read_section(config, "student", TrainingSettings)
     adaptation = read_section(config, "adaptation", AdaptationSettings)
-    prepare_output(output, resume)
-    docs = {"source": read_docs(source), "target": read_docs(target), "dev": read_docs(dev)}
-    names, pseudo = teacher_labels(teacher, docs["target"], labels)
-    if adaptation.init == "encoder":
-        student = build_pipeline(config, names, settings)
-    else:
-        student = load_pipeline(teacher, settings)
-    check_width(pseudo, student.network.span_model.max_width)
-    run, hook = student_run(student, docs, pseudo, config, output / "training")
-    run.train(resume=resume)
-    student.network.span_model.statistics.set_prior(student.network.tensor(hook.target.prior))
     sections = {"student": settings, "adaptation": adaptation}
-    finish(student, run, output, started, settings=sections)
+    if diagnosis is not None and not adaptation.diagnose_with_gold:
+        raise MaralError(Errors.M331.format(path=diagnosis))
+    with sole_run(output / RUN_FOLDER):
+        folder = prepare_output(output, resume)
+        docs = {"source": read_docs(source), "target": read_docs(target), "dev": read_docs(dev)}
+        if diagnosis is not None:
+            docs[DIAGNOSIS] = read_docs(diagnosis)
+        origin = {"teacher": digest_pipeline(teacher)}
+        if labels is not None:
+            origin["pseudo-labels"] = digest_labels(labels)
+        identity = fingerprint(config, sections, docs, **origin)
+        if resume and is_finished(folder, identity):
+            return output
+        student, pseudo = student_and_labels(config, teacher, docs["target"], labels)
+        run, hook = student_run(student, docs, pseudo, config, folder, identity)
+        run.train(resume=resume)
+        student.network.span_model.statistics.set_prior(student.network.tensor(hook.target.prior))
+        finish(student, run, output, started, settings=sections)
     return output
+
+
+def student_and_labels(
+    config: Config, teacher_path: Path, target: Sequence[Doc], file: Path | None
+) -> tuple[Pipeline, PseudoLabels]:
+    """Make the student, see that it fits the teacher, and get the teacher's labels.
+
+    config (Config): With the sections [student] and [adaptation].
+    teacher_path (Path): Folder of the teacher's pipeline.
+    target (Sequence[Doc]): Documents of the target language.
+    file (Path): Pseudo-labels made earlier; None to ask the teacher.
+    RETURNS (tuple): The student, and the pseudo-labels.
+    RAISES (MaralError): If student and teacher, or labels and documents, do not fit.
+    """
+    settings = read_section(config, "student", TrainingSettings)
+    adaptation = read_section(config, "adaptation", AdaptationSettings)
+    teacher = load_pipeline(teacher_path)
+    if adaptation.init == "encoder":
+        student = build_pipeline(config, teacher.labels, settings)
+    else:
+        student = load_pipeline(teacher_path, settings)
+    check_width(teacher, student)
+    check_head(student, adaptation)
+    return student, teacher_labels(teacher, target, file)
 
 
 def student_run(
@@ -165,14 +234,16 @@ def student_run(
     labels: PseudoLabels,
     config: Config,
     folder: Path,
+    identity: dict[str, Any],
 ) -> tuple[Run, Adaptation]:
     """Put the run of a student together.
 
     student (Pipeline): What is trained.
-    docs (dict): The documents of "source", "target" and "dev".
+    docs (dict): The documents of "source", "target" and "dev", and maybe of "diagnosis".
     labels (PseudoLabels): The teacher's labels of the target.
     config (Config): With the sections [student] and [adaptation].
     folder (Path): Where checkpoints and the log are kept.
+    identity (dict): The run's fingerprint.
     RETURNS (tuple): The run, and its hook that keeps the pseudo-labels.
     """
     settings = read_section(config, "student", TrainingSettings)
@@ -190,16 +261,14 @@ def student_run(
         diagnostics=diagnostics(student, adaptation, folder, seed),
     )  # fmt: skip
     student.network.span_model.statistics.set_prior(student.network.tensor(hook.source.prior))
-    digests = {name: corpus.digest for name, corpus in corpora.items()}
-    digests["labels"] = hashlib.sha256(labels.probabilities.tobytes()).hexdigest()
     run = Run(
         network=student.network,
         extra=masked_lm(student, adaptation, hook.target),
         streams=[hook.source, hook.target],
         settings=settings,
-        evaluate=evaluator(student, corpora["dev"], settings),
+        evaluate=student_evaluator(student, corpora, docs, labels, settings, seed),
         folder=folder,
-        fingerprint=fingerprint(config, **digests),
+        fingerprint=identity,
         seed=seed,
         hooks=[hook, *reporting(student, settings)],
     )
@@ -216,13 +285,9 @@ def diagnostics(
     return Diagnostics(folder / FOLDER, student.labels, temperature=temperature, seed=seed)
 
 
-def teacher_labels(
-    path: Path, target: Sequence[Doc], file: Path | None
-) -> tuple[list[str], PseudoLabels]:
-    """Entity labels of a teacher, and its pseudo-labels, from a file if there is one."""
-    teacher = load_pipeline(path)
+def teacher_labels(teacher: Pipeline, target: Sequence[Doc], file: Path | None) -> PseudoLabels:
+    """A teacher's pseudo-labels of documents, from a file if there is one."""
     corpus = teacher.encode(target, labelled=False, name="target")
     if file is not None:
-        return teacher.labels, PseudoLabels.load(file, corpus, teacher.labels)
-    labels = predict_labels(teacher.network, corpus, teacher.labels, batch_tokens=LABEL_TOKENS)
-    return teacher.labels, labels
+        return PseudoLabels.load(file, corpus, teacher.labels)
+    return predict_labels(teacher.network, corpus, teacher.labels, batch_tokens=LABEL_TOKENS)

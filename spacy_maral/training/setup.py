@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import platform
-import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -27,19 +25,19 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 from ..architectures import get_encoder, get_span_module
 from ..errors import Errors, MaralError, Warnings
 from ..evaluation import score_entities
-from .checkpoint import list_checkpoints, remove_checkpoint, write_text
+from .checkpoint import list_checkpoints, remove_checkpoint, write_text, writing
 from .corpus import Corpus, encode
+from .folders import SUMMARY, write_pipeline
 from .logging import EpochLines, SpacyLogger
 from .loop import Hook, Run
 from .network import Network, input_embeddings, predict_entities
-from .pseudo_labels import PseudoLabels
 from .schemas import AdaptationSettings, Section, TrainingSettings
+from .selection import SELECTION
 from .streams import MaskedLM, Stream
 
 logger = logging.getLogger("spacy")
 
 COMPONENT = "maral_ner"
-RUN_FOLDER = "training"
 # settings that the component has as well, for a saved pipeline to be trained further
 SHARED_OPTIONS = ("loss", "decision", "prior_scale", "include_outside")
 
@@ -164,28 +162,6 @@ def read_docs(path: Path) -> list[Doc]:
     return docs
 
 
-def prepare_output(output: Path, resume: bool) -> None:
-    """Refuse to start anew over an unfinished run.
-
-    RAISES (MaralError): If the folder has checkpoints and the run is not to be resumed.
-    """
-    folder = Path(output) / RUN_FOLDER
-    if not resume and folder.is_dir() and list_checkpoints(folder):
-        raise MaralError(Errors.M316.format(folder=folder))
-
-
-def fingerprint(config: Config, **data: str) -> dict[str, str]:
-    """What two runs must have in common to be one: settings by section, and the data."""
-    sections = {
-        f"[{name}]": hashlib.sha256(
-            json.dumps(config[name], sort_keys=True, default=str).encode()
-        ).hexdigest()
-        for name in ("system", "nlp", "components", "teacher", "student", "adaptation")
-        if name in config
-    }
-    return {**sections, **data}
-
-
 def report_width(corpus: Corpus) -> None:
     """Say how many gold entities have no candidate span."""
     n_entities = len(corpus.entities.starts)
@@ -199,13 +175,14 @@ def report_width(corpus: Corpus) -> None:
         )
 
 
-def check_width(labels: PseudoLabels, max_width: int) -> None:
-    """Refuse pseudo-labels of other candidates than the student's.
+def check_width(teacher: Pipeline, student: Pipeline) -> None:
+    """Refuse a teacher that labels other candidates than the student's.
 
     RAISES (MaralError): If teacher and student do not have the same span width.
     """
-    if labels.max_width != max_width:
-        raise MaralError(Errors.M317.format(teacher=labels.max_width, student=max_width))
+    widths = [side.network.span_model.max_width for side in (teacher, student)]
+    if widths[0] != widths[1]:
+        raise MaralError(Errors.M317.format(teacher=widths[0], student=widths[1]))
 
 
 def evaluator(
@@ -234,6 +211,25 @@ def reporting(pipeline: Pipeline, settings: TrainingSettings) -> list[Hook]:
     return hooks
 
 
+def encoder_name(pipeline: Pipeline) -> str:
+    """Name or folder of the pretrained encoder."""
+    return pipeline.nlp.get_pipe("transformer").model.attrs["name"]  # type: ignore[attr-defined]
+
+
+def check_head(pipeline: Pipeline, settings: AdaptationSettings) -> None:
+    """Refuse to train a language model that the encoder has no head for.
+
+    RAISES (MaralError): If the settings weigh that loss, and there is no pretrained LM head.
+    """
+    if not settings.mlm_weight:
+        return
+    _, tokenizer, _ = get_encoder(pipeline.nlp)
+    name = encoder_name(pipeline)
+    architectures = AutoConfig.from_pretrained(name).architectures or []
+    if not any(a.endswith("ForMaskedLM") for a in architectures) or tokenizer.mask_token_id is None:
+        raise MaralError(Errors.M318.format(encoder=name, architectures=", ".join(architectures)))
+
+
 def masked_lm(pipeline: Pipeline, settings: AdaptationSettings, target: Stream) -> nn.Module | None:
     """Give the target stream a masked-language-model loss, if the settings weigh one.
 
@@ -242,13 +238,9 @@ def masked_lm(pipeline: Pipeline, settings: AdaptationSettings, target: Stream) 
     """
     if not settings.mlm_weight:
         return None
+    check_head(pipeline, settings)
     _, tokenizer, _ = get_encoder(pipeline.nlp)
-    transformer = pipeline.nlp.get_pipe("transformer")
-    name = transformer.model.attrs["name"]  # type: ignore[attr-defined]
-    architectures = AutoConfig.from_pretrained(name).architectures or []
-    if not any(a.endswith("ForMaskedLM") for a in architectures) or tokenizer.mask_token_id is None:
-        raise MaralError(Errors.M318.format(encoder=name, architectures=", ".join(architectures)))
-    full = AutoModelForMaskedLM.from_pretrained(name)
+    full = AutoModelForMaskedLM.from_pretrained(encoder_name(pipeline))
     head = full.lm_head if hasattr(full, "lm_head") else full.cls
     full.get_output_embeddings().weight = input_embeddings(pipeline.network.encoder).weight
     loss = MaskedLM(
@@ -273,19 +265,15 @@ def finish(
     settings (dict): The sections of the configuration that the run went by.
     """
     nlp = pipeline.nlp
-    best = max(run.rows, key=lambda row: (row["score"], row["epoch"]))
-    chosen = run.rows[-1] if run.settings.select == "last" else best
+    key = SELECTION[run.settings.select]
+    chosen = max(run.rows, key=lambda row: (row[key], row["epoch"]))
     nlp.meta["performance"] = {
         "source_dev_ents_p": chosen["dev_precision"],
         "source_dev_ents_r": chosen["dev_recall"],
         "source_dev_ents_f": chosen["dev_f1"],
     }
-    temporary = run.folder / "pipeline.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    nlp.to_disk(temporary)
-    for part in sorted(temporary.iterdir(), key=lambda p: p.name == "meta.json"):
-        replace(part, output / part.name)
-    temporary.rmdir()
+    with writing(run.folder):
+        write_pipeline(nlp, run.folder / "pipeline.tmp", output)
     summary = {
         "selected_epoch": chosen["epoch"],
         "select": run.settings.select,
@@ -306,22 +294,16 @@ def finish(
             for stream in run.streams
         },
         "settings": {name: section.model_dump() for name, section in settings.items()},
+        "fingerprint": run.fingerprint,
     }
-    write_text(run.folder / "summary.json", json.dumps(summary, indent=1) + "\n")
     # in this order, so that a run killed here can still be resumed
-    for checkpoint in list_checkpoints(run.folder):
-        remove_checkpoint(checkpoint)
-    run.best_file.unlink(missing_ok=True)
+    with writing(run.folder):
+        write_text(run.folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
+        for checkpoint in list_checkpoints(run.folder):
+            remove_checkpoint(checkpoint)
 
 
 PACKAGES = ("spacy-maral", "spacy", "spacy-transformers", "thinc", "torch", "transformers")
-
-
-def replace(part: Path, destination: Path) -> None:
-    """Move a file or folder to where an older one may be."""
-    if destination.is_dir():
-        shutil.rmtree(destination)
-    part.replace(destination)
 
 
 def peak_memory() -> int | None:

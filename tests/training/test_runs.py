@@ -45,7 +45,7 @@ def test_a_teacher_is_an_ordinary_pipeline(world):
 
 def test_a_finished_run_leaves_a_summary_and_no_checkpoints(world):
     left = {path.name for path in (world["teacher"] / "training").iterdir()}
-    assert left == {"log.jsonl", "summary.json"}
+    assert left == {"log.jsonl", "summary.json", "run.lock"}
     summary = json.loads((world["teacher"] / "training" / "summary.json").read_text())
     assert summary["seed"] == 3 and summary["select"] == "source_dev"
     assert summary["seconds"] > 0 and summary["precision"] == "float32"
