@@ -1,0 +1,152 @@
+"""The folder of a run and its pipeline: what the run in it was started with, what is complete."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from spacy.language import Language
+from spacy.tokens import Doc
+from thinc.api import Config
+
+from ..errors import Errors, MaralError, Warnings
+from .checkpoint import (
+    differences,
+    list_checkpoints,
+    peek_state,
+    remove_leftovers,
+    sha256,
+    writing,
+)
+from .corpus import digest_docs
+from .schemas import Section
+
+logger = logging.getLogger("spacy")
+
+RUN_FOLDER, SUMMARY, META = "training", "summary.json", "meta.json"
+# settings that a run may be resumed with other values of: they change nothing in its result
+FREE = {"checkpoint_minutes", "logger"}
+
+
+def prepare_output(output: Path, resume: bool) -> Path:
+    """Tidy a run's folder up, unless it is that of an unfinished run that is not to be resumed.
+
+    output (Path): The pipeline's folder.
+    resume (bool): Whether the run is to be resumed.
+    RETURNS (Path): The run's folder in it.
+    RAISES (MaralError): If the folder has checkpoints and the run is not to be resumed.
+    """
+    folder = Path(output) / RUN_FOLDER
+    if not resume and list_checkpoints(folder):
+        raise MaralError(Errors.M316.format(folder=folder))
+    with writing(folder):
+        remove_leftovers(folder)
+        if not resume:
+            (folder / SUMMARY).unlink(missing_ok=True)
+    return folder
+
+
+def is_finished(folder: Path, fingerprint: dict[str, Any]) -> bool:
+    """Whether the run in a folder has nothing left to do, before any work goes into resuming it.
+
+    folder (Path): The run's folder.
+    fingerprint (dict): What the run must have been started with (see `fingerprint`).
+    RETURNS (bool): Whether its pipeline is complete.
+    RAISES (MaralError): If the run, finished or not, was started with something else.
+    """
+    state = peek_state(folder)
+    if state is None and (folder / SUMMARY).is_file():
+        try:
+            found = json.loads((folder / SUMMARY).read_text(encoding="utf8"))["fingerprint"]
+        except (ValueError, KeyError, TypeError):
+            return False
+        changed = differences(found, fingerprint)
+        if changed:
+            raise MaralError(Errors.M323.format(folder=folder, changed="\n  ".join(changed)))
+        logger.warning(Warnings.W304.format(folder=folder))
+        return True
+    changed = [] if state is None else differences(state["fingerprint"], fingerprint)
+    if changed:
+        raise MaralError(Errors.M311.format(folder=folder, changed="\n  ".join(changed)))
+    return False
+
+
+def fingerprint(
+    config: Config, sections: dict[str, Section], docs: Mapping[str, Sequence[Doc]], **files: str
+) -> dict[str, Any]:
+    """What two runs must have in common to be one: settings by name, and digests of the data.
+
+    config (Config): The configuration.
+    sections (dict): Its sections that the run goes by, validated.
+    docs (dict): The documents by name; of those of the target only the words count.
+    files (str): Digests of other input by name.
+    RETURNS (dict): JSON-ready.
+    """
+    used = {name: config[name] for name in ("system", "nlp", "components") if name in config}
+    used.update({name: section.model_dump(exclude=FREE) for name, section in sections.items()})
+    found = {f"[{name}] {key}": value for name in used for key, value in _flat(used[name])}
+    for name, side in docs.items():
+        digest = digest_docs(side, labelled=name != "target")
+        found[f"{name} data"] = f"{len(side):,} documents, SHA-256 {digest}"
+    found.update({name: f"SHA-256 {digest}" for name, digest in files.items()})
+    return json.loads(json.dumps(found, default=str))
+
+
+def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings of a section with its blocks, as "model.max_width"."""
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def digest_pipeline(path: Path) -> str:
+    """SHA-256 over the names and contents of a pipeline's files, without those of its training."""
+    sha = hashlib.sha256()
+    for file in sorted(path.rglob("*")):
+        name = file.relative_to(path)
+        if file.is_file() and name.parts[0] != RUN_FOLDER:
+            sha.update(f"{name.as_posix()}\n{sha256(file)}\n".encode())
+    return sha.hexdigest()
+
+
+def digest_labels(path: Path) -> str:
+    """SHA-256 of a file of pseudo-labels.
+
+    RAISES (MaralError): If it cannot be read.
+    """
+    try:
+        return sha256(path)
+    except OSError as error:
+        raise MaralError(Errors.M305.format(path=path, problem=error)) from None
+
+
+def write_pipeline(nlp: Language, temporary: Path, output: Path) -> None:
+    """Write a pipeline to a folder that has other things too.
+
+    Without meta.json nothing loads as a pipeline: it is the first to go and the last to come, so
+    that parts of two pipelines are never taken for one.
+
+    nlp (Language): The pipeline.
+    temporary (Path): Where it is written first, on the same disk.
+    output (Path): The folder.
+    """
+    shutil.rmtree(temporary, ignore_errors=True)
+    nlp.to_disk(temporary)
+    (output / META).unlink(missing_ok=True)
+    for part in sorted(temporary.iterdir(), key=lambda p: p.name == META):
+        replace(part, output / part.name)
+    temporary.rmdir()
+
+
+def replace(part: Path, destination: Path) -> None:
+    """Move a file or folder to where an older one may be."""
+    if destination.is_dir():
+        shutil.rmtree(destination)
+    part.replace(destination)

@@ -1,0 +1,98 @@
+"""Ctrl-C and other requests to stop: a run saves first, and two runs never share a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ..errors import Errors, MaralError, Warnings
+
+logger = logging.getLogger("spacy")
+
+LOCK, HOLDER = "run.lock", "run.holder"
+DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run that stopped when it was asked to, with its state saved.
+
+    message (str): What was saved, and how to go on.
+    signum (int): The signal; `exit_code` is what a shell expects after it.
+    """
+
+    def __init__(self, message: str, signum: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signum
+
+
+class StopRequest:
+    """While it is open the first Ctrl-C or SIGTERM is noted, and only a second one interrupts.
+
+    Signals that something else handles are left to it. Outside the main thread nothing changes.
+    """
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self._replaced: dict[int, Any] = {}
+
+    def __enter__(self) -> StopRequest:
+        if threading.current_thread() is threading.main_thread():
+            for signum, default in DEFAULTS.items():
+                if signal.getsignal(signum) == default:
+                    self._replaced[signum] = signal.signal(signum, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for signum, handler in self._replaced.items():
+            signal.signal(signum, handler)
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum is not None:
+            raise KeyboardInterrupt
+        self.signum = signum
+        # the signal may have come in the middle of a write to the same stream
+        with contextlib.suppress(RuntimeError):
+            logger.warning(Warnings.W305)
+
+
+@contextlib.contextmanager
+def sole_run(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a folder; the system frees it when the process ends, however it does.
+
+    folder (Path): The run's folder.
+    RAISES (MaralError): If another run is in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock, holder = FileLock(folder / LOCK), folder / HOLDER
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise MaralError(Errors.M324.format(folder=folder, holder=_read_holder(holder))) from None
+    try:
+        holder.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf8")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _read_holder(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf8", errors="replace")
+    except OSError:
+        return "another process"
