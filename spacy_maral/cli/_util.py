@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
+from configparser import InterpolationError
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
 from spacy.cli._util import Opt, parse_config_overrides
 from spacy.cli._util import app as spacy_app
+from spacy.util import import_file
+from spacy.util import logger as spacy_logger
+from thinc.api import ConfigValidationError
 from wasabi import Printer, msg
 
-from ..errors import MaralError
+from ..errors import Errors, MaralError
 
 HELP = """Cross-lingual named entity recognition: train a teacher on one language, let it
-label raw text of others, and adapt a student to them.
+label raw text of others, and adapt a student to them. Start with init-config
+and debug-data.
 """
 WITH_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -24,6 +31,15 @@ spacy_app.add_typer(app, name="maral")
 
 
 GPU_ID = Opt(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU")
+CODE = Opt(
+    None,
+    "--code",
+    "-c",
+    help="Path to Python file with additional code (registered functions) to be imported",
+)
+VERBOSE = Opt(
+    False, "--verbose", "-V", "-VV", help="Display more information for debugging purposes"
+)
 
 
 @contextmanager
@@ -35,10 +51,36 @@ def reported(task: str) -> Iterator[None]:
     try:
         yield
     except MaralError as error:
-        # The message is not wrapped: paths in it can be copied.
-        typer.echo(Printer(no_print=True).fail(f"Cannot {task}"), err=True)
-        typer.echo(str(error), err=True)
-        sys.exit(1)
+        problem = str(error)
+    except ConfigValidationError as error:
+        problem = ConfigValidationError.from_error(error, title="", show_config=False).text.strip()
+    except InterpolationError as error:
+        problem = str(error)
+    else:
+        return
+    # The message is not wrapped: paths in it can be copied.
+    typer.echo(Printer(no_print=True).fail(f"Cannot {task}"), err=True)
+    typer.echo(problem, err=True)
+    sys.exit(1)
+
+
+def prepare(code: Path | None = None, verbose: bool = False) -> None:
+    """Do what the options --code and --verbose ask for.
+
+    code (Path): Python file to import, for the functions that it registers.
+    verbose (bool): Whether spaCy's and our own debugging messages are shown.
+    """
+    if verbose:
+        spacy_logger.setLevel(logging.DEBUG)
+    if code is None:
+        return
+    with reported("import the code"):
+        try:
+            import_file("python_code", code)
+        # whatever a user's file raises; a missing file too
+        except Exception as error:
+            problem = f"{type(error).__name__}: {error}"
+            raise MaralError(Errors.M407.format(path=code, problem=problem)) from error
 
 
 def read_overrides(args: list[str]) -> dict[str, Any]:
