@@ -56,6 +56,10 @@ def reported(task: str) -> Iterator[None]:
         problem = ConfigValidationError.from_error(error, title="", show_config=False).text.strip()
     except InterpolationError as error:
         problem = str(error)
+    except KeyboardInterrupt as error:
+        # a run that has saved its state says so, and which status a shell expects
+        typer.echo(str(error) or "Interrupted.", err=True)
+        sys.exit(getattr(error, "exit_code", 130))
     else:
         return
     # The message is not wrapped: paths in it can be copied.
