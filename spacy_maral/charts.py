@@ -61,6 +61,7 @@ def line_chart(
     *,
     y_range: tuple[float, float] | None = None,
     reference: tuple[float, str] | None = None,
+    marked: int | None = None,
     show: Callable[[float], str] = short,
     size: tuple[int, int] = (380, 210),
 ) -> str:
@@ -71,6 +72,7 @@ def line_chart(
     series (Sequence[Series]): Lines; None where there is no value.
     y_range (tuple): Ends of the vertical axis; by default from the values.
     reference (tuple): A value to compare with, and what it is.
+    marked (int): An epoch to mark by a vertical line.
     show (Callable): From a value to its text.
     size (tuple): Width and height.
     RETURNS (str): An svg element.
@@ -87,6 +89,9 @@ def line_chart(
     body = grid(up, across, ticks(low, high), show)
     step = max(1, math.ceil(len(x) / 10))
     body += [text_at(across(n), height - 9, str(n), "middle") for n in x[::step]]
+    if marked is not None and marked in x and len(x) > 1:
+        place = across(marked)
+        body.append(f'<line class="marked" x1="{place}" x2="{place}" y1="6" y2="{up.start}"/>')
     if reference is not None:
         y = up(reference[0])
         body.append(f'<line class="ref" x1="{across.start}" x2="{across.end}" y1="{y}" y2="{y}"/>')

@@ -1,71 +1,22 @@
-"""A run's records, read from its folder, and the figures that show them."""
+"""The figures of a run's report: curves by epoch, scores, geometry, and a map of the spans."""
 
 from __future__ import annotations
 
-import json
 import math
-import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .charts import Curve, Points, Series, heat_map, histogram, line_chart, scatter
-from .errors import Errors, MaralError
-from .evaluation import OUTSIDE_NAME
+from .run_record import RunRecord
 from .svg import colour_class, percent
 
-FORMAT_VERSION = 1
 MAX_BARS = 60
 RARE = 0.002
 PERPLEXITY = 30.0
 LOSS_COLOURS = {"source": 1, "target": 2, "target_mlm": 3}
-
-
-@dataclass
-class RunRecord:
-    """What a training run left in its folder.
-
-    rows: The log, one row an epoch. summary: Facts, empty while the run is not finished.
-    epochs: Diagnostics of an adaptation, one an epoch; empty for a teacher.
-    """
-
-    folder: Path
-    rows: list[dict[str, Any]]
-    summary: dict[str, Any]
-    epochs: list[dict[str, Any]]
-
-    @property
-    def is_adaptation(self) -> bool:
-        return "target" in self.rows[-1]["losses"]
-
-    @property
-    def selected(self) -> dict[str, Any]:
-        """The row of the epoch whose weights were saved; the last while the run goes on."""
-        wanted = self.summary.get("selected_epoch", self.rows[-1]["epoch"])
-        return next((row for row in self.rows if row["epoch"] == wanted), self.rows[-1])
-
-    @property
-    def epoch(self) -> dict[str, Any] | None:
-        """Diagnostics of the selected epoch, or of the last one that has any."""
-        wanted = [e for e in self.epochs if e["epoch"] == self.selected["epoch"]]
-        known = wanted or self.epochs
-        return known[-1] if known else None
-
-    @property
-    def classes(self) -> list[str]:
-        """Names of the classes, outside first."""
-        if self.epochs:
-            return list(self.epochs[-1]["classes"])
-        return [OUTSIDE_NAME, *self.summary.get("labels", [])]
-
-    @property
-    def filtered(self) -> list[dict[str, Any]]:
-        """Diagnostics of the epochs after which the filter worked."""
-        return [epoch for epoch in self.epochs if epoch["filtered"]]
 
 
 class Figure(NamedTuple):
@@ -76,54 +27,9 @@ class Figure(NamedTuple):
     note: str = ""
 
 
-def read_run(folder: Path) -> RunRecord:
-    """Read what a training run left.
-
-    folder (Path): The output folder of train-teacher or adapt.
-    RETURNS (RunRecord): The records.
-    RAISES (MaralError): If there is no run, or a file of it cannot be read.
-    """
-    place = Path(folder) / "training"
-    log = place / "log.jsonl"
-    if not log.is_file():
-        raise MaralError(Errors.M440.format(folder=folder))
-    rows = [_read_json(log, line) for line in _read_text(log).splitlines() if line.strip()]
-    if not rows or any(not {"epoch", "losses", "dev_f1"} <= row.keys() for row in rows):
-        raise MaralError(Errors.M441.format(path=log, problem="an epoch has no losses or scores"))
-    path = place / "summary.json"
-    summary = _read_json(path, _read_text(path)) if path.is_file() else {}
-    epochs = []
-    for path in sorted(place.glob("diagnostics/epoch-*.json")):
-        epoch = _read_json(path, _read_text(path))
-        if epoch.get("format_version", math.inf) > FORMAT_VERSION:
-            found = epoch.get("format_version")
-            raise MaralError(Errors.M442.format(path=path, found=found, known=FORMAT_VERSION))
-        epochs.append(epoch)
-    return RunRecord(Path(folder), rows, summary, epochs)
-
-
-def read_sample(record: RunRecord) -> dict[str, NDArray] | None:
-    """Read the sample of span features of the epoch that is shown, if there is one.
-
-    RAISES (MaralError): If it cannot be read.
-    """
-    if record.epoch is None:
-        return None
-    name = f"epoch-{record.epoch['epoch']:04d}.npz"
-    path = record.folder / "training" / "diagnostics" / name
-    if not path.is_file():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            columns = ("z", "side", "classes", "reliable", "doc", "text")
-            return {column: file[column] for column in columns}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise MaralError(Errors.M441.format(path=path, problem=error)) from None
-
-
 def curve_figures(record: RunRecord) -> list[Figure]:
-    """Losses, scores on the source's development set, concentrations, class means, over epochs."""
-    rows, x = record.rows, [row["epoch"] for row in record.rows]
+    """Losses, scores on the source's development set, concentrations and signals, over epochs."""
+    rows = record.rows
     names = list(dict.fromkeys(name for row in rows for name in row["losses"]))
     losses = [
         Series(name.replace("_", " "), [row["losses"].get(name) for row in rows], LOSS_COLOURS.get(name, 4))
@@ -136,11 +42,13 @@ def curve_figures(record: RunRecord) -> list[Figure]:
         )
     ]  # fmt: skip
     figures = [
-        Figure("Loss", line_chart("Loss by epoch", x, losses), "Mean over the steps of an epoch."),
+        Figure(
+            "Loss", by_epoch(record, "Loss by epoch", losses), "Mean over the steps of an epoch."
+        ),
         Figure(
             "Source development set",
-            line_chart("Scores on the source's development set", x, scores, show=percent),
-            "Entities, strict: both ends and the type. No target gold is used to select.",
+            by_epoch(record, "Scores on the source's development set", scores, show=percent),
+            "Entities, strict: both ends and the type.",
         ),
     ]
     if all("kappa" in row for row in rows):
@@ -149,29 +57,40 @@ def curve_figures(record: RunRecord) -> list[Figure]:
             for i, name in enumerate(("smallest κ", "largest κ"))
         ]
         note = "How narrow the classes are on the sphere: of the widest and the narrowest one."
-        figures.append(
-            Figure("Concentration", line_chart("Concentration by epoch", x, spread), note)
-        )
+        chart = by_epoch(record, "Concentration by epoch", spread)
+        figures.append(Figure("Concentration", chart, note))
+    for name in [name for name in rows[-1] if name.startswith("target_")]:
+        heading = name.replace("_", " ").capitalize()
+        values = Series(name.partition("_")[2], [row.get(name) for row in rows], 2)
+        note = "A signal of raw target text that the choice of an epoch may go by."
+        figures.append(Figure(heading, by_epoch(record, f"{heading} by epoch", [values]), note))
     return figures
+
+
+def by_epoch(record: RunRecord, title: str, series: Sequence[Series], **options: Any) -> str:
+    """A line chart over the epochs of the log, with the selected epoch marked."""
+    x, marked = [row["epoch"] for row in record.rows], record.selected["epoch"]
+    return line_chart(title, x, series, marked=marked, **options)
 
 
 def label_figures(record: RunRecord) -> list[Figure]:
     """What happened to the pseudo-labels, over epochs: reliable shares, changes, noise."""
-    rows, x, classes = record.rows, [row["epoch"] for row in record.rows], record.classes
+    rows, classes = record.rows, record.classes
     figures = []
     if all("reliable" in row for row in rows):
         shares = [
             Series(name, [row["reliable"].get(name) for row in rows], c)
             for c, name in enumerate(classes)
         ]
-        chart = line_chart(
-            "Reliable share of each class by epoch", x, shares, show=percent, y_range=(0, 1.02)
+        chart = by_epoch(
+            record, "Reliable share of each class by epoch", shares, show=percent, y_range=(0, 1.02)
         )
         note = "Share of the pseudo-labels of a class that the filter keeps for the next epoch."
         figures.append(Figure("Reliable share", chart, note))
-        changed = [Series("changed", [row["changed"] for row in rows], 1)]
-        chart = line_chart("Changed pseudo-labels by epoch", x, changed)
-        figures.append(Figure("Changed labels", chart, "By the refinery, of all candidate spans."))
+        worked = [None if row["alpha"] is None else row["changed"] for row in rows]
+        chart = by_epoch(record, "Changed pseudo-labels by epoch", [Series("changed", worked, 1)])
+        note = "By the refinery, of all candidate spans; it does not work after the last epoch."
+        figures.append(Figure("Changed labels", chart, note))
     if all("noise_ratio" in row for row in rows):
         noise = [
             Series("all", [row["noise_ratio"] for row in rows], 2),
@@ -179,8 +98,12 @@ def label_figures(record: RunRecord) -> list[Figure]:
         ]
         start = rows[0].get("noise_ratio_start")
         reference = None if start is None else (start, "the teacher's labels")
-        chart = line_chart(
-            "Noise ratio of pseudo-labels by epoch", x, noise, show=percent, reference=reference
+        chart = by_epoch(
+            record,
+            "Noise ratio of pseudo-labels by epoch",
+            noise,
+            show=percent,
+            reference=reference,
         )
         note = "Wrong labels among spans that are entities by pseudo-label or by gold."
         figures.append(Figure("Noise ratio", chart, note))
@@ -191,10 +114,11 @@ def label_figures(record: RunRecord) -> list[Figure]:
             for name, key, colour in (("right", "rho_clean", 1), ("wrong", "rho_noisy", 2))
         ]
         chart = line_chart(
-            "Mean score of right and wrong labels", [e["epoch"] for e in known], means
-        )
-        note = "The filter can part them only as far as these two are apart."
-        figures.append(Figure("Mean ρ of right and wrong labels", chart, note))
+            "Mean score of right and wrong entity labels", [e["epoch"] for e in known], means,
+            marked=record.selected["epoch"],
+        )  # fmt: skip
+        note = "Of spans labelled as entities. The filter can part right from wrong only as far as "
+        figures.append(Figure("Mean ρ by truth", chart, note + "these two are apart."))
     return figures
 
 
@@ -222,6 +146,9 @@ def score_figures(epoch: dict[str, Any]) -> list[Figure]:
             note = f"{percent(kept)} of {size:,} labels are reliable."
         if not epoch["filtered"]:
             note = "The filter did not work after this epoch."
+        if epoch["gold"]:
+            right, not_right = (epoch["gold"][f"rho_{k}_by_class"][c] for k in ("clean", "noisy"))
+            note += f" Mean ρ of right labels {number(right)}, of wrong ones {number(not_right)}."
         if below:
             note += f" {below:,} with lower scores are not drawn."
         title = f"Scores of {name} in epoch {epoch['epoch']}"
@@ -287,10 +214,13 @@ def centroid_figures(record: RunRecord) -> list[Figure]:
     if all("centroid_cosine" in row for row in rows):
         mean = [Series("mean cosine", [row["centroid_cosine"] for row in rows], 1)]
         reference = (optimum, f"optimum {signed(optimum)}") if len(classes) > 1 else None
-        chart = line_chart(
-            "Mean cosine of two class means by epoch", [row["epoch"] for row in rows], mean,
-            reference=reference, show=signed,
-        )  # fmt: skip
+        chart = by_epoch(
+            record,
+            "Mean cosine of two class means by epoch",
+            mean,
+            reference=reference,
+            show=signed,
+        )
         figures.append(Figure("Mean cosine of two classes", chart, "Lower is farther apart."))
     return figures
 
@@ -298,13 +228,11 @@ def centroid_figures(record: RunRecord) -> list[Figure]:
 def geometry_figures(record: RunRecord) -> list[Figure]:
     """Compactness and low margins of the classes over epochs, of source and target."""
     figures = []
-    for key, heading, note in (
-        (
-            "compactness",
-            "Compactness",
-            "Mean cosine of spans to their class mean; the optimum is 1.",
-        ),
-        ("margin_low", "Margin of all but 5 %", "Below 0 spans are nearer to another class."),
+    compact = "Mean cosine of spans to their class mean; the optimum is 1."
+    margins = "The margin that 95 % of the spans of a class exceed; below 0 is another class."
+    for key, heading, note, show in (
+        ("compactness", "Compactness", compact, number),
+        ("margin_low", "Low margin", margins, signed),
     ):
         for side in ("source", "target"):
             known = [epoch for epoch in record.epochs if key in epoch[side]]
@@ -315,7 +243,10 @@ def geometry_figures(record: RunRecord) -> list[Figure]:
                 for c, name in enumerate(record.classes)
             ]
             title = f"{heading}, {side}"
-            chart = line_chart(title, [epoch["epoch"] for epoch in known], series, show=signed)
+            chart = line_chart(
+                title, [epoch["epoch"] for epoch in known], series,
+                marked=record.selected["epoch"], show=show,
+            )  # fmt: skip
             figures.append(Figure(title, chart, note))
     return figures
 
@@ -362,21 +293,9 @@ def tsne(z: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
 
 def signed(value: float) -> str:
     """A number with its sign and two digits."""
-    return f"{value:+.2f}".replace("-", "−")
+    return f"{value:+.2f}".replace("-", "−") if round(value, 2) else "0"
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf8")
-    except (OSError, ValueError) as error:
-        raise MaralError(Errors.M441.format(path=path, problem=error)) from None
-
-
-def _read_json(path: Path, text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise MaralError(Errors.M441.format(path=path, problem=error)) from None
-    if not isinstance(found, dict):
-        raise MaralError(Errors.M441.format(path=path, problem="it holds no object"))
-    return found
+def number(value: float | None) -> str:
+    """A number with two digits, or a dash for none."""
+    return "–" if value is None else f"{value:.2f}".replace("-", "−")

@@ -10,14 +10,12 @@ from typing import Any
 
 from .diagnostics import (
     Figure,
-    RunRecord,
     centroid_figures,
     curve_figures,
     geometry_figures,
     label_figures,
     map_figure,
-    read_run,
-    read_sample,
+    number,
     score_figures,
     signed,
 )
@@ -25,6 +23,7 @@ from .evaluation import load_pipeline
 from .mistakes import Judgement, judge
 from .report_sentences import doubtful_sentences, mistake_sentences
 from .reports import write_file
+from .run_record import RunRecord, read_run, read_sample
 from .svg import clean, colour_class, percent, short
 
 NO_RECORDS = (
@@ -112,9 +111,11 @@ def render_report(record: RunRecord, judgement: Judgement | None = None, data: s
 
 def _lead(record: RunRecord) -> str:
     labels = ", ".join(record.classes[1:])
-    state = "" if record.summary else " The run is not finished: there is no summary yet."
-    about = f"Entity labels: {labels}." if labels else ""
-    return clean(f"{len(record.rows)} epochs. {about}{state}")
+    about = f"Entity labels: {labels}. " if labels else ""
+    if not record.summary:
+        return clean(f"{about}The run is not finished: there is no summary yet.")
+    band = "In the curves a band marks the selected epoch."
+    return clean(f"{about}Epoch selected by {record.summary['select'].replace('_', ' ')}. {band}")
 
 
 def _tiles(record: RunRecord, judgement: Judgement | None, data: str) -> str:
@@ -212,8 +213,8 @@ def _geometry(record: RunRecord) -> Section:
         for side in ("source", "target")
         for key in ("compactness", "margin", "margin_low")
     ]
-    rows = [[name, *(_signed(col[c]) for col in columns)] for c, name in enumerate(record.classes)]
-    overall = [_signed(epoch[side].get("overall_margin")) for side in ("source", "target")]
+    rows = [[name, *(number(col[c]) for col in columns)] for c, name in enumerate(record.classes)]
+    overall = [number(epoch[side].get("overall_margin")) for side in ("source", "target")]
     rows.append(["all classes", "", overall[0], "", "", overall[1], ""])
     body += (
         _grid(geometry_figures(record)) + f'<h3 class="part">Margins in epoch {epoch["epoch"]}</h3>'
@@ -296,7 +297,8 @@ def _grid(figures: Sequence[Figure], *, narrow: bool = False) -> str:
         f"<figcaption>{clean(f.note)}</figcaption></figure>"
         for f in figures
     )
-    return f'<div class="grid{" narrow" if narrow else ""}">{cards}</div>' if cards else ""
+    css = "grid narrow" if narrow else "grid two" if len(figures) == 4 else "grid"
+    return f'<div class="{css}">{cards}</div>' if cards else ""
 
 
 def _legend(items: Sequence[tuple[str, str]]) -> str:
@@ -333,10 +335,6 @@ def _plain(value: object) -> str:
 
 def _absent(text: str) -> str:
     return f'<p class="absent">{clean(text)}</p>'
-
-
-def _signed(value: float | None) -> str:
-    return "–" if value is None else signed(value)
 
 
 def _duration(seconds: float) -> str:

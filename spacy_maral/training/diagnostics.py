@@ -132,7 +132,9 @@ class Diagnostics:
             "pseudo_labels": np.bincount(classes, minlength=n_classes).tolist(),
             "reliable": np.bincount(classes[state.reliable], minlength=n_classes).tolist(),
             "changes": _table(classes, state.refined, n_classes).tolist(),
-            "gold": None if state.gold is None else _against_gold(rho, classes, state.gold),
+            "gold": None
+            if state.gold is None
+            else _against_gold(rho, classes, state.gold, n_classes),
             "centroid_cosine": _plain(centroid_cosine(state.directions)),
             "source": _geometry(state.source, state.directions),
             "target": _geometry(state.target, state.directions),
@@ -252,18 +254,23 @@ def _geometry(side: Side, directions: NDArray[np.floating]) -> dict[str, Any]:
 
 
 def _against_gold(
-    rho: NDArray[np.floating], classes: NDArray[np.int64], gold: NDArray[np.integer]
+    rho: NDArray[np.floating],
+    classes: NDArray[np.int64],
+    gold: NDArray[np.integer],
+    n_classes: int,
 ) -> dict[str, Any]:
-    """Mean rho of right and of wrong labels, of all spans that are entities by either side."""
-    counted = (classes != OUTSIDE) | (gold != OUTSIDE)
-    wrong = counted & (classes != gold)
-    right = counted & ~wrong
-    means = [float(rho[rows].mean()) if rows.any() else float("nan") for rows in (right, wrong)]
-    clean, noisy = _plain(np.array(means))
-    return {
-        "rho_clean": clean, "rho_noisy": noisy,
-        "n_clean": int(right.sum()), "n_noisy": int(wrong.sum()),
-    }  # fmt: skip
+    """Mean rho of right and of wrong labels: of the spans labelled as entities, and by label."""
+    found: dict[str, Any] = {}
+    for name, rows in (("clean", classes == gold), ("noisy", classes != gold)):
+        entities = rows & (classes != OUTSIDE)
+        sums = np.bincount(classes[rows], weights=rho[rows], minlength=n_classes)
+        counts = np.bincount(classes[rows], minlength=n_classes)
+        with np.errstate(invalid="ignore"):
+            found[f"rho_{name}_by_class"] = _plain(sums / counts)
+        found[f"n_{name}"] = int(entities.sum())
+        mean = rho[entities].mean(dtype=np.float64) if entities.any() else np.nan
+        found[f"rho_{name}"] = _plain(np.array([mean]))[0]
+    return found
 
 
 def _plain(values: NDArray[np.floating]) -> list:

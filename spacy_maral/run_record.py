@@ -1,0 +1,123 @@
+"""What a training run left in its folder: log, summary, diagnostics."""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import Errors, MaralError
+from .evaluation import OUTSIDE_NAME
+
+FORMAT_VERSION = 1
+
+
+@dataclass
+class RunRecord:
+    """What a training run left in its folder.
+
+    rows: The log, one row an epoch. summary: Facts, empty while the run is not finished.
+    epochs: Diagnostics of an adaptation, one an epoch; empty for a teacher.
+    """
+
+    folder: Path
+    rows: list[dict[str, Any]]
+    summary: dict[str, Any]
+    epochs: list[dict[str, Any]]
+
+    @property
+    def is_adaptation(self) -> bool:
+        return "target" in self.rows[-1]["losses"]
+
+    @property
+    def selected(self) -> dict[str, Any]:
+        """The row of the epoch whose weights were saved; the last while the run goes on."""
+        wanted = self.summary.get("selected_epoch", self.rows[-1]["epoch"])
+        return next((row for row in self.rows if row["epoch"] == wanted), self.rows[-1])
+
+    @property
+    def epoch(self) -> dict[str, Any] | None:
+        """Diagnostics of the selected epoch, or of the last one that has any."""
+        wanted = [e for e in self.epochs if e["epoch"] == self.selected["epoch"]]
+        known = wanted or self.epochs
+        return known[-1] if known else None
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, outside first."""
+        if self.epochs:
+            return list(self.epochs[-1]["classes"])
+        return [OUTSIDE_NAME, *self.summary.get("labels", [])]
+
+    @property
+    def filtered(self) -> list[dict[str, Any]]:
+        """Diagnostics of the epochs after which the filter worked."""
+        return [epoch for epoch in self.epochs if epoch["filtered"]]
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read what a training run left.
+
+    folder (Path): The output folder of train-teacher or adapt.
+    RETURNS (RunRecord): The records.
+    RAISES (MaralError): If there is no run, or a file of it cannot be read.
+    """
+    place = Path(folder) / "training"
+    log = place / "log.jsonl"
+    if not log.is_file():
+        raise MaralError(Errors.M440.format(folder=folder))
+    rows = [_read_json(log, line) for line in _read_text(log).splitlines() if line.strip()]
+    if not rows or any(not {"epoch", "losses", "dev_f1"} <= row.keys() for row in rows):
+        raise MaralError(Errors.M441.format(path=log, problem="an epoch has no losses or scores"))
+    path = place / "summary.json"
+    summary = _read_json(path, _read_text(path)) if path.is_file() else {}
+    epochs = []
+    for path in sorted(place.glob("diagnostics/epoch-*.json")):
+        epoch = _read_json(path, _read_text(path))
+        if epoch.get("format_version", math.inf) > FORMAT_VERSION:
+            found = epoch.get("format_version")
+            raise MaralError(Errors.M442.format(path=path, found=found, known=FORMAT_VERSION))
+        epochs.append(epoch)
+    return RunRecord(Path(folder), rows, summary, epochs)
+
+
+def read_sample(record: RunRecord) -> dict[str, NDArray] | None:
+    """Read the sample of span features of the epoch that is shown, if there is one.
+
+    RAISES (MaralError): If it cannot be read.
+    """
+    if record.epoch is None:
+        return None
+    name = f"epoch-{record.epoch['epoch']:04d}.npz"
+    path = record.folder / "training" / "diagnostics" / name
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            columns = ("z", "side", "classes", "reliable", "doc", "text")
+            return {column: file[column] for column in columns}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise MaralError(Errors.M441.format(path=path, problem=error)) from None
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf8")
+    except (OSError, ValueError) as error:
+        raise MaralError(Errors.M441.format(path=path, problem=error)) from None
+
+
+def _read_json(path: Path, text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise MaralError(Errors.M441.format(path=path, problem=error)) from None
+    if not isinstance(found, dict):
+        raise MaralError(Errors.M441.format(path=path, problem="it holds no object"))
+    return found
