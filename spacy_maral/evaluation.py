@@ -233,7 +233,7 @@ def entities_from_docs(docs: Iterable[Doc], labels: Sequence[str]) -> Entities:
 
 def evaluate_pipeline(
     nlp: Language,
-    data: Path | Iterable[Doc],
+    data: str | Path | Iterable[Doc],
     *,
     batch_size: int | None = None,
     max_width: int | None = None,
@@ -244,7 +244,7 @@ def evaluate_pipeline(
     documents reaches it, and they are not changed.
 
     nlp (Language): The pipeline.
-    data (Path | Iterable[Doc]): Gold documents, or a .spacy file of them.
+    data (str | Path | Iterable[Doc]): Gold documents, or a .spacy file of them.
     batch_size (int): Documents of a batch; by default the pipeline's.
     max_width (int): Widest entity of the paper's protocol, in words; by default the widest span of
         the pipeline's maral_ner, if it has one.
@@ -290,10 +290,9 @@ def load_pipeline(name: str | Path, *, gpu_id: int = -1) -> Language:
         raise MaralError(Errors.M403.format(name=name, problem=problem)) from error
 
 
-def _read_gold(data: Path | Iterable[Doc]) -> list[Doc]:
-    if isinstance(data, Path):
-        # The readers import the training package, which imports this module.
-        from .training.setup import read_docs
+def _read_gold(data: str | Path | Iterable[Doc]) -> list[Doc]:
+    if isinstance(data, str | Path):
+        from .data import read_docs
 
         docs, place = read_docs(data), str(data)
     else:

@@ -15,7 +15,7 @@ from ._util import app, reported, show_counts
 
 
 class Format(str, Enum):
-    """Data formats, as in `data.FORMATS`."""
+    """Data formats: those of `data.FORMATS`, and JSON Lines."""
 
     auto = "auto"
     conll = "conll"
@@ -23,6 +23,7 @@ class Format(str, Enum):
     multiconer = "multiconer"
     iob2 = "iob2"
     bioes = "bioes"
+    jsonl = "jsonl"
 
 
 DATA = Arg(..., help="File of labelled sentences", exists=True, dir_okay=False)

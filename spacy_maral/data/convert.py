@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import warnings
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -17,12 +16,13 @@ from spacy.vocab import Vocab
 from tqdm.auto import tqdm
 
 from ..errors import Errors, MaralError, Warnings
+from .docs import SUFFIX, read_docs
 from .formats import Sentence, map_labels, read_sentences
+from .jsonl import read_jsonl
 from .labels import LabelMap, load_label_map
 from .tags import Entity
-from .text import check_file
 
-SUFFIX = ".spacy"
+JSONL = "jsonl"
 MULTIPLE_LANGUAGES = "xx"
 UNSPACED_LANGUAGES = frozenset(
     ("zh", "ja", "th", "lo", "my", "km", "bo", "dz", "yue", "wuu", "lzh")
@@ -76,27 +76,50 @@ def convert(
     The file is written whole or not at all. Spaces come from the file where it has the text, and
     otherwise from the language.
 
-    input_path (str | Path): The file to read, see `read_sentences`.
+    EXAMPLE: convert("train.conll", "train.spacy", lang="en")
+
+    input_path (str | Path): The file to read, see `read_labelled`.
     output_path (str | Path): The file to write, ending in .spacy; missing folders are made.
-    format (str): One of FORMATS, or "auto".
+    format (str): One of FORMATS, "jsonl", or "auto".
     lang (str): Language code, or "xx" to go by what the file says.
     label_map (str | Path | LabelMap | None): See `load_label_map`.
     unlabelled (bool): Leave the entities out, so that the Docs have no entity annotation at all.
     RETURNS (ConvertReport): What was read, repaired and written.
     RAISES (MaralError): If the input breaks its format, or the output cannot be written.
     """
-    output = _check_output(Path(output_path))
+    output = check_output(Path(output_path))
     code = check_language(lang)
-    labels = load_label_map(label_map)
     report = ConvertReport(str(input_path), str(output), code, not unlabelled)
-    sentences = read_sentences(input_path, format, label_map=labels)
+    sentences = read_labelled(input_path, format, lang=code, label_map=label_map)
     bar = tqdm(sentences, desc=output.name, unit=" sentences", disable=None, leave=False)
     vocab = Vocab()
     doc_bin = DocBin(attrs=["ENT_IOB", "ENT_TYPE"])
     for sentence in _counted(_checked_language(bar, code, input_path), report):
         doc_bin.add(_make_doc(vocab, sentence, code, labelled=report.labelled))
-    _write(output, doc_bin.to_bytes())
+    write_bytes(output, doc_bin.to_bytes())
     return report
+
+
+def read_labelled(
+    path: str | Path,
+    format: str = "auto",
+    *,
+    lang: str = MULTIPLE_LANGUAGES,
+    label_map: str | Path | LabelMap | None = None,
+) -> Iterator[Sentence]:
+    """Read the sentences of a file of columns (`read_sentences`) or of JSON Lines (`read_jsonl`).
+
+    path (str | Path): The file; one whose name ends in .jsonl or .jsonl.gz has JSON Lines.
+    format (str): One of FORMATS, "jsonl", or "auto".
+    lang (str): Language code, for the tokenizer of texts in JSON Lines.
+    label_map (str | Path | LabelMap | None): See `load_label_map`.
+    RETURNS (Iterator[Sentence]): The sentences.
+    RAISES (MaralError): If the file breaks its format.
+    """
+    named = str(path).removesuffix(".gz").endswith(f".{JSONL}")
+    if format == JSONL or (format == "auto" and named):
+        return read_jsonl(path, lang, label_map=load_label_map(label_map))
+    return read_sentences(path, format, label_map=label_map)
 
 
 def read_docbin(
@@ -109,15 +132,8 @@ def read_docbin(
     YIELDS (Sentence): The Docs' words and entities; `labelled` is False without annotation.
     RAISES (MaralError): If the file is missing or broken, or holds no Doc.
     """
-    file = check_file(path)
+    file, docs = Path(path), read_docs(path)
     labels = load_label_map(label_map)
-    try:
-        doc_bin = DocBin().from_disk(file)
-        docs = list(doc_bin.get_docs(Vocab()))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error) as error:
-        raise MaralError(Errors.M119.format(path=file, found=error)) from error
-    if not docs:
-        raise MaralError(Errors.M104.format(path=file))
     for number, doc in enumerate(docs, start=1):
         sentence = Sentence(
             [token.text for token in doc],
@@ -198,7 +214,11 @@ def check_language(lang: str) -> str:
     return lang.lower().replace("_", "-")
 
 
-def _check_output(path: Path) -> Path:
+def check_output(path: Path) -> Path:
+    """Make sure that a path can be that of a .spacy file.
+
+    RAISES (MaralError): If it is a folder, or has another ending.
+    """
     if path.is_dir():
         raise MaralError(Errors.M123.format(path=path, found="is a folder"))
     if path.suffix != SUFFIX:
@@ -206,8 +226,11 @@ def _check_output(path: Path) -> Path:
     return path
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Write a file so that nobody ever sees half of it."""
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that nobody ever sees half of it; missing folders are made.
+
+    RAISES (MaralError): If it cannot be written.
+    """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

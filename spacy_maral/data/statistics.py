@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..spans import span_counts
-from .convert import SUFFIX, check_language, read_docbin
-from .formats import Sentence, read_sentences
+from .convert import SUFFIX, check_language, read_docbin, read_labelled
+from .formats import Sentence
 from .labels import OUTSIDE_TAG, LabelMap
 
 
@@ -112,15 +112,16 @@ def stats(
 ) -> SpanStatistics:
     """Count the candidate spans and entities of a file.
 
-    path (str | Path): A file that `read_sentences` reads, or a .spacy file.
-    format (str): One of FORMATS, or "auto"; not used for a .spacy file.
-    lang (str): Language code; checked, but no count depends on it.
+    path (str | Path): A file that `read_labelled` reads, or a .spacy file.
+    format (str): One of FORMATS, "jsonl", or "auto"; not used for a .spacy file.
+    lang (str): Language code, for the tokenizer of texts in JSON Lines.
     max_width (int): Longest candidate span, in words.
     label_map (str | Path | LabelMap | None): See `load_label_map`.
     RETURNS (SpanStatistics): The counts.
     RAISES (MaralError): If the file breaks its format.
     """
-    check_language(lang)
+    code = check_language(lang)
     if Path(path).suffix == SUFFIX:
         return span_statistics(read_docbin(path, label_map=label_map), max_width)
-    return span_statistics(read_sentences(path, format, label_map=label_map), max_width)
+    sentences = read_labelled(path, format, lang=code, label_map=label_map)
+    return span_statistics(sentences, max_width)

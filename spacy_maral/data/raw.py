@@ -1,0 +1,273 @@
+"""Unlabelled text of a language, from plain files to sentences: split, filtered, without repeats."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from spacy.tokens import Doc, DocBin
+from spacy.vocab import Vocab
+from tqdm.auto import tqdm
+
+from ..errors import Errors, MaralError
+from .convert import check_output, write_bytes
+from .docs import SUFFIX, read_docs
+from .jsonl import read_rows, row_text
+from .text import read_lines
+from .tokens import Splitter, Words
+
+SUFFIXES = (".txt", ".jsonl", SUFFIX)
+MIN_WORDS, MAX_WORDS = 3, 200
+
+EMPTY = "empty text"
+REPEATED = "repeats an earlier sentence"
+NOT_DRAWN = "not drawn"
+
+
+@dataclass
+class RawReport:
+    """What a reading of raw text found and left out.
+
+    texts (int): Lines of .txt files, rows of .jsonl files, documents of .spacy files.
+    sentences (int): Sentences that are left, one Doc each.
+    tokens (int): Their words.
+    left_out (dict): Sentences that were left out, by the reason.
+    """
+
+    inputs: list[str]
+    lang: str
+    texts: int = 0
+    sentences: int = 0
+    tokens: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the report as plain values, for JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        parts = [f"{self.sentences:,} sentences of {self.texts:,} texts"]
+        if self.left_out:
+            parts.append(f"left out: {describe_counts(self.left_out)}")
+        return "; ".join(parts)
+
+
+def describe_counts(counts: dict[str, int]) -> str:
+    """Counts in a line, as "too short 1,200, repeated 31"."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def read_raw(
+    paths: str | Path | Sequence[str | Path],
+    lang: str,
+    *,
+    split: bool = True,
+    min_words: int = MIN_WORDS,
+    max_words: int = MAX_WORDS,
+    limit: int | None = None,
+    seed: int | None = None,
+    report: RawReport | None = None,
+) -> Iterator[Doc]:
+    """Read unlabelled text, sentence by sentence.
+
+    Text is not changed. It gets the words of spaCy's tokenizer of the language, which also splits
+    punctuation from words; data sets of labelled sentences often do so by other rules. Documents of
+    .spacy files keep their words, lose their entities, and are split by their own sentences if they
+    have some. A sentence whose words were read before is left out.
+
+    EXAMPLE: docs = list(read_raw("german/", "de", limit=5000, seed=0))
+
+    paths (str | Path | Sequence): Files, or folders of them: .txt (a sentence or a document a
+        line), .jsonl (with the key "text"), .spacy, each also with .gz.
+    lang (str): Language code, for tokenizer and sentence ends.
+    split (bool): Whether texts are split into sentences.
+    min_words (int): Shortest sentence, in words.
+    max_words (int): Longest sentence, in words.
+    limit (int | None): Most sentences.
+    seed (int | None): Draw `limit` sentences at random by this seed; None takes the first.
+    report (RawReport | None): Filled while reading.
+    YIELDS (Doc): The sentences, in the order of the files.
+    RAISES (MaralError): If a file cannot be read, a line is broken, or no sentence is left.
+    """
+    _check_range(min_words, max_words, limit)
+    splitter = Splitter(lang, split=split)
+    given = [paths] if isinstance(paths, str | Path) else list(paths)
+    report = report or RawReport([], lang)
+    report.inputs = [str(path) for path in given]
+    counter: Counter[str] = Counter()
+    pieces = _pieces(list_files(given), splitter, report, counter)
+    kept = _filtered(pieces, min_words, max_words, counter)
+    if limit is not None:
+        kept = _drawn(kept, limit, seed, counter) if seed is not None else _first(kept, limit)
+    vocab = Vocab()
+    for piece in kept:
+        report.sentences += 1
+        report.tokens += len(piece.words)
+        yield Doc(vocab, words=piece.words, spaces=piece.spaces)
+    report.left_out = dict(sorted(counter.items()))
+    if not report.sentences:
+        left_out = describe_counts(report.left_out) or "there was no text"
+        raise MaralError(Errors.M152.format(paths=", ".join(report.inputs), left_out=left_out))
+
+
+def prepare_text(
+    paths: str | Path | Sequence[str | Path],
+    output_path: str | Path,
+    *,
+    lang: str,
+    split: bool = True,
+    min_words: int = MIN_WORDS,
+    max_words: int = MAX_WORDS,
+    limit: int | None = None,
+    seed: int | None = None,
+) -> RawReport:
+    """Make a .spacy file of unlabelled text, one Doc a sentence; see `read_raw`.
+
+    EXAMPLE: prepare_text(["news.txt", "wiki.jsonl.gz"], "de.spacy", lang="de")
+
+    paths (str | Path | Sequence): Files, or folders of them.
+    output_path (str | Path): The file to write, ending in .spacy; missing folders are made.
+    lang (str): Language code.
+    split (bool): Whether texts are split into sentences.
+    min_words (int): Shortest sentence, in words.
+    max_words (int): Longest sentence, in words.
+    limit (int | None): Most sentences.
+    seed (int | None): Draw `limit` sentences at random by this seed; None takes the first.
+    RETURNS (RawReport): What was read and left out.
+    RAISES (MaralError): If a file cannot be read or written, or no sentence is left.
+    """
+    output = check_output(Path(output_path))
+    report = RawReport([], lang)
+    docs = read_raw(
+        paths, lang, split=split, min_words=min_words, max_words=max_words, limit=limit, seed=seed,
+        report=report,
+    )  # fmt: skip
+    doc_bin = DocBin(attrs=["ENT_IOB", "ENT_TYPE"])
+    for doc in tqdm(docs, desc=output.name, unit=" sentences", disable=None, leave=False):
+        doc_bin.add(doc)
+    write_bytes(output, doc_bin.to_bytes())
+    return report
+
+
+def is_docbin(path: str | Path) -> bool:
+    """Whether a path names a .spacy file rather than text to be split into words."""
+    return Path(path).suffix == SUFFIX and not Path(path).is_dir()
+
+
+def kind_of(path: Path) -> str:
+    """The ending of a file's name, without .gz."""
+    return (path.with_suffix("") if path.suffix == ".gz" else path).suffix
+
+
+def list_files(paths: Iterable[str | Path]) -> list[Path]:
+    """Find the files of raw text; of folders, all those inside.
+
+    paths (Iterable): Files and folders.
+    RETURNS (list[Path]): Files, those of a folder in the order of their names.
+    RAISES (MaralError): If a path is missing or is no such file, or a folder holds none.
+    """
+    known = ", ".join(SUFFIXES)
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.is_file() and kind_of(p) in SUFFIXES)
+            if not inside:
+                raise MaralError(Errors.M150.format(path=path, known=known))
+            files += inside
+        elif not path.exists():
+            raise MaralError(Errors.M101.format(path=path))
+        elif kind_of(path) not in SUFFIXES:
+            raise MaralError(Errors.M151.format(path=path, known=known))
+        else:
+            files.append(path)
+    return files
+
+
+def _pieces(
+    files: Sequence[Path], splitter: Splitter, report: RawReport, counter: Counter[str]
+) -> Iterator[Words]:
+    """The sentences of all files."""
+    for file in files:
+        if kind_of(file) == SUFFIX:
+            for doc in read_docs(file):
+                report.texts += 1
+                yield from splitter.sentences(doc)
+        else:
+            for text in _texts(file):
+                report.texts += 1
+                if not text.strip():
+                    counter[EMPTY] += 1
+                yield from splitter(text)
+
+
+def _texts(file: Path) -> Iterator[str]:
+    """The texts of a .txt or .jsonl file; blank lines are none."""
+    if kind_of(file) == ".jsonl":
+        for place, row in read_rows(file):
+            yield row_text(row, place)
+    else:
+        for _, line in read_lines(file):
+            if line:
+                yield line
+
+
+def _filtered(
+    pieces: Iterable[Words], min_words: int, max_words: int, counter: Counter[str]
+) -> Iterator[Words]:
+    """Sentences of the right length that were not there before."""
+    seen: set[bytes] = set()
+    for piece in pieces:
+        if len(piece.words) < min_words:
+            counter[f"fewer than {min_words} words"] += 1
+            continue
+        if len(piece.words) > max_words:
+            counter[f"more than {max_words} words"] += 1
+            continue
+        key = blake2b("\x1f".join(piece.words).encode("utf8"), digest_size=16).digest()
+        if key in seen:
+            counter[REPEATED] += 1
+            continue
+        seen.add(key)
+        yield piece
+
+
+def _first(pieces: Iterator[Words], limit: int) -> Iterator[Words]:
+    """The first pieces; what comes after them is not read."""
+    for _ in range(limit):
+        piece = next(pieces, None)
+        if piece is None:
+            return
+        yield piece
+
+
+def _drawn(
+    pieces: Iterable[Words], limit: int, seed: int, counter: Counter[str]
+) -> Iterator[Words]:
+    """A random sample in its old order; no more than the sample is kept in memory."""
+    rng = np.random.default_rng(seed)
+    sample: list[tuple[int, Words]] = []
+    for number, piece in enumerate(pieces):
+        if number < limit:
+            sample.append((number, piece))
+            continue
+        counter[NOT_DRAWN] += 1
+        place = int(rng.integers(number + 1))
+        if place < limit:
+            sample[place] = (number, piece)
+    yield from (piece for _, piece in sorted(sample, key=lambda item: item[0]))
+
+
+def _check_range(min_words: int, max_words: int, limit: int | None) -> None:
+    rules = (
+        ("min_words", min_words, min_words >= 1, "at least 1"),
+        ("max_words", max_words, max_words >= min_words, f"at least min_words ({min_words})"),
+        ("limit", limit, limit is None or limit >= 1, "at least 1"),
+    )
+    for name, value, holds, rule in rules:
+        if not holds:
+            raise MaralError(Errors.M153.format(name=name, rule=rule, found=value))

@@ -1,0 +1,95 @@
+"""Words of plain text: a language's tokenizer and its rule-based sentences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import spacy
+from spacy.language import Language
+from spacy.tokens import Doc, Token
+
+from ..errors import Errors, MaralError
+
+_PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
+
+
+class Words(NamedTuple):
+    """A piece of a text: its first character there, its words, and whether a space follows each."""
+
+    start: int
+    words: list[str]
+    spaces: list[bool]
+
+
+class Splitter:
+    """Split text into sentences of words, without any model.
+
+    Words are those of spaCy's tokenizer of the language, sentences those of its rule-based
+    `sentencizer`. A blank line ends a sentence too. Nothing is changed; white space at the ends of a
+    sentence is left out.
+
+    lang (str): Language code.
+    split (bool): Whether there are sentences; if not, a text is one piece.
+    RAISES (MaralError): If spaCy has no tokenizer for the language.
+    """
+
+    def __init__(self, lang: str, *, split: bool = True) -> None:
+        self.nlp = blank_pipeline(lang)
+        self.split = split
+        # a pipe called by itself: the pipeline would refuse texts of a million characters
+        self.sentencizer = self.nlp.create_pipe("sentencizer")
+
+    def __call__(self, text: str) -> Iterator[Words]:
+        """Split a text.
+
+        text (str): The text.
+        YIELDS (Words): Its pieces that hold more than white space.
+        """
+        if not self.split:
+            yield from _piece(list(self.nlp.tokenizer(text)), 0)
+            return
+        start = 0
+        for end, resume in [*((m.start(), m.end()) for m in _PARAGRAPH.finditer(text)), (None, 0)]:
+            yield from self.sentences(self.nlp.tokenizer(text[start:end]), start)
+            start = resume
+
+    def sentences(self, doc: Doc, start: int = 0) -> Iterator[Words]:
+        """Split a document that has its words already, by its own sentences if it has some.
+
+        doc (Doc): The document.
+        start (int): Where it begins in its text.
+        YIELDS (Words): Its sentences that hold more than white space.
+        """
+        if not self.split:
+            yield from _piece(list(doc), start)
+            return
+        if not doc.has_annotation("SENT_START"):
+            doc = self.sentencizer(doc)
+        for sentence in doc.sents if len(doc) else ():
+            yield from _piece(list(sentence), start)
+
+
+def blank_pipeline(lang: str) -> Language:
+    """Make a pipeline that has a tokenizer only.
+
+    lang (str): Language code.
+    RETURNS (Language): The pipeline.
+    RAISES (MaralError): If spaCy has no tokenizer for the language, or it needs another package.
+    """
+    try:
+        return spacy.blank(lang)
+    except ImportError as error:
+        problem = " ".join(str(error).split()).rstrip(".")
+        raise MaralError(Errors.M149.format(lang=lang, problem=problem)) from error
+
+
+def _piece(tokens: list[Token], start: int) -> Iterator[Words]:
+    """Tokens as a piece, without white space at the ends; none if there is nothing else."""
+    while tokens and tokens[-1].is_space:
+        tokens.pop()
+    first = next((i for i, token in enumerate(tokens) if not token.is_space), len(tokens))
+    if kept := tokens[first:]:
+        spaces = [bool(token.whitespace_) for token in kept[:-1]] + [False]
+        yield Words(start + kept[0].idx, [token.text for token in kept], spaces)
