@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from . import benchmark, data, evaluation, report, training
+from . import benchmark, data, debug_data, evaluation, init_config, report, text, training
 from ._util import app
 
-__all__ = ["app", "benchmark", "data", "evaluation", "report", "training"]
+__all__ = [
+    "app",
+    "benchmark",
+    "data",
+    "debug_data",
+    "evaluation",
+    "init_config",
+    "report",
+    "text",
+    "training",
+]

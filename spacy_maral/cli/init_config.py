@@ -1,0 +1,94 @@
+"""The command init-config."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+
+import typer
+from spacy.cli._util import COMMAND, Arg, Opt
+from wasabi import Printer
+
+from ..errors import Errors, MaralError
+from ._util import app, reported
+
+
+class Size(str, Enum):
+    """Sizes of a configuration, as in `templates.WIDTHS`."""
+
+    small = "small"
+    paper = "paper"
+
+
+@app.command("init-config")
+def init_config_cli(
+    output_file: Path = Arg(
+        ...,
+        help="File to save the config to or - for stdout (will only output config and no additional logging info)",
+        allow_dash=True,
+        dir_okay=False,
+    ),
+    source: str = Opt("xx", "--source", "-s", help="Code of the language of the labelled text"),
+    targets: list[str] = Opt(
+        ["xx"],
+        "--target",
+        "-t",
+        help="Code of the language to adapt to. Can be given several times. The pipeline gets the "
+        "tokenizer of this language, if there is one language only",
+    ),
+    encoder: str | None = Opt(
+        None,
+        "--encoder",
+        "-e",
+        help="Folder or Hugging Face hub name of a multilingual encoder; by default one that goes "
+        "with the size",
+    ),
+    size: Size = Opt(
+        Size.small,
+        "--size",
+        "-S",
+        help="'small' for a small encoder that may run without a GPU, 'paper' for the settings of "
+        "the paper",
+    ),
+    gpu: bool = Opt(False, "--gpu/--cpu", "-G/-C", help="Whether the training runs on GPU"),
+    max_width: int | None = Opt(
+        None,
+        "--max-width",
+        "-w",
+        min=1,
+        help="Longest entity that can be found, in words; by default 8 (small) or 4 (paper)",
+    ),
+    fill: bool = Opt(
+        True, "--fill/--no-fill", help="Write settings that have their defaults out, too"
+    ),
+    force: bool = Opt(False, "--force", "-F", help="Force overwriting the output file"),
+) -> None:
+    """
+    Generate a config file for train-teacher and adapt. Based on a language
+    pair, a device and an encoder, this command writes a commented config with
+    settings to start from. An encoder that is a folder here is looked at: how
+    many layers it has, and whether it has a masked-language-model head.
+    """
+    from ..reports import write_file
+    from ..templates import Choices, choose_language, make_config
+
+    is_stdout = str(output_file) == "-"
+    name = "config.cfg" if is_stdout else output_file.name
+    choices = Choices(source, targets, encoder, size.value, gpu, max_width)
+    with reported("write the config"):
+        if not is_stdout and output_file.exists() and not force:
+            raise MaralError(Errors.M409.format(path=output_file))
+        config = make_config(choices, name=name, fill=fill)
+        if is_stdout:
+            typer.echo(config, nl=False)
+            return
+        write_file(output_file, config)
+    msg = Printer()
+    lang, problem = choose_language(targets)
+    if problem is not None:
+        msg.warn(f"No tokenizer for '{targets[0]}', the config has that of '{lang}'", problem)
+    msg.good("Saved config", output_file)
+    msg.text("You can now look at your data and train a teacher:")
+    data = "--source ./train.spacy --dev ./dev.spacy"
+    typer.echo(f"{COMMAND} maral debug-data {output_file} {data} --target ./target.spacy")
+    typer.echo(f"{COMMAND} maral train-teacher {output_file} {data} --output ./teacher")

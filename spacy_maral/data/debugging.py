@@ -1,0 +1,305 @@
+"""What the debug-data command shows: checks of the data of a run, each with a mark."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import combinations
+from typing import Any
+
+from spacy.language import Language
+from wasabi import MESSAGES, Printer
+
+from .checks import (
+    Part,
+    Pieces,
+    count_pieces,
+    coverage,
+    known_share,
+    retokenise,
+    share,
+    shared_sentences,
+)
+
+# as in `spacy debug data`
+FEW_ENTITIES = 50
+FEW_DOCS, TOO_FEW_DOCS = 2000, 100
+LITTLE_COVERAGE = 0.98
+MANY_UNKNOWN = 0.01
+
+
+class DataReport:
+    """The checks, each shown with a mark.
+
+    msg (Printer): Where they are shown; it counts the marks.
+    parts (list[Part]): The documents of all files, source and dev first.
+    nlp (Language): The pipeline, not initialised.
+    verbose (bool): Whether examples are shown.
+    """
+
+    def __init__(self, msg: Printer, parts: list[Part], nlp: Language, verbose: bool) -> None:
+        self.msg = msg
+        self.parts = parts
+        self.nlp = nlp
+        self.verbose = verbose
+        self.source, self.dev = parts[:2]
+        self.labelled = [part for part in parts if part.labelled]
+        self.targets = [part for part in parts if not part.labelled]
+        config = nlp.get_pipe_config("maral_ner")
+        self.max_width: int = config["model"]["max_width"]
+
+    def show(self) -> None:
+        """Run all checks."""
+        self.documents()
+        self.labels()
+        self.spans()
+        self.tokenizer()
+        self.encoder()
+        self.vocabulary()
+        self.leaks()
+        self.summary()
+
+    def verdict(self, bad: bool, warning: str, good: str, examples: Any = ()) -> None:
+        """Show what is wrong, or that nothing is."""
+        if not bad:
+            self.msg.good(good)
+            return
+        self.msg.warn(warning)
+        if self.verbose and examples:
+            self.msg.text("For example: " + "; ".join(str(example) for example in examples))
+
+    def documents(self) -> None:
+        """Sizes; documents that are empty, unlabelled or repeated."""
+        self.msg.divider("Documents")
+        rows = [
+            (p.name, f"{len(p.docs):,}", f"{p.n_words:,}", f"{len(p.words):,}",
+             f"{p.entities.total():,}" if p.labelled else "not used")
+            for p in self.parts
+        ]  # fmt: skip
+        header = ("", "documents", "words", "different", "entities")
+        self.msg.table(rows, header=header, aligns=("l", *"rrrr"), divider=True)
+        for part in self.parts:
+            n = len(part.docs)
+            if part.n_empty == n:
+                self.msg.fail(f"{part.name}: no document has words")
+            elif part.n_empty:
+                self.msg.warn(f"{part.name}: {part.n_empty:,} of {n:,} documents have no words")
+            if part.labelled and part.n_unlabelled == n:
+                self.msg.fail(
+                    f"{part.name}: no document has entity annotation",
+                    "Convert the labelled file without --unlabelled.",
+                )
+            elif part.labelled and part.n_unlabelled:
+                self.msg.warn(
+                    f"{part.name}: {part.n_unlabelled:,} of {n:,} documents have no entity "
+                    "annotation: they count as documents without entities"
+                )
+            if not part.labelled and part.n_unlabelled < n:
+                self.msg.info(f"{part.name}: has entities, which are not looked at")
+            if part.n_repeated:
+                self.msg.warn(f"{part.name}: {part.n_repeated:,} sentences are repetitions")
+        n_source = len(self.source.docs)
+        self.verdict(
+            n_source < FEW_DOCS,
+            f"Low number of documents to train a teacher ({n_source:,}), at least {FEW_DOCS:,} are "
+            f"recommended (minimum {TOO_FEW_DOCS})",
+            "Enough documents to train a teacher",
+        )
+
+    def labels(self) -> None:
+        """Entities by type, and types that are rare or missing."""
+        self.msg.divider("Labels")
+        names = sorted({label for part in self.labelled for label in part.entities})
+        total = self.source.entities.total()
+        if not total:
+            self.msg.fail("source: there is no entity", "Nothing can be learnt from it.")
+            return
+        rows = [
+            (label, f"{100 * self.source.entities[label] / total:.1f} %",
+             *(f"{part.entities[label]:,}" for part in self.labelled))
+            for label in names
+        ]  # fmt: skip
+        header = ("", "share", *(part.name for part in self.labelled))
+        aligns = ("l", *("r" for _ in header[1:]))
+        self.msg.table(rows, header=header, aligns=aligns, divider=True)
+        entities = share(total, self.source.n_candidates(self.max_width))
+        self.msg.info(f"{100 * entities:.2f} % of the source's candidate spans are entities")
+        for part in self.labelled[1:]:
+            unknown = sorted(set(part.entities) - set(self.source.entities))
+            if unknown and part is self.dev:
+                text = "The training refuses them. Map the labels when you convert (--label-map)."
+                self.msg.fail(f"dev: labels that the source lacks: {', '.join(unknown)}", text)
+            elif unknown:
+                text = "No model trained on this source can find them."
+                self.msg.warn(
+                    f"{part.name}: labels that the source lacks: {', '.join(unknown)}", text
+                )
+        missing = sorted(set(self.source.entities) - set(self.dev.entities))
+        self.verdict(
+            bool(missing),
+            f"dev: lacks labels that the source has: {', '.join(missing)}",
+            "The development data has all labels of the source",
+        )
+        rare = [x for x in names if 0 < self.source.entities[x] < FEW_ENTITIES]
+        self.verdict(
+            bool(rare),
+            f"Low number of examples (less than {FEW_ENTITIES}): {', '.join(rare)}",
+            "Good amount of examples for all labels",
+        )
+
+    def spans(self) -> None:
+        """How many entities are candidate spans."""
+        self.msg.divider(f"Candidate spans of up to {self.max_width} words")
+        totals: dict[str, Counter[int]] = {}
+        rows = []
+        for part in self.labelled:
+            totals[part.name] = sum(part.widths.values(), Counter())
+            types = {**dict(sorted(part.widths.items())), "all": totals[part.name]}
+            for label, widths in types.items():
+                if not widths or (part is not self.source and label != "all"):
+                    continue
+                c = coverage(widths, self.max_width)
+                rows.append((
+                    part.name, label, f"{c.n_entities:,}", f"{100 * c.share:.1f} %",
+                    f"{c.n_entities - c.n_covered:,}", str(c.enough), str(c.longest),
+                ))  # fmt: skip
+        if not rows:
+            return
+        header = ("", "label", "entities", "covered", "too wide", "99 % up to", "longest")
+        self.msg.table(rows, header=header, aligns=("l", "l", *"rrrrr"), divider=True)
+        for name, widths in totals.items():
+            c = coverage(widths, self.max_width)
+            if c.n_entities:
+                self.verdict(
+                    c.share < LITTLE_COVERAGE,
+                    f"{name}: {100 * (1 - c.share):.1f} % of the entities are longer than max_width "
+                    f"= {self.max_width} words and cannot be found; {c.enough} would cover 99 %",
+                    f"{name}: {100 * c.share:.1f} % of the entities can be found",
+                )
+
+    def tokenizer(self) -> None:
+        """Which entities the pipeline's own tokenizer lets it find in raw text."""
+        self.msg.divider(f"Raw text, by the tokenizer of '{self.nlp.lang}'")
+        for part in self.labelled:
+            found = retokenise(self.nlp, part.docs, self.max_width)
+            if not found.n_entities:
+                continue
+            bad = found.n_cut + found.n_too_wide
+            self.verdict(
+                bad > 0,
+                f"{part.name}: {bad:,} of {found.n_entities:,} entities "
+                f"({100 * bad / found.n_entities:.1f} %) cannot be found in raw text: "
+                f"{found.n_cut:,} begin or end within a word, {found.n_too_wide:,} get too many words",
+                f"{part.name}: all entities begin and end where words do",
+                found.examples,
+            )
+
+    def encoder(self) -> None:
+        """What the encoder's tokenizer makes of the documents, if it is here."""
+        self.msg.divider("Encoder")
+        name, tokenizer, get_spans = _tokenizer(self.nlp)
+        if tokenizer is None:
+            self.msg.info(f"The encoder '{name}' is not here: its word pieces are not checked")
+            return
+        special = tokenizer.all_special_ids
+        found = {
+            part.name: count_pieces(part, tokenizer, get_spans, special)
+            for part in self.parts
+            if part.n_words
+        }
+        sizes = {part.name: part for part in self.parts}
+        rows = [
+            (x, f"{p.counts.total():,}", f"{p.counts.total() / sizes[x].n_words:.2f}",
+             f"{100 * share(p.n_unknown, p.counts.total() + p.n_unknown):.2f} %", f"{p.n_long:,}")
+            for x, p in found.items()
+        ]  # fmt: skip
+        header = ("", "word pieces", "a word", "unknown", "long documents")
+        self.msg.table(rows, header=header, aligns=("l", *"rrrr"), divider=True)
+        for x, p in found.items():
+            self._pieces(x, p)
+        for part in self.targets:
+            if part.name in found:
+                self._shared_pieces(part.name, found["source"], found[part.name])
+
+    def _pieces(self, name: str, pieces: Pieces) -> None:
+        unknown = share(pieces.n_unknown, pieces.counts.total() + pieces.n_unknown)
+        if unknown > MANY_UNKNOWN:
+            self.msg.warn(
+                f"{name}: {100 * unknown:.1f} % of the word pieces are unknown to the encoder; take "
+                "one that knows the language and script"
+            )
+        if pieces.n_long:
+            self.msg.info(f"{name}: {pieces.n_long:,} documents are read in several windows")
+        self.verdict(
+            pieces.n_lost > 0,
+            f"{name}: {pieces.n_lost:,} words have no word piece, {pieces.n_lost_ends:,} entities "
+            "begin or end with such a word",
+            f"{name}: every word has a word piece",
+        )
+
+    def _shared_pieces(self, name: str, source: Pieces, target: Pieces) -> None:
+        kinds, all_of_them = known_share(source.counts, target.counts)
+        self.msg.info(
+            f"{name}: {100 * kinds:.1f} % of the different word pieces are in the source, "
+            f"{100 * all_of_them:.1f} % of all word pieces"
+        )
+
+    def vocabulary(self) -> None:
+        """What source and other languages have in common."""
+        others = [part for part in self.parts if part not in (self.source, self.dev)]
+        if not others:
+            return
+        self.msg.divider("What is known from the source")
+        rows = []
+        for part in others:
+            kinds, all_of_them = known_share(self.source.words, part.words)
+            row = [part.name, f"{100 * kinds:.1f} %", f"{100 * all_of_them:.1f} %", "-"]
+            if part.names:
+                row[-1] = f"{100 * known_share(self.source.names, part.names)[1]:.1f} %"
+            rows.append(row)
+        header = ("", "different words", "all words", "entities")
+        self.msg.table(rows, header=header, aligns=("l", *"rrr"), divider=True)
+
+    def leaks(self) -> None:
+        """Sentences that are in two files."""
+        self.msg.divider("Sentences in two files")
+        found = False
+        for first, second in combinations(self.parts, 2):
+            shared = shared_sentences(first, second)
+            if shared.n_docs:
+                found = True
+                self.verdict(
+                    True,
+                    f"{second.name}: {shared.n_docs:,} sentences ({100 * shared.share:.1f} %) are in "
+                    f"{first.name}, too",
+                    "",
+                    shared.examples,
+                )
+        if not found:
+            self.msg.good("No sentence is in two files")
+
+    def summary(self) -> None:
+        """How many checks were passed."""
+        self.msg.divider("Summary")
+        counts = self.msg.counts
+        for kind, show, what in (
+            (MESSAGES.GOOD, self.msg.good, "check"), (MESSAGES.WARN, self.msg.warn, "warning"),
+            (MESSAGES.FAIL, self.msg.fail, "error"),
+        ):  # fmt: skip
+            n = counts[kind]
+            if n:
+                passed = " passed" if what == "check" else ""
+                show(f"{n} {what}{'s' if n > 1 else ''}{passed}")
+
+
+def _tokenizer(nlp: Language) -> tuple[str, Any, Any]:
+    """Name of the encoder, its tokenizer if it is on this machine, and the windows."""
+    from transformers import AutoTokenizer
+
+    attrs = nlp.get_pipe("transformer").model.attrs  # type: ignore[attr-defined]
+    name = str(nlp.get_pipe_config("transformer")["model"]["name"])
+    settings = dict(nlp.get_pipe_config("transformer")["model"]["tokenizer_config"])
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=True, **settings)
+    except (OSError, ValueError):
+        return name, None, None
+    return name, tokenizer, attrs["get_spans"]

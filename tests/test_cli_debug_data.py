@@ -1,0 +1,156 @@
+"""The command debug-data: what it finds, its marks and its exit status."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from spacy.tokens import Doc, DocBin, Span
+from spacy.vocab import Vocab
+from typer.testing import CliRunner
+
+from spacy_maral.cli import app
+from spacy_maral.templates import Choices, make_config
+
+VOCAB = Vocab()
+NAMES = ["ada", "bob", "eve", "kim", "lee", "max", "pia", "roy", "tom", "zoe"]
+
+
+def labelled(words: str, *ents: tuple[int, int, str]) -> Doc:
+    doc = Doc(VOCAB, words=words.split())
+    doc.set_ents([Span(doc, *ent) for ent in ents], default="outside")
+    return doc
+
+
+def sentences(n: int, what: str) -> list[Doc]:
+    return [
+        labelled(f"{NAMES[i % 10]} {what} number {i} in rome", (0, 1, "PER"), (5, 6, "LOC"))
+        for i in range(n)
+    ]
+
+
+def write(path: Path, docs: list[Doc]) -> Path:
+    DocBin(docs=docs).to_disk(path)
+    return path
+
+
+@pytest.fixture
+def files(tmp_path, encoder_dir):
+    config = tmp_path / "config.cfg"
+    text = make_config(Choices("en", ["de"], encoder=str(encoder_dir), max_width=3))
+    config.write_text(text, encoding="utf8")
+    target = [Doc(VOCAB, words=["ada", "wohnt", "in", "rom", str(i)]) for i in range(20)]
+    return {
+        "config": config,
+        "--source": write(tmp_path / "source.spacy", sentences(2000, "saw")),
+        "--dev": write(tmp_path / "dev.spacy", sentences(60, "met")),
+        "--target": write(tmp_path / "target.spacy", target),
+        "--test": write(tmp_path / "test.spacy", sentences(60, "likes")),
+    }
+
+
+def run(files, *more: object):
+    arguments = [files["config"], *(x for k, v in files.items() if k[0] == "-" for x in (k, v))]
+    result = CliRunner().invoke(app, ["debug-data", *map(str, [*arguments, *more])])
+    return result.exit_code, " ".join(result.output.split()), result
+
+
+def test_sound_data_passes(files):
+    code, shown, result = run(files)
+    assert code == 0, result.output
+    assert "✘" not in shown and "⚠" not in shown, shown[shown.find("⚠") :]
+    for good in (
+        "Enough documents", "has all labels of the source", "Good amount of examples",
+        "source: 100.0 % of the entities can be found", "test: all entities begin and end",
+        "target: every word has a word piece", "No sentence is in two files", "checks passed",
+    ):  # fmt: skip
+        assert good in shown
+    assert "PER 50.0 % 2,000 60 60" in shown
+    # 15 spans of up to 3 words in 6 words
+    assert "13.33 % of the source's candidate spans are entities" in shown
+    assert "target 20 100 24 not used" in shown
+
+
+def test_errors_end_with_1(files):
+    write(files["--dev"], [*sentences(10, "met"), labelled("a b", (0, 1, "NEW"))])
+    write(files["--test"], [Doc(VOCAB, words=["no", "labels"])])
+    code, shown, _ = run(files)
+    assert code == 1
+    assert "✘ dev: labels that the source lacks: NEW" in shown
+    assert "✘ test: no document has entity annotation" in shown
+    assert "✘ 2 errors" in shown
+
+
+def test_a_source_without_entities(files):
+    write(files["--source"], [labelled("a b")] * 3)
+    code, shown, _ = run(files)
+    assert code == 1 and "✘ source: there is no entity" in shown
+
+
+def test_everything_to_be_warned_of(files):
+    docs = [
+        *sentences(70, "saw"),
+        labelled("kim of the long and winding road", (0, 7, "ORG")),
+        labelled("one more"), labelled("one more"), Doc(VOCAB), Doc(VOCAB, words=["not", "done"]),
+    ]  # fmt: skip
+    write(files["--source"], docs)
+    write(files["--dev"], sentences(30, "saw"))
+    cut = Doc(VOCAB, words=["Berlin", "er"], spaces=[False, False])
+    cut.set_ents([Span(cut, 0, 1, "MISC")], default="outside")
+    write(files["--test"], [cut, *sentences(5, "likes")])
+    write(files["--target"], [*sentences(5, "likes"), Doc(VOCAB, words=["ΩΨ"] * 9)])
+    code, shown, _ = run(files, "--verbose")
+    assert code == 0
+    for warning in (
+        "⚠ source: 1 of 75 documents have no words",
+        "⚠ source: 1 of 75 documents have no entity annotation",
+        "⚠ source: 1 sentences are repetitions",
+        "⚠ Low number of documents to train a teacher (75)",
+        "ℹ target: has entities, which are not looked at",
+        "⚠ dev: lacks labels that the source has: ORG",
+        "⚠ test: labels that the source lacks: MISC",
+        "⚠ Low number of examples (less than 50): ORG",
+        "cannot be found in raw text: 1 begin or end within a word",
+        "For example: Berlin",
+        "⚠ dev: 30 sentences (100.0 %) are in source, too",
+        "⚠ test: 5 sentences (83.3 %) are in target, too",
+        "of the word pieces are unknown to the encoder",
+    ):
+        assert warning in shown, warning
+    assert "⚠" not in run(files, "--ignore-warnings")[1].partition("Summary")[0]
+
+
+def test_settings_on_the_command_line(files):
+    write(files["--source"], [labelled("a b c d e f", (0, 5, "PER"), (5, 6, "LOC"))] * 60)
+    width = "--components.maral_ner.model.max_width"
+    warning = "50.0 % of the entities are longer than max_width = {} words"
+    assert warning.format(3) in run(files)[1] and "5 would cover 99 %" in run(files)[1]
+    assert "longer than max_width" not in run(files, width, 5)[1]
+
+
+def test_an_encoder_that_is_not_here_is_not_fetched(files):
+    code, shown, _ = run(files, "--paths.encoder", "nobody/nothing")
+    assert code == 0
+    assert "The encoder 'nobody/nothing' is not here" in shown
+
+
+def test_what_cannot_be_read(files, tmp_path):
+    files["--test"].write_text("no DocBin", encoding="utf8")
+    code, _, result = run(files)
+    assert code == 1 and str(files["--test"]) in result.stderr and result.stdout == ""
+    files["config"].write_text("[nlp", encoding="utf8")
+    code, _, result = run(files)
+    assert code == 1 and "Cannot check the data" in result.stderr
+    assert run({**files, "--dev": tmp_path / "nowhere.spacy"})[0] == 2
+
+
+def test_in_a_program_of_its_own(files):
+    arguments = [files["config"], *(x for k, v in files.items() if k[0] == "-" for x in (k, v))]
+    result = subprocess.run(
+        [sys.executable, "-m", "spacy", "maral", "debug-data", *map(str, arguments), "-NF"],
+        capture_output=True, text=True, encoding="utf8", timeout=200, check=True,
+    )  # fmt: skip
+    assert "\x1b" not in result.stdout and "Traceback" not in result.stderr
+    assert "errors" not in result.stdout

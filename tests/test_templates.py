@@ -1,0 +1,164 @@
+"""Configurations from the template: complete, commented, and the same as those in configs/."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+from spacy.util import load_config_from_str
+from typer.testing import CliRunner
+
+from spacy_maral.cli import app
+from spacy_maral.cli.init_config import Size
+from spacy_maral.errors import MaralError
+from spacy_maral.templates import (
+    ENCODERS,
+    WIDTHS,
+    Choices,
+    choose_language,
+    fill_config,
+    make_config,
+)
+from spacy_maral.training.schemas import AdaptationSettings, TrainingSettings, read_section
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+MADE_BY = "# Made by: python -m spacy maral "
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def load(text: str):
+    return load_config_from_str(text, interpolate=True)
+
+
+# one source of truth
+
+
+@pytest.mark.parametrize("name", ["maral_small.cfg", "maral_paper.cfg"])
+def test_configs_are_what_their_first_lines_say(name):
+    text = (CONFIGS / name).read_text(encoding="utf8")
+    (line,) = (line for line in text.splitlines() if line.startswith(MADE_BY))
+    command, file, *options = shlex.split(line.removeprefix(MADE_BY))
+    assert (command, file) == ("init-config", name)
+    found = run(command, "-", *options).stdout
+    assert found.replace("config.cfg", name, 1) == text, f"run: {line.removeprefix('# Made by: ')}"
+
+
+def test_the_demonstration_differs_in_the_teachers_epochs_only():
+    small, demo = (load((CONFIGS / f"{x}.cfg").read_text("utf8")) for x in ("maral_small", "demo"))
+    assert demo["teacher"].pop("epochs") > small["teacher"].pop("epochs")
+    assert demo == small
+
+
+def test_sizes_of_the_command_are_those_of_the_template():
+    assert [size.value for size in Size] == list(WIDTHS) == list(ENCODERS)
+
+
+# contents
+
+
+@pytest.mark.parametrize("size", WIDTHS)
+@pytest.mark.parametrize("gpu", [True, False])
+@pytest.mark.parametrize("fill", [True, False])
+def test_trainings_take_every_config(size, gpu, fill):
+    text = make_config(Choices("en", ["de"], size=size, gpu=gpu), fill=fill)
+    config = load(text)
+    assert config["system"]["gpu_allocator"] == ("pytorch" if gpu else None)
+    assert config["components"]["transformer"]["model"]["name"] == ENCODERS[size]
+    assert config["components"]["maral_ner"]["model"]["max_width"] == WIDTHS[size]
+    assert config["nlp"]["lang"] == "de"
+    sections = [("teacher", TrainingSettings), ("student", TrainingSettings)]
+    for name, schema in [*sections, ("adaptation", AdaptationSettings)]:
+        read_section(config, name, schema)
+        if fill:
+            assert set(config[name]) == set(schema.model_fields)
+    assert text.startswith("# ") and "Labelled text: en. Raw text: de." in text
+    assert not any(line != line.rstrip() for line in text.splitlines())
+    assert "\n\n\n" not in text
+
+
+@pytest.mark.parametrize("size", WIDTHS)
+def test_filling_changes_no_value(size, encoder_dir):
+    choices = Choices(encoder=str(encoder_dir), size=size)
+    short, full = (make_config(choices, fill=fill) for fill in (False, True))
+    assert set(short.splitlines()[5:]) <= set(full.splitlines()), "lines and comments stay"
+    assert fill_config(full) == full
+    short_values, full_values = load(short), load(full)
+
+    def check(some, all_of_them):
+        for key, value in some.items():
+            if isinstance(value, dict):
+                check(value, all_of_them[key])
+            else:
+                assert all_of_them[key] == value
+
+    check(short_values, full_values)
+    pipe = full_values["components"]["maral_ner"]
+    assert pipe["threshold"] == 0.0 and pipe["scorer"]["@scorers"]
+
+
+def test_an_encoder_that_is_here_is_looked_at(tmp_path):
+    facts = {"num_hidden_layers": 10, "architectures": ["BertModel"]}
+    (tmp_path / "config.json").write_text(json.dumps(facts), encoding="utf8")
+    small = load(make_config(Choices(encoder=str(tmp_path)), fill=False))
+    assert small["teacher"]["freeze_layers"] == small["student"]["freeze_layers"] == 5
+    assert small["paths"]["encoder"] == str(tmp_path)
+    paper = Choices(encoder=str(tmp_path), size="paper")
+    assert load(make_config(paper, fill=False))["adaptation"]["mlm_weight"] == 0.0
+    facts["architectures"] = ["BertForMaskedLM"]
+    (tmp_path / "config.json").write_text(json.dumps(facts), encoding="utf8")
+    assert load(make_config(paper, fill=False))["adaptation"]["mlm_weight"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("targets", "lang"), [(["de"], "de"), (["de", "nl"], "xx"), (["xx"], "xx"), (["qq"], "xx")]
+)
+def test_language_of_the_tokenizer(targets, lang):
+    found, problem = choose_language(targets)
+    assert found == lang
+    assert (problem is not None) == (targets == ["qq"])
+
+
+def test_wrong_choices():
+    with pytest.raises(MaralError, match="no size 'huge'"):
+        make_config(Choices(size="huge"))
+
+
+# the command
+
+
+def test_init_config_writes_once(tmp_path):
+    path = tmp_path / "new" / "maral.cfg"
+    options = ["--source", "en", "--target", "de", "--encoder", "some/encoder", "-w", 5, "--gpu"]
+    result = run("init-config", path, *options)
+    assert result.exit_code == 0, result.output
+    assert "maral train-teacher" in result.stdout and "maral debug-data" in result.stdout
+    first = path.read_text(encoding="utf8")
+    assert load(first)["components"]["maral_ner"]["model"]["max_width"] == 5
+    refused = run("init-config", path, "--size", "paper")
+    assert refused.exit_code == 1 and "--force" in refused.stderr and refused.stdout == ""
+    assert path.read_text(encoding="utf8") == first
+    assert run("init-config", path, "--size", "paper", "--force").exit_code == 0
+    assert load(path.read_text(encoding="utf8"))["teacher"]["epochs"] == 20
+
+
+def test_init_config_to_stdout_prints_the_config_only(tmp_path):
+    result = run("init-config", "-", "--target", "de")
+    assert result.exit_code == 0 and result.stderr == ""
+    assert load(result.stdout)["nlp"]["lang"] == "de"
+    assert not Path("-").exists()
+
+
+def test_init_config_says_when_there_is_no_tokenizer(tmp_path):
+    result = run("init-config", tmp_path / "a.cfg", "--target", "qq")
+    assert "No tokenizer for 'qq'" in result.stdout and result.exit_code == 0
+
+
+@pytest.mark.parametrize("option", [["--size", "huge"], ["--max-width", "0"], ["--gpu-id", "0"]])
+def test_init_config_refuses_what_it_does_not_know(tmp_path, option):
+    assert run("init-config", tmp_path / "a.cfg", *option).exit_code == 2
+    assert not (tmp_path / "a.cfg").exists()
