@@ -11,7 +11,7 @@ import torch
 from spacy.tokens import Doc, DocBin, Span
 
 from spacy_maral.architectures import get_encoder, get_span_module
-from spacy_maral.training import adapt
+from spacy_maral.training import adapt, pseudo_label, train_teacher
 
 NAMES = {"LOC": ["Paris", "Madrid", "York"], "PER": ["Merkel", "Obama", "Pedro"]}
 OTHERS = {"source": ["visited", "met", "in", "the"], "target": ["lebt", "und", "nach", "trifft"]}
@@ -101,6 +101,25 @@ def make_docs(side: str, n_docs: int, seed: int, *, labelled: bool = True) -> li
 def write(path: Path, docs: list[Doc]) -> Path:
     DocBin(docs=docs).to_disk(path)
     return path
+
+
+def make_world(folder: Path, encoder: Path) -> dict[str, Path]:
+    """Data, configuration, a trained teacher and its pseudo-labels; one thread for all of it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    config = folder / "toy.cfg"
+    config.write_text(CONFIG.replace("ENCODER", str(encoder)), encoding="utf8")
+    paths = {
+        "source": write(folder / "source.spacy", make_docs("source", 80, 0)),
+        "dev": write(folder / "dev.spacy", make_docs("source", 30, 1)),
+        "target": write(folder / "target.spacy", make_docs("target", 60, 2)),
+    }
+    teacher = train_teacher(
+        config, source=paths["source"], dev=paths["dev"], output=folder / "teacher"
+    )
+    labels = pseudo_label(teacher, paths["target"], folder / "labels.npz")
+    torch.set_num_threads(before)
+    return {"config": config, **paths, "teacher": teacher, "labels": labels}
 
 
 def adapt_in(world, output, *, overrides=None, **changed) -> Path:

@@ -1,0 +1,85 @@
+"""A run that is killed anywhere and resumed ends as the one that was left alone, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toys import without_timings
+from worlds import rows_of
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+
+DRIVER = Path(__file__).parent / "kill_driver.py"
+# some 70 steps; checkpoints also within epochs; random numbers of dropout and of masked pieces
+OVERRIDES = {
+    "student.epochs": 4, "student.batch_docs": 5, "student.select": "source_dev",
+    "student.checkpoint_minutes": 0.002, "student.accumulate": 2, "adaptation.mlm_weight": 0.1,
+}  # fmt: skip
+
+
+def kill_and_resume(world, folder: Path, *, kills: int, kills_a_run: int, seed: int) -> dict:
+    names = ("config", "teacher", "source", "target", "dev")
+    job = {
+        "arguments": {name: str(world[name]) for name in names}, "overrides": OVERRIDES,
+        "folder": str(folder), "errors": str(folder / "errors.txt"), "seed": seed,
+        "kills": kills, "kills_a_run": kills_a_run,
+    }  # fmt: skip
+    one_thread = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+    result = subprocess.run(
+        [sys.executable, str(DRIVER), json.dumps(job)],
+        env={**os.environ, **one_thread, "TOKENIZERS_PARALLELISM": "false"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-3000:]
+    report = json.loads(result.stdout.splitlines()[-1])
+    errors = (folder / "errors.txt").read_text(encoding="utf8")
+    assert not any(report["codes"]), (report, errors[-3000:])
+    return report
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Contents of all files of a pipeline and its diagnostics, but for those that tell times."""
+    timed = {"log.jsonl", "summary.json"}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in timed
+    }
+
+
+def assert_as_unbroken(output: Path, whole: Path) -> None:
+    found, expected = files_of(output), files_of(whole)
+    assert found.keys() == expected.keys()
+    assert [name for name in expected if found[name] != expected[name]] == []
+    assert without_timings(rows_of(output)) == without_timings(rows_of(whole))
+    with np.load(f"{output}.labels.npz") as labels, np.load(f"{whole}.labels.npz") as others:
+        assert sorted(labels.files) == sorted(others.files)
+        for name in labels.files:
+            assert (labels[name] == others[name]).all()
+    summaries = [
+        json.loads((side / "training" / "summary.json").read_text()) for side in (output, whole)
+    ]
+    for name in ("selected_epoch", "fingerprint", "settings", "data", "labels"):
+        assert summaries[0][name] == summaries[1][name]
+
+
+@pytest.mark.parametrize(
+    ("kills", "kills_a_run", "seed"),
+    [
+        pytest.param(3, 3, 1, id="3"),
+        pytest.param(50, 5, 2, id="50", marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),
+    ],
+)
+def test_killed_runs_end_as_the_unbroken_one(world, tmp_path, kills, kills_a_run, seed):
+    report = kill_and_resume(world, tmp_path, kills=kills, kills_a_run=kills_a_run, seed=seed)
+    assert len(report["killed"]) == kills
+    whole = tmp_path / "whole"
+    assert sum(row["changed"] for row in rows_of(whole)) > 0
+    for output in report["outputs"]:
+        assert_as_unbroken(Path(output), whole)
