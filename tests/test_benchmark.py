@@ -1,0 +1,511 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+from itertools import pairwise
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import pytest
+import scipy.stats
+import spacy
+import srsly
+from spacy.tokens import DocBin
+from typer.testing import CliRunner
+
+from spacy_maral.benchmark import (
+    Benchmark,
+    choose_runs,
+    plan_runs,
+    read_matrix,
+    run_all,
+    write_tables,
+)
+from spacy_maral.benchmark import runs as runs_module
+from spacy_maral.benchmark.corpora import choose_sentences, prepare_corpora, raw_files
+from spacy_maral.benchmark.matrix import configs_of, digest
+from spacy_maral.benchmark.study import rank_epochs, spearman, study_table
+from spacy_maral.benchmark.tables import csv_table, markdown
+from spacy_maral.cli import app
+from spacy_maral.errors import MaralError
+
+ROOT = Path(__file__).parent.parent
+MATRIX = ROOT / "configs/benchmark.yml"
+WIDTH = "components.maral_ner.model.max_width"
+LINEAR = {"student.loss": "cross_entropy", "student.decision": "linear"}
+# What the names say, and nothing else may differ.
+CHANGES: dict[str, dict[str, Any]] = {
+    "self_training": {**LINEAR, "adaptation.filter": False, "adaptation.guidance": "none"},
+    "maral": {},
+    "no_mmc": LINEAR,
+    "supcon": {"student.loss": "supcon"},
+    "no_outside": {"student.include_outside": False},
+    "no_filter": {"adaptation.filter": False},
+    "no_refinery": {"adaptation.guidance": "none"},
+    "no_global": {"adaptation.guidance": "local"},
+    "no_local": {"adaptation.guidance": "global"},
+    "hard_labels": {"adaptation.target_labels": "hard"},
+    "soft_labels": {"adaptation.target_labels": "soft"},
+    "features_clean": {"adaptation.features": "clean"},
+    "prior_1": {"student.prior_scale": 1.0, "adaptation.target_prior_scale": 1.0},
+    "prior_01": {"student.prior_scale": 1.0, "adaptation.target_prior_scale": 0.1},
+    "width_4": {WIDTH: 4},
+    "width_8": {WIDTH: 8},
+    "width_12": {WIDTH: 12},
+    "init_teacher": {"adaptation.init": "teacher"},
+    "mlm": {"adaptation.mlm_weight": 1.0},
+}
+
+
+def flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    found = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+# the matrix that is shipped
+
+
+def test_all_variants_are_there():
+    matrix = read_matrix(MATRIX)
+    assert set(matrix.variants) == {"teacher", *CHANGES}
+    assert not matrix.variants["teacher"].adapt
+    assert not matrix.diagnose and not matrix.study
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_variants_change_what_they_say(name):
+    matrix = read_matrix(MATRIX)
+    variant = matrix.variants[name]
+    base, changed = (configs_of(matrix, v, seed=0) for v in (matrix.variants["maral"], variant))
+    for before, after, expected in zip(
+        map(flat, base), map(flat, changed),
+        ({WIDTH: CHANGES[name][WIDTH]} if WIDTH in CHANGES[name] else {}, CHANGES[name]),
+        strict=True,
+    ):  # fmt: skip
+        # what the base leaves to the schemas' defaults is not in it
+        differs = {key for key in before | after if before.get(key) != after.get(key)}
+        assert differs <= set(expected)
+        assert {key: after[key] for key in expected} == expected
+
+
+def test_teachers_are_shared_where_their_settings_are_the_same(tmp_path):
+    matrix = read_matrix(MATRIX)
+    runs = plan_runs(matrix)
+    benchmark = Benchmark(matrix, tmp_path, tmp_path)
+    keys = {
+        run.variant: benchmark.teacher_key(run)
+        for run in runs
+        if run.seed == 0 and run.pair.target == "de"
+    }
+    assert {name for name in keys if keys[name] != keys["maral"]} == {"width_4", "width_12"}
+    assert keys["width_4"] != keys["width_12"]
+    of_maral = {
+        (r.pair.name, r.seed): benchmark.teacher_key(r) for r in runs if r.variant == "maral"
+    }
+    assert len(of_maral) == 12
+    # one for both target languages of a dataset, one a seed
+    assert len(set(of_maral.values())) == 6
+    assert len({benchmark.run_key(run) for run in runs if run.variant == "maral"}) == 12
+
+
+# reading a matrix
+
+
+def write_matrix(folder: Path, **changed: Any) -> Path:
+    config = folder / "base.cfg"
+    if not config.is_file():
+        config.write_text((ROOT / "configs/maral_small.cfg").read_text("utf8"), encoding="utf8")
+    content = {
+        "config": "base.cfg",
+        "source_sentences": 6,
+        "target_sentences": 5,
+        "pairs": [{"dataset": "demo", "source": "en", "target": "de"}],
+        "variants": {"teacher": {"adapt": False}, "maral": {}},
+        **changed,
+    }
+    path = folder / "matrix.yml"
+    srsly.write_yaml(path, {k: v for k, v in content.items() if v is not None})
+    return path
+
+
+def variants(**overrides: Any) -> dict[str, Any]:
+    return {"variants": {"odd": {"overrides": overrides}}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "said"),
+    [
+        ({"config": "missing.cfg"}, "M422", "missing.cfg"),
+        ({"config": None}, "M421", "config"),
+        ({"pears": []}, "M421", "pears"),
+        ({"pairs": [{"dataset": "x", "source": "en", "target": "de"}]}, "M421", "known are demo"),
+        ({"pairs": []}, "M421", "pairs"),
+        ({"seeds": [-1]}, "M421", "seeds.0"),
+        ({"source_sentences": 0}, "M421", "source_sentences = 0"),
+        ({"variants": {"a b": {}}}, "M421", "a b"),
+        (variants(**{"student.lost": 1}), "M423", "[student] lost = 1"),
+        (variants(**{"student.loss": "hinge"}), "M423", "variants.odd: "),
+        (variants(**{"adaptation.warmup_epochs": 0}), "M423", "warmup_epochs"),
+        (variants(**{"student.decision": "linear"}), "M423", "linear"),
+        (variants(**{"components.maral_ner.model.width": 3}), "M423", "has no such key"),
+        (variants(**{"component.maral_ner.model.dim": 3}), "M423", "no section"),
+        (variants(dim=3), "M423", "overrides.dim"),
+        (variants(**{WIDTH: 4}), "M423", "up to 8 words"),
+        ({"variants": {"a": {"adapt": False, "overrides": {WIDTH: 4}}}}, "M423", "a.overrides"),
+        ({"variants": {"a": {"seeds": [7]}}}, "M423", "variants.a.seeds"),
+        ({"variants": {"a": {"teacher": {"teacher.epochs": 0}}}}, "M423", "epochs = 0"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_named(tmp_path, changed, code, said):
+    path = write_matrix(tmp_path, **changed)
+    with pytest.raises(MaralError) as error:
+        read_matrix(path)
+    assert str(error.value).startswith(f"[{code}]")
+    assert said in str(error.value) and str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2\n", "\t: x"])
+def test_what_is_no_yaml_of_keys_is_refused(tmp_path, text):
+    path = tmp_path / "matrix.yml"
+    path.write_text(text, encoding="utf8")
+    with pytest.raises(MaralError, match=r"\[M420\].*matrix.yml"):
+        read_matrix(path)
+
+
+def names(runs) -> list[str]:
+    return [run.name for run in runs]
+
+
+def test_the_first_seed_is_done_for_all_before_the_next(tmp_path):
+    pairs = [{"dataset": "demo", "source": "en", "target": t} for t in ("de", "es")]
+    some = {"teacher": {"adapt": False}, "maral": {}, "supcon": {"seeds": [2]}}
+    matrix = read_matrix(write_matrix(tmp_path, pairs=pairs, seeds=[5, 2], variants=some))
+    runs = plan_runs(matrix)
+    assert names(runs) == [
+        "demo-en-de-teacher-5", "demo-en-de-maral-5", "demo-en-es-teacher-5",
+        "demo-en-es-maral-5", "demo-en-de-teacher-2", "demo-en-de-maral-2", "demo-en-de-supcon-2",
+        "demo-en-es-teacher-2", "demo-en-es-maral-2", "demo-en-es-supcon-2",
+    ]  # fmt: skip
+    chosen = choose_runs(runs, ["maral, supcon", "en-es", "2"])
+    assert names(chosen) == ["demo-en-es-maral-2", "demo-en-es-supcon-2"]
+    assert choose_runs(runs, []) == runs
+    with pytest.raises(MaralError, match=r"\[M424\].*'fr'.*supcon.*demo-en-es.*5, 2"):
+        choose_runs(runs, ["fr"])
+
+
+# data
+
+
+def write_raw(folder: Path, *, n: int = 12) -> Path:
+    for lang, name in (("en", "Ada"), ("de", "Emma"), ("es", "Eva")):
+        for part in ("train", "dev", "test"):
+            path = folder / "demo" / lang / part
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lines = [f"{lang}:{name}\tB-PER\n{lang}:{part}{i}\tO\n\n" for i in range(n)]
+            path.write_text("".join(lines), encoding="utf8")
+    return folder
+
+
+def texts(path: Path) -> list[str]:
+    return [doc.text for doc in DocBin().from_disk(path).get_docs(spacy.blank("xx").vocab)]
+
+
+def test_corpora_are_cut_alike_and_only_the_diagnosis_has_labels(tmp_path):
+    data = write_raw(tmp_path / "raw")
+    matrix = read_matrix(write_matrix(tmp_path, dev_sentences=4))
+    (pair,) = matrix.pairs
+    files = raw_files(matrix, pair, 3, data)
+    corpora = prepare_corpora(files, tmp_path / "c", gold=True)
+    assert corpora.sizes == {"train": 6, "dev": 4, "target": 5, "test": 12}
+    docs = {
+        name: list(DocBin().from_disk(getattr(corpora, name)).get_docs(spacy.blank("xx").vocab))
+        for name in ("train", "target", "target_gold", "test")
+    }
+    assert not any(doc.has_annotation("ENT_IOB") for doc in docs["target"])
+    assert all(doc.ents for name in ("train", "target_gold", "test") for doc in docs[name])
+    assert texts(corpora.target) == texts(corpora.target_gold)
+    again = prepare_corpora(raw_files(matrix, pair, 3, data), tmp_path / "d", gold=False)
+    assert again.target_gold is None and texts(again.train) == texts(corpora.train)
+    other = prepare_corpora(raw_files(matrix, pair, 4, data), tmp_path / "c", gold=False)
+    assert texts(other.train) != texts(corpora.train) and other.test == corpora.test
+
+
+def test_sentences_are_chosen_by_seed_in_their_order():
+    assert list(choose_sentences(5, None, 0, "train")) == [0, 1, 2, 3, 4]
+    assert list(choose_sentences(5, 9, 0, "train")) == [0, 1, 2, 3, 4]
+    chosen = choose_sentences(1000, 10, 0, "train")
+    assert chosen == sorted(set(chosen)) and len(chosen) == 10
+    assert chosen == choose_sentences(1000, 10, 0, "train")
+    assert chosen != choose_sentences(1000, 10, 1, "train")
+    assert chosen != choose_sentences(1000, 10, 0, "dev")
+
+
+def test_missing_raw_files_are_named(tmp_path):
+    matrix = read_matrix(write_matrix(tmp_path))
+    with pytest.raises(MaralError, match=r"\[M425\].*demo/\{lang\}/\{part\}"):
+        prepare_corpora(raw_files(matrix, matrix.pairs[0], 0, tmp_path), tmp_path / "c", gold=False)
+
+
+# running, with the commands played
+
+
+class Commands:
+    """Stands for the processes: notes them, and writes what they would."""
+
+    def __init__(self, monkeypatch):
+        self.calls: list[tuple[str, dict[str, str]]] = []
+        self.broken: str | None = None
+        monkeypatch.setattr(runs_module.subprocess, "run", self)
+
+    def __call__(self, words, *, stdout, **_):
+        command, arguments = words[4], list(map(str, words[5:]))
+        options = dict(pairwise(arguments))
+        self.calls.append((command, options))
+        result = type("Result", (), {"returncode": 0})()
+        if self.broken is not None and self.broken in " ".join(arguments):
+            stdout.write("Traceback\nthe reason\n")
+            result.returncode = 3
+            return result
+        output = Path(options["-o"])
+        output.parent.mkdir(parents=True, exist_ok=True)
+        if command == "pseudo-label":
+            output.write_text("labels", encoding="utf8")
+        elif command == "evaluate":
+            f1 = 0.5 if "teachers" in arguments[0] else 0.6
+            score = {"f1": f1, "precision": f1, "recall": f1}
+            output.write_text(
+                json.dumps(
+                    {"micro": score, "paper_protocol": score, "per_type": {}, "seconds": 1.0}
+                )
+            )
+        else:
+            self.train(output / "training", command == "adapt")
+        return result
+
+    def train(self, folder: Path, diagnosed: bool):
+        folder.mkdir(parents=True)
+        row = {"epoch": 1, "losses": {}, "dev_f1": 0.7, "score": 0.7, "seconds": 2.0}
+        if diagnosed:
+            row |= {"noise_ratio": 0.2, "noise_ratio_start": 0.3}
+        (folder / "log.jsonl").write_text(json.dumps(row) + "\n")
+        summary = {
+            "selected_epoch": 1, "select": "last", "seconds": 5.0, "peak_memory_bytes": 2**30,
+            "threads": 1, "precision": "float32", "versions": {},
+        }  # fmt: skip
+        (folder / "summary.json").write_text(json.dumps(summary))
+
+    @property
+    def done(self) -> list[str]:
+        return [command for command, _ in self.calls]
+
+
+@pytest.fixture
+def commands(monkeypatch) -> Commands:
+    return Commands(monkeypatch)
+
+
+def start(tmp_path: Path, path: Path, **kwargs: Any) -> tuple[Benchmark, list]:
+    data = write_raw(tmp_path / "raw")
+    matrix = read_matrix(path)
+    return Benchmark(matrix, data, tmp_path / "out", **kwargs), plan_runs(matrix)
+
+
+def test_a_benchmark_from_start_to_tables(tmp_path, commands):
+    pairs = [{"dataset": "demo", "source": "en", "target": t} for t in ("de", "es")]
+    benchmark, runs = start(tmp_path, write_matrix(tmp_path, pairs=pairs))
+    assert run_all(benchmark, runs, lambda: None) == {}
+    assert commands.done == [
+        "train-teacher", "evaluate", "evaluate", "pseudo-label", "adapt", "evaluate", "evaluate",
+        # the teacher and its score on source dev are there
+        "evaluate", "pseudo-label", "adapt", "evaluate", "evaluate",
+    ]  # fmt: skip
+    result = json.loads((tmp_path / "out/runs/demo-en-de-maral-0.json").read_text())
+    assert result["f1"] == 0.6 and result["teacher_f1"] == 0.5 and result["dev_f1"] == 0.6
+    assert result["sizes"] == {"train": 6, "dev": 12, "target": 5, "test": 12}
+    assert not (tmp_path / "out/students").exists() or not any(
+        (tmp_path / "out/students").iterdir()
+    )
+    write_tables(benchmark.output, benchmark.results(runs))
+    listed = json.loads((tmp_path / "out/results.json").read_text())
+    assert [r["variant"] for r in listed] == ["teacher", "maral"] * 2
+    # nothing is done twice
+    commands.calls.clear()
+    assert run_all(benchmark, runs, lambda: None) == {} and not commands.calls
+
+
+def test_only_what_has_changed_is_done_again(tmp_path, commands):
+    benchmark, runs = start(tmp_path, write_matrix(tmp_path))
+    run_all(benchmark, runs, lambda: None)
+    commands.calls.clear()
+    slower = {"maral": {"overrides": {"student.epochs": 9}}, "teacher": {"adapt": False}}
+    changed, runs = start(tmp_path, write_matrix(tmp_path, variants=slower))
+    assert [changed.result(run) is None for run in runs] == [True, False]
+    run_all(changed, runs, lambda: None)
+    assert commands.done == ["adapt", "evaluate", "evaluate"]
+
+
+def test_a_damaged_result_is_made_again(tmp_path, commands):
+    benchmark, runs = start(tmp_path, write_matrix(tmp_path))
+    run_all(benchmark, runs, lambda: None)
+    benchmark.result_path(runs[1]).write_text('{"f1": 0.', encoding="utf8")
+    assert benchmark.result(runs[1]) is None
+    run_all(benchmark, runs, lambda: None)
+    assert benchmark.result(runs[1])["f1"] == 0.6
+
+
+def test_variants_with_the_same_effect_are_run_once(tmp_path, commands):
+    same = {"maral": {}, "soft_labels": {"overrides": {"adaptation.target_labels": "soft"}}}
+    benchmark, runs = start(tmp_path, write_matrix(tmp_path, variants=same))
+    run_all(benchmark, runs, lambda: None)
+    assert commands.done.count("adapt") == 1
+    copy = benchmark.result(runs[1])
+    assert copy["variant"] == "soft_labels" and copy["same_as"] == "maral" and copy["f1"] == 0.6
+    assert copy["overrides"] == {"adaptation.target_labels": "soft"}
+
+
+def test_a_failure_is_told_and_the_rest_is_done(tmp_path, commands):
+    two = {"maral": {}, "supcon": {"overrides": {"student.loss": "supcon"}}}
+    said: list[str] = []
+    benchmark, runs = start(tmp_path, write_matrix(tmp_path, variants=two), say=said.append)
+    commands.broken = "students/demo-en-de-maral"
+    failed = run_all(benchmark, runs, lambda: None)
+    assert list(failed) == ["demo-en-de-maral-0"]
+    assert "[M426]" in failed["demo-en-de-maral-0"] and "the reason" in failed["demo-en-de-maral-0"]
+    assert "code 3" in failed["demo-en-de-maral-0"]
+    assert benchmark.result(runs[1])["f1"] == 0.6
+    assert any("FAILED" in text for text in said)
+    commands.broken = None
+    assert run_all(benchmark, runs, lambda: None) == {}
+
+
+def test_gold_of_the_target_is_used_when_asked_for_only(tmp_path, commands):
+    def adapted() -> dict[str, str]:
+        return next(options for command, options in commands.calls if command == "adapt")
+
+    for changed in ({}, {"diagnose": True}, {"study": True}):
+        commands.calls.clear()
+        folder = tmp_path / "-".join(changed or ["plain"])
+        folder.mkdir()
+        benchmark, runs = start(folder, write_matrix(folder, **changed), keep_models=True)
+        run_all(benchmark, runs, lambda: None)
+        config = spacy.util.load_config(next((folder / "out/students").glob("*/student.cfg")))
+        assert config["adaptation"].get("diagnose_with_gold", False) == bool(changed)
+        assert adapted()["--target"].endswith("-gold.spacy") == bool(changed)
+        assert ("--diagnosis" in adapted()) == ("study" in changed)
+        labelled = [options for command, options in commands.calls if command == "pseudo-label"]
+        assert not any(word.endswith("-gold.spacy") for options in labelled for word in options)
+
+
+def test_a_run_that_another_process_does_is_left_to_it(tmp_path, commands):
+    benchmark, runs = start(tmp_path, write_matrix(tmp_path))
+    other = Benchmark(benchmark.matrix, benchmark.data, benchmark.output)
+    with other._lock(runs[0].name):
+        assert benchmark.run(runs[0]) is None
+    assert not commands.calls and benchmark.run(runs[0])["f1"] == 0.5
+
+
+# tables
+
+
+def result(variant: str, seed: int, f1: float, **changed: Any) -> dict[str, Any]:
+    return {
+        "dataset": "demo", "source": "en", "target": "de", "variant": variant, "seed": seed,
+        "adapted": variant != "teacher", "f1": f1, "teacher_f1": 0.5 + seed / 100,
+        "precision": f1, "recall": f1, "paper_f1": f1, "dev_f1": 0.9, "seconds": 10.0,
+        "peak_memory_bytes": 2**30, "epochs": [], **changed,
+    }  # fmt: skip
+
+
+RESULTS = [
+    result("teacher", 0, 0.50), result("teacher", 1, 0.51),
+    result("maral", 0, 0.60, noise_start=0.5, noise_end=0.25), result("maral", 1, 0.64),
+]  # fmt: skip
+
+
+def test_tables_have_means_deviations_and_differences():
+    lines = markdown(RESULTS).splitlines()
+    f1s = (0.60, 0.64)
+    assert f"| {100 * mean(f1s):.2f} ± {100 * stdev(f1s):.2f} (+11.50) |" in "\n".join(lines)
+    assert next(line for line in lines if line.startswith("| maral")) == (
+        "| maral | 62.00 ± 2.83 (+11.50) | 62.00 | +11.50 | 2 |"
+    )
+    assert "| 0.500 | 0.250 |" in "\n".join(lines)
+    rows = list(csv.DictReader(io.StringIO(csv_table(RESULTS))))
+    assert [row["variant"] for row in rows] == ["teacher", "maral"]
+    assert float(rows[1]["f1_mean"]) == pytest.approx(0.62)
+    assert float(rows[1]["f1_sd"]) == pytest.approx(stdev(f1s), abs=1e-6)
+    assert float(rows[1]["delta_mean"]) == pytest.approx(0.115)
+    assert rows[1]["seeds"] == "2" and rows[0]["noise_end_mean"] == ""
+
+
+def test_means_over_pairs_want_all_pairs():
+    half = [*RESULTS, result("teacher", 0, 0.3, target="es", teacher_f1=0.3)]
+    lines = markdown(half).splitlines()
+    assert "| teacher | 50.50 ± 0.71 | 30.00 | 40.25 | +0.00 | 1-2 |" in lines
+    assert "| maral | 62.00 ± 2.83 (+11.50) | - | - | - | 0-2 |" in lines
+
+
+def test_no_result_is_no_table():
+    assert markdown([]) == "No run is finished.\n"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rank_correlation_is_that_of_scipy(seed):
+    import numpy as np
+
+    a, b = np.random.default_rng(seed).integers(0, 5, (2, 9))
+    assert spearman(a, b) == pytest.approx(scipy.stats.spearmanr(a, b).statistic)
+    assert spearman([1, 1, 1], [1, 2, 3]) is None and spearman([1], [1]) is None
+
+
+def test_the_study_ranks_epochs():
+    epochs = [
+        {"epoch": e, "score": s, "target_agreement": a, "target_f1": f}
+        for e, s, a, f in ((1, 0.8, 0.9, 0.60), (2, 0.9, 0.7, 0.55), (3, 0.9, 0.8, 0.57))
+    ]
+    rho, lost = rank_epochs(epochs, "target_agreement")
+    assert rho == pytest.approx(1) and lost == 0
+    rho, lost = rank_epochs(epochs, "score")
+    # of the two best by source dev the later
+    assert rho < 0 and lost == pytest.approx(0.03)
+    table = study_table([result("maral", 0, 0.6, epochs=epochs)])
+    assert "| target_agreement | +1.00 | +1.00 | 0.00 |" in table
+    assert "| target_density | - | - | - |" in table
+    assert study_table(RESULTS) == ""
+
+
+# the command
+
+
+def call(*arguments: object):
+    return CliRunner().invoke(app, ["benchmark", *map(str, arguments)])
+
+
+def test_the_command_runs_lists_and_fails(tmp_path, commands):
+    path, data, out = write_matrix(tmp_path), write_raw(tmp_path / "raw"), tmp_path / "out"
+    listed = call(path, "--data", data, "-o", out, "--dry-run")
+    assert listed.exit_code == 0 and listed.stdout.count("to do") == 2 and not commands.calls
+    assert not out.exists()
+    done = call(path, "--data", data, "-o", out, "--only", "teacher")
+    assert done.exit_code == 0, done.output
+    assert "[1/1] demo-en-de-teacher-0: F1 50.00" in done.stdout
+    assert (out / "table.md").is_file() and (out / "table.csv").is_file()
+    commands.broken = "adapt"
+    commands.broken = "students"
+    failed = call(path, "--data", data, "-o", out)
+    assert failed.exit_code == 1
+    assert "done before" in failed.stdout and "demo-en-de-maral-0" in failed.stdout
+    assert "teacher" in (out / "table.md").read_text()
+    odd = call(path, "--data", data, "-o", out, "--only", "fr")
+    assert odd.exit_code == 1 and "[M424]" in odd.output
+
+
+def test_fingerprints_do_not_depend_on_the_order_of_keys():
+    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1}) != digest({"a": 1, "b": [3]})
