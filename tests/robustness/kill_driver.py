@@ -1,9 +1,9 @@
 """Runs adaptations in processes that are killed and resumed; `test_kill.py` starts it.
 
 It imports everything once and forks a process for each attempt, so that an attempt costs a second
-and not ten. A process is killed from outside after a time, or at a line of the package: lines of the
-files that save, filter, refine, evaluate and end a run are counted, and the process kills itself at
-the one that was drawn.
+and not ten. A process is killed from outside after a time, or kills itself at a line of the package:
+of the functions that save, filter, refine, evaluate and end a run one is drawn, then one of its
+lines, then which time it runs.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import random
 import signal
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,30 +30,41 @@ WATCHED = {
     str(PACKAGE / "training" / f"{name}.py")
     for name in ("adaptation", "checkpoint", "diagnostics", "folders", "loop", "setup")
 }
-# where nothing is written or decided, but most lines run
-DULL = {"_step", "step", "on_step", "_plan", "_doubtful", "_geometry"}
 
 
 class Lines:
-    """Counts the lines of the watched files that run; kills this process at one of them."""
+    """Counts how often the lines of the watched files run; kills this process at one of them.
 
-    def __init__(self, last: int | None) -> None:
-        self.count = 0
+    last (tuple): File, function, line and count of that moment; None to kill at none.
+    """
+
+    def __init__(self, last: tuple[str, str, int, int] | None) -> None:
+        self.counts: Counter[tuple[str, str, int]] = Counter()
         self.last = last
 
     def __call__(self, frame: FrameType, event: str, arg: Any) -> Any:
-        code = frame.f_code
-        return self.line if code.co_filename in WATCHED and code.co_name not in DULL else None
+        return self.line if frame.f_code.co_filename in WATCHED else None
 
     def line(self, frame: FrameType, event: str, arg: Any) -> Any:
         if event == "line":
-            self.count += 1
-            if self.count == self.last:
+            code = frame.f_code
+            place = (Path(code.co_filename).name, code.co_name, frame.f_lineno)
+            self.counts[place] += 1
+            if (*place, self.counts[place]) == self.last:
                 os.kill(os.getpid(), signal.SIGKILL)
         return self.line
 
 
-def attempt(job: dict[str, Any], output: Path, last_line: int | None) -> None:
+def draw_line(counts: list[list[Any]], draw: random.Random) -> tuple[str, str, int, int]:
+    """Draw a function, one of its lines, and one of the times that it ran."""
+    functions = sorted({(file, function) for file, function, _, _ in counts})
+    chosen = draw.choice(functions)
+    lines = [entry for entry in counts if (entry[0], entry[1]) == chosen]
+    file, function, line, count = draw.choice(lines)
+    return file, function, line, draw.randint(1, count)
+
+
+def attempt(job: dict[str, Any], output: Path, last: tuple[str, str, int, int] | None) -> None:
     """Run or resume the adaptation in this process, and leave its pseudo-labels beside it."""
     with open(job["errors"], "a", encoding="utf8") as errors, open(os.devnull, "w") as nothing:
         os.dup2(errors.fileno(), 2)
@@ -62,33 +74,33 @@ def attempt(job: dict[str, Any], output: Path, last_line: int | None) -> None:
 
     def note_and_finish(pipeline, run, *args, **kwargs):
         hook = run.hooks[0]
-        np.savez(
-            f"{output}.labels.npz", probabilities=hook.probabilities, reliable=hook.reliable
-        )
+        np.savez(f"{output}.labels.npz", probabilities=hook.probabilities, reliable=hook.reliable)
         finish(pipeline, run, *args, **kwargs)
 
     runs.finish = note_and_finish
-    lines = Lines(last_line)
+    lines = Lines(last)
     sys.settrace(lines)
     arguments = {name: Path(path) for name, path in job["arguments"].items()}
     adapt(
         arguments.pop("config"), output=output, overrides=job["overrides"], resume=True, **arguments
     )
     sys.settrace(None)
-    Path(f"{output}.lines").write_text(str(lines.count), encoding="utf8")
+    counts = [[*place, count] for place, count in sorted(lines.counts.items())]
+    Path(f"{output}.lines").write_text(json.dumps(counts), encoding="utf8")
 
 
-def fork(job: dict[str, Any], output: Path, last_line: int | None = None) -> int:
+def fork(job: dict[str, Any], output: Path, last: tuple[str, str, int, int] | None = None) -> int:
     """Start an attempt; RETURNS (int): Its process."""
     process = os.fork()
     if process:
         return process
     status = 1
     try:
-        attempt(job, output, last_line)
+        attempt(job, output, last)
         status = 0
     except BaseException as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        sys.stderr.flush()
     finally:
         os._exit(status)
 
@@ -112,7 +124,7 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
     started = time.monotonic()
     codes = [end(fork(job, folder / "whole"))]
     seconds = time.monotonic() - started
-    n_lines = int(Path(f"{folder / 'whole'}.lines").read_text()) if codes == [0] else 0
+    counts = json.loads(Path(f"{folder / 'whole'}.lines").read_text()) if codes == [0] else []
     killed: list[str] = []
     outputs: list[str] = []
     while len(killed) < job["kills"] and not any(codes):
@@ -121,10 +133,12 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
         code = -signal.SIGKILL
         for _ in range(min(job["kills_a_run"], job["kills"] - len(killed))):
             if draw.random() < 0.5:
-                moment = f"line {(line := draw.randint(1, n_lines))}"
-                code = end(fork(job, output, line))
+                last = draw_line(counts, draw)
+                moment = "{}, {}, line {}, time {}".format(*last)
+                code = end(fork(job, output, last))
             else:
-                moment = f"{(delay := draw.uniform(0, seconds)):.3f} s"
+                delay = draw.uniform(0, seconds)
+                moment = f"{delay:.3f} s"
                 code = end(fork(job, output), delay)
             if code != -signal.SIGKILL:
                 break
@@ -135,4 +149,4 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(json.loads(sys.argv[1]))))
+    sys.stdout.write(json.dumps(main(json.loads(sys.argv[1]))))

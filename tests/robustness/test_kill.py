@@ -20,13 +20,28 @@ DRIVER = Path(__file__).parent / "kill_driver.py"
 OVERRIDES = {
     "student.epochs": 4, "student.batch_docs": 5, "student.select": "source_dev",
     "student.checkpoint_minutes": 0.002, "student.accumulate": 2, "adaptation.mlm_weight": 0.1,
+    "adaptation.alpha_start": 0.6, "adaptation.alpha_end": 0.4,
 }  # fmt: skip
+
+
+def noisy_labels(path: Path, output: Path) -> Path:
+    """Pseudo-labels of which a third says something else, so that there is something to refine."""
+    with np.load(path) as file:
+        arrays = dict(file)
+    rng = np.random.default_rng(0)
+    rows = np.flatnonzero(rng.random(len(arrays["probabilities"])) < 0.33)
+    n_classes = arrays["probabilities"].shape[1]
+    arrays["probabilities"][rows] = rng.dirichlet(np.ones(n_classes), len(rows))
+    np.savez(output, **arrays)
+    return output
 
 
 def kill_and_resume(world, folder: Path, *, kills: int, kills_a_run: int, seed: int) -> dict:
     names = ("config", "teacher", "source", "target", "dev")
+    arguments = {name: str(world[name]) for name in names}
+    arguments["labels"] = str(noisy_labels(world["labels"], folder / "labels.npz"))
     job = {
-        "arguments": {name: str(world[name]) for name in names}, "overrides": OVERRIDES,
+        "arguments": arguments, "overrides": OVERRIDES,
         "folder": str(folder), "errors": str(folder / "errors.txt"), "seed": seed,
         "kills": kills, "kills_a_run": kills_a_run,
     }  # fmt: skip
