@@ -452,6 +452,15 @@ class Errors(metaclass=CodedMessages):
     )
     M408 = "There is no size '{size}' of a configuration. Choose one of: {known}."
     M409 = "{path} exists. Give another file, or --force (-F) to write over it."
+    M410 = (
+        "{path} is no list of sources: {problem}. Write a JSON or YAML file with a list of objects such "
+        'as {{"name": "WikiAnn", "url": "https://…", "author": "…", "license": "…"}}; all values are '
+        "strings, and a name is needed."
+    )
+    M411 = (
+        "{path} is no trained pipeline to write a card for: {problem}. Give the folder that was the "
+        "output of 'spacy maral adapt' or 'train-teacher'."
+    )
     M450 = (
         "The encoder '{name}' is neither a folder here nor a hub name such as "
         "'intfloat/multilingual-e5-small'. Give one of the two, or 'tiny'."
@@ -520,8 +529,9 @@ class Warnings(metaclass=CodedMessages):
     # W3xx: training, configuration, checkpoints
     W301 = "The checkpoint {path} is damaged ({problem}); the one before it is used."
     W302 = (
-        "{n} gold entities of the source ({share:.1f} %) are longer than max_width = {max_width} words "
-        "and cannot be found. A larger max_width finds them and costs time."
+        "{n:,} gold entities of the source ({share:.1f} %) are longer than max_width = {max_width} words "
+        "and cannot be found: {by_type}. A larger max_width finds them and costs time; 'spacy maral "
+        "stats' says how long entities are."
     )
     W303 = (
         "What the frozen layers give takes {needed:.1f} GiB, more than frozen_cache = {limit} GiB: it is "

@@ -15,7 +15,16 @@ from spacy_maral.cli.data import Format
 from spacy_maral.data import FORMATS
 from spacy_maral.errors import MaralError
 
-COMMANDS = ["convert", "stats", "train-teacher", "pseudo-label", "adapt", "evaluate", "compare"]
+COMMANDS = [
+    "convert",
+    "stats",
+    "train-teacher",
+    "pseudo-label",
+    "adapt",
+    "evaluate",
+    "compare",
+    "benchmark",
+]
 SENTENCES = """\
 en:Ada\tB-PER
 en:Lovelace\tI-PER
@@ -186,6 +195,8 @@ def test_stats_prints_tables(raw):
     assert result.exit_code == 0, result.output
     assert "Entities of more than 1 words" in result.stdout
     assert "O 4" in words(result.stdout)
+    assert "ORG 1 0 0.0 PER 1 1 100.0 all 2 1 50.0" in words(result.stdout)
+    assert "99 % up to 2" in words(result.stdout)
 
 
 @pytest.mark.parametrize("width", [0, -3, "x"])

@@ -6,12 +6,16 @@ import json
 import warnings
 from enum import Enum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 from spacy.cli._util import Arg, Opt
 from wasabi import msg
 
 from ._util import app, reported, show_counts
+
+if TYPE_CHECKING:
+    from ..data import SpanStatistics
 
 
 class Format(str, Enum):
@@ -75,6 +79,25 @@ def convert_cli(
         msg.warn(f"{report.duplicates:,} sentences repeat the words of an earlier one (kept)")
 
 
+def show_widths(statistics: SpanStatistics) -> None:
+    """Print how many entities of each type are longer than the longest span, if there are any."""
+    if not statistics.entities:
+        return
+    counts = [(k, statistics.wider[k], n) for k, n in statistics.entities.items()]
+    counts.append(("all", sum(statistics.wider.values()), sum(statistics.entities.values())))
+    msg.table(
+        [(label, f"{n:,}", f"{wide:,}", f"{100 * wide / n:.1f}") for label, wide, n in counts],
+        title=f"Entities of more than {statistics.max_width} words",
+        header=("", "entities", "longer", "%"),
+        aligns=("l", "r", "r", "r"),
+        divider=True,
+    )
+    msg.text(
+        f"95 % of the entities have up to {statistics.width_of(0.95)} words, 99 % up to "
+        f"{statistics.width_of(0.99)}; a model cannot find longer ones than its max_width."
+    )
+
+
 @app.command("stats")
 def stats_cli(
     path: Path = Arg(
@@ -107,7 +130,7 @@ def stats_cli(
         aligns=("l", "r"),
     )
     show_counts(f"Spans of up to {max_width} words", result["spans"])
-    show_counts(f"Entities of more than {max_width} words", statistics.wider)
+    show_widths(statistics)
     show_counts("Repaired", statistics.repairs)
     show_counts("Left out by the label map", statistics.dropped)
     if statistics.unlabelled:

@@ -24,6 +24,7 @@ class SpanStatistics:
     candidates (int): Candidate spans of the labelled sentences.
     entities (dict): Entities by label, whatever their length.
     wider (dict): Entities of more than max_width words, by label.
+    lengths (dict): Entities by their number of words.
     unlabelled (int): Sentences without annotation; they have neither candidates nor entities here.
     dropped (dict): Entities that the label map left out, by their old label.
     repairs (dict): What the reader repaired, and how often.
@@ -35,6 +36,7 @@ class SpanStatistics:
     candidates: int
     entities: dict[str, int]
     wider: dict[str, int]
+    lengths: dict[int, int]
     unlabelled: int
     dropped: dict[str, int]
     repairs: dict[str, int]
@@ -43,6 +45,19 @@ class SpanStatistics:
     def outside(self) -> int:
         """All candidates less all entities, also those that are too wide to be candidates."""
         return self.candidates - sum(self.entities.values())
+
+    def width_of(self, share: float) -> int | None:
+        """The span width that a share of the entities fits in.
+
+        share (float): In (0, 1].
+        RETURNS (int): Words, or None if there are no entities.
+        """
+        n_held, wanted = 0, share * sum(self.lengths.values())
+        for width, count in sorted(self.lengths.items()):
+            n_held += count
+            if n_held >= wanted:
+                return width
+        return None
 
     def to_dict(self) -> dict[str, Any]:
         """Give the counts as plain values, for JSON.
@@ -54,6 +69,7 @@ class SpanStatistics:
             "max_width": self.max_width,
             "longer_than_max_width": sum(self.wider.values()),
             "longer_by_label": dict(self.wider),
+            "entity_lengths": {str(words): count for words, count in self.lengths.items()},
             "sentences": self.sentences,
             "tokens": self.tokens,
             "candidates": self.candidates,
@@ -76,6 +92,7 @@ def span_statistics(sentences: Iterable[Sentence], max_width: int = 4) -> SpanSt
     n_sentences = n_tokens = 0
     entities: Counter[str] = Counter()
     wider: Counter[str] = Counter()
+    words: Counter[int] = Counter()
     dropped: Counter[str] = Counter()
     repairs: Counter[str] = Counter()
     span_counts([], max_width)
@@ -87,6 +104,7 @@ def span_statistics(sentences: Iterable[Sentence], max_width: int = 4) -> SpanSt
         for start, end, label in sentence.entities:
             entities[label] += 1
             wider[label] += end - start >= max_width
+            words[end - start + 1] += 1
         dropped.update(sentence.dropped)
         repairs.update(sentence.repairs)
     return SpanStatistics(
@@ -96,6 +114,7 @@ def span_statistics(sentences: Iterable[Sentence], max_width: int = 4) -> SpanSt
         candidates=int(span_counts(lengths, max_width).sum()),
         entities=dict(sorted(entities.items())),
         wider=dict(sorted(wider.items())),
+        lengths=dict(sorted(words.items())),
         unlabelled=n_sentences - len(lengths),
         dropped=dict(sorted(dropped.items())),
         repairs=dict(sorted(repairs.items())),

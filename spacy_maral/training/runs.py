@@ -112,7 +112,7 @@ def teacher_run(
     """
     corpus = pipeline.encode(docs["source"], labelled=True, name="source")
     dev_corpus = pipeline.encode(docs["dev"], labelled=True, name="dev")
-    report_width(corpus)
+    report_width(corpus, pipeline.labels)
     stream = source_stream(corpus, len(pipeline.labels) + 1, settings.prior_scale)
     pipeline.network.span_model.statistics.set_prior(pipeline.network.tensor(stream.prior))
     return Run(
@@ -253,7 +253,7 @@ def student_run(
         name: student.encode(docs[name], labelled=gold, name=name)
         for name, gold in labelled.items()
     }
-    report_width(corpora["source"])
+    report_width(corpora["source"], student.labels)
     seed = run_seed(config)
     hook = Adaptation(
         student.network, corpora["source"], corpora["target"], labels,

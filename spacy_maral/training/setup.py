@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import spacy
 import torch
 from spacy.language import Language
@@ -162,17 +163,28 @@ def read_docs(path: Path) -> list[Doc]:
     return docs
 
 
-def report_width(corpus: Corpus) -> None:
-    """Say how many gold entities have no candidate span."""
-    n_entities = len(corpus.entities.starts)
-    if corpus.n_too_wide:
-        logger.warning(
-            Warnings.W302.format(
-                n=corpus.n_too_wide,
-                share=100 * corpus.n_too_wide / n_entities,
-                max_width=corpus.max_width,
-            )
+def report_width(corpus: Corpus, labels: Sequence[str]) -> None:
+    """Say how many gold entities have no candidate span, in all and by type."""
+    gold = corpus.entities
+    if not corpus.n_too_wide:
+        return
+    wide = gold.ends - gold.starts >= corpus.max_width
+    n_of, n_wide = (
+        np.bincount(c, minlength=len(labels) + 1) for c in (gold.classes, gold.classes[wide])
+    )
+    by_type = [
+        f"{label} {n_wide[c]:,} of {n_of[c]:,} ({100 * n_wide[c] / n_of[c]:.1f} %)"
+        for c, label in enumerate(labels, start=1)
+        if n_wide[c]
+    ]
+    logger.warning(
+        Warnings.W302.format(
+            n=corpus.n_too_wide,
+            share=100 * corpus.n_too_wide / len(gold.starts),
+            max_width=corpus.max_width,
+            by_type=", ".join(by_type),
         )
+    )
 
 
 def check_width(teacher: Pipeline, student: Pipeline) -> None:

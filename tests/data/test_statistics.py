@@ -61,6 +61,7 @@ def test_counts_equal_a_double_loop(data: list[Sentence], max_width: int) -> Non
     found = span_statistics(data, max_width).to_dict()
     outside = longer = 0
     labels: dict[str, int] = {}
+    lengths: list[int] = []
     for sentence in data:
         n = len(sentence.words)
         for start in range(n):
@@ -69,9 +70,14 @@ def test_counts_equal_a_double_loop(data: list[Sentence], max_width: int) -> Non
         for start, end, label in sentence.entities:
             outside -= 1
             longer += end - start + 1 > max_width
+            lengths.append(end - start + 1)
             labels[label] = labels.get(label, 0) + 1
     assert found["spans"] == {"O": outside, **labels}
     assert found["longer_than_max_width"] == longer == sum(found["longer_by_label"].values())
+    assert found["entity_lengths"] == {str(n): lengths.count(n) for n in sorted(set(lengths))}
+    for share in (0.5, 0.95, 1.0):
+        held = [w for w in range(1, 13) if sum(n <= w for n in lengths) >= share * len(lengths)]
+        assert span_statistics(data, max_width).width_of(share) == (held[0] if lengths else None)
     assert found["tokens"] == sum(len(sentence.words) for sentence in data)
     assert found["sentences"] == len(data)
 
