@@ -1,6 +1,8 @@
 """Build an installable wheel of a trained pipeline with `spacy package`.
 
 python scripts/build_package.py training/RUN/student packages --name maral_demo --version 0.1.0
+
+What the package's README.md says comes from meta.json, as `spacy maral card` writes it.
 """
 
 from __future__ import annotations
@@ -16,19 +18,25 @@ from wasabi import msg
 from spacy_maral.errors import Errors, MaralError
 
 
-def build_package(model: Path, out: Path, *, name: str, version: str) -> Path:
+def build_package(
+    model: Path, out: Path, *, name: str, version: str, meta: Path | None = None
+) -> Path:
     """Build the wheel, without leaving the build's copies of the weights behind.
 
     model (Path): Folder of the pipeline.
     out (Path): Folder to write; it is made where there is none.
     name (str): Name of the package without its language.
     version (str): Version of the package.
+    meta (Path): A meta.json in place of the pipeline's own.
     RETURNS (Path): The wheel.
     RAISES (MaralError): If no wheel was built.
     """
     out.mkdir(parents=True, exist_ok=True)
+    # spaCy takes a README.md that is there for one that somebody wrote
+    for stale in out.glob(f"*_{name}-{version}/README.md"):
+        stale.unlink()
     package(
-        model, out, name=name, version=version, create_sdist=False, create_wheel=True,
+        model, out, meta_path=meta, name=name, version=version, create_sdist=False, create_wheel=True,
         force=True, silent=False,
     )  # fmt: skip
     folder = max(out.glob(f"*_{name}-{version}"), key=lambda path: path.stat().st_mtime)
@@ -50,9 +58,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("out", type=Path, help="folder to write")
     parser.add_argument("--name", required=True, help="name without its language")
     parser.add_argument("--version", required=True)
+    parser.add_argument("--meta", type=Path, help="meta.json in place of the pipeline's own")
     args = parser.parse_args(arguments)
     try:
-        wheel = build_package(args.model, args.out, name=args.name, version=args.version)
+        wheel = build_package(
+            args.model, args.out, name=args.name, version=args.version, meta=args.meta
+        )
     except MaralError as error:
         msg.fail("Cannot build the package", str(error))
         return 1

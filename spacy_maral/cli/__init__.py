@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from . import benchmark, data, debug_data, evaluation, init_config, report, text, training
+from . import benchmark, card, data, debug_data, evaluation, init_config, report, text, training
 from ._util import app
 
 __all__ = [
     "app",
     "benchmark",
+    "card",
     "data",
     "debug_data",
     "evaluation",

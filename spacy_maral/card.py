@@ -1,0 +1,288 @@
+"""The model card: what a trained pipeline's meta.json says about it, for `spacy package` to take."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import srsly
+from spacy.util import load_config
+
+from .errors import Errors, MaralError
+from .reports import markdown_table, write_json
+
+COMPONENT = "maral_ner"
+ROLE, DEV = "student-", "dev"
+SELECTION = {
+    "last": "the last epoch",
+    "source_dev": "the epoch that is best on the source's development data",
+}
+USE = """\
+```python
+import spacy
+
+nlp = spacy.load("PACKAGE")
+doc = nlp("…")
+print([(ent.text, ent.label_, ent._.maral_score) for ent in doc.ents])
+```
+"""
+
+
+@dataclass
+class CardFacts:
+    """What a card says that the pipeline itself does not know.
+
+    meta (dict): Keys of meta.json, such as license, author, description, name and version.
+    sources (list[dict]): Name, url, author and license of what the model was trained with.
+    metrics (list[Path]): Files that `spacy maral evaluate -o` wrote, or folders of them.
+    data (dict): Files of documents (.spacy) by what they were used for.
+    encoder (str): Name of the pretrained encoder; by default that of the configuration.
+    """
+
+    meta: dict[str, str] = field(default_factory=dict)
+    sources: list[dict[str, str]] = field(default_factory=list)
+    metrics: list[Path] = field(default_factory=list)
+    data: dict[str, list[Path]] = field(default_factory=dict)
+    encoder: str | None = None
+
+
+def write_card(model: Path, facts: CardFacts, *, output: Path | None = None) -> dict[str, Any]:
+    """Write a pipeline's meta.json with what is known about its training and scores.
+
+    `spacy package` makes the README.md of the package from it, and `spacy huggingface-hub push` the
+    card on the hub.
+
+    model (Path): Folder of the pipeline.
+    facts (CardFacts): What else is to be said.
+    output (Path): The file to write; by default the pipeline's own meta.json.
+    RETURNS (dict): The new meta.json.
+    RAISES (MaralError): If the folder has no pipeline with a maral_ner, or a file cannot be read.
+    """
+    meta, config = _read_pipeline(model)
+    summary = _read_summary(model)
+    metrics = read_metrics(facts.metrics)
+    encoder = facts.encoder or _encoder_name(config)
+    meta.update({key: value for key, value in facts.meta.items() if value})
+    meta["sources"] = [*facts.sources, {"name": f"{encoder} (encoder)"}]
+    meta["performance"] = {**meta.get("performance", {}), **performance(metrics)}
+    if not meta.get("description"):
+        meta["description"] = _description(meta, metrics)
+    notes = [
+        _data_section(facts.data),
+        _scores_section(metrics),
+        _training_section(config, summary, encoder),
+        _limits_section(config, metrics),
+        "### Use\n\n" + USE.replace("PACKAGE", f"{meta['lang']}_{meta['name']}"),
+    ]
+    meta["notes"] = "\n".join(note for note in notes if note)
+    write_json(output or model / "meta.json", meta)
+    return meta
+
+
+def read_sources(path: Path) -> list[dict[str, str]]:
+    """Read what a model was trained with.
+
+    path (Path): A JSON or YAML file with a list of objects that have a name, and maybe url, author
+        and license.
+    RETURNS (list[dict]): The list.
+    RAISES (MaralError): If the file is not like that.
+    """
+    try:
+        found = (srsly.read_json if path.suffix == ".json" else srsly.read_yaml)(path)
+    # YAML reports bad files by exceptions of its own
+    except Exception as error:
+        raise MaralError(Errors.M410.format(path=path, problem=error)) from error
+    if not isinstance(found, list):
+        raise MaralError(Errors.M410.format(path=path, problem=f"it holds {found!r}"))
+    for entry in found:
+        strings = isinstance(entry, dict) and all(isinstance(v, str) for v in entry.values())
+        if not strings or not entry.get("name"):
+            raise MaralError(Errors.M410.format(path=path, problem=f"found {entry!r}"))
+    return found
+
+
+def read_metrics(paths: Sequence[Path]) -> dict[str, dict[str, Any]]:
+    """Read the metrics of test sets.
+
+    paths (Sequence[Path]): Files as `spacy maral evaluate -o` writes them, or folders of them, of
+        which those of the student (student-SET.json) are taken, if there are such.
+    RETURNS (dict): The metrics by name of the test set, which is that of the file.
+    RAISES (MaralError): If a file cannot be read, or a folder has none.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            files.append(path)
+            continue
+        found = sorted(path.glob(f"{ROLE}*.json")) or sorted(path.glob("*.json"))
+        if not found:
+            raise MaralError(Errors.M404.format(folder=path))
+        files += found
+    result: dict[str, dict[str, Any]] = {}
+    for file in files:
+        try:
+            metrics = json.loads(file.read_text(encoding="utf8"))
+            scores = [metrics["micro"], *metrics["per_type"].values()]
+            if not all({"precision", "recall", "f1", "support"} <= set(x) for x in scores):
+                raise ValueError("scores are missing in it")
+        except KeyError as error:
+            problem = f"there is no {error} in it"
+            raise MaralError(Errors.M405.format(path=file, problem=problem)) from error
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise MaralError(Errors.M405.format(path=file, problem=error)) from error
+        result[file.stem.removeprefix(ROLE)] = metrics
+    return result
+
+
+def performance(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Scores as spaCy keeps them in meta.json.
+
+    metrics (Mapping): Metrics by test set.
+    RETURNS (dict): ents_p, ents_r, ents_f and ents_per_type as means over the test sets (those that
+        are not named as development sets, if there are such), and those of each set under
+        "test_sets"; nothing without metrics.
+    """
+    if not metrics:
+        return {}
+    sets = {
+        name: {
+            **_spacy_scores(found["micro"], "ents_"),
+            "ents_per_type": {x: _spacy_scores(s) for x, s in found["per_type"].items()},
+        }
+        for name, found in metrics.items()
+    }
+    counted = [sets[name] for name in test_sets(sets)]
+    types = sorted({label for found in counted for label in found["ents_per_type"]})
+    per_type = {
+        label: _mean([s["ents_per_type"][label] for s in counted if label in s["ents_per_type"]])
+        for label in types
+    }
+    keys = ("ents_p", "ents_r", "ents_f")
+    overall = _mean([{key: found[key] for key in keys} for found in counted])
+    return {**overall, "ents_per_type": per_type, "test_sets": sets}
+
+
+def test_sets(names: Iterable[str]) -> list[str]:
+    """Those of the names that are not of development sets, or all if there are no others.
+
+    names (Iterable[str]): Names such as "de-test" and "en-dev".
+    RETURNS (list[str]): The names, in their order.
+    """
+    names = list(names)
+    return [name for name in names if not name.endswith(DEV)] or names
+
+
+def _spacy_scores(score: Mapping[str, float], prefix: str = "") -> dict[str, float]:
+    names = {"p": "precision", "r": "recall", "f": "f1"}
+    return {f"{prefix}{short}": float(score[name]) for short, name in names.items()}
+
+
+def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
+
+
+def _read_pipeline(model: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        meta = json.loads((model / "meta.json").read_text(encoding="utf8"))
+        config = load_config(model / "config.cfg", interpolate=True)
+    except (OSError, ValueError) as error:
+        raise MaralError(Errors.M411.format(path=model, problem=error)) from error
+    if COMPONENT not in config.get("components", {}):
+        problem = f"there is no component {COMPONENT} in it"
+        raise MaralError(Errors.M411.format(path=model, problem=problem))
+    return meta, config
+
+
+def _read_summary(model: Path) -> dict[str, Any]:
+    """The summary of the training; nothing if the folder with it was left out."""
+    path = model / "training" / "summary.json"
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf8"))
+    except (OSError, ValueError) as error:
+        raise MaralError(Errors.M411.format(path=path, problem=error)) from error
+
+
+def _encoder_name(config: Mapping[str, Any]) -> str:
+    """Name of the encoder; of a folder the last part, which says nothing about the machine."""
+    name = str(config["components"].get("transformer", {}).get("model", {}).get("name", "unknown"))
+    is_hub_name = name.count("/") <= 1 and not Path(name).is_absolute() and name[:1] != "."
+    return name if is_hub_name and not name.startswith("encoders/") else Path(name).name
+
+
+def _description(meta: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    labels = ", ".join(meta.get("labels", {}).get(COMPONENT, []))
+    tested = f", tested on {', '.join(test_sets(metrics))}" if metrics else ""
+    return f"Named entities ({labels}) by cross-lingual adaptation with spacy-maral{tested}."
+
+
+def _data_section(data: Mapping[str, Sequence[Path]]) -> str:
+    from .training.setup import read_docs
+
+    rows = []
+    for name, paths in data.items():
+        counts: Counter[str] = Counter()
+        labelled = name != "target"
+        for path in paths:
+            docs = read_docs(path)
+            counts["documents"] += len(docs)
+            counts["words"] += sum(map(len, docs))
+            counts["entities"] += sum(len(doc.ents) for doc in docs) if labelled else 0
+        entities = f"{counts['entities']:,}" if labelled else "not used"
+        rows.append([name, f"{counts['documents']:,}", f"{counts['words']:,}", entities])
+    if not rows:
+        return ""
+    return "### Data\n\n" + markdown_table(["", "documents", "words", "entities"], rows)
+
+
+def _scores_section(metrics: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = []
+    for name, found in metrics.items():
+        for label, score in [*found["per_type"].items(), ("all", found["micro"])]:
+            values = (f"{100 * score[key]:.2f}" for key in ("precision", "recall", "f1"))
+            rows.append([name, label, *values, f"{score['support']:,}"])
+    if not rows:
+        return ""
+    counted = test_sets(metrics)
+    several = f"\n`ENTS_F` and the others above are means over {', '.join(counted)}.\n"
+    table = markdown_table(["test set", "type", "P", "R", "F1", "gold"], rows)
+    intro = "An entity is right if both its ends and its type are.\n\n"
+    return f"### Scores by test set\n\n{intro}{table}{several if len(metrics) > 1 else ''}"
+
+
+def _training_section(config: Mapping[str, Any], summary: Mapping[str, Any], encoder: str) -> str:
+    pipe = config["components"][COMPONENT]
+    student = "adaptation" in config and config.get("student", {}).get("loss") == pipe.get("loss")
+    facts = {
+        "Method": "MARAL: margin-based contrastive learning and progressive adaptation"
+        if student
+        else "supervised",
+        "Encoder": f"`{encoder}`",
+        "Longest entity": f"{pipe['model']['max_width']} words",
+        "Decision": pipe.get("decision", "likelihood"),
+    }
+    if summary:
+        facts["Selected"] = SELECTION.get(summary.get("select", ""), str(summary.get("select")))
+        facts["Epoch"] = str(summary.get("selected_epoch"))
+        facts["Seed"] = str(summary.get("seed"))
+        facts["Precision"] = str(summary.get("precision"))
+        versions = summary.get("versions", {})
+        facts["Versions"] = ", ".join(f"{name} {found}" for name, found in versions.items())
+    rows = [[name, value] for name, value in facts.items()]
+    return "### Training\n\n" + markdown_table(["", "value"], rows).replace("---:", "---")
+
+
+def _limits_section(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    width = config["components"][COMPONENT]["model"]["max_width"]
+    tested = ", ".join(test_sets(metrics))
+    scores = f"The scores hold for text like that of {tested}." if tested else "It was not tested."
+    return (
+        f"### Limits\n\n- Entities of more than {width} words and nested entities are not found.\n"
+        f"- {scores}\n- A confidence is a share among the model's own classes, and as good as the "
+        "model is on the text at hand.\n"
+    )

@@ -1,0 +1,108 @@
+"""The command card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+from spacy.cli._util import COMMAND, Arg, Opt
+from wasabi import msg
+
+from ._util import app, reported
+
+
+@app.command("card")
+def card_cli(
+    model: Path = Arg(..., help="Directory of the trained pipeline", exists=True, file_okay=False),
+    metrics: list[Path] = Opt(
+        [],
+        "--metrics",
+        "-m",
+        help="Metrics of a test set, as the evaluate command writes them, or a directory of them. "
+        "Can be given several times. A test set is called as its file is, without 'student-'",
+        exists=True,
+    ),
+    sources: Path | None = Opt(
+        None,
+        "--sources",
+        "-S",
+        help="JSON or YAML file with a list of what the model was trained with: name, url, author, "
+        "license",
+        exists=True,
+        dir_okay=False,
+    ),
+    source: list[Path] = Opt(
+        [],
+        "--source",
+        "-s",
+        help="Labelled training data, to be counted (.spacy)",
+        exists=True,
+        dir_okay=False,
+    ),
+    target: list[Path] = Opt(
+        [],
+        "--target",
+        "-T",
+        help="Text of the target language, to be counted (.spacy)",
+        exists=True,
+        dir_okay=False,
+    ),
+    dev: list[Path] = Opt(
+        [],
+        "--dev",
+        "-d",
+        help="Labelled development data, to be counted (.spacy)",
+        exists=True,
+        dir_okay=False,
+    ),
+    output: Path | None = Opt(
+        None,
+        "--output",
+        "-o",
+        help="Output JSON file; by default the meta.json of the pipeline",
+        dir_okay=False,
+    ),
+    name: str = Opt("", "--name", "-n", help="Name of the package, without its language"),
+    version: str = Opt("", "--version", "-v", help="Version of the package"),
+    license: str = Opt("", "--license", "-l", help="License of the model, such as CC-BY-SA-4.0"),
+    author: str = Opt("", "--author", "-a", help="Author of the model"),
+    email: str = Opt("", "--email", "-E", help="The author's email address"),
+    url: str = Opt("", "--url", "-u", help="Where to find more about the model"),
+    description: str = Opt("", "--description", "-D", help="One sentence about the model"),
+    encoder: str | None = Opt(
+        None, "--encoder", "-e", help="Name of the encoder; by default that of the config"
+    ),
+) -> None:
+    """
+    Write what is known about a trained pipeline into its meta.json: sources,
+    license, sizes of the data, scores by language and type, and how it was
+    trained. 'spacy package' makes the README.md of the package from it, and
+    'spacy huggingface-hub push' the model card on the hub.
+    """  # fmt: skip
+    from ..card import CardFacts, read_sources, write_card
+
+    meta = {
+        "name": name, "version": version, "license": license, "author": author, "email": email,
+        "url": url, "description": description,
+    }  # fmt: skip
+    data = {"source": source, "dev": dev, "target": target}
+    with reported("write the model card"):
+        facts = CardFacts(
+            meta=meta,
+            sources=read_sources(sources) if sources else [],
+            metrics=metrics,
+            data={part: paths for part, paths in data.items() if paths},
+            encoder=encoder,
+        )
+        written = write_card(model, facts, output=output)
+    for missing, option in (("license", "--license"), ("author", "--author")):
+        if not written.get(missing):
+            msg.warn(f"The card names no {missing}: give it with {option}")
+    if not sources:
+        msg.warn("The card names no data that the model was trained with: give it with --sources")
+    if not metrics:
+        msg.warn("The card has no scores of a test set: give them with --metrics")
+    msg.good("Saved model card", output or model / "meta.json")
+    msg.text("You can now package the pipeline:")
+    meta_option = f" --meta {output}" if output else ""
+    typer.echo(f"{COMMAND} package {model} ./packages --build wheel{meta_option}")
