@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
+import signal
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +23,11 @@ from toys import (
 )
 
 from spacy_maral.errors import MaralError
+from spacy_maral.training import checkpoint as checkpoint_module
+from spacy_maral.training import loop
 from spacy_maral.training.adaptation import Adaptation
 from spacy_maral.training.checkpoint import list_checkpoints, load_checkpoint
+from spacy_maral.training.interrupts import Interrupted
 from spacy_maral.training.loop import Hook, Run
 from spacy_maral.training.schemas import AdaptationSettings
 from spacy_maral.training.streams import Stream, source_stream
@@ -209,11 +216,69 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     run = make_run(tmp_path, network=network, streams=streams, hooks=[Poison()])
     with pytest.raises(MaralError, match=r"step 2 of epoch 2 \(source documents 6, 3\)") as error:
         run.train(resume=False)
-    assert str(tmp_path) in str(error.value)
-    # the last good checkpoint is there
+    assert f"the last checkpoint is {tmp_path / 'epoch-0001'}" in str(error.value)
     checkpoint = load_checkpoint(tmp_path)
     assert checkpoint.epoch == 1
     assert all(t.isfinite().all() for t in checkpoint.tensors.values() if t.is_floating_point())
+
+
+def test_a_loss_that_is_never_finite_leaves_no_checkpoint(tmp_path):
+    network = toy_network()
+    with torch.no_grad():
+        network.span_model.hidden.weight.fill_(torch.inf)
+    run = make_run(tmp_path, network=network, streams=[fixed([range(8)], toy_corpus(8))])
+    with pytest.raises(MaralError, match=r"M310.*no checkpoint yet") as error:
+        run.train(resume=False)
+    assert "step 1 of epoch 1 (source documents 0, 1, 2, 3, 4, 5, 6, 7)" in str(error.value)
+
+
+class BadGradients(Hook):
+    """Makes a gradient infinite after some of the backward passes."""
+
+    def __init__(self, network, when):
+        self.weight, self.when, self.calls = network.span_model.hidden.weight, when, 0
+
+    def on_step(self, report):
+        self.calls += 1
+        if self.when(self.calls):
+            self.weight.grad[0, 0] = torch.inf
+
+
+def test_gradients_that_are_not_finite_stop_the_run(tmp_path):
+    network = toy_network()
+    streams = [fixed([[0, 1], [2], [6, 3], [4]], toy_corpus(8))]
+    # the loss is finite: only the gradients tell
+    hook = BadGradients(network, lambda calls: calls == 7)
+    run = make_run(tmp_path, network=network, streams=streams, hooks=[hook], accumulate=2)
+    message = r"M321.*step 4 of epoch 2 \(source documents 6, 3; source documents 4\).*epoch-0001"
+    with pytest.raises(MaralError, match=message):
+        run.train(resume=False)
+    assert all(parameter.isfinite().all() for parameter in network.parameters())
+
+
+def scaled_run(folder, when) -> Run:
+    network = toy_network()
+    streams = [fixed([[0, 1], [2], [6, 3], [4]] * 10, toy_corpus(8))]
+    hook = BadGradients(network, when)
+    run = make_run(folder, network=network, streams=streams, hooks=[hook], epochs=2)
+    run.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    return run
+
+
+def test_scaled_gradients_may_overflow_now_and_then(tmp_path):
+    run = scaled_run(tmp_path, lambda calls: calls % 10 == 3)
+    run.train(resume=False)
+    assert run.scaler.get_scale() == 1024.0 / 2**8
+    assert all(parameter.isfinite().all() for parameter in run.network.parameters())
+    # the scale is that of the checkpoint
+    resumed = scaled_run(tmp_path, lambda calls: False)
+    resumed.train(resume=True)
+    assert resumed.scaler.get_scale() == run.scaler.get_scale()
+
+
+def test_gradients_that_overflow_at_any_scale_stop_the_run(tmp_path):
+    with pytest.raises(MaralError, match=r"M325.*step 24 of epoch 1 .*no checkpoint yet"):
+        scaled_run(tmp_path, lambda calls: True).train(resume=False)
 
 
 # selection
@@ -247,7 +312,7 @@ def test_selection(tmp_path, select, scores, chosen):
 # resuming
 
 
-def adaptation_run(folder, *, hooks=(), **changed):
+def adaptation_run(folder, *, hooks=(), features="training", **changed):
     settings = toy_settings(epochs=4, select="source_dev", **changed)
     source, target = toy_corpus(16, seed=1), toy_corpus(20, seed=2)
     pseudo = noisy_labels(target, target.classes, noise=0.3, seed=0)
@@ -255,7 +320,8 @@ def adaptation_run(folder, *, hooks=(), **changed):
     hook = Adaptation(
         network, source, target, pseudo, training=settings, seed=5,
         settings=AdaptationSettings(
-            warmup_epochs=1, neighbours=10, alpha_start=0.6, alpha_end=0.4, diagnose_with_gold=True
+            warmup_epochs=1, neighbours=10, alpha_start=0.6, alpha_end=0.4, diagnose_with_gold=True,
+            features=features,
         ),
     )  # fmt: skip
     run = Run(
@@ -340,3 +406,207 @@ def test_a_run_is_not_resumed_with_something_else(tmp_path, key, value):
         f'"{value}"' if value else "not set"
     )
     assert_equal(snapshot(again.network), before)
+
+
+def test_a_run_is_not_resumed_on_another_encoder(tmp_path):
+    def run_of(seed, **changed):
+        network = toy_network(seed)
+        network.freeze(embeddings=True, layers=1)
+        return make_run(tmp_path, network=network, **changed)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_of(0, hooks=[Watch(stop_after=0)]).train(resume=False)
+    with pytest.raises(MaralError, match=r"M311.*\n  frozen layers: "):
+        run_of(1).train(resume=True)
+    assert len(run_of(0).train(resume=True)) == 3
+
+
+# stopping and saving within an epoch
+
+
+class Signal(Hook):
+    """Sends this process a signal after so many passes, and again after so many more."""
+
+    def __init__(self, signum, after, again=None):
+        self.signum, self.moments, self.calls = signum, {after, again}, 0
+
+    def on_step(self, report):
+        self.calls += 1
+        if self.calls in self.moments:
+            os.kill(os.getpid(), self.signum)
+
+
+@pytest.mark.parametrize("after", [1, 2, 7, 19])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_saves_and_goes_on(unbroken, tmp_path, caplog, signum, after):
+    handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    run, _ = adaptation_run(tmp_path, hooks=[Watch(), Signal(signum, after)])
+    with pytest.raises(Interrupted) as stopped:
+        run.train(resume=False)
+    assert stopped.value.exit_code == 128 + signum
+    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
+    (newest,) = list_checkpoints(tmp_path)[-1:]
+    # two streams a step
+    done = (after + 1) // 2
+    epoch, step = divmod(done, run.epoch_steps[0])
+    assert newest.name == f"epoch-{epoch:04d}-step-{step:07d}"
+    assert f"after step {step} of epoch {epoch + 1}" in str(stopped.value)
+    assert str(newest) in str(stopped.value) and "--resume" in str(stopped.value)
+    assert any("W305" in record.getMessage() for record in caplog.records)
+    assert not list(tmp_path.glob("*.tmp"))
+    torch.manual_seed(12345)
+    watch = Watch()
+    resumed, hook = adaptation_run(tmp_path, hooks=[watch])
+    rows = resumed.train(resume=True)
+    assert watch.events[0] == ("start", epoch)
+    assert watch.events.count(("step", epoch)) == 2 * (run.epoch_steps[epoch] - step)
+    whole, whole_hook = unbroken
+    assert without_timings(rows) == without_timings(whole.rows)
+    assert_equal(snapshot(resumed.network), snapshot(whole.network))
+    for name, array in whole_hook.arrays().items():
+        assert (hook.arrays()[name] == array).all(), name
+
+
+def test_who_asks_twice_is_not_kept_waiting(unbroken, tmp_path):
+    run, _ = adaptation_run(tmp_path, hooks=[Signal(signal.SIGINT, 21, 22)])
+    run.settings = run.settings.model_copy(update={"accumulate": 1000})
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        run.train(resume=False)
+    assert not isinstance(stopped.value, Interrupted)
+    resumed, _ = adaptation_run(tmp_path)
+    resumed.train(resume=True)
+    assert len(resumed.rows) == 4
+
+
+def test_a_run_is_stopped_at_the_end_of_an_epoch(unbroken, tmp_path):
+    class Late(Hook):
+        def on_epoch_end(self, epoch):
+            if epoch == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+            return {}
+
+    run, _ = adaptation_run(tmp_path, hooks=[Late()])
+    with pytest.raises(Interrupted, match=f"W306.*after epoch 2.*{tmp_path / 'epoch-0002'}"):
+        run.train(resume=False)
+    resumed, _ = adaptation_run(tmp_path)
+    resumed.train(resume=True)
+    assert_equal(snapshot(resumed.network), snapshot(unbroken[0].network))
+
+
+def test_an_update_is_not_cut_in_two(tmp_path):
+    run, _ = adaptation_run(tmp_path / "whole", accumulate=2)
+    run.train(resume=False)
+    stopped, _ = adaptation_run(tmp_path / "a", hooks=[Signal(signal.SIGINT, 1)], accumulate=2)
+    with pytest.raises(Interrupted, match="after step 2 of epoch 1"):
+        stopped.train(resume=False)
+    resumed, _ = adaptation_run(tmp_path / "a", accumulate=2)
+    resumed.train(resume=True)
+    assert_equal(snapshot(resumed.network), snapshot(run.network))
+
+
+@pytest.mark.parametrize("features", ["training", "clean"])
+def test_a_run_saves_within_epochs(tmp_path, features):
+    whole, _ = adaptation_run(tmp_path / "whole", features=features)
+    whole.train(resume=False)
+    saved = []
+
+    class Look(Hook):
+        def on_step(self, report):
+            saved.extend(p.name for p in list_checkpoints(tmp_path / "a"))
+            if len(set(saved)) == 10:
+                raise KeyboardInterrupt
+
+    broken, _ = adaptation_run(
+        tmp_path / "a", hooks=[Look()], checkpoint_minutes=1e-9, features=features
+    )
+    with pytest.raises(KeyboardInterrupt):
+        broken.train(resume=False)
+    names = sorted(set(saved))
+    first = broken.epoch_steps[0]
+    assert names[: first + 1] == [
+        *(f"epoch-0000-step-{step:07d}" for step in range(1, first + 1)), "epoch-0001"
+    ]  # fmt: skip
+    assert len(list_checkpoints(tmp_path / "a")) == 2
+    # how often a run saves may change
+    resumed, _ = adaptation_run(tmp_path / "a", features=features)
+    resumed.train(resume=True)
+    assert_equal(snapshot(resumed.network), snapshot(whole.network))
+    assert without_timings(resumed.rows) == without_timings(whole.rows)
+
+
+def test_no_state_is_saved_within_epochs_unless_asked_for(tmp_path):
+    class Look(Hook):
+        def on_step(self, report):
+            assert all("step" not in p.name for p in tmp_path.iterdir())
+
+    adaptation_run(tmp_path, hooks=[Look()])[0].train(resume=False)
+
+
+def test_a_run_in_a_thread_is_not_stopped_by_signals(tmp_path):
+    handlers = []
+
+    class Look(Hook):
+        def on_step(self, report):
+            handlers.append(signal.getsignal(signal.SIGINT))
+
+    run = make_run(tmp_path, hooks=[Look()], epochs=1)
+    thread = threading.Thread(target=run.train, kwargs={"resume": False})
+    thread.start()
+    thread.join()
+    assert len(run.rows) == 1 and set(handlers) == {signal.getsignal(signal.SIGINT)}
+
+
+def test_a_handler_of_somebody_else_is_left_alone(tmp_path):
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
+    try:
+        make_run(tmp_path, hooks=[Signal(signal.SIGTERM, 2)], epochs=1).train(resume=False)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [1]
+
+
+# a disk that is full
+
+
+class Full(OSError):
+    def __init__(self) -> None:
+        super().__init__(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    "writer", ["save_file", "np.savez", "sha256", "_sync", "os.replace", "_link", "write_text"]
+)
+def test_a_full_disk_ends_the_run_and_leaves_the_checkpoint(
+    unbroken, tmp_path, monkeypatch, writer
+):
+    """The disk is full within epoch 3; with some of a file written if the writer writes."""
+    run, _ = adaptation_run(tmp_path)
+    owners = {"np.savez": np, "os.replace": os, "write_text": loop}
+    owner, name = owners.get(writer, checkpoint_module), writer.split(".")[-1]
+    original = getattr(owner, name)
+
+    def fail(*args, **kwargs):
+        if len(run.rows) < 3:
+            return original(*args, **kwargs)
+        if writer == "save_file":
+            args[1].write_bytes(b"half")
+        elif writer == "np.savez":
+            args[0].write(b"half")
+        raise Full
+
+    monkeypatch.setattr(owner, name, fail)
+    with pytest.raises(
+        MaralError, match=r"M322.*No space left.*--resume; the last checkpoint"
+    ) as e:
+        run.train(resume=False)
+    monkeypatch.undo()
+    assert str(tmp_path) in str(e.value)
+    newest = list_checkpoints(tmp_path)[-1].name
+    assert newest == ("epoch-0003" if writer == "write_text" else "epoch-0002")
+    assert not list(tmp_path.glob("epoch-*.tmp"))
+    resumed, _ = adaptation_run(tmp_path)
+    resumed.train(resume=True)
+    assert_equal(snapshot(resumed.network), snapshot(unbroken[0].network))
+    lines = (tmp_path / "log.jsonl").read_text(encoding="utf8").splitlines()
+    assert len(lines) == 4
