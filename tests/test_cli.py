@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import spacy
 from spacy.tokens import DocBin
+from spacy.util import registry
 from typer.testing import CliRunner
 
 from spacy_maral.cli import app
@@ -24,7 +26,11 @@ COMMANDS = [
     "evaluate",
     "compare",
     "benchmark",
+    "init-config",
+    "debug-data",
+    "card",
 ]
+WITH_CODE = ["debug-data", "train-teacher", "pseudo-label", "adapt", "evaluate"]
 SENTENCES = """\
 en:Ada\tB-PER
 en:Lovelace\tI-PER
@@ -117,7 +123,7 @@ def test_every_command_has_help(command):
 
 
 def test_formats_are_those_of_the_readers():
-    assert {format.value for format in Format} == {"auto", *FORMATS}
+    assert {format.value for format in Format} == {"auto", "jsonl", *FORMATS}
 
 
 # convert and stats
@@ -252,6 +258,7 @@ def test_adapt_passes_everything_on(files, called, with_labels):
     assert options == {
         **{name: files[name] for name in ("teacher", "source", "target", "dev", "output")},
         "labels": files["labels"] if with_labels else None,
+        "diagnosis": None,
         "overrides": {"adaptation.filter": False},
         "resume": False,
         "gpu_id": -1,
@@ -320,6 +327,54 @@ def test_a_broken_config_is_reported(files):
     result = run(*teacher_arguments(files))
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit)
+
+
+def test_code_is_imported_before_training(files, called, tmp_path, monkeypatch):
+    code = tmp_path / "functions.py"
+    code.write_text(
+        "from spacy.util import registry\n\n@registry.misc('from_code.v1')\ndef f():\n    ...\n"
+    )
+    result = run(*teacher_arguments(files), "--code", code, "--teacher.epochs", 2)
+    assert result.exit_code == 0, result.output
+    assert "from_code.v1" in registry.misc
+    assert called["train_teacher"][1]["overrides"] == {"teacher.epochs": 2}
+
+
+@pytest.mark.parametrize("text", ["import nowhere_at_all", "1 +", None])
+def test_code_that_cannot_be_imported(files, called, tmp_path, text):
+    code = tmp_path / "functions.py"
+    if text is not None:
+        code.write_text(text, encoding="utf8")
+    result = run(*teacher_arguments(files), "-c", code)
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+    assert "Cannot import the code" in result.stderr and str(code) in result.stderr
+    assert not called
+
+
+@pytest.mark.parametrize("command", WITH_CODE)
+def test_options_are_called_as_spacys(command):
+    shown = words(run(command, "--help").stdout)
+    assert "-c, --code" in shown and "--verbose" in shown
+    assert ("-g, --gpu-id" in shown) == (command != "debug-data")
+
+
+def test_verbose_shows_more(files, called):
+    logger, before = logging.getLogger("spacy"), logging.getLogger("spacy").level
+    try:
+        assert run(*teacher_arguments(files), "-V").exit_code == 0
+        assert logger.level == logging.DEBUG
+    finally:
+        logger.setLevel(before)
+
+
+def test_config_errors_go_to_stderr(files, monkeypatch):
+    files["config"].write_text("[nlp]\nlang = ${paths.nowhere}\n", encoding="utf8")
+    for name in ("source", "dev"):
+        DocBin(docs=[spacy.blank("xx")("a b")]).to_disk(files[name])
+    result = run(*teacher_arguments(files))
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit)
+    assert "Cannot train the teacher" in result.stderr and "nowhere" in result.stderr
+    assert result.stdout == ""
 
 
 # evaluate and compare

@@ -7,7 +7,7 @@ from pathlib import Path
 from spacy.cli._util import Arg, Opt
 from wasabi import msg
 
-from ._util import GPU_ID, app, reported
+from ._util import CODE, GPU_ID, VERBOSE, app, prepare, reported
 
 
 @app.command("evaluate")
@@ -27,6 +27,8 @@ def evaluate_cli(
     batch_size: int | None = Opt(
         None, "--batch-size", "-b", min=1, help="Documents of a batch; by default the model's"
     ),
+    code: Path | None = CODE,
+    verbose: bool = VERBOSE,
     gpu_id: int = GPU_ID,
 ) -> None:
     """
@@ -37,6 +39,7 @@ def evaluate_cli(
     they are ('spacy evaluate' tokenises their text anew, so its scores differ
     where words do). The output file has fractions, the tables percentages.
     """
+    prepare(code, verbose)
     from ..evaluation import evaluate_pipeline, load_pipeline
     from ..reports import show_report, write_json
 

@@ -5,10 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import typer
-from spacy.cli._util import Arg, Opt, show_validation_error
+from spacy.cli._util import Arg, Opt
 from wasabi import msg
 
-from ._util import GPU_ID, WITH_OVERRIDES, app, read_overrides, reported
+from ._util import (
+    CODE,
+    GPU_ID,
+    VERBOSE,
+    WITH_OVERRIDES,
+    app,
+    prepare,
+    read_overrides,
+    reported,
+)
 
 CONFIG = Arg(..., help="Path to config file", exists=True, dir_okay=False)
 SOURCE = Opt(
@@ -31,6 +40,8 @@ def train_teacher_cli(
     dev: Path = DEV,
     output: Path = OUTPUT_DIR,
     resume: bool = RESUME,
+    code: Path | None = CODE,
+    verbose: bool = VERBOSE,
     gpu_id: int = GPU_ID,
 ) -> None:
     """
@@ -40,9 +51,10 @@ def train_teacher_cli(
     overrides the value of "epochs" in the block "[teacher]".
     """
     overrides = read_overrides(ctx.args)
+    prepare(code, verbose)
     from ..training import train_teacher
 
-    with reported("train the teacher"), show_validation_error(config_path, hint_fill=False):
+    with reported("train the teacher"):
         path = train_teacher(
             config_path,
             source=source,
@@ -65,12 +77,15 @@ def pseudo_label_cli(
         dir_okay=False,
     ),
     output: Path = Opt(..., "--output", "-o", help="File for the labels (.npz)", dir_okay=False),
+    code: Path | None = CODE,
+    verbose: bool = VERBOSE,
     gpu_id: int = GPU_ID,
 ) -> None:
     """
     Let a teacher label text of the target language. The output file has the
     probabilities of all classes for every candidate span, for the adapt command.
     """
+    prepare(code, verbose)
     from ..training import pseudo_label
 
     with reported("label the text"):
@@ -112,6 +127,8 @@ def adapt_cli(
         dir_okay=False,
     ),
     resume: bool = RESUME,
+    code: Path | None = CODE,
+    verbose: bool = VERBOSE,
     gpu_id: int = GPU_ID,
 ) -> None:
     """
@@ -123,9 +140,10 @@ def adapt_cli(
     "[student]".
     """
     overrides = read_overrides(ctx.args)
+    prepare(code, verbose)
     from ..training import adapt
 
-    with reported("adapt the student"), show_validation_error(config_path, hint_fill=False):
+    with reported("adapt the student"):
         path = adapt(
             config_path,
             teacher=teacher,
