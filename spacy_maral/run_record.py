@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,13 @@ from .errors import Errors, MaralError
 from .evaluation import OUTSIDE_NAME
 
 FORMAT_VERSION = 1
+ROW_KEYS = (
+    "epoch", "losses", "dev_precision", "dev_recall", "dev_f1", "centroid_cosine", "seconds",
+)  # fmt: skip
+EPOCH_KEYS = (
+    "epoch", "classes", "edges", "counts", "mixtures", "filtered", "reliable", "gold",
+    "centroid_cosine", "source", "target", "doubtful",
+)  # fmt: skip
 
 
 @dataclass
@@ -73,8 +81,10 @@ def read_run(folder: Path) -> RunRecord:
     if not log.is_file():
         raise MaralError(Errors.M440.format(folder=folder))
     rows = [_read_json(log, line) for line in _read_text(log).splitlines() if line.strip()]
-    if not rows or any(not {"epoch", "losses", "dev_f1"} <= row.keys() for row in rows):
-        raise MaralError(Errors.M441.format(path=log, problem="an epoch has no losses or scores"))
+    if not rows:
+        raise MaralError(Errors.M441.format(path=log, problem="it holds no epoch"))
+    for row in rows:
+        _require(log, row, ROW_KEYS)
     path = place / "summary.json"
     summary = _read_json(path, _read_text(path)) if path.is_file() else {}
     epochs = []
@@ -83,6 +93,7 @@ def read_run(folder: Path) -> RunRecord:
         if epoch.get("format_version", math.inf) > FORMAT_VERSION:
             found = epoch.get("format_version")
             raise MaralError(Errors.M442.format(path=path, found=found, known=FORMAT_VERSION))
+        _require(path, epoch, EPOCH_KEYS)
         epochs.append(epoch)
     return RunRecord(Path(folder), rows, summary, epochs)
 
@@ -121,3 +132,9 @@ def _read_json(path: Path, text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise MaralError(Errors.M441.format(path=path, problem="it holds no object"))
     return found
+
+
+def _require(path: Path, found: dict[str, Any], keys: Sequence[str]) -> None:
+    missing = ", ".join(key for key in keys if key not in found)
+    if missing:
+        raise MaralError(Errors.M441.format(path=path, problem=f"there is no {missing} in it"))
