@@ -222,7 +222,7 @@ def _description(meta: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
 
 
 def _data_section(data: Mapping[str, Sequence[Path]]) -> str:
-    from .training.setup import read_docs
+    from .data import read_docs
 
     rows = []
     for name, paths in data.items():

@@ -299,17 +299,14 @@ class Errors(metaclass=CodedMessages):
         "The pipeline of {where} has no component '{component}' (it has: {pipes}). Add it, after a "
         "transformer."
     )
-    M315 = (
-        "The documents in {path} cannot be read: {problem}. Make a .spacy file with "
-        "'spacy maral convert'."
-    )
     M316 = (
         "There is an unfinished run in {folder}. Go on with --resume, or delete that folder to start "
         "anew."
     )
     M317 = (
         "The pseudo-labels are for spans of up to {teacher} words, the student has "
-        "max_width = {student}. Train teacher and student with the same max_width."
+        "max_width = {student}. Train teacher and student with the same max_width, or make the labels "
+        "with that --max-width."
     )
     M318 = (
         "The encoder {encoder} has no masked-language-model head (it was saved as: {architectures}). "

@@ -255,7 +255,7 @@ def evaluate_pipeline(
     gold = list(_read_entities(docs))
     started = time.perf_counter()
     # Entities are taken at once: kept documents would keep the encoder's output in memory.
-    predicted = list(_read_entities(nlp.pipe(_unlabelled(nlp, docs), batch_size=batch_size)))
+    predicted = list(_read_entities(nlp.pipe(without_labels(nlp, docs), batch_size=batch_size)))
     seconds = time.perf_counter() - started
     width, known = _span_model_facts(nlp)
     labels = sorted({label for *_, label in [*gold, *predicted]} | known)
@@ -303,8 +303,13 @@ def _read_gold(data: str | Path | Iterable[Doc]) -> list[Doc]:
     return docs
 
 
-def _unlabelled(nlp: Language, docs: Iterable[Doc]) -> Iterator[Doc]:
-    """Fresh documents with the words and spaces of others."""
+def without_labels(nlp: Language, docs: Iterable[Doc]) -> Iterator[Doc]:
+    """Make fresh documents with the words and spaces of others, for a pipeline to label.
+
+    nlp (Language): The pipeline.
+    docs (Iterable[Doc]): The documents.
+    YIELDS (Doc): Documents without annotation, in the pipeline's vocabulary.
+    """
     from spacy.tokens import Doc
 
     for doc in docs:

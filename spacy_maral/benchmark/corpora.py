@@ -14,8 +14,8 @@ from spacy.tokens import Doc, DocBin
 
 from ..data import convert
 from ..data.datasets import DATASETS, list_parts
+from ..data.docs import read_docs
 from ..errors import Errors, MaralError
-from ..training.setup import read_docs
 from .matrix import LanguagePair, Matrix
 
 TEST_SEED = 0

@@ -62,9 +62,9 @@ def debug_data_cli(
     no_format: bool = Opt(False, "--no-format", "-NF", help="Don't pretty-print the results"),
 ) -> None:
     """
-    Analyze and debug the data of a training: entities by type, entities that no
-    candidate span, tokenizer or encoder can reach, the vocabulary that source
-    and target share, empty, unlabelled, long and repeated documents, and
+    Analyze and debug the data of a training. Shows entities by type, entities
+    that no candidate span, tokenizer or encoder can reach, the vocabulary that
+    source and target share, empty, unlabelled, long and repeated documents, and
     sentences that are in two files. The encoder is looked at if it is here;
     nothing is downloaded. Exits with 1 if there are errors. To override
     settings in the config, you can pass them as command line options, for
@@ -91,7 +91,8 @@ def _load(
     from spacy.util import load_config, load_model_from_config
 
     from ..data.checks import Part
-    from ..training.setup import read_docs, require_component
+    from ..data import read_docs
+    from ..training.setup import require_component
 
     config = load_config(config_path, overrides, interpolate=True)
     nlp = load_model_from_config(config, auto_fill=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from .network import Network, collect
 from .pseudo_labels import PseudoLabels, overlap_losers
 from .refinery import Bank, class_means, neighbour_classes, refine, sample_bank
 from .schemas import AdaptationSettings, TrainingSettings
-from .streams import Stream, share, source_stream
+from .streams import Parts, Stream, share, source_stream
 
 SCORE_BATCH = 65_536
 
@@ -42,6 +43,7 @@ class Adaptation(Hook):
     diagnostics (Diagnostics): Keeps figures and spans of each epoch for the report, which changes
         nothing in the run; None to keep nothing. Needs `docs`.
     docs (dict): The documents of "source" and "target", whose words the diagnostics show.
+    parts (dict): Files of "source" and "target", where there are several: each has its own prior.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Adaptation(Hook):
         seed: int,
         diagnostics: Diagnostics | None = None,
         docs: dict[str, list[Doc]] | None = None,
+        parts: Mapping[str, Parts] | None = None,
     ) -> None:
         self.network = network
         self.diagnostics = diagnostics
@@ -66,14 +69,20 @@ class Adaptation(Hook):
         self.labels = labels.labels
         self.n_classes = len(labels.labels) + 1
         self.gold = target.classes if settings.diagnose_with_gold else None
-        self.source = source_stream(source, self.n_classes, training.prior_scale)
+        parts = parts or {}
+        self.source = source_stream(
+            source, self.n_classes, training.prior_scale, parts.get("source")
+        )
         self.probabilities = labels.probabilities.astype(np.float32)
         self.reliable = np.ones(target.n_spans, dtype=bool)
+        if labels.reliable is not None:
+            self.reliable = labels.reliable.astype(bool)
         self.words = target.span_words()
         nothing = np.zeros(0)
         self.target = Stream(
             name="target", corpus=target, targets=nothing, classes=nothing.astype(np.int64),
             prior=nothing, prior_scale=settings.target_prior_scale, weight=settings.target_weight,
+            parts=parts.get("target"),
         )  # fmt: skip
         self.target_features = np.zeros((0, network.span_model.dim), dtype=np.float16)
         self.source_features = self.target_features
@@ -193,6 +202,12 @@ class Adaptation(Hook):
         soft = self.settings.target_labels == "soft"
         self.target.targets = self.probabilities if soft else self.classes
         self.target.prior = share(self.probabilities.sum(0, dtype=np.float64))
+        if self.target.parts is not None:
+            sums = [
+                self.probabilities[rows].sum(0, dtype=np.float64)
+                for rows in self.target.parts.spans(self.target.corpus)
+            ]
+            self.target.part_priors = np.stack([share(part) for part in sums])
         self.target.weights = self.reliable.astype(np.float32)
         counted = {
             "all": np.ones_like(self.reliable), "reliable": self.reliable,
@@ -276,10 +291,23 @@ class Adaptation(Hook):
         return shares[: len(doubtful)] > means
 
     def _describe(self) -> dict[str, Any]:
+        """What `_describe_spans` says of all target spans, and of those of each target."""
+        info = self._describe_spans(slice(None))
+        if self.gold is not None:
+            info["noise_ratio_start"] = self.first_noise
+        if self.target.parts is not None:
+            rows = self.target.parts.spans(self.target.corpus)
+            info["targets"] = {
+                name: self._describe_spans(part)
+                for name, part in zip(self.target.parts.names, rows, strict=True)
+            }
+        return info
+
+    def _describe_spans(self, rows: slice) -> dict[str, Any]:
         """Reliable share of each class; the noise of the labels where gold may be looked at."""
-        names = ["O", *self.labels]
-        sizes = np.bincount(self.classes, minlength=self.n_classes)
-        kept = np.bincount(self.classes[self.reliable], minlength=self.n_classes)
+        names, classes, reliable = ["O", *self.labels], self.classes[rows], self.reliable[rows]
+        sizes = np.bincount(classes, minlength=self.n_classes)
+        kept = np.bincount(classes[reliable], minlength=self.n_classes)
         info: dict[str, Any] = {
             "pseudo_labels": dict(zip(names, sizes.tolist(), strict=True)),
             "reliable": {
@@ -288,8 +316,7 @@ class Adaptation(Hook):
             },
         }
         if self.gold is not None:
-            info["noise_ratio_start"] = self.first_noise
-            noise = noise_by_reliability(self.classes, self.gold, self.reliable)
+            noise = noise_by_reliability(classes, self.gold[rows], reliable)
             info["noise_ratio"] = noise.all
             info["noise_ratio_reliable"] = noise.reliable
         return info

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ from ..spans import OUTSIDE, decode
 from .corpus import Corpus
 from .network import Network, collect
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass
@@ -23,17 +25,20 @@ class PseudoLabels:
     """Class probabilities of every candidate span, shape (n_spans, K), outside first.
 
     labels: Entity labels; class i + 1 is labels[i]. max_width: Longest candidate, in words.
-    digest: Fingerprint of the documents (see `corpus.digest_docs`).
+    digest: Fingerprint of the documents (see `corpus.digest_docs`). reliable: Whether each span may
+    be trained on before the first filter, shape (n_spans,); None for all of them.
     """
 
     probabilities: NDArray[np.floating]
     labels: list[str]
     max_width: int
     digest: str
+    reliable: NDArray[np.bool_] | None = None
 
     def save(self, path: Path) -> None:
         """Write the labels to one file, whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
+        arrays: dict[str, Any] = {} if self.reliable is None else {"reliable": self.reliable}
         temporary = path.with_name(path.name + ".tmp")
         with temporary.open("wb") as file:
             np.savez_compressed(
@@ -43,13 +48,18 @@ class PseudoLabels:
                 labels=np.array(self.labels, dtype=np.str_),
                 max_width=np.array(self.max_width),
                 digest=np.array(self.digest),
+                **arrays,
             )
         os.replace(temporary, path)
 
     @classmethod
-    def load(cls, path: Path, corpus: Corpus, labels: list[str]) -> PseudoLabels:
-        """Read labels and check that they belong to these documents and labels.
+    def load(cls, path: Path, *, digest: str, labels: Sequence[str] | None = None) -> PseudoLabels:
+        """Read labels and check that they belong to these documents and entity labels.
 
+        path (Path): The file.
+        digest (str): Fingerprint of the documents.
+        labels (Sequence[str]): Entity labels; None to take those of the file.
+        RETURNS (PseudoLabels): The labels.
         RAISES (MaralError): If the file is unreadable, newer, or made for something else.
         """
         try:
@@ -60,21 +70,92 @@ class PseudoLabels:
                     labels=[str(label) for label in file["labels"]],
                     max_width=int(file["max_width"]),
                     digest=str(file["digest"]),
+                    reliable=file["reliable"] if "reliable" in file.files else None,
                 )
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise MaralError(Errors.M305.format(path=path, problem=error)) from None
         if version > FORMAT_VERSION:
             problem = f"format version {version}, this release reads {FORMAT_VERSION}"
             raise MaralError(Errors.M305.format(path=path, problem=problem))
-        wanted = {"labels": labels, "max_width": corpus.max_width, "digest": corpus.digest}
+        wanted = {"labels": None if labels is None else list(labels), "digest": digest}
         for what, value in wanted.items():
-            if getattr(found, what) != value:
+            if value is not None and getattr(found, what) != value:
                 raise MaralError(
                     Errors.M306.format(
                         path=path, what=what, found=getattr(found, what), wanted=value
                     )
                 )
         return found
+
+
+def join_labels(
+    parts: Sequence[PseudoLabels], names: Sequence[object], digest: str
+) -> PseudoLabels:
+    """Put the labels of several files of documents together, one after the other.
+
+    parts (Sequence[PseudoLabels]): The labels of each.
+    names (Sequence): What they are called in messages.
+    digest (str): Fingerprint of all documents.
+    RETURNS (PseudoLabels): One table.
+    RAISES (MaralError): If their entity labels or widths differ.
+    """
+    check_alike(parts, names)
+    masks = [
+        np.ones(len(part.probabilities), dtype=bool) if part.reliable is None else part.reliable
+        for part in parts
+    ]
+    return PseudoLabels(
+        np.concatenate([part.probabilities for part in parts]),
+        parts[0].labels,
+        parts[0].max_width,
+        digest,
+        None if all(part.reliable is None for part in parts) else np.concatenate(masks),
+    )
+
+
+def merge_labels(
+    annotators: Sequence[PseudoLabels],
+    names: Sequence[object],
+    words: tuple[NDArray[np.int64], NDArray[np.int64]],
+) -> PseudoLabels:
+    """Put the opinions of several annotators of the same documents together.
+
+    Probabilities are averaged. Spans to which all annotators give the same class start as reliable,
+    the others as unreliable.
+
+    annotators (Sequence[PseudoLabels]): The labels of each.
+    names (Sequence): What they are called in messages.
+    words (tuple): First and last words of the candidates, numbered over the documents.
+    RETURNS (PseudoLabels): One table.
+    RAISES (MaralError): If their entity labels or widths differ.
+    """
+    check_alike(annotators, names)
+    if len(annotators) == 1:
+        return annotators[0]
+    tables = [np.asarray(one.probabilities, dtype=np.float32) for one in annotators]
+    classes = [table.argmax(1) for table in tables]
+    agreed = np.logical_and.reduce([classes[0] == other for other in classes[1:]])
+    probabilities = np.mean(tables, axis=0)
+    losers = overlap_losers(probabilities, *words)
+    probabilities[losers] = 0
+    probabilities[losers, OUTSIDE] = 1
+    first = annotators[0]
+    return PseudoLabels(probabilities, first.labels, first.max_width, first.digest, agreed)
+
+
+def check_alike(parts: Sequence[PseudoLabels], names: Sequence[object]) -> None:
+    """Refuse labels that cannot be put together.
+
+    RAISES (MaralError): If their entity labels or widths differ.
+    """
+    for part, name in zip(parts[1:], names[1:], strict=True):
+        for what in ("labels", "max_width"):
+            found, wanted = getattr(part, what), getattr(parts[0], what)
+            if found != wanted:
+                places = {"path": name, "other": names[0]}
+                raise MaralError(
+                    Errors.M339.format(**places, what=what, found=found, wanted=wanted)
+                )
 
 
 def predict_labels(

@@ -1,21 +1,23 @@
-"""The three steps to a cross-lingual model: train a teacher, pseudo-label, adapt a student."""
+"""The steps to a cross-lingual model: train a teacher, adapt a student (see also `labelling`)."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spacy.tokens import Doc
 from spacy.util import load_config
 from thinc.api import Config
 
 from ..errors import Errors, MaralError
 from .adaptation import Adaptation
 from .diagnostics import FOLDER, Diagnostics
-from .evaluators import DIAGNOSIS, student_evaluator
+from .evaluators import student_evaluator
 from .folders import (
+    META,
     RUN_FOLDER,
     digest_labels,
     digest_pipeline,
@@ -23,12 +25,15 @@ from .folders import (
     is_finished,
     prepare_output,
 )
+from .inputs import Inputs, Paths, as_paths
 from .interrupts import sole_run
+from .labelling import predict
 from .loop import Run
-from .pseudo_labels import PseudoLabels, predict_labels
-from .schemas import AdaptationSettings, TrainingSettings, read_section
+from .pseudo_labels import PseudoLabels
+from .schemas import AdaptationSettings, Section, TrainingSettings, read_section
 from .selection import ON_TARGET
 from .setup import (
+    COMPONENT,
     Pipeline,
     build_pipeline,
     check_head,
@@ -37,7 +42,6 @@ from .setup import (
     finish,
     load_pipeline,
     masked_lm,
-    read_docs,
     report_width,
     reporting,
     run_seed,
@@ -45,32 +49,34 @@ from .setup import (
 )
 from .streams import source_stream
 
-LABEL_TOKENS = 8192
-
 
 def train_teacher(
-    config_path: Path,
+    config_path: str | Path,
     *,
-    source: Path,
-    dev: Path,
-    output: Path,
+    source: Paths,
+    dev: Paths,
+    output: str | Path,
     overrides: dict[str, Any] | None = None,
     resume: bool = False,
     gpu_id: int = -1,
 ) -> Path:
     """Train a model on labelled documents of the source language, by the section [teacher].
 
-    config_path (Path): The configuration.
-    source (Path): Labelled training documents (.spacy).
-    dev (Path): Labelled development documents of the source language (.spacy).
-    output (Path): Folder for the pipeline; its subfolder "training" holds log and checkpoints.
+    EXAMPLE: train_teacher("maral.cfg", source="train.spacy", dev="dev.spacy", output="teacher")
+
+    config_path (str | Path): The configuration.
+    source (Paths): Labelled training documents (.spacy); of several files, such as languages, each
+        has a label prior of its own.
+    dev (Paths): Labelled development documents of the source language (.spacy).
+    output (str | Path): Folder for the pipeline; its subfolder "training" holds log and
+        checkpoints.
     overrides (dict): Settings that replace those of the configuration, as {"section.key": value}.
     resume (bool): Go on from the last checkpoint in the folder, if there is one.
     gpu_id (int): GPU to use, -1 for the CPU.
     RETURNS (Path): The folder of the pipeline.
     RAISES (MaralError): If the configuration or the data cannot be used.
     """
-    started = time.perf_counter()
+    started, output = time.perf_counter(), Path(output)
     use_device(gpu_id)
     config = load_config(config_path, overrides or {}, interpolate=True)
     settings = read_section(config, "teacher", TrainingSettings)
@@ -78,15 +84,15 @@ def train_teacher(
         raise MaralError(Errors.M330.format(select=settings.select))
     with sole_run(output / RUN_FOLDER):
         folder = prepare_output(output, resume)
-        docs = {"source": read_docs(source), "dev": read_docs(dev)}
-        labels = sorted({ent.label_ for doc in docs["source"] for ent in doc.ents})
+        inputs = Inputs.read(source=source, dev=dev)
+        labels = sorted({ent.label_ for doc in inputs.docs["source"] for ent in doc.ents})
         if not labels:
-            raise MaralError(Errors.M312.format(path=source))
-        identity = fingerprint(config, {"teacher": settings}, docs)
+            raise MaralError(Errors.M312.format(path=", ".join(map(str, as_paths(source)))))
+        identity = fingerprint(config, {"teacher": settings}, inputs.docs) | inputs.sizes()
         if resume and is_finished(folder, identity):
             return output
         pipeline = build_pipeline(config, labels, settings)
-        run = teacher_run(pipeline, docs, settings, folder, identity, run_seed(config))
+        run = teacher_run(pipeline, inputs, settings, folder, identity, run_seed(config))
         run.train(resume=resume)
         finish(pipeline, run, output, started, settings={"teacher": settings})
     return output
@@ -94,7 +100,7 @@ def train_teacher(
 
 def teacher_run(
     pipeline: Pipeline,
-    docs: dict[str, list[Doc]],
+    inputs: Inputs,
     settings: TrainingSettings,
     folder: Path,
     identity: dict[str, Any],
@@ -103,17 +109,19 @@ def teacher_run(
     """Put the run of a teacher together.
 
     pipeline (Pipeline): What is trained.
-    docs (dict): The documents of "source" and "dev".
+    inputs (Inputs): The documents of "source" and "dev".
     settings (TrainingSettings): The section [teacher].
     folder (Path): Where checkpoints and the log are kept.
     identity (dict): The run's fingerprint.
     seed (int): Seeds batches and dropout.
     RETURNS (Run): The run.
     """
-    corpus = pipeline.encode(docs["source"], labelled=True, name="source")
-    dev_corpus = pipeline.encode(docs["dev"], labelled=True, name="dev")
+    corpus = pipeline.encode(inputs.docs["source"], labelled=True, name="source")
+    dev_corpus = pipeline.encode(inputs.docs["dev"], labelled=True, name="dev")
     report_width(corpus, pipeline.labels)
-    stream = source_stream(corpus, len(pipeline.labels) + 1, settings.prior_scale)
+    stream = source_stream(
+        corpus, len(pipeline.labels) + 1, settings.prior_scale, inputs.parts.get("source")
+    )
     pipeline.network.span_model.statistics.set_prior(pipeline.network.tensor(stream.prior))
     return Run(
         network=pipeline.network,
@@ -127,150 +135,200 @@ def teacher_run(
     )
 
 
-def pseudo_label(model: Path, target: Path, output: Path, *, gpu_id: int = -1) -> Path:
-    """Let a trained pipeline label documents of the target language, softly.
+@dataclass
+class StudentPlan:
+    """How a student is trained: the configuration and its sections [student] and [adaptation]."""
 
-    model (Path): Folder of the teacher's pipeline.
-    target (Path): Documents (.spacy); entities in them are not looked at.
-    output (Path): File for the labels.
-    gpu_id (int): GPU to use, -1 for the CPU.
-    RETURNS (Path): The file.
-    RAISES (MaralError): If the pipeline has no maral_ner, or the documents cannot be read.
-    """
-    use_device(gpu_id)
-    teacher = load_pipeline(model)
-    corpus = teacher.encode(read_docs(target), labelled=False, name="target")
-    labels = predict_labels(teacher.network, corpus, teacher.labels, batch_tokens=LABEL_TOKENS)
-    labels.save(output)
-    return output
+    config: Config
+    training: TrainingSettings
+    adaptation: AdaptationSettings
+
+    @classmethod
+    def read(cls, path: str | Path, overrides: dict[str, Any] | None) -> StudentPlan:
+        """Read the configuration.
+
+        RAISES (MaralError): If a section is missing or has a setting that cannot be used.
+        """
+        config = load_config(path, overrides or {}, interpolate=True)
+        training = read_section(config, "student", TrainingSettings)
+        return cls(config, training, read_section(config, "adaptation", AdaptationSettings))
+
+    @property
+    def sections(self) -> dict[str, Section]:
+        return {"student": self.training, "adaptation": self.adaptation}
+
+    @property
+    def seed(self) -> int:
+        return run_seed(self.config)
+
+    def check(self, teacher: Path | None, labels: Paths | None, diagnosis: Paths | None) -> None:
+        """Refuse what does not go together, before any work goes into it.
+
+        RAISES (MaralError): If there is nothing to get pseudo-labels or weights from, or labelled
+            target text is given without leave to look at it.
+        """
+        if diagnosis is not None and not self.adaptation.diagnose_with_gold:
+            raise MaralError(Errors.M331.format(path=diagnosis))
+        if teacher is None and labels is None:
+            raise MaralError(Errors.M335)
+        if teacher is None and self.adaptation.init == "teacher":
+            raise MaralError(Errors.M336)
+        if teacher is not None and not (teacher / META).is_file():
+            raise MaralError(Errors.M313.format(path=teacher))
 
 
 def adapt(
-    config_path: Path,
+    config_path: str | Path,
     *,
-    teacher: Path,
-    source: Path,
-    target: Path,
-    dev: Path,
-    output: Path,
-    labels: Path | None = None,
-    diagnosis: Path | None = None,
+    source: Paths,
+    target: Paths,
+    dev: Paths,
+    output: str | Path,
+    teacher: str | Path | None = None,
+    labels: Paths | None = None,
+    diagnosis: Paths | None = None,
+    lang: str | Sequence[str] | None = None,
     overrides: dict[str, Any] | None = None,
     resume: bool = False,
     gpu_id: int = -1,
 ) -> Path:
     """Adapt a student to the target language, by the sections [student] and [adaptation].
 
-    config_path (Path): The configuration.
-    teacher (Path): Folder of the teacher's pipeline.
-    source (Path): Labelled training documents of the source language (.spacy).
-    target (Path): Documents of the target language (.spacy); their entities are not used.
-    dev (Path): Labelled development documents of the source language (.spacy).
-    output (Path): Folder for the pipeline; its subfolder "training" holds log and checkpoints.
-    labels (Path): Pseudo-labels of the target, as `pseudo_label` wrote them; by default the
-        teacher is asked.
-    diagnosis (Path): Labelled documents of the target language (.spacy), to write their F1 into
-        the log after every epoch, for studies; nothing in the run goes by it.
+    Of several files of source or target, such as languages, each has a label prior of its own; all
+    share the class means.
+
+    EXAMPLE: adapt("maral.cfg", teacher="teacher", source="train.spacy", dev="dev.spacy",
+        target=["de.spacy", "fr.txt"], lang=["de", "fr"], output="student")
+
+    config_path (str | Path): The configuration.
+    source (Paths): Labelled training documents of the source language (.spacy).
+    target (Paths): Documents of the target language (.spacy), whose entities are not used, or raw
+        text (see `read_raw`).
+    dev (Paths): Labelled development documents of the source language (.spacy).
+    output (str | Path): Folder for the pipeline; its subfolder "training" holds log and
+        checkpoints.
+    teacher (str | Path | None): Folder of the teacher's pipeline. Not needed with labels, unless
+        the student starts from it.
+    labels (Paths | None): Pseudo-labels of the target, as `pseudo_label` wrote them: a file for all
+        of it, or one for each file of the target. By default the teacher is asked.
+    diagnosis (Paths | None): Labelled documents of the target language (.spacy), to write their F1
+        into the log after every epoch, for studies; nothing in the run goes by it.
+    lang (str | Sequence[str] | None): Language of raw text; one for all, or one for each target.
     overrides (dict): Settings that replace those of the configuration.
     resume (bool): Go on from the last checkpoint in the folder, if there is one.
     gpu_id (int): GPU to use, -1 for the CPU.
     RETURNS (Path): The folder of the pipeline.
     RAISES (MaralError): If the configuration, the labels or the data cannot be used.
     """
-    started = time.perf_counter()
+    started, output = time.perf_counter(), Path(output)
+    folder_of_teacher = None if teacher is None else Path(teacher)
     use_device(gpu_id)
-    config = load_config(config_path, overrides or {}, interpolate=True)
-    settings = read_section(config, "student", TrainingSettings)
-    adaptation = read_section(config, "adaptation", AdaptationSettings)
-    sections = {"student": settings, "adaptation": adaptation}
-    if diagnosis is not None and not adaptation.diagnose_with_gold:
-        raise MaralError(Errors.M331.format(path=diagnosis))
+    plan = StudentPlan.read(config_path, overrides)
+    plan.check(folder_of_teacher, labels, diagnosis)
     with sole_run(output / RUN_FOLDER):
         folder = prepare_output(output, resume)
-        docs = {"source": read_docs(source), "target": read_docs(target), "dev": read_docs(dev)}
-        if diagnosis is not None:
-            docs[DIAGNOSIS] = read_docs(diagnosis)
-        origin = {"teacher": digest_pipeline(teacher)}
-        if labels is not None:
-            origin["pseudo-labels"] = digest_labels(labels)
-        identity = fingerprint(config, sections, docs, **origin)
+        inputs = Inputs.read(lang, source=source, target=target, dev=dev, diagnosis=diagnosis)
+        identity = fingerprint(
+            plan.config, plan.sections, inputs.docs, **origins(folder_of_teacher, labels)
+        )
+        identity |= inputs.sizes()
         if resume and is_finished(folder, identity):
             return output
-        student, pseudo = student_and_labels(config, teacher, docs["target"], labels)
-        run, hook = student_run(student, docs, pseudo, config, folder, identity)
+        student, pseudo = student_and_labels(plan, folder_of_teacher, inputs, labels)
+        run, hook = student_run(student, inputs, pseudo, plan, folder, identity)
         run.train(resume=resume)
         student.network.span_model.statistics.set_prior(student.network.tensor(hook.target.prior))
-        finish(student, run, output, started, settings=sections)
+        finish(student, run, output, started, settings=plan.sections)
     return output
 
 
-def student_and_labels(
-    config: Config, teacher_path: Path, target: Sequence[Doc], file: Path | None
-) -> tuple[Pipeline, PseudoLabels]:
-    """Make the student, see that it fits the teacher, and get the teacher's labels.
+def origins(teacher: Path | None, labels: Paths | None) -> dict[str, str]:
+    """Digests of the teacher and of the pseudo-labels, for a run's fingerprint."""
+    found = {} if teacher is None else {"teacher": digest_pipeline(teacher)}
+    if labels is not None:
+        found["pseudo-labels"] = " + ".join(map(digest_labels, as_paths(labels)))
+    return found
 
-    config (Config): With the sections [student] and [adaptation].
-    teacher_path (Path): Folder of the teacher's pipeline.
-    target (Sequence[Doc]): Documents of the target language.
-    file (Path): Pseudo-labels made earlier; None to ask the teacher.
+
+def student_and_labels(
+    plan: StudentPlan, teacher: Path | None, inputs: Inputs, files: Paths | None
+) -> tuple[Pipeline, PseudoLabels]:
+    """Make the student, see that it fits the pseudo-labels, and get these.
+
+    plan (StudentPlan): Settings of the student.
+    teacher (Path | None): Folder of the teacher's pipeline.
+    inputs (Inputs): The documents.
+    files (Paths | None): Pseudo-labels made earlier; None to ask the teacher.
     RETURNS (tuple): The student, and the pseudo-labels.
     RAISES (MaralError): If student and teacher, or labels and documents, do not fit.
     """
-    settings = read_section(config, "student", TrainingSettings)
-    adaptation = read_section(config, "adaptation", AdaptationSettings)
-    teacher = load_pipeline(teacher_path)
-    if adaptation.init == "encoder":
-        student = build_pipeline(config, teacher.labels, settings)
+    asked = pseudo = None
+    if files is not None:
+        pseudo = inputs.read_labels(files, None if teacher is None else teacher_labels(teacher))
+        names, width = pseudo.labels, pseudo.max_width
     else:
-        student = load_pipeline(teacher_path, settings)
-    check_width(teacher, student)
-    check_head(student, adaptation)
-    return student, teacher_labels(teacher, target, file)
+        assert teacher is not None
+        asked = load_pipeline(teacher)
+        names, width = asked.labels, asked.network.span_model.max_width
+    if plan.adaptation.init == "encoder" or teacher is None:
+        student = build_pipeline(plan.config, names, plan.training)
+    else:
+        student = load_pipeline(teacher, plan.training)
+    check_width(width, student)
+    check_head(student, plan.adaptation)
+    if pseudo is None:
+        assert asked is not None
+        pseudo = predict(asked, inputs.docs["target"])
+    return student, pseudo
+
+
+def teacher_labels(path: Path) -> list[str] | None:
+    """Entity labels of a teacher of ours, without loading it; None for any other pipeline."""
+    meta = json.loads((path / META).read_text(encoding="utf8"))
+    return meta.get("labels", {}).get(COMPONENT)
 
 
 def student_run(
     student: Pipeline,
-    docs: dict[str, list[Doc]],
+    inputs: Inputs,
     labels: PseudoLabels,
-    config: Config,
+    plan: StudentPlan,
     folder: Path,
     identity: dict[str, Any],
 ) -> tuple[Run, Adaptation]:
     """Put the run of a student together.
 
     student (Pipeline): What is trained.
-    docs (dict): The documents of "source", "target" and "dev", and maybe of "diagnosis".
-    labels (PseudoLabels): The teacher's labels of the target.
-    config (Config): With the sections [student] and [adaptation].
+    inputs (Inputs): The documents of "source", "target" and "dev", and maybe of "diagnosis".
+    labels (PseudoLabels): Labels of the target.
+    plan (StudentPlan): Settings of the student.
     folder (Path): Where checkpoints and the log are kept.
     identity (dict): The run's fingerprint.
     RETURNS (tuple): The run, and its hook that keeps the pseudo-labels.
     """
-    settings = read_section(config, "student", TrainingSettings)
-    adaptation = read_section(config, "adaptation", AdaptationSettings)
+    training, adaptation, docs = plan.training, plan.adaptation, inputs.docs
     labelled = {"source": True, "target": adaptation.diagnose_with_gold, "dev": True}
     corpora = {
         name: student.encode(docs[name], labelled=gold, name=name)
         for name, gold in labelled.items()
     }
     report_width(corpora["source"], student.labels)
-    seed = run_seed(config)
     hook = Adaptation(
         student.network, corpora["source"], corpora["target"], labels,
-        training=settings, settings=adaptation, seed=seed, docs=docs,
-        diagnostics=diagnostics(student, adaptation, folder, seed),
+        training=training, settings=adaptation, seed=plan.seed, docs=docs, parts=inputs.parts,
+        diagnostics=diagnostics(student, adaptation, folder, plan.seed),
     )  # fmt: skip
     student.network.span_model.statistics.set_prior(student.network.tensor(hook.source.prior))
     run = Run(
         network=student.network,
         extra=masked_lm(student, adaptation, hook.target),
         streams=[hook.source, hook.target],
-        settings=settings,
-        evaluate=student_evaluator(student, corpora, docs, labels, settings, seed),
+        settings=training,
+        evaluate=student_evaluator(student, corpora, docs, labels, training, plan.seed),
         folder=folder,
         fingerprint=identity,
-        seed=seed,
-        hooks=[hook, *reporting(student, settings)],
+        seed=plan.seed,
+        hooks=[hook, *reporting(student, training)],
     )
     return run, hook
 
@@ -283,11 +341,3 @@ def diagnostics(
         return None
     temperature = student.network.span_model.statistics.temperature
     return Diagnostics(folder / FOLDER, student.labels, temperature=temperature, seed=seed)
-
-
-def teacher_labels(teacher: Pipeline, target: Sequence[Doc], file: Path | None) -> PseudoLabels:
-    """A teacher's pseudo-labels of documents, from a file if there is one."""
-    corpus = teacher.encode(target, labelled=False, name="target")
-    if file is not None:
-        return PseudoLabels.load(file, corpus, teacher.labels)
-    return predict_labels(teacher.network, corpus, teacher.labels, batch_tokens=LABEL_TOKENS)

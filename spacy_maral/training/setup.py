@@ -16,9 +16,8 @@ import numpy as np
 import spacy
 import torch
 from spacy.language import Language
-from spacy.tokens import Doc, DocBin
+from spacy.tokens import Doc
 from spacy.util import load_model_from_config
-from spacy.vocab import Vocab
 from thinc.api import Config, set_gpu_allocator
 from torch import nn
 from transformers import AutoConfig, AutoModelForMaskedLM
@@ -143,26 +142,6 @@ def as_pipeline(nlp: Language, settings: TrainingSettings | None) -> Pipeline:
     return pipeline
 
 
-def read_docs(path: Path) -> list[Doc]:
-    """Read documents.
-
-    path (Path): A .spacy file.
-    RETURNS (list[Doc]): The documents.
-    RAISES (MaralError): If the file is missing, not a DocBin, or empty.
-    """
-    try:
-        docs = list(DocBin().from_disk(path).get_docs(Vocab()))
-    except FileNotFoundError:
-        raise MaralError(Errors.M315.format(path=path, problem="no such file")) from None
-    except Exception as error:
-        # DocBin reports damage by whatever its decompression or msgpack layer raises
-        problem = f"{type(error).__name__}: {error}"
-        raise MaralError(Errors.M315.format(path=path, problem=problem)) from None
-    if not docs:
-        raise MaralError(Errors.M315.format(path=path, problem="it holds no documents"))
-    return docs
-
-
 def report_width(corpus: Corpus, labels: Sequence[str]) -> None:
     """Say how many gold entities have no candidate span, in all and by type."""
     gold = corpus.entities
@@ -187,14 +166,16 @@ def report_width(corpus: Corpus, labels: Sequence[str]) -> None:
     )
 
 
-def check_width(teacher: Pipeline, student: Pipeline) -> None:
-    """Refuse a teacher that labels other candidates than the student's.
+def check_width(wanted: int, student: Pipeline) -> None:
+    """Refuse pseudo-labels of other candidates than the student's.
 
-    RAISES (MaralError): If teacher and student do not have the same span width.
+    wanted (int): Longest span that has a label, in words.
+    student (Pipeline): The student.
+    RAISES (MaralError): If the student has another span width.
     """
-    widths = [side.network.span_model.max_width for side in (teacher, student)]
-    if widths[0] != widths[1]:
-        raise MaralError(Errors.M317.format(teacher=widths[0], student=widths[1]))
+    found = student.network.span_model.max_width
+    if found != wanted:
+        raise MaralError(Errors.M317.format(teacher=wanted, student=found))
 
 
 def evaluator(

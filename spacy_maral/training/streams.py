@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,22 @@ class StepLoss(NamedTuple):
     output: SpanOutput
 
 
+class Parts(NamedTuple):
+    """The files that a corpus was read from, one after another: names and numbers of documents."""
+
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+
+    def of(self, docs: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Number of the part that each of some documents belongs to."""
+        return np.searchsorted(np.cumsum(self.sizes), docs, side="right")
+
+    def spans(self, corpus: Corpus) -> list[slice]:
+        """The candidate spans of each part."""
+        bounds = corpus.doc_spans[np.concatenate([[0], np.cumsum(self.sizes)])].tolist()
+        return [slice(*pair) for pair in pairwise(bounds)]
+
+
 @dataclass
 class Stream:
     """One side of the training data: source spans with gold, or target spans with pseudo-labels.
@@ -34,6 +51,8 @@ class Stream:
     weights: Weight of each candidate in the loss, or None for 1.
     prior: Share of each class, shape (K,). prior_scale: s of s * log prior. weight: Weight of the
     stream's loss. extra: A further loss on a batch (masked language modelling) with its weight.
+    parts: Files of the corpus, if there are several (such as languages). part_priors: Share of each
+    class in each part, shape (n_parts, K); the loss then takes those in place of `prior`.
     """
 
     name: str
@@ -45,6 +64,8 @@ class Stream:
     weights: NDArray[np.float32] | None = None
     weight: float = 1.0
     extra: tuple[float, Callable[[Network, Batch], Tensor]] | None = None
+    parts: Parts | None = None
+    part_priors: NDArray[np.float64] | None = None
 
     def plan(self, settings: TrainingSettings, rng: np.random.Generator) -> list[NDArray[np.int64]]:
         """Batches of one pass over the documents."""
@@ -58,7 +79,7 @@ class Stream:
         ids = batch.span_ids
         targets = network.tensor(self.targets[ids])
         weights = None if self.weights is None else network.tensor(self.weights[ids])
-        log_prior = network.tensor(self.prior_scale * np.log(self.prior)).float()
+        log_prior = network.tensor(self.prior_scale * np.log(self.batch_prior(batch))).float()
         loss = network.span_model.loss(
             output,
             targets,
@@ -77,19 +98,40 @@ class Stream:
         network.span_model.statistics.update(output.z, network.tensor(self.classes[ids]))
         return StepLoss(total, parts, output)
 
+    def batch_prior(self, batch: Batch) -> NDArray[np.float64]:
+        """The prior of all spans, shape (K,), or of each span by its part, shape (n_spans, K)."""
+        if self.part_priors is None or self.parts is None:
+            return self.prior
+        sizes = self.corpus.doc_spans[batch.docs + 1] - self.corpus.doc_spans[batch.docs]
+        return self.part_priors[np.repeat(self.parts.of(batch.docs), sizes)]
 
-def source_stream(corpus: Corpus, n_classes: int, prior_scale: float) -> Stream:
-    """Source spans with their gold classes; the prior is the share of each class."""
+
+def source_stream(
+    corpus: Corpus, n_classes: int, prior_scale: float, parts: Parts | None = None
+) -> Stream:
+    """Source spans with their gold classes; the prior is the share of each class.
+
+    corpus (Corpus): Labelled documents.
+    n_classes (int): Number of classes with outside, K.
+    prior_scale (float): s of s * log prior.
+    parts (Parts): Files of the corpus, if there are several; each has a prior of its own.
+    RETURNS (Stream): The stream.
+    """
     assert corpus.classes is not None
     classes = corpus.classes.astype(np.int64)
-    return Stream(
+    stream = Stream(
         name="source",
         corpus=corpus,
         targets=classes,
         classes=classes,
         prior=share(np.bincount(classes, minlength=n_classes)),
         prior_scale=prior_scale,
+        parts=parts,
     )
+    if parts is not None:
+        counts = [np.bincount(classes[rows], minlength=n_classes) for rows in parts.spans(corpus)]
+        stream.part_priors = np.stack([share(part) for part in counts])
+    return stream
 
 
 def share(counts: NDArray) -> NDArray[np.float64]:

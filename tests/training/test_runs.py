@@ -176,20 +176,17 @@ def test_unusable_pseudo_labels(world, tmp_path):
 
 
 def test_pseudo_labels_of_other_labels_or_a_newer_release(world, tmp_path, monkeypatch):
-    class Like:
-        max_width, digest = 3, "d"
-
     p = np.full((2, 3), 1 / 3)
     PseudoLabels(p, ["LOC", "PER"], 3, "d").save(tmp_path / "ok.npz")
-    found = PseudoLabels.load(tmp_path / "ok.npz", Like, ["LOC", "PER"])
+    found = PseudoLabels.load(tmp_path / "ok.npz", digest="d", labels=["LOC", "PER"])
     np.testing.assert_allclose(found.probabilities, p, atol=1e-3)
     with pytest.raises(MaralError, match=r"labels is \['LOC', 'PER'\], this run\s+has \['LOC'\]"):
-        PseudoLabels.load(tmp_path / "ok.npz", Like, ["LOC"])
+        PseudoLabels.load(tmp_path / "ok.npz", digest="d", labels=["LOC"])
     monkeypatch.setattr("spacy_maral.training.pseudo_labels.FORMAT_VERSION", 5)
     PseudoLabels(p, ["LOC", "PER"], 3, "d").save(tmp_path / "new.npz")
     monkeypatch.undo()
     with pytest.raises(MaralError, match="format version 5"):
-        PseudoLabels.load(tmp_path / "new.npz", Like, ["LOC", "PER"])
+        PseudoLabels.load(tmp_path / "new.npz", digest="d")
 
 
 def test_unusable_folders_and_files(world, tmp_path):
@@ -197,9 +194,9 @@ def test_unusable_folders_and_files(world, tmp_path):
         pseudo_label(tmp_path, world["target"], tmp_path / "labels.npz")
     spacy.blank("xx").to_disk(tmp_path / "blank")
     with pytest.raises(MaralError, match="has no component 'maral_ner'"):
-        pseudo_label(tmp_path / "blank", world["target"], tmp_path / "labels.npz")
+        adapt_in(world, tmp_path / "out", teacher=tmp_path / "blank")
     nothing = tmp_path / "nothing.spacy"
-    for problem in ("no such file", "holds no documents", "cannot be read"):
+    for problem in ("does not exist", "holds no sentence", "no readable .spacy file"):
         with pytest.raises(MaralError, match=problem):
             pseudo_label(world["teacher"], nothing, tmp_path / "labels.npz")
         if not nothing.exists():

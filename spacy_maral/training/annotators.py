@@ -1,0 +1,309 @@
+"""Labels from any annotator: the entities of a spaCy pipeline or of a file, as pseudo-labels."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from spacy.language import Language
+from spacy.tokens import Doc, Span, SpanGroup
+
+from ..data import read_docs
+from ..data.jsonl import TextEntity, read_annotated
+from ..data.labels import LabelMap
+from ..data.raw import describe_counts, is_docbin
+from ..data.tokens import Splitter
+from ..errors import Errors, MaralError, Warnings
+from ..evaluation import without_labels
+from ..spans import OUTSIDE, enumerate_spans, span_counts, span_index
+from .corpus import digest_docs
+from .pseudo_labels import PseudoLabels, overlap_losers
+
+logger = logging.getLogger("spacy")
+
+SCORES = ("maral_score", "score")
+"""Extension attributes of an entity in which a confidence is looked for."""
+
+
+class Mention(NamedTuple):
+    """An entity that an annotator found: document, first word, last word (inclusive), label, score."""
+
+    doc: int
+    start: int
+    end: int
+    label: str
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the entities of an annotator become labels of candidate spans.
+
+    labels: Entity labels of the model; class i + 1 is labels[i]. max_width: Longest candidate, in
+    words. confidence: Probability of an entity without a score of its own, and of outside.
+    label_map: New labels of some of the annotator's. score_attr: Extension attribute of an entity
+    with its score; None for the first of SCORES that there is. spans_key: Take doc.spans[spans_key]
+    with its scores in place of doc.ents. lang: Language of silver text to be split into sentences.
+    """
+
+    labels: list[str]
+    max_width: int
+    confidence: float = 0.9
+    label_map: LabelMap | None = None
+    score_attr: str | None = None
+    spans_key: str | None = None
+    lang: str = "xx"
+
+    def __post_init__(self) -> None:
+        if not 0.5 < self.confidence <= 1:
+            raise MaralError(Errors.M342.format(value=self.confidence))
+
+
+def annotate(nlp: Language, docs: Sequence[Doc], reading: Reading, name: str) -> PseudoLabels:
+    """Let a pipeline label documents that have their words already.
+
+    nlp (Language): Any pipeline that sets doc.ents, or spans under the reading's key.
+    docs (Sequence[Doc]): The documents; entities in them are not looked at.
+    reading (Reading): How entities become labels.
+    name (str): What the pipeline is called in messages.
+    RETURNS (PseudoLabels): Labels of the candidate spans.
+    RAISES (MaralError): If no entity of the labels is found, or a score is no score.
+    """
+    mentions = [
+        Mention(number, span.start, span.end - 1, span.label_, score)
+        for number, doc in enumerate(nlp.pipe(without_labels(nlp, docs)))
+        for span, score in scored_spans(doc, reading, name)
+    ]
+    return as_labels(mentions, docs, reading, name, Counter())
+
+
+def read_silver(path: str | Path, docs: Sequence[Doc], reading: Reading) -> PseudoLabels:
+    """Find the entities that a file has for the text of documents.
+
+    The file's texts are matched with the documents by their characters, so that the words may
+    differ. A text that is no document as a whole is split into sentences, as `read_raw` does.
+
+    path (str | Path): Documents with entities (.spacy) or JSON Lines (see `read_annotated`).
+    docs (Sequence[Doc]): The documents to label.
+    reading (Reading): How entities become labels.
+    RETURNS (PseudoLabels): Labels of the candidate spans.
+    RAISES (MaralError): If the file breaks its format, or lacks a document.
+    """
+    wanted: dict[str, list[int]] = {}
+    for number, doc in enumerate(docs):
+        if text := doc.text.strip():
+            wanted.setdefault(text, []).append(number)
+    splitter = Splitter(reading.lang)
+    counts: Counter[str] = Counter()
+    mentions: list[Mention] = []
+    for text, entities in silver_texts(path, reading):
+        for start, end in pieces(text, wanted, splitter):
+            # the first text that a document is found in has the say
+            for number in wanted.pop(text[start:end], ()):
+                inside = [e for e in entities if e.start < end and e.end > start]
+                mentions += place(inside, number, docs[number], start, end, counts)
+    missing = sorted(number for numbers in wanted.values() for number in numbers)
+    if missing:
+        text = docs[missing[0]].text[:80]
+        found = {"n": len(missing), "n_docs": len(docs), "path": path, "text": text}
+        raise MaralError(Errors.M154.format(**found))
+    return as_labels(mentions, docs, reading, str(path), counts)
+
+
+def silver_texts(path: str | Path, reading: Reading) -> Iterator[tuple[str, list[TextEntity]]]:
+    """Texts of a file of silver entities, and the entities by character offsets."""
+    if not is_docbin(path):
+        for annotated in read_annotated(path):
+            yield annotated.text, annotated.entities
+        return
+    for doc in read_docs(path):
+        if reading.spans_key is not None or doc.has_annotation("ENT_IOB"):
+            yield (
+                doc.text,
+                [
+                    TextEntity(span.start_char, span.end_char, span.label_, score)
+                    for span, score in scored_spans(doc, reading, str(path))
+                ],
+            )
+
+
+def pieces(
+    text: str, wanted: dict[str, list[int]], splitter: Splitter
+) -> Iterator[tuple[int, int]]:
+    """Where documents stand in a text: all of it, or its sentences; first character and end."""
+    start = len(text) - len(text.lstrip())
+    whole = text.strip()
+    if whole in wanted:
+        yield start, start + len(whole)
+        return
+    for words in splitter(text):
+        length = sum(map(len, words.words)) + sum(words.spaces)
+        yield words.start, words.start + length
+
+
+def place(
+    entities: Iterable[TextEntity],
+    number: int,
+    doc: Doc,
+    start: int,
+    end: int,
+    counts: Counter[str],
+) -> Iterator[Mention]:
+    """Entities of a text as words of the document that stands there."""
+    shift = len(doc.text) - len(doc.text.lstrip()) - start
+    for entity in entities:
+        if entity.start < start or entity.end > end:
+            counts["reaches beyond a document"] += 1
+            continue
+        span = doc.char_span(entity.start + shift, entity.end + shift)
+        if span is None:
+            counts["does not begin and end where words do"] += 1
+            continue
+        yield Mention(number, span.start, span.end - 1, entity.label, entity.score)
+
+
+def scored_spans(doc: Doc, reading: Reading, name: str) -> Iterator[tuple[Span, float | None]]:
+    """Entities of a document and their scores, None for those without."""
+    if reading.spans_key is None:
+        for ent in doc.ents:
+            yield ent, entity_score(ent, reading.score_attr)
+        return
+    if reading.spans_key not in doc.spans:
+        raise MaralError(Errors.M344.format(annotator=name, key=reading.spans_key))
+    group: SpanGroup = doc.spans[reading.spans_key]
+    scores = group.attrs.get("scores")
+    if scores is None or len(scores) != len(group):
+        scores = [None] * len(group)
+    where = f"doc.spans['{reading.spans_key}'].attrs['scores']"
+    for span, score in zip(group, scores, strict=True):
+        yield span, None if score is None else checked_score(span, score, where)
+
+
+def entity_score(ent: Span, attr: str | None) -> float | None:
+    """The confidence of an entity, None if it has none.
+
+    RAISES (MaralError): If the attribute that was named does not hold a score.
+    """
+    for name in SCORES if attr is None else (attr,):
+        if Span.has_extension(name):
+            value = ent._.get(name)
+            if value is not None:
+                return checked_score(ent, value, f"ent._.{name}")
+        elif attr is not None:
+            raise MaralError(
+                Errors.M343.format(text=ent.text, found="not set", place=f"ent._.{attr}")
+            )
+    return None
+
+
+def checked_score(ent: Span, value: Any, where: str) -> float:
+    """A score as a float.
+
+    RAISES (MaralError): If it is no number from 0 to 1.
+    """
+    number = isinstance(value, int | float | np.floating) and not isinstance(value, bool)
+    if not number or not 0 <= value <= 1:
+        raise MaralError(Errors.M343.format(text=ent.text, found=repr(value), place=where))
+    return float(value)
+
+
+def as_labels(
+    mentions: Sequence[Mention],
+    docs: Sequence[Doc],
+    reading: Reading,
+    name: str,
+    counts: Counter[str],
+) -> PseudoLabels:
+    """Turn entities into class probabilities of all candidate spans.
+
+    An entity's class has its score (or the reading's confidence), and outside has the rest. A
+    candidate that is no entity is outside with the reading's confidence; the entity classes share
+    the rest. What cannot become a label is counted and said in a warning.
+
+    mentions (Sequence[Mention]): The entities.
+    docs (Sequence[Doc]): The documents.
+    reading (Reading): Labels, width and confidence.
+    name (str): What the annotator is called in messages.
+    counts (Counter): Entities that got lost before, by the reason; added to.
+    RETURNS (PseudoLabels): The labels.
+    RAISES (MaralError): If no entity is left.
+    """
+    n_all = len(mentions) + counts.total()
+    usable = [m for m in (read_label(m, reading, counts) for m in mentions) if m is not None]
+    if not usable:
+        found = describe_counts(dict(counts)) or "it found none at all"
+        labels = ", ".join(reading.labels)
+        raise MaralError(Errors.M341.format(annotator=name, labels=labels, counts=found))
+    lengths = np.array([len(doc) for doc in docs], dtype=np.int64)
+    table = write_table(usable, lengths, reading, counts)
+    report(counts, n_all, name)
+    return PseudoLabels(table, reading.labels, reading.max_width, digest_docs(docs))
+
+
+def write_table(
+    mentions: list[Mention], lengths: NDArray[np.int64], reading: Reading, counts: Counter[str]
+) -> NDArray[np.float32]:
+    """Class probabilities of the candidates of documents, shape (n_spans, K); see `as_labels`."""
+    width, n_labels = reading.max_width, len(reading.labels)
+    offsets = np.concatenate([[0], np.cumsum(span_counts(lengths, width))])
+    nothing = np.full(n_labels + 1, (1 - reading.confidence) / n_labels, dtype=np.float32)
+    nothing[OUTSIDE] = reading.confidence
+    table = np.tile(nothing, (offsets[-1], 1))
+    owner, start, end = np.array([mention[:3] for mention in mentions], dtype=np.int64).T
+    classes = np.array([reading.labels.index(mention.label) + 1 for mention in mentions])
+    scores = np.array([mention.score for mention in mentions], dtype=np.float32)
+    rows = offsets[owner] + span_index(start, end, lengths[owner], width)
+    # of several labels of a span the one with the highest score stays
+    order = np.lexsort((-scores, rows))
+    kept = order[np.unique(rows[order], return_index=True)[1]]
+    counts["another label of the same span is surer"] += len(rows) - len(kept)
+    rows, classes, scores = rows[kept], classes[kept], scores[kept]
+    table[rows] = 0
+    table[rows, OUTSIDE] = 1 - scores
+    table[rows, classes] = scores
+    counts["score of 0.5 or less"] += int((scores <= 0.5).sum())
+    losers = overlap_losers(table, *corpus_words(lengths, width))
+    table[losers] = nothing
+    counts["overlaps a surer one"] += len(losers)
+    return table
+
+
+def read_label(mention: Mention, reading: Reading, counts: Counter[str]) -> Mention | None:
+    """An entity with the label and score that the reading gives it; None (and counted) if none."""
+    label: str | None = mention.label
+    if reading.label_map is not None:
+        label = reading.label_map.get(mention.label, mention.label)
+    if label is None:
+        counts["left out by the label map"] += 1
+    elif label not in reading.labels:
+        counts[f"label {label}"] += 1
+    elif mention.end - mention.start >= reading.max_width:
+        counts[f"more than {reading.max_width} words"] += 1
+    else:
+        score = reading.confidence if mention.score is None else mention.score
+        return mention._replace(label=label, score=score)
+    return None
+
+
+def corpus_words(
+    lengths: Sequence[int] | NDArray[np.int64], max_width: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and last words of all candidates, numbered over all documents."""
+    starts, ends, offsets = enumerate_spans(lengths, max_width)
+    n_words = np.asarray(lengths, dtype=np.int64)
+    base = np.repeat(np.cumsum(n_words) - n_words, np.diff(offsets)).astype(np.int64)
+    return starts + base, ends + base
+
+
+def report(counts: Counter[str], n_all: int, name: str) -> None:
+    """Say how many entities do not become labels, and why."""
+    lost = {reason: n for reason, n in counts.most_common() if n}
+    if lost:
+        found = {"n": sum(lost.values()), "n_all": n_all, "counts": describe_counts(lost)}
+        logger.warning(Warnings.W335.format(annotator=name, **found))

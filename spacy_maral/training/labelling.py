@@ -1,0 +1,169 @@
+"""Pseudo-labels of target text, by a teacher of ours or by any other annotator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.util import load_config
+
+from .. import evaluation
+from ..data.docs import read_docs
+from ..data.labels import LabelMap, load_label_map
+from ..errors import Errors, MaralError
+from ..pipeline import DEFAULT_MODEL
+from .annotators import Reading, annotate, corpus_words, read_silver
+from .inputs import Inputs, Paths, as_paths
+from .pseudo_labels import PseudoLabels, merge_labels, predict_labels
+from .setup import COMPONENT, Pipeline, as_pipeline, use_device
+
+LABEL_TOKENS = 8192
+
+Annotator = str | Path | Language
+
+
+def pseudo_label(
+    model: Annotator | Sequence[Annotator],
+    target: Paths,
+    output: str | Path,
+    *,
+    labels: Sequence[str] | None = None,
+    source: Paths | None = None,
+    config: str | Path | None = None,
+    max_width: int | None = None,
+    label_map: str | Path | LabelMap | None = None,
+    confidence: float = 0.9,
+    score_attr: str | None = None,
+    spans_key: str | None = None,
+    lang: str | Sequence[str] | None = None,
+    gpu_id: int = -1,
+) -> Path:
+    """Let a teacher, or any other annotator, label text of the target language.
+
+    A pipeline with maral_ner gives soft labels. Of any other pipeline the entities are taken, of a
+    file those that it has for the text: an entity's class has the entity's score, or else the
+    confidence, and outside has the rest; all other spans are outside with the confidence. Of several
+    annotators the probabilities are averaged, and spans on which all agree start as reliable.
+
+    EXAMPLE: pseudo_label("teacher", "de.spacy", "labels.npz")
+    EXAMPLE: pseudo_label(["en_core_web_trf", "silver.jsonl"], "de.txt", "labels.npz", lang="de",
+        labels=["LOC", "PER"], label_map={"PERSON": "PER", "GPE": "LOC"})
+
+    model (Annotator | Sequence[Annotator]): Folder or name of a pipeline, a pipeline, or a file of
+        silver entities (.spacy, .jsonl); or several of them.
+    target (Paths): Documents (.spacy), whose entities are not looked at, or raw text.
+    output (str | Path): File for the labels (.npz).
+    labels (Sequence[str] | None): Entity labels of the model to be trained. Not needed with a
+        teacher of ours.
+    source (Paths | None): Labelled source data (.spacy) to take the labels from.
+    config (str | Path | None): Configuration to take the longest span from.
+    max_width (int | None): Longest span, in words; by default that of the teacher, of the
+        configuration, or of the component.
+    label_map (str | Path | LabelMap | None): New labels of the annotators' (see `load_label_map`);
+        labels that are not in it stay as they are.
+    confidence (float): For entities without a score, and for spans that are no entities.
+    score_attr (str | None): Extension attribute with the score of an entity; by default
+        ent._.maral_score or ent._.score, where there is one.
+    spans_key (str | None): Take doc.spans[spans_key] and its scores in place of doc.ents.
+    lang (str | Sequence[str] | None): Language of raw text; one for all, or one for each target.
+    gpu_id (int): GPU to use, -1 for the CPU.
+    RETURNS (Path): The file.
+    RAISES (MaralError): If an annotator or a document cannot be used, or the labels are not known.
+    """
+    use_device(gpu_id)
+    docs = Inputs.read(lang, target=target).docs["target"]
+    given = [model] if isinstance(model, Annotator) else list(model)
+    annotators = [load_annotator(one, gpu_id) for one in given]
+    names = [describe(one) for one in given]
+    known = model_facts(annotators, names, labels=labels, source=source)
+    width = max_width or known[1] or config_width(config)
+    reading = Reading(
+        known[0], width, confidence, load_label_map(label_map), score_attr, spans_key,
+        lang if isinstance(lang, str) else "xx",
+    )  # fmt: skip
+    found = [
+        label_docs(annotator, docs, reading, name)
+        for annotator, name in zip(annotators, names, strict=True)
+    ]
+    lengths = [len(doc) for doc in docs]
+    merged = merge_labels(found, names, corpus_words(lengths, reading.max_width))
+    merged.save(Path(output))
+    return Path(output)
+
+
+def load_annotator(given: Annotator, gpu_id: int = -1) -> Pipeline | Language | Path:
+    """Load what labels the target.
+
+    given (Annotator): Folder or name of a pipeline, a pipeline, or a file of silver entities.
+    gpu_id (int): GPU to use, -1 for the CPU.
+    RETURNS (Pipeline | Language | Path): A teacher of ours, another pipeline, or the file.
+    RAISES (MaralError): If there is no such pipeline.
+    """
+    if not isinstance(given, Language):
+        path = Path(given)
+        if path.is_file():
+            return path
+        if path.is_dir() and not (path / "meta.json").is_file():
+            raise MaralError(Errors.M313.format(path=path))
+        given = evaluation.load_pipeline(given, gpu_id=gpu_id)
+    return as_pipeline(given, None) if COMPONENT in given.pipe_names else given
+
+
+def describe(given: Annotator) -> str:
+    """What an annotator is called in messages."""
+    if isinstance(given, Language):
+        return f"{given.meta['lang']}_{given.meta['name']} ({', '.join(given.pipe_names)})"
+    return str(given)
+
+
+def model_facts(
+    annotators: Sequence[Pipeline | Language | Path],
+    names: Sequence[str],
+    *,
+    labels: Sequence[str] | None,
+    source: Paths | None,
+) -> tuple[list[str], int]:
+    """Entity labels of the model to be trained, and the teacher's longest span, 0 if not known.
+
+    RAISES (MaralError): If nobody says which labels, or a teacher of ours has others.
+    """
+    wanted = sorted(set(labels or ()))
+    for path in as_paths(source or ()) if not wanted else ():
+        wanted = sorted({*wanted, *(ent.label_ for doc in read_docs(path) for ent in doc.ents)})
+    for annotator, name in zip(annotators, names, strict=True):
+        if isinstance(annotator, Pipeline):
+            if wanted and wanted != sorted(annotator.labels):
+                found = {"path": name, "other": "the labels given", "what": "labels"}
+                raise MaralError(Errors.M339.format(**found, found=annotator.labels, wanted=wanted))
+            return annotator.labels, annotator.network.span_model.max_width
+    if not wanted:
+        raise MaralError(Errors.M340.format(annotator=names[0]))
+    return wanted, 0
+
+
+def config_width(path: str | Path | None) -> int:
+    """Longest span of a configuration, or of the component's own settings."""
+    model = DEFAULT_MODEL
+    if path is not None:
+        components = load_config(path, interpolate=False).get("components", {})
+        model = {**DEFAULT_MODEL, **components.get(COMPONENT, {}).get("model", {})}
+    return int(model["max_width"])
+
+
+def label_docs(
+    annotator: Pipeline | Language | Path, docs: Sequence[Doc], reading: Reading, name: str
+) -> PseudoLabels:
+    """Labels of documents by one annotator, softly by a teacher of ours."""
+    if isinstance(annotator, Pipeline):
+        return predict(annotator, docs)
+    if isinstance(annotator, Path):
+        return read_silver(annotator, docs, reading)
+    return annotate(annotator, docs, reading, name)
+
+
+def predict(teacher: Pipeline, docs: Sequence[Doc]) -> PseudoLabels:
+    """Soft labels of documents by a teacher of ours."""
+    corpus = teacher.encode(docs, labelled=False, name="target")
+    return predict_labels(teacher.network, corpus, teacher.labels, batch_tokens=LABEL_TOKENS)
