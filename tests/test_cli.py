@@ -13,6 +13,7 @@ from spacy.util import registry
 from typer.testing import CliRunner
 
 from spacy_maral.cli import app
+from spacy_maral.cli._util import ORDER
 from spacy_maral.cli.data import Format
 from spacy_maral.data import FORMATS
 from spacy_maral.errors import MaralError
@@ -100,6 +101,12 @@ def test_spacy_has_the_commands():
     lines = [line.split() for line in result.stdout.splitlines()]
     assert "Usage: python -m spacy maral" in words(result.stdout)
     assert all(any(line[:1] == [command] for line in lines) for command in COMMANDS)
+
+
+def test_commands_are_listed_in_the_order_of_their_use():
+    lines = [line.split() for line in run("--help").stdout.splitlines() if line.startswith("  ")]
+    listed = [line[0] for line in lines if line and line[0] in ORDER]
+    assert listed == list(ORDER)
 
 
 def test_help_does_not_wait_for_training():
@@ -223,8 +230,8 @@ def test_train_teacher_passes_everything_on(files, called):
     assert called["train_teacher"] == (
         (files["config"],),
         {
-            "source": files["source"],
-            "dev": files["dev"],
+            "source": [files["source"]],
+            "dev": [files["dev"]],
             "output": files["output"],
             "resume": True,
             "gpu_id": 1,
@@ -240,8 +247,27 @@ def test_train_teacher_passes_everything_on(files, called):
 def test_pseudo_label_passes_everything_on(files, called):
     result = run("pseudo-label", files["teacher"], files["target"], "-o", files["output"])
     assert result.exit_code == 0, result.output
-    paths = (files["teacher"], files["target"], files["output"])
-    assert called["pseudo_label"] == (paths, {"gpu_id": -1})
+    args, options = called["pseudo_label"]
+    assert args == ([str(files["teacher"])], [files["target"]], files["output"])
+    assert {name for name, value in options.items() if value is not None} == {
+        "confidence", "gpu_id",
+    }  # fmt: skip
+
+
+def test_pseudo_label_takes_several_annotators_and_targets(files, called):
+    silver = files["labels"].with_name("silver.jsonl")
+    result = run(
+        "pseudo-label", "en_some_model", files["source"], files["target"], "-o", files["output"],
+        "--also", silver, "--lang", "de", "--lang", "fr", "--labels", "PER,LOC",
+        "--confidence", 0.8, "--max-width", 6, "--score-attr", "score",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    args, options = called["pseudo_label"]
+    targets = [files["source"], files["target"]]
+    assert args == (["en_some_model", str(silver)], targets, files["output"])
+    assert options["labels"] == ["PER", "LOC"] and options["lang"] == ["de", "fr"]
+    assert options["confidence"] == 0.8 and options["max_width"] == 6
+    assert options["score_attr"] == "score" and options["spans_key"] is None
 
 
 @pytest.mark.parametrize("with_labels", [True, False])
@@ -256,9 +282,11 @@ def test_adapt_passes_everything_on(files, called, with_labels):
     args, options = called["adapt"]
     assert args == (files["config"],)
     assert options == {
-        **{name: files[name] for name in ("teacher", "source", "target", "dev", "output")},
-        "labels": files["labels"] if with_labels else None,
+        **{name: files[name] for name in ("teacher", "output")},
+        **{name: [files[name]] for name in ("source", "target", "dev")},
+        "labels": [files["labels"]] if with_labels else None,
         "diagnosis": None,
+        "lang": None,
         "overrides": {"adaptation.filter": False},
         "resume": False,
         "gpu_id": -1,

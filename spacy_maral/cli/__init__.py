@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from . import benchmark, card, data, debug_data, evaluation, init_config, report, text, training
+from . import (
+    benchmark,
+    card,
+    data,
+    debug_data,
+    evaluation,
+    init_config,
+    labelling,
+    report,
+    text,
+    training,
+)
 from ._util import app
 
 __all__ = [
@@ -13,6 +24,7 @@ __all__ = [
     "debug_data",
     "evaluation",
     "init_config",
+    "labelling",
     "report",
     "text",
     "training",

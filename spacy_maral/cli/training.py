@@ -1,4 +1,4 @@
-"""The commands train-teacher, pseudo-label and adapt."""
+"""The commands train-teacher and adapt."""
 
 from __future__ import annotations
 
@@ -22,22 +22,43 @@ from ._util import (
 CONFIG = Arg(..., help="Path to config file", exists=True, dir_okay=False)
 SOURCE = Opt(
     ..., "--source", "-s", exists=True, dir_okay=False,
-    help="Labelled training data of the source language (.spacy)",
+    help="Labelled training data of the source language (.spacy); can be repeated",
 )  # fmt: skip
 DEV = Opt(
     ..., "--dev", "-d", exists=True, dir_okay=False,
-    help="Labelled development data of the source language (.spacy)",
+    help="Labelled development data of the source language (.spacy); can be repeated",
 )  # fmt: skip
+TEACHER = Opt(
+    None, "--teacher", "-t", exists=True, file_okay=False,
+    help="Directory of the teacher; not needed with --labels, unless the student starts from it",
+)  # fmt: skip
+TARGET = Opt(
+    ..., "--target", "-T", exists=True,
+    help="Text of the target language: .spacy, or raw text with --lang (.txt, .jsonl, directory); "
+    "can be repeated",
+)  # fmt: skip
+LABELS = Opt(
+    None, "--labels", "-L", exists=True, dir_okay=False,
+    help="Pseudo-labels of the target text, once or once for each target; without, the teacher "
+    "makes them",
+)  # fmt: skip
+DIAGNOSIS = Opt(
+    None, "--diagnosis", exists=True, dir_okay=False,
+    help="Labelled target data (.spacy) to score in the log after every epoch, for studies",
+)  # fmt: skip
+LANG = Opt(None, "--lang", "-l", help="Language code of raw text; once, or once for each target")
 OUTPUT_DIR = Opt(..., "--output", "-o", file_okay=False, help="Directory for the trained pipeline")
 RESUME = Opt(False, "--resume", "-r", help="Go on from the last checkpoint, if there is one")
+OVERRIDES = """To override settings in the config, pass them as command line options:
+--student.epochs 3 sets "epochs" of the block "[student]"."""
 
 
-@app.command("train-teacher", context_settings=WITH_OVERRIDES)
+@app.command("train-teacher", context_settings=WITH_OVERRIDES, epilog=OVERRIDES)
 def train_teacher_cli(
     ctx: typer.Context,
     config_path: Path = CONFIG,
-    source: Path = SOURCE,
-    dev: Path = DEV,
+    source: list[Path] = SOURCE,
+    dev: list[Path] = DEV,
     output: Path = OUTPUT_DIR,
     resume: bool = RESUME,
     code: Path | None = CODE,
@@ -46,9 +67,8 @@ def train_teacher_cli(
 ) -> None:
     """
     Train a teacher on labelled text of the source language, by the section
-    [teacher] of the config file. To override settings in the config, you can
-    pass them as command line options: for instance, --teacher.epochs 3
-    overrides the value of "epochs" in the block "[teacher]".
+    [teacher] of the config file. With several source files, such as languages,
+    each has a label prior of its own.
     """
     overrides = read_overrides(ctx.args)
     prepare(code, verbose)
@@ -67,65 +87,18 @@ def train_teacher_cli(
     msg.good("Saved teacher to output directory", path)
 
 
-@app.command("pseudo-label")
-def pseudo_label_cli(
-    model: Path = Arg(..., help="Directory of the teacher", exists=True, file_okay=False),
-    target: Path = Arg(
-        ...,
-        help="Text of the target language (.spacy); entities in it are not used",
-        exists=True,
-        dir_okay=False,
-    ),
-    output: Path = Opt(..., "--output", "-o", help="File for the labels (.npz)", dir_okay=False),
-    code: Path | None = CODE,
-    verbose: bool = VERBOSE,
-    gpu_id: int = GPU_ID,
-) -> None:
-    """
-    Let a teacher label text of the target language. The output file has the
-    probabilities of all classes for every candidate span, for the adapt command.
-    """
-    prepare(code, verbose)
-    from ..training import pseudo_label
-
-    with reported("label the text"):
-        path = pseudo_label(model, target, output, gpu_id=gpu_id)
-    msg.good("Saved pseudo-labels", path)
-
-
-@app.command("adapt", context_settings=WITH_OVERRIDES)
+@app.command("adapt", context_settings=WITH_OVERRIDES, epilog=OVERRIDES)
 def adapt_cli(
     ctx: typer.Context,
     config_path: Path = CONFIG,
-    teacher: Path = Opt(
-        ..., "--teacher", "-t", help="Directory of the teacher", exists=True, file_okay=False
-    ),
-    source: Path = SOURCE,
-    target: Path = Opt(
-        ...,
-        "--target",
-        "-T",
-        help="Text of the target language (.spacy); entities in it are not used",
-        exists=True,
-        dir_okay=False,
-    ),
-    dev: Path = DEV,
+    source: list[Path] = SOURCE,
+    target: list[Path] = TARGET,
+    dev: list[Path] = DEV,
     output: Path = OUTPUT_DIR,
-    labels: Path | None = Opt(
-        None,
-        "--labels",
-        "-L",
-        help="Pseudo-labels of the target text; without, the teacher makes them",
-        exists=True,
-        dir_okay=False,
-    ),
-    diagnosis: Path | None = Opt(
-        None,
-        "--diagnosis",
-        help="Labelled target data (.spacy) to score in the log after every epoch, for studies",
-        exists=True,
-        dir_okay=False,
-    ),
+    teacher: Path | None = TEACHER,
+    labels: list[Path] = LABELS,
+    diagnosis: Path | None = DIAGNOSIS,
+    lang: list[str] = LANG,
     resume: bool = RESUME,
     code: Path | None = CODE,
     verbose: bool = VERBOSE,
@@ -134,10 +107,8 @@ def adapt_cli(
     """
     Adapt a student to the target language with labelled source text and
     pseudo-labels that are filtered and refined while it learns, by the
-    sections [student] and [adaptation] of the config file. To override
-    settings in the config, you can pass them as command line options: for
-    instance, --student.epochs 3 overrides the value of "epochs" in the block
-    "[student]".
+    sections [student] and [adaptation] of the config file. With several
+    targets, such as languages, each has a label prior of its own.
     """
     overrides = read_overrides(ctx.args)
     prepare(code, verbose)
@@ -145,16 +116,8 @@ def adapt_cli(
 
     with reported("adapt the student"):
         path = adapt(
-            config_path,
-            teacher=teacher,
-            source=source,
-            target=target,
-            dev=dev,
-            output=output,
-            labels=labels,
-            diagnosis=diagnosis,
-            overrides=overrides,
-            resume=resume,
-            gpu_id=gpu_id,
-        )
+            config_path, source=source, target=target, dev=dev, output=output, teacher=teacher,
+            labels=labels or None, diagnosis=diagnosis, lang=lang or None, overrides=overrides,
+            resume=resume, gpu_id=gpu_id,
+        )  # fmt: skip
     msg.good("Saved student to output directory", path)

@@ -1,0 +1,72 @@
+"""The command pseudo-label."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spacy.cli._util import Arg, Opt
+from wasabi import msg
+
+from ._util import CODE, GPU_ID, VERBOSE, app, prepare, reported
+
+TARGETS = Arg(
+    ..., exists=True,
+    help="Text of the target language: .spacy, or raw text with --lang (.txt, .jsonl, directory)",
+)  # fmt: skip
+LANG = Opt(
+    None, "--lang", "-l", help="Language code of raw text; once, or once for each target",
+)  # fmt: skip
+LABELS = Opt(
+    None, "--labels", "-L",
+    help="Entity labels of the model to be trained, joined by commas; not for a teacher of ours",
+)  # fmt: skip
+SOURCE = Opt(
+    None, "--source", "-s", exists=True, dir_okay=False,
+    help="Labelled source data (.spacy) to take the labels from, in place of --labels",
+)  # fmt: skip
+CONFIG = Opt(
+    None, "--config", exists=True, dir_okay=False, help="Config file to take the longest span from"
+)
+LABEL_MAP = Opt(
+    None, "--label-map", "-m",
+    help="JSON or TOML file of the annotator's labels and new ones; others stay as they are",
+)  # fmt: skip
+
+
+@app.command("pseudo-label")
+def pseudo_label_cli(
+    model: str = Arg(..., help="Teacher: a pipeline, or file of entities (.spacy, .jsonl)"),
+    target: list[Path] = TARGETS,
+    output: Path = Opt(..., "--output", "-o", help="File for the labels (.npz)", dir_okay=False),
+    also: list[str] = Opt([], "--also", "-a", help="Another annotator of the same text"),
+    lang: list[str] = LANG,
+    labels: str | None = LABELS,
+    source: list[Path] = SOURCE,
+    config: Path | None = CONFIG,
+    max_width: int | None = Opt(None, "--max-width", "-w", min=1, help="Longest span, in words"),
+    label_map: str | None = LABEL_MAP,
+    confidence: float = Opt(0.9, "--confidence", help="Confidence where there is no score"),
+    score_attr: str | None = Opt(None, "--score-attr", help="Attribute ent._.NAME with scores"),
+    spans_key: str | None = Opt(None, "--spans-key", help="Take doc.spans[KEY], not doc.ents"),
+    code: Path | None = CODE,
+    verbose: bool = VERBOSE,
+    gpu_id: int = GPU_ID,
+) -> None:
+    """
+    Let a teacher label text of the target language. The output file has the
+    probabilities of all classes for every candidate span, for the adapt
+    command. The teacher is the output of train-teacher, or any annotator: a
+    pipeline that sets doc.ents, or a file that has entities for the text. Of
+    several annotators, spans on which all agree start as reliable.
+    """
+    prepare(code, verbose)
+    from ..training import pseudo_label
+
+    with reported("label the text"):
+        path = pseudo_label(
+            [model, *also], target, output, lang=lang or None, source=source or None,
+            labels=labels.split(",") if labels else None, config=config, max_width=max_width,
+            label_map=label_map, confidence=confidence, score_attr=score_attr,
+            spans_key=spans_key, gpu_id=gpu_id,
+        )  # fmt: skip
+    msg.good("Saved pseudo-labels", path)
