@@ -37,7 +37,7 @@ class Checkpoint:
     """All that a run needs to go on after `epoch` finished epochs and `step` steps of the next.
 
     tensors: Weights, buffers, optimiser state. arrays: State of the hooks. state: Everything else,
-    JSON-ready. best: File with the weights of the best epoch, or None.
+    JSON-ready. best: File with the weights of the best epoch, which is copied, or None.
     """
 
     epoch: int
@@ -96,7 +96,8 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     names = list(PARTS)
     if checkpoint.best is not None:
         names.append(BEST)
-        _link(checkpoint.best, folder / BEST)
+        # a copy, not a link: damage to one must not reach the other
+        shutil.copyfile(checkpoint.best, folder / BEST)
     sums = {name: sha256(folder / name) for name in names}
     (folder / SUMS).write_text(json.dumps(sums, indent=1), encoding="utf8")
     for name in (*names, SUMS):
@@ -244,14 +245,6 @@ def sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             sha.update(block)
     return sha.hexdigest()
-
-
-def _link(source: Path, destination: Path) -> None:
-    """Give a file a second name, or copy it where the file system cannot."""
-    try:
-        os.link(source, destination)
-    except OSError:
-        shutil.copyfile(source, destination)
 
 
 def _sync(path: Path) -> None:

@@ -316,8 +316,6 @@ class Run:
         key = SELECTION[self.settings.select]
         if row[key] >= max((r[key] for r in self.rows), default=-math.inf):
             self.best_file = self.folder / f"{BEST}.tmp"
-            # a file left there may be a second name of one in a checkpoint
-            self.best_file.unlink(missing_ok=True)
             save_tensors(self.best_file, dict(model_tensors(self.module)))
 
     def _save(self, epoch: int, progress: Progress) -> Path:

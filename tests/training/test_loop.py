@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import threading
 from dataclasses import dataclass
@@ -575,14 +576,14 @@ class Full(OSError):
 
 
 @pytest.mark.parametrize(
-    "writer", ["save_file", "np.savez", "sha256", "_sync", "os.replace", "_link", "write_text"]
+    "writer", ["save_file", "np.savez", "sha256", "_sync", "os.replace", "copyfile", "write_text"]
 )
 def test_a_full_disk_ends_the_run_and_leaves_the_checkpoint(
     unbroken, tmp_path, monkeypatch, writer
 ):
     """The disk is full within epoch 3; with some of a file written if the writer writes."""
     run, _ = adaptation_run(tmp_path)
-    owners = {"np.savez": np, "os.replace": os, "write_text": loop}
+    owners = {"copyfile": shutil, "np.savez": np, "os.replace": os, "write_text": loop}
     owner, name = owners.get(writer, checkpoint_module), writer.split(".")[-1]
     original = getattr(owner, name)
 
