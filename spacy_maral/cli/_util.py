@@ -16,17 +16,34 @@ from spacy.cli._util import app as spacy_app
 from spacy.util import import_file
 from spacy.util import logger as spacy_logger
 from thinc.api import ConfigValidationError
+from typer.core import TyperGroup
 from wasabi import Printer, msg
 
 from ..errors import Errors, MaralError
 
 HELP = """Cross-lingual named entity recognition: train a teacher on one language, let it
-label raw text of others, and adapt a student to them. Start with init-config
-and debug-data.
+label raw text of others, and adapt a student to them.
+
+Start with: python -m spacy maral init-config --help
 """
 WITH_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 
-app = typer.Typer(name="maral", help=HELP, no_args_is_help=True, rich_markup_mode=None)
+# as they are used; others follow
+ORDER = (
+    "init-config", "convert", "prepare-text", "stats", "debug-data", "train-teacher",
+    "pseudo-label", "adapt", "evaluate", "compare", "report", "card",
+)  # fmt: skip
+
+
+class Steps(TyperGroup):
+    """The commands, listed in the order in which they are used."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:
+        names = super().list_commands(ctx)
+        return [name for name in ORDER if name in names] + [x for x in names if x not in ORDER]
+
+
+app = typer.Typer(name="maral", help=HELP, cls=Steps, no_args_is_help=True, rich_markup_mode=None)
 spacy_app.add_typer(app, name="maral")
 
 

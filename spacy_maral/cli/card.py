@@ -74,9 +74,9 @@ def card_cli(
     ),
 ) -> None:
     """
-    Write what is known about a trained pipeline into its meta.json: sources,
-    license, sizes of the data, scores by language and type, and how it was
-    trained. 'spacy package' makes the README.md of the package from it, and
+    Write the model card of a trained pipeline. It is kept in meta.json: sources,
+    license, sizes of the data, scores by language and type, and how the
+    pipeline was trained. 'spacy package' makes the README.md of the package from it, and
     'spacy huggingface-hub push' the model card on the hub.
     """  # fmt: skip
     from ..card import CardFacts, read_sources, write_card

@@ -90,8 +90,8 @@ def _load(
     """Read the files and make the pipeline, without the encoder's weights."""
     from spacy.util import load_config, load_model_from_config
 
-    from ..data.checks import Part
     from ..data import read_docs
+    from ..data.checks import Part
     from ..training.setup import require_component
 
     config = load_config(config_path, overrides, interpolate=True)

@@ -32,7 +32,7 @@ def init_config_cli(
     targets: list[str] = Opt(
         ["xx"],
         "--target",
-        "-t",
+        "-T",
         help="Code of the language to adapt to. Can be given several times. The pipeline gets the "
         "tokenizer of this language, if there is one language only",
     ),
