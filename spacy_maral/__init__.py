@@ -1,1 +1,74 @@
-"""MARAL for spaCy: cross-lingual named entity recognition with large-margin span representations."""
+"""MARAL for spaCy: cross-lingual named entity recognition with large-margin span representations.
+
+What the commands of `python -m spacy maral` do can be done in code:
+
+    from spacy_maral import adapt, convert, evaluate_pipeline, load, train_teacher
+
+    convert("english.jsonl", "train.spacy", lang="en")
+    convert("english-dev.jsonl", "dev.spacy", lang="en")
+    source = {"source": "train.spacy", "dev": "dev.spacy"}
+    train_teacher("maral.cfg", **source, output="teacher")
+    adapt("maral.cfg", **source, target="german/", lang="de", teacher="teacher", output="student")
+    print(evaluate_pipeline(load("student"), "test-de.spacy").report.f1)
+
+Names are imported when they are first used, so that `import spacy_maral` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .data import convert, prepare_text, read_docs, read_prodigy, read_raw, write_prodigy
+    from .errors import MaralError
+    from .evaluation import evaluate_pipeline
+    from .evaluation import load_pipeline as load
+    from .training import adapt, pseudo_label, train_teacher
+
+    __version__: str
+
+_HOMES = {
+    "MaralError": "errors",
+    "adapt": "training",
+    "convert": "data",
+    "evaluate_pipeline": "evaluation",
+    "prepare_text": "data",
+    "pseudo_label": "training",
+    "read_docs": "data",
+    "read_prodigy": "data",
+    "read_raw": "data",
+    "train_teacher": "training",
+    "write_prodigy": "data",
+}
+
+__all__ = [
+    "MaralError",
+    "__version__",
+    "adapt",
+    "convert",
+    "evaluate_pipeline",
+    "load",
+    "prepare_text",
+    "pseudo_label",
+    "read_docs",
+    "read_prodigy",
+    "read_raw",
+    "train_teacher",
+    "write_prodigy",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("spacy-maral")
+    if name == "load":
+        return import_module(".evaluation", __name__).load_pipeline
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -243,6 +243,8 @@ def evaluate_pipeline(
     The pipeline gets fresh documents with the same words and spaces; nothing else of the gold
     documents reaches it, and they are not changed.
 
+    EXAMPLE: evaluate_pipeline(load("student"), "test-de.spacy").report.per_type["PER"].f1
+
     nlp (Language): The pipeline.
     data (str | Path | Iterable[Doc]): Gold documents, or a .spacy file of them.
     batch_size (int): Documents of a batch; by default the pipeline's.
@@ -270,6 +272,8 @@ def evaluate_pipeline(
 
 def load_pipeline(name: str | Path, *, gpu_id: int = -1) -> Language:
     """Load a pipeline.
+
+    EXAMPLE: nlp = load("student")
 
     name (str | Path): Its folder, or its name if it is installed.
     gpu_id (int): GPU to use, -1 for the CPU.
