@@ -23,6 +23,8 @@ from .svg import (
 
 Values = Sequence[float | None]
 
+MANY_EPOCHS = 12
+
 
 @dataclass(frozen=True)
 class Series:
@@ -81,7 +83,7 @@ def line_chart(
     known = [v for line in series for v in line.values if v is not None]
     low, high = y_range or around([*known, *([reference[0]] if reference else [])])
     names = [line.name for line in series if any(v is not None for v in line.values)]
-    right = 14 + CHAR_WIDTH * max([min(len(n), 14) for n in names], default=0)
+    right = 24 + CHAR_WIDTH * max([min(len(n), 14) for n in names], default=0)
     across = Scale(min(x), max(x), 46, width - right - 6)
     if len(x) == 1:
         across = Scale(x[0] - 1, x[0] + 1, 46, width - right - 6)
@@ -285,6 +287,7 @@ def _line(
     css = colour_class(line.colour)
     runs: list[list[str]] = [[]]
     marks = []
+    radius = 3.2 if len(x) <= MANY_EPOCHS else 2.2
     for place, value in zip(x, line.values, strict=True):
         if value is None:
             runs.append([])
@@ -292,7 +295,7 @@ def _line(
         px, py = across(place), up(value)
         runs[-1].append(f"{px},{py}")
         tip = f"{clean(line.name)}, epoch {place}: {clean(show(value))}"
-        marks.append(f'<circle cx="{px}" cy="{py}" r="3.2"><title>{tip}</title></circle>')
+        marks.append(f'<circle cx="{px}" cy="{py}" r="{radius}"><title>{tip}</title></circle>')
     dashed = " dashed" if line.dashed else ""
     drawn = [f'<polyline points="{" ".join(run)}"/>' for run in runs if len(run) > 1]
     return [f'<g class="line {css}{dashed}">', *drawn, *marks, "</g>"]
@@ -309,9 +312,11 @@ def _end_labels(series: Sequence[Series], x: Sequence[int], across: Scale, up: S
     heights = spread([y for y, _ in places], up.end, up.start)
     labels = []
     for height, (_, line) in zip(heights, places, strict=True):
-        css = f"label {colour_class(line.colour)}"
+        css = colour_class(line.colour)
         name = shorten(line.name, 14)
-        labels.append(text_at(across.end + 9, height + 4, name, css=css))
+        x1, x2 = across.end + 8, across.end + 16
+        labels.append(f'<line class="key {css}" x1="{x1}" x2="{x2}" y1="{height}" y2="{height}"/>')
+        labels.append(text_at(across.end + 20, height + 4, name, css="label"))
     return labels
 
 

@@ -30,6 +30,7 @@ NO_RECORDS = (
     "The run kept no diagnostics: they are written by adapt where the setting "
     "adaptation.diagnostics is true, from release 0.1 on."
 )
+MANY_CLASSES = 5
 TEACHER = "A teacher has no pseudo-labels; this part is for the runs of adapt."
 
 
@@ -201,7 +202,7 @@ def _geometry(record: RunRecord) -> Section:
         "<p>Training drives the means of the classes apart on the sphere, at best to a regular "
         "simplex, and the spans of a class together.</p>"
     )
-    body += _grid(centroid_figures(record), narrow=True)
+    body += _grid(centroid_figures(record), large=len(record.classes) > MANY_CLASSES)
     epoch = record.epoch
     if epoch is None:
         return Section("geometry", "Geometry", body + _absent(NO_RECORDS))
@@ -261,7 +262,8 @@ def _errors(record: RunRecord, judgement: Judgement | None, data: str) -> Sectio
     body = (
         f"<p>On {clean(data)}: {judgement.n_docs:,} documents, {judgement.n_words:,} words, "
         f"{judgement.report.micro.support:,} gold entities.</p>"
-        f'<div class="card">{_table(header, rows)}</div>{_grid(error_figures(judgement.report))}'
+        f'<div class="card">{_table(header, rows)}</div>'
+        f"{_grid(error_figures(judgement.report), large=len(record.classes) > MANY_CLASSES)}"
         '<h3 class="part" id="mistakes">The most confident mistakes</h3>'
     )
     numbers = {name: c for c, name in enumerate(record.classes)}
@@ -291,13 +293,13 @@ def _settings(record: RunRecord) -> Section:
     return Section("run", "Run", body or _absent("The run has left no summary yet."))
 
 
-def _grid(figures: Sequence[Figure], *, narrow: bool = False) -> str:
+def _grid(figures: Sequence[Figure], *, large: bool = False) -> str:
     cards = "".join(
         f'<figure class="card"><h3>{clean(f.heading)}</h3>{f.svg}'
         f"<figcaption>{clean(f.note)}</figcaption></figure>"
         for f in figures
     )
-    css = "grid narrow" if narrow else "grid two" if len(figures) == 4 else "grid"
+    css = "grid two" if large or len(figures) == 4 else "grid"
     return f'<div class="{css}">{cards}</div>' if cards else ""
 
 
