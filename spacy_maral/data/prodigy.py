@@ -37,7 +37,7 @@ def write_prodigy(
     RAISES (MaralError): If no entity has a confidence, or the file cannot be written.
     """
     if n < 1:
-        raise MaralError(Errors.M153.format(name="n", rule="at least 1", found=n))
+        raise MaralError(Errors.M153.format(name="n", rule="at least 1", value=n))
     scored: list[tuple[float, int, dict[str, Any]]] = []
     for number, doc in enumerate(docs):
         scores = span_scores(doc, spans_key)

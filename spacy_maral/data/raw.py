@@ -270,4 +270,4 @@ def _check_range(min_words: int, max_words: int, limit: int | None) -> None:
     )
     for name, value, holds, rule in rules:
         if not holds:
-            raise MaralError(Errors.M153.format(name=name, rule=rule, found=value))
+            raise MaralError(Errors.M153.format(name=name, rule=rule, value=value))
