@@ -148,7 +148,7 @@ def performance(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """
     if not metrics:
         return {}
-    sets = {
+    sets: dict[str, dict[str, Any]] = {
         name: {
             **_spacy_scores(found["micro"], "ents_"),
             "ents_per_type": {x: _spacy_scores(s) for x, s in found["per_type"].items()},

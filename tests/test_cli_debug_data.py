@@ -130,6 +130,18 @@ def test_settings_on_the_command_line(files):
     assert "longer than max_width" not in run(files, width, 5)[1]
 
 
+def test_several_files_and_raw_text(files, tmp_path):
+    raw = tmp_path / "raw.txt"
+    raw.write_text("Roy singt gern in Rom\nPia liest laut und oft\n", encoding="utf8")
+    code, shown, _ = run(files, "--source", files["--source"], "--target", raw, "--lang", "de")
+    assert code == 0
+    assert (
+        "source 4,000 24,000" in shown and "target 1 20 100" in shown and "target 2 2 10" in shown
+    )
+    code, _, result = run(files, "--target", raw)
+    assert code == 1 and str(raw) in result.stderr
+
+
 def test_an_encoder_that_is_not_here_is_not_fetched(files):
     code, shown, _ = run(files, "--paths.encoder", "nobody/nothing")
     assert code == 0

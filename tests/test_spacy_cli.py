@@ -102,3 +102,59 @@ def test_assemble(encoder_dir, overrides, tmp_path):
         assert [(e.text, e.label_) for e in doc.ents] == [(e.text, e.label_) for e in other.ents]
         scores = [d.spans["found"].attrs["scores"].tolist() for d in (doc, other)]
         assert scores[0] == scores[1]
+
+
+@pytest.fixture
+def trained(data, overrides, tmp_path):
+    """A pipeline that `spacy train` has trained on the sentences."""
+    run("train", CONFIG, "-o", tmp_path / "out", *overrides)
+    return tmp_path / "out" / "model-last"
+
+
+def test_commands_on_a_trained_pipeline(data, trained, tmp_path):
+    """Each of spaCy's commands that people use on an `ner`; one training for all of them."""
+    # spacy evaluate: a table by type, from our scorer
+    output = tmp_path / "scores.json"
+    shown = run("evaluate", trained, data, "-o", output)
+    rows = [line.split() for line in shown.splitlines()]
+    found = json.loads(output.read_text(encoding="utf8"))
+    for label in LABELS:
+        scores = [f"{100 * found['ents_per_type'][label][x]:.2f}" for x in "prf"]
+        assert [label, *scores] in rows
+    # spacy benchmark speed
+    shown = run("benchmark", "speed", trained, data, "--batches", 30, "--warmup", 1, "-b", 4)
+    assert "words/s" in shown or "WPS" in shown.upper()
+    # spacy find-threshold
+    shown = run("find-threshold", trained, data, "maral_ner", "threshold", "ents_f", "-n", 5)
+    scores = dict(line.split() for line in shown.splitlines() if line.strip()[:2] in ("0.", "1."))
+    assert list(scores) == ["0.0", "0.25", "0.5", "0.75", "1.0"]
+    assert float(scores["0.0"]) == 1.0 > float(scores["1.0"])
+    assert "Best threshold: 0" in shown
+
+
+def test_find_threshold_on_a_key_that_is_none(data, trained):
+    result = CliRunner().invoke(
+        app, ["find-threshold", str(trained), str(data), "maral_ner", "thresh", "ents_f"]
+    )
+    assert result.exit_code != 0 and "thresh" in f"{result.output}{result.exception}"
+
+
+def test_fill_config(tmp_path):
+    """The supervised configuration is complete, and one without our settings is filled."""
+    run("init", "fill-config", CONFIG, tmp_path / "full.cfg")
+    short = spacy.util.load_config(CONFIG)
+    for name in ("scores", "threshold", "overwrite", "scorer"):
+        del short["components"]["maral_ner"][name]
+    short.to_disk(tmp_path / "short.cfg")
+    run("init", "fill-config", tmp_path / "short.cfg", tmp_path / "filled.cfg")
+    paths = (CONFIG, tmp_path / "full.cfg", tmp_path / "filled.cfg")
+    own, full, filled = map(spacy.util.load_config, paths)
+    assert full == own
+    assert filled["components"]["maral_ner"] == full["components"]["maral_ner"]
+
+
+def test_analysis_of_the_pipeline(make_nlp):
+    """What the component says that it sets, and a check of what the others need."""
+    analysis = make_nlp().analyze_pipes()
+    assert analysis["problems"]["maral_ner"] == []
+    assert "span._.maral_score" in analysis["summary"]["maral_ner"]["assigns"]

@@ -22,37 +22,40 @@ if TYPE_CHECKING:
 def debug_data_cli(
     ctx: typer.Context,
     config_path: Path = Arg(..., help="Path to config file", exists=True, dir_okay=False),
-    source: Path = Opt(
+    source: list[Path] = Opt(
         ...,
         "--source",
         "-s",
-        help="Labelled training data of the source language (.spacy)",
         exists=True,
         dir_okay=False,
+        help="Labelled training data of the source language (.spacy); can be repeated",
     ),
-    dev: Path = Opt(
+    dev: list[Path] = Opt(
         ...,
         "--dev",
         "-d",
-        help="Labelled development data of the source language (.spacy)",
         exists=True,
         dir_okay=False,
+        help="Labelled development data of the source language (.spacy); can be repeated",
     ),
     targets: list[Path] = Opt(
         [],
         "--target",
         "-T",
-        help="Text of a target language (.spacy). Can be given several times",
         exists=True,
-        dir_okay=False,
+        help="Text of the target language: .spacy, or raw text with --lang (.txt, .jsonl, "
+        "directory); can be repeated",
+    ),
+    lang: list[str] = Opt(
+        None, "--lang", "-l", help="Language code of raw text; once, or once for each target"
     ),
     tests: list[Path] = Opt(
         [],
         "--test",
         "-E",
-        help="Labelled test data (.spacy). Can be given several times",
         exists=True,
         dir_okay=False,
+        help="Labelled test data (.spacy); can be repeated",
     ),
     code: Path | None = CODE,
     ignore_warnings: bool = Opt(
@@ -75,7 +78,7 @@ def debug_data_cli(
     from ..data.debugging import DataReport
 
     with reported("check the data"):
-        parts, nlp = _load(config_path, overrides, source, dev, targets, tests)
+        parts, nlp = _load(config_path, overrides, source, dev, targets, lang or None, tests)
         report = DataReport(
             Printer(pretty=not no_format, ignore_warnings=ignore_warnings), parts, nlp, verbose
         )
@@ -84,22 +87,29 @@ def debug_data_cli(
 
 
 def _load(
-    config_path: Path, overrides: dict[str, Any], source: Path, dev: Path, targets: list[Path],
-    tests: list[Path],
+    config_path: Path, overrides: dict[str, Any], source: list[Path], dev: list[Path],
+    targets: list[Path], lang: list[str] | None, tests: list[Path],
 ) -> tuple[list[Part], Language]:  # fmt: skip
     """Read the files and make the pipeline, without the encoder's weights."""
     from spacy.util import load_config, load_model_from_config
 
-    from ..data import read_docs
     from ..data.checks import Part
+    from ..data.docs import read_docs
+    from ..training.inputs import read_targets
     from ..training.setup import require_component
 
     config = load_config(config_path, overrides, interpolate=True)
     nlp = load_model_from_config(config, auto_fill=True)
     require_component(nlp, "the configuration")
-    parts = [Part("source", True, read_docs(source)), Part("dev", True, read_docs(dev))]
-    for name, labelled, paths in (("target", False, targets), ("test", True, tests)):
-        for number, path in enumerate(paths, start=1):
-            title = name if len(paths) == 1 else f"{name} {number}"
-            parts.append(Part(title, labelled, read_docs(path)))
+    parts = [
+        Part(name, True, [doc for docs in map(read_docs, paths) for doc in docs])
+        for name, paths in (("source", source), ("dev", dev))
+    ]
+    for name, labelled, files in (
+        ("target", False, read_targets(targets, lang) if targets else []),
+        ("test", True, [*map(read_docs, tests)]),
+    ):
+        for number, docs in enumerate(files, start=1):
+            title = name if len(files) == 1 else f"{name} {number}"
+            parts.append(Part(title, labelled, docs))
     return parts, nlp

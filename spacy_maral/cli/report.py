@@ -7,7 +7,7 @@ from pathlib import Path
 from spacy.cli._util import Arg, Opt
 from wasabi import msg
 
-from ._util import GPU_ID, app, reported
+from ._util import CODE, GPU_ID, app, prepare, reported
 
 
 @app.command("report")
@@ -31,6 +31,7 @@ def report_cli(
         exists=True,
         dir_okay=False,
     ),
+    code: Path | None = CODE,
     gpu_id: int = GPU_ID,
 ) -> None:
     """
@@ -40,6 +41,7 @@ def report_cli(
     reliable pseudo-labels. With labelled data, also what the pipeline gets
     wrong there.
     """
+    prepare(code)
     from ..run_report import write_report
 
     with reported("write the report"):
