@@ -83,15 +83,17 @@ def fingerprint(
 
     config (Config): The configuration.
     sections (dict): Its sections that the run goes by, validated.
-    docs (dict): The documents by name; of those of the target only the words count.
+    docs (dict): The documents by name; of those of the target only the words count, unless the
+        settings let their entities be looked at.
     files (str): Digests of other input by name.
     RETURNS (dict): JSON-ready.
     """
     used = {name: config[name] for name in ("system", "nlp", "components") if name in config}
     used.update({name: section.model_dump(exclude=FREE) for name, section in sections.items()})
     found = {f"[{name}] {key}": value for name in used for key, value in _flat(used[name])}
+    gold = used.get("adaptation", {}).get("diagnose_with_gold", False)
     for name, side in docs.items():
-        digest = digest_docs(side, labelled=name != "target")
+        digest = digest_docs(side, labelled=gold or name != "target")
         found[f"{name} data"] = f"{len(side):,} documents, SHA-256 {digest}"
     found.update({name: f"SHA-256 {digest}" for name, digest in files.items()})
     return json.loads(json.dumps(found, default=str))

@@ -1,16 +1,15 @@
 from __future__ import annotations
 
-import json
 import os
-import random
+import shutil
 import signal
-import subprocess
-import sys
-import time
+from types import SimpleNamespace
 
 import pytest
 import spacy
+from thinc.api import Config
 from toys import assert_equal, without_timings
+from typer.testing import CliRunner
 from worlds import (
     adapt_in,
     make_docs,
@@ -19,8 +18,25 @@ from worlds import (
     write,
 )
 
+from spacy_maral.cli import app
 from spacy_maral.errors import MaralError
-from spacy_maral.training import runs, setup
+from spacy_maral.training import folders, loop, runs, setup, train_teacher
+from spacy_maral.training.checkpoint import list_checkpoints
+from spacy_maral.training.interrupts import sole_run
+from spacy_maral.training.schemas import AdaptationSettings
+
+SHORT = {"student.epochs": 2, "student.select": "source_dev"}
+# config.cfg, meta.json, tokenizer, vocab, transformer, maral_ner
+N_PARTS = 6
+
+
+@pytest.fixture(scope="module")
+def ended(world, tmp_path_factory):
+    """A finished run of two epochs, and another one with a different seed."""
+    folder = tmp_path_factory.mktemp("ended")
+    whole = adapt_in(world, folder / "whole", overrides=SHORT)
+    older = adapt_in(world, folder / "older", overrides={**SHORT, "system.seed": 8})
+    return whole, older
 
 
 @pytest.mark.parametrize("extra", [{}, {"adaptation.mlm_weight": 0.1, "student.freeze_layers": 1}])
@@ -51,60 +67,241 @@ def test_an_interrupted_run_is_resumed(world, tmp_path, monkeypatch, extra):
     assert without_timings(rows_of(output)) == without_timings(rows_of(whole))
 
 
-@pytest.mark.parametrize("moment", ["to_disk", "replace", "write_text", "remove_checkpoint"])
-def test_a_run_interrupted_while_it_ends_is_resumed(world, tmp_path, monkeypatch, moment):
-    overrides = {"student.epochs": 2, "student.select": "source_dev"}
-    whole = adapt_in(world, tmp_path / "whole", overrides=overrides)
+MOMENTS = {
+    "before the pipeline is written": (spacy.Language, "to_disk", 1),
+    "before the first part is moved": (folders, "replace", 1),
+    "between two parts": (folders, "replace", 2),
+    "before meta.json": (folders, "replace", N_PARTS),
+    "before the summary": (setup, "write_text", 1),
+    "before the first checkpoint goes": (setup, "remove_checkpoint", 1),
+    "between two checkpoints": (setup, "remove_checkpoint", 2),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_run_interrupted_while_it_ends_is_resumed(ended, world, tmp_path, monkeypatch, moment):
+    whole, older = ended
+    owner, name, n_calls = MOMENTS[moment]
     output, calls = tmp_path / "broken", []
+    # the pipeline of an earlier run is there
+    shutil.copytree(older, output)
+    original = getattr(owner, name)
 
     def interrupt(*args, **kwargs):
         calls.append(args)
-        if len(calls) == 2 or moment in ("to_disk", "write_text"):
+        if len(calls) == n_calls:
             raise KeyboardInterrupt
         return original(*args, **kwargs)
 
-    owner = spacy.Language if moment == "to_disk" else setup
-    original = getattr(owner, moment)
-    monkeypatch.setattr(owner, moment, interrupt)
+    monkeypatch.setattr(owner, name, interrupt)
     with pytest.raises(KeyboardInterrupt):
-        adapt_in(world, output, overrides=overrides)
+        adapt_in(world, output, overrides=SHORT)
     monkeypatch.undo()
-    adapt_in(world, output, overrides=overrides, resume=True)
+    assert len(calls) == n_calls
+    # parts of two pipelines are never taken for one
+    if owner is folders:
+        with pytest.raises(OSError, match=r"meta\.json"):
+            spacy.load(output)
+    elif owner is spacy.Language:
+        assert_equal(tensors_of(output), tensors_of(older))
+    else:
+        assert_equal(tensors_of(output), tensors_of(whole))
+    adapt_in(world, output, overrides=SHORT, resume=True)
     assert_equal(tensors_of(output), tensors_of(whole))
     assert without_timings(rows_of(output)) == without_timings(rows_of(whole))
-    assert {p.name for p in output.iterdir()} == {p.name for p in whole.iterdir()}
+    for part in ("", "training"):
+        names = [{p.name for p in (side / part).iterdir()} for side in (output, whole)]
+        assert names[0] == names[1]
 
 
-SCRIPT = """
-import json, sys, torch
-from pathlib import Path
-from spacy_maral.training import adapt
-torch.set_num_threads(1)
-arguments = {k: Path(v) for k, v in json.loads(sys.argv[1]).items()}
-adapt(arguments.pop("config"), overrides=json.loads(sys.argv[2]), resume=True, **arguments)
-"""
+# what is refused, and what is done already
 
 
-def test_a_killed_run_ends_as_the_unbroken_one(world, tmp_path):
-    overrides = {"student.epochs": 9, "student.batch_docs": 4}
-    whole = adapt_in(world, tmp_path / "whole", overrides=overrides)
-    output, moments = tmp_path / "killed", random.Random(7)
-    names = ("config", "teacher", "source", "target", "dev")
-    arguments = {**{k: str(world[k]) for k in names}, "output": str(output)}
-    command = [sys.executable, "-c", SCRIPT, json.dumps(arguments), json.dumps(overrides)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for epoch in (1, 3, 5):
-        process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
-        deadline = time.monotonic() + 100
-        mark = output / "training" / f"epoch-{epoch:04d}"
-        while not mark.exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.002)
-        time.sleep(moments.uniform(0, 0.2))
-        os.kill(process.pid, signal.SIGKILL)
-        _, errors = process.communicate()
-        assert process.returncode == -signal.SIGKILL, errors.decode()[-2000:]
-    adapt_in(world, output, overrides=overrides, resume=True)
+@pytest.fixture
+def no_work(monkeypatch):
+    """Nothing is encoded, predicted or trained."""
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("work was done")
+
+    for owner, name in [(setup.Pipeline, "encode"), (loop.Run, "train")]:
+        monkeypatch.setattr(owner, name, refuse)
+
+
+def test_a_finished_run_is_not_run_again(ended, world, no_work, caplog):
+    whole, _ = ended
+    before = {path: path.stat().st_mtime_ns for path in whole.rglob("*") if path.is_file()}
+    assert adapt_in(world, whole, overrides=SHORT, resume=True) == whole
+    (message,) = [r.getMessage() for r in caplog.records if "W304" in r.getMessage()]
+    assert str(whole / "training") in message
+    after = {path: path.stat().st_mtime_ns for path in whole.rglob("*") if path.is_file()}
+    lock = whole / "training" / "run.lock"
+    assert {**before, lock: 0} == {**after, lock: 0}
+    # what changes nothing in the result may change
+    free = {**SHORT, "student.checkpoint_minutes": 10}
+    assert adapt_in(world, whole, overrides=free, resume=True) == whole
+
+
+CHANGES = {
+    "[student] epochs: 2 is now 5": {"student.epochs": 5},
+    '[adaptation] guidance: "both" is now "local"': {"adaptation.guidance": "local"},
+    "[system] seed: 3 is now 4": {"system.seed": 4},
+    "[components] maral_ner.model.dim: 8 is now 9": {"components.maral_ner.model.dim": 9},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_finished_run_with_other_settings_is_not_resumed(ended, world, no_work, change):
+    with pytest.raises(MaralError, match="M323") as error:
+        adapt_in(world, ended[0], overrides={**SHORT, **CHANGES[change]}, resume=True)
+    assert str(error.value).split("\n")[1:2] == [f"  {change}"]
+
+
+def test_a_teacher_and_data_that_changed_are_named(ended, world, tmp_path, no_work):
+    docs = make_docs("source", 79, 0)
+    relabelled = make_docs("source", 30, 1)
+    relabelled[3].set_ents([], default="outside")
+    shutil.copytree(world["teacher"], tmp_path / "teacher")
+    (tmp_path / "teacher" / "meta.json").write_text("{}", encoding="utf8")
+    changed = {
+        "source": write(tmp_path / "source.spacy", docs),
+        "dev": write(tmp_path / "dev.spacy", relabelled),
+        "teacher": tmp_path / "teacher",
+    }
+    with pytest.raises(MaralError, match="M323") as error:
+        adapt_in(world, ended[0], overrides=SHORT, resume=True, **changed)
+    lines = [line for line in str(error.value).split("\n") if " is now " in line]
+    assert [line.split(":")[0].strip() for line in lines] == ["dev data", "source data", "teacher"]
+    assert '"80 documents, SHA-256 ' in lines[1] and ' is now "79 documents, SHA-256 ' in lines[1]
+
+
+def test_gold_of_the_target_counts_only_where_it_is_looked_at():
+    docs = {"target": make_docs("target", 5, 0)}
+    bare = {"target": make_docs("target", 5, 0, labelled=False)}
+    for allowed in (False, True):
+        section = {"adaptation": AdaptationSettings(diagnose_with_gold=allowed)}
+        found = [folders.fingerprint(Config(), section, side) for side in (docs, bare)]
+        assert (found[0] == found[1]) is not allowed
+
+
+def test_an_unfinished_run_with_other_settings_is_refused_before_any_work(
+    world, tmp_path, monkeypatch
+):
+    class Stop(runs.Adaptation):
+        def on_row(self, row):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "Adaptation", Stop)
+    with pytest.raises(KeyboardInterrupt):
+        adapt_in(world, tmp_path, overrides=SHORT)
+    monkeypatch.undo()
+    monkeypatch.setattr(setup.Pipeline, "encode", None)
+    with pytest.raises(MaralError, match="M311") as error:
+        adapt_in(world, tmp_path, overrides={**SHORT, "student.epochs": 3}, resume=True)
+    assert str(error.value).split("\n")[1] == "  [student] epochs: 2 is now 3"
+    # a state that is damaged is not compared
+    state = list_checkpoints(tmp_path / "training")[-1] / "state.json"
+    state.write_text(state.read_text().replace('epochs": 2', 'epochs": 3'))
+    monkeypatch.undo()
+    with pytest.raises(MaralError, match="M307"):
+        adapt_in(world, tmp_path, overrides=SHORT, resume=True)
+
+
+def test_widths_and_heads_are_looked_at_before_any_work(world, tmp_path, no_work, monkeypatch):
+    narrow = {"components.maral_ner.model.max_width": 2}
+    with pytest.raises(MaralError, match=r"M317.*up to 3 words.*max_width = 2"):
+        adapt_in(world, tmp_path / "a", overrides=narrow)
+    headless = SimpleNamespace(architectures=["XLMRobertaModel"])
+    reader = SimpleNamespace(from_pretrained=lambda name: headless)
+    monkeypatch.setattr(setup, "AutoConfig", reader)
+    with pytest.raises(MaralError, match="M318"):
+        adapt_in(world, tmp_path / "b", overrides={"adaptation.mlm_weight": 0.1})
+
+
+def test_two_runs_do_not_share_a_folder(world, tmp_path, no_work):
+    with sole_run(tmp_path / "training"), pytest.raises(MaralError, match="M324"):
+        adapt_in(world, tmp_path)
+    with sole_run(tmp_path / "training"), pytest.raises(MaralError, match="M324"):
+        train_teacher(world["config"], source=world["source"], dev=world["dev"], output=tmp_path)
+
+
+def test_a_run_that_starts_anew_is_not_taken_for_the_old_one(ended, world, tmp_path, monkeypatch):
+    whole, older = ended
+    output = tmp_path / "again"
+    shutil.copytree(older, output)
+    monkeypatch.setattr(setup.Pipeline, "encode", interrupt_at_once)
+    with pytest.raises(KeyboardInterrupt):
+        adapt_in(world, output, overrides=SHORT)
+    monkeypatch.undo()
+    adapt_in(world, output, overrides=SHORT, resume=True)
     assert_equal(tensors_of(output), tensors_of(whole))
-    assert without_timings(rows_of(output)) == without_timings(rows_of(whole))
+
+
+def interrupt_at_once(*args, **kwargs):
+    raise KeyboardInterrupt
+
+
+def test_a_teacher_is_finished_once(world, no_work):
+    before = (world["teacher"] / "training" / "summary.json").read_bytes()
+    arguments = {"source": world["source"], "dev": world["dev"], "output": world["teacher"]}
+    train_teacher(world["config"], resume=True, **arguments)
+    # the other sections are none of its business
+    train_teacher(world["config"], resume=True, overrides={"student.epochs": 99}, **arguments)
+    with pytest.raises(MaralError, match=r"M323.*\n  \[teacher\] epochs: 4 is now 99\n"):
+        train_teacher(world["config"], resume=True, overrides={"teacher.epochs": 99}, **arguments)
+    assert (world["teacher"] / "training" / "summary.json").read_bytes() == before
+
+
+def test_a_full_disk_at_the_end_is_named(ended, world, tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(spacy.Language, "to_disk", fail)
+    with pytest.raises(
+        MaralError, match=r"M322.*No space left.*the last checkpoint is .*epoch-0002"
+    ):
+        adapt_in(world, tmp_path, overrides=SHORT)
+    monkeypatch.undo()
+    adapt_in(world, tmp_path, overrides=SHORT, resume=True)
+    assert_equal(tensors_of(tmp_path), tensors_of(ended[0]))
+
+
+# the command
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_stops_and_goes_on(ended, world, tmp_path, monkeypatch, signum):
+    class Stop(runs.Adaptation):
+        calls = 0
+
+        def on_step(self, report):
+            super().on_step(report)
+            Stop.calls += 1
+            if Stop.calls == 3:
+                os.kill(os.getpid(), signum)
+
+    command = ["adapt", str(world["config"]), "-o", str(tmp_path)]
+    for name in ("teacher", "source", "target", "dev"):
+        command += [f"--{name}", str(world[name])]
+    for name, value in SHORT.items():
+        command += [f"--{name}", str(value)]
+    monkeypatch.setattr(runs, "Adaptation", Stop)
+    stopped = CliRunner().invoke(app, command)
+    monkeypatch.undo()
+    assert stopped.exit_code == 128 + signum
+    newest = list_checkpoints(tmp_path / "training")[-1]
+    assert "step" in newest.name
+    assert f"Everything is saved in {newest}: go on with the same command and --resume." in (
+        stopped.stderr
+    )
+    assert "Traceback" not in stopped.output
+    assert CliRunner().invoke(app, [*command, "--resume"]).exit_code == 0
+    assert_equal(tensors_of(tmp_path), tensors_of(ended[0]))
+
+
+def test_the_command_is_interrupted_before_it_trains(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(setup.Pipeline, "encode", interrupt_at_once)
+    command = ["train-teacher", str(world["config"]), "-o", str(tmp_path)]
+    command += ["--source", str(world["source"]), "--dev", str(world["dev"])]
+    result = CliRunner().invoke(app, command)
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (130, "Interrupted.")
