@@ -38,7 +38,7 @@ ORDER = (
 class Steps(TyperGroup):
     """The commands, listed in the order in which they are used."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         names = super().list_commands(ctx)
         return [name for name in ORDER if name in names] + [x for x in names if x not in ORDER]
 
