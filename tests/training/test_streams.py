@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from toys import BOS, EOS, PAD, VOCABULARY, K, toy_corpus, toy_network, toy_settings
 
-from spacy_maral.training.streams import MaskedLM, Stream, share, source_stream
+from spacy_maral.training.streams import MaskedLM, Parts, Stream, share, source_stream
 
 MASK = VOCABULARY - 1
 
@@ -210,3 +210,41 @@ def test_an_extra_loss_is_added_with_its_weight():
     loss, *_ = step_of(stream)
     assert loss.parts == {**plain.parts, "source_mlm": 3.0}
     assert loss.total.item() == pytest.approx(plain.total.item() + 1.5)
+
+
+# several files
+
+
+def test_each_part_has_its_own_prior():
+    corpus = toy_corpus(9)
+    parts = Parts(("de", "fr", "hi"), (2, 3, 4))
+    stream = source_stream(corpus, K, 0.7, parts)
+    rows = parts.spans(corpus)
+    assert [row.start for row in rows] == [corpus.doc_spans[i] for i in (0, 2, 5)]
+    assert rows[-1].stop == corpus.n_spans
+    assert parts.of(np.array([8, 0, 1, 2, 4, 5])).tolist() == [2, 0, 0, 1, 1, 2]
+    for prior, row in zip(stream.part_priors, rows, strict=True):
+        np.testing.assert_allclose(prior, share(np.bincount(corpus.classes[row], minlength=K)))
+    whole = source_stream(corpus, K, 0.7)
+    np.testing.assert_allclose(stream.prior, whole.prior)
+
+
+def test_the_loss_takes_the_prior_of_each_spans_part():
+    corpus = toy_corpus(9)
+    stream = source_stream(corpus, K, 0.7, Parts(("de", "fr"), (2, 7)))
+    stream.part_priors = np.array([[0.8, 0.1, 0.1], [0.2, 0.3, 0.5]])
+    loss, rho, _, ids, _ = step_of(stream)
+    part = (ids >= corpus.doc_spans[2]).astype(int)
+    assert set(part) == {0, 1}
+    scores = rho + 0.7 * torch.from_numpy(stream.part_priors[part]).log()
+    expected = -scores.log_softmax(1)[torch.arange(len(ids)), corpus.classes[ids].astype(int)]
+    assert loss.total.item() == pytest.approx(expected.mean().item(), rel=1e-4)
+
+
+def test_parts_with_equal_priors_are_like_one_file():
+    corpus = toy_corpus(9)
+    stream = source_stream(corpus, K, 0.7, Parts(("de", "fr"), (2, 7)))
+    stream.part_priors = np.stack([stream.prior, stream.prior])
+    parts, *_ = step_of(stream)
+    whole, *_ = step_of(source_stream(corpus, K, 0.7))
+    assert parts.total.item() == whole.total.item()
