@@ -94,6 +94,7 @@ def assert_as_unbroken(output: Path, whole: Path) -> None:
 def test_killed_runs_end_as_the_unbroken_one(world, tmp_path, kills, kills_a_run, seed):
     report = kill_and_resume(world, tmp_path, kills=kills, kills_a_run=kills_a_run, seed=seed)
     assert len(report["killed"]) == kills
+    (tmp_path / "report.json").write_text(json.dumps(report, indent=1), encoding="utf8")
     whole = tmp_path / "whole"
     assert sum(row["changed"] for row in rows_of(whole)) > 0
     for output in report["outputs"]:
