@@ -10,18 +10,22 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from spacy.cli.package import package
 from wasabi import msg
 
 from spacy_maral.errors import Errors, MaralError
+from spacy_maral.training.folders import RUN_FOLDER
 
 
 def build_package(
     model: Path, out: Path, *, name: str, version: str, meta: Path | None = None
 ) -> Path:
     """Build the wheel, without leaving the build's copies of the weights behind.
+
+    The run's own folder stays out: its diagnostics quote the text that the model learned from.
 
     model (Path): Folder of the pipeline.
     out (Path): Folder to write; it is made where there is none.
@@ -35,10 +39,16 @@ def build_package(
     # spaCy takes a README.md that is there for one that somebody wrote
     for stale in out.glob(f"*_{name}-{version}/README.md"):
         stale.unlink()
-    package(
-        model, out, meta_path=meta, name=name, version=version, create_sdist=False, create_wheel=True,
-        force=True, silent=False,
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory(dir=out) as work:
+        pipeline = Path(work) / "pipeline"
+        shutil.copytree(
+            model, pipeline,
+            ignore=lambda folder, _: [RUN_FOLDER] if Path(folder) == model else [],
+        )  # fmt: skip
+        package(
+            pipeline, out, meta_path=meta, name=name, version=version, create_sdist=False,
+            create_wheel=True, force=True, silent=False,
+        )  # fmt: skip
     folder = max(out.glob(f"*_{name}-{version}"), key=lambda path: path.stat().st_mtime)
     wheels = sorted((folder / "dist").glob("*.whl"))
     if not wheels:

@@ -258,8 +258,8 @@ def test_a_package_loads_without_network_and_encoder(student, folder, tmp_path):
     assert result.stdout.split()[-2:] == ["CC0-1.0", "True"]
 
 
-def test_an_old_readme_does_not_stay(student, tmp_path, monkeypatch):
-    """spaCy keeps a README.md that is in the package's folder already."""
+def test_neither_an_old_readme_nor_the_runs_folder_is_packaged(student, tmp_path, monkeypatch):
+    """spaCy keeps a README.md that is in the package's folder already, and copies all folders."""
     calls = []
 
     def without_wheel(*args, create_wheel, **kwargs):
@@ -270,12 +270,17 @@ def test_an_old_readme_does_not_stay(student, tmp_path, monkeypatch):
 
     monkeypatch.setattr("build_package.package", without_wheel)
     meta = tmp_path / "meta.json"
+    (student / "training" / "diagnostics").mkdir(parents=True, exist_ok=True)
+    (student / "training" / "diagnostics" / "epoch-0001.json").write_text("{}", encoding="utf8")
     for license in ("MIT", "CC0-1.0"):
         write_card(student, CardFacts(meta={"license": license}), output=meta)
         build_package(student, tmp_path, name="old", version="0.0.1", meta=meta)
         readme = (tmp_path / "xx_old-0.0.1" / "README.md").read_text(encoding="utf8")
         assert f"| **License** | `{license}` |" in readme
     assert calls == [meta, meta]
+    inner = tmp_path / "xx_old-0.0.1" / "xx_old" / "xx_old-0.0.1"
+    assert (inner / "maral_ner").is_dir() and not (inner / "training").exists()
+    assert (student / "training").is_dir()
 
 
 def test_the_hub_finds_what_it_needs(student, folder):
