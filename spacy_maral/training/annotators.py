@@ -49,7 +49,7 @@ class Reading:
     words. confidence: Probability of an entity without a score of its own, and of outside.
     label_map: New labels of some of the annotator's. score_attr: Extension attribute of an entity
     with its score; None for the first of SCORES that there is. spans_key: Take doc.spans[spans_key]
-    with its scores in place of doc.ents. lang: Language of silver text to be split into sentences.
+    with its scores in place of doc.ents. langs: Languages of silver text to be split into sentences.
     """
 
     labels: list[str]
@@ -58,7 +58,7 @@ class Reading:
     label_map: LabelMap | None = None
     score_attr: str | None = None
     spans_key: str | None = None
-    lang: str = "xx"
+    langs: tuple[str, ...] = ("xx",)
 
     def __post_init__(self) -> None:
         if not 0.5 < self.confidence <= 1:
@@ -99,11 +99,11 @@ def read_silver(path: str | Path, docs: Sequence[Doc], reading: Reading) -> Pseu
     for number, doc in enumerate(docs):
         if text := doc.text.strip():
             wanted.setdefault(text, []).append(number)
-    splitter = Splitter(reading.lang)
+    splitters = [Splitter(lang) for lang in dict.fromkeys(reading.langs)]
     counts: Counter[str] = Counter()
     mentions: list[Mention] = []
     for text, entities in silver_texts(path, reading):
-        for start, end in pieces(text, wanted, splitter):
+        for start, end in pieces(text, wanted, splitters):
             # the first text that a document is found in has the say
             for number in wanted.pop(text[start:end], ()):
                 inside = [e for e in entities if e.start < end and e.end > start]
@@ -134,7 +134,7 @@ def silver_texts(path: str | Path, reading: Reading) -> Iterator[tuple[str, list
 
 
 def pieces(
-    text: str, wanted: dict[str, list[int]], splitter: Splitter
+    text: str, wanted: dict[str, list[int]], splitters: Sequence[Splitter]
 ) -> Iterator[tuple[int, int]]:
     """Where documents stand in a text: all of it, or its sentences; first character and end."""
     start = len(text) - len(text.lstrip())
@@ -142,9 +142,10 @@ def pieces(
     if whole in wanted:
         yield start, start + len(whole)
         return
-    for words in splitter(text):
-        length = sum(map(len, words.words)) + sum(words.spaces)
-        yield words.start, words.start + length
+    for splitter in splitters:
+        for words in splitter(text):
+            length = sum(map(len, words.words)) + sum(words.spaces)
+            yield words.start, words.start + length
 
 
 def place(

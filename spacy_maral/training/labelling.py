@@ -81,7 +81,7 @@ def pseudo_label(
     width = max_width or known[1] or config_width(config)
     reading = Reading(
         known[0], width, confidence, load_label_map(label_map), score_attr, spans_key,
-        lang if isinstance(lang, str) else "xx",
+        (lang,) if isinstance(lang, str) else tuple(lang or ("xx",)),
     )  # fmt: skip
     found = [
         label_docs(annotator, docs, reading, name)

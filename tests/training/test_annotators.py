@@ -162,7 +162,7 @@ def test_silver_texts_are_split_as_the_target_is(tmp_path, warned):
     row = {"text": text, "ents": [[2, 5, "PER"], [16, 32, "LOC"], [28, 31, "PER"], [37, 45, "LOC"]]}
     (tmp_path / "s.jsonl").write_text(json.dumps(row), encoding="utf8")
     docs = list(spacy.blank("en").pipe(["Then Bob left New York.", "Ada came home early."]))
-    labels = read_silver(tmp_path / "s.jsonl", docs, Reading(LABELS, 3, lang="en"))
+    labels = read_silver(tmp_path / "s.jsonl", docs, Reading(LABELS, 3, langs=("de", "en")))
     assert entities_of(labels, docs) == {(0, 1, 1): "PER", (0, 3, 4): "LOC", (1, 0, 0): "PER"}
     assert "reaches beyond a document" in warned()
 
