@@ -171,7 +171,7 @@ def test_confidences_from_several_processes(make_nlp, train_examples, tmp_path):
     texts = json.dumps([text for text, _ in TEXTS] * 2)
     result = subprocess.run(
         [sys.executable, tmp_path / "several.py", tmp_path / "nlp", texts],
-        capture_output=True, text=True, encoding="utf8", timeout=60, check=True,
+        capture_output=True, text=True, encoding="utf8", timeout=150, check=True,
     )  # fmt: skip
     together, alone = (json.loads(line) for line in result.stdout.splitlines()[-2:])
     assert sum(map(len, alone)) >= 10

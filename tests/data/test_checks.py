@@ -78,7 +78,13 @@ def test_entities_that_the_tokenizer_cuts():
     joined = Doc(VOCAB, words=["(a)", "b"])
     joined.set_ents([Span(joined, 0, 2, "ORG")], default="outside")
     found = retokenise(nlp, [cut, joined, doc("nothing")], 3)
-    assert [t.text for t in nlp.make_doc("West Berliner (a)")] == ["West", "Berliner", "(", "a", ")"]
+    assert [t.text for t in nlp.make_doc("West Berliner (a)")] == [
+        "West",
+        "Berliner",
+        "(",
+        "a",
+        ")",
+    ]
     assert (found.n_entities, found.n_cut, found.n_too_wide) == (3, 1, 1)
     assert found.examples == ["West Berlin"]
     assert retokenise(nlp, [joined], 1).n_too_wide == 0, "it was too wide before"
