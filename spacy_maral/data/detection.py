@@ -53,7 +53,8 @@ def detect_format(path: str | Path) -> str:
         numbers.append(int(columns[0]) if "iob2" in left else 0)
     if not widths:
         raise MaralError(Errors.M104.format(path=path))
-    if "iob2" in left and not _is_numbering(numbers):
+    # where nothing else fits, the reader says which number is wrong
+    if "iob2" in left and len(left) > 1 and not _is_numbering(numbers):
         left.remove("iob2")
     if "iob2" in left and "conll" in left and (len(numbers) < 2 or widths != {3}):
         raise MaralError(Errors.M108.format(path=path, seen="iob2 or conll"))

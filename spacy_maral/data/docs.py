@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from pathlib import Path
 
+import srsly
 from spacy.tokens import Doc, DocBin
 from spacy.vocab import Vocab
 
@@ -26,7 +28,11 @@ def read_docs(path: str | Path) -> list[Doc]:
         data = file.read_bytes()
         if file.suffix == ".gz":
             data = gzip.decompress(data)
-        docs = list(DocBin().from_bytes(data).get_docs(Vocab()))
+        doc_bin = DocBin().from_bytes(data)
+        docs = list(doc_bin.get_docs(Vocab()))
+        for doc in docs:
+            _check(doc)
+        _check_sizes(zlib.decompress(data), docs)
     except Exception as error:
         # DocBin reports damage by whatever its decompression or msgpack layer raises
         problem = f"{type(error).__name__}: {error}"
@@ -34,3 +40,22 @@ def read_docs(path: str | Path) -> list[Doc]:
     if not docs:
         raise MaralError(Errors.M104.format(path=file))
     return docs
+
+
+def _check(doc: Doc) -> None:
+    """Look at what spaCy reads only when it is asked for it."""
+    spans = [*doc.ents, *(span for group in doc.spans.values() for span in group)]
+    _ = [token.text for token in doc]
+    for span in spans:
+        if not 0 <= span.start < span.end <= len(doc):
+            raise ValueError(f"a span from word {span.start} to {span.end} of {len(doc)}")
+        _ = span.label_
+
+
+def _check_sizes(data: bytes, docs: list[Doc]) -> None:
+    """Make sure that no word is left over; spaCy passes over those."""
+    message = srsly.msgpack_loads(data)
+    n_words = len(message["tokens"]) // (8 * len(message["attrs"]))
+    found = sum(map(len, docs))
+    if found != n_words:
+        raise ValueError(f"it holds {n_words} words, its documents have {found}")

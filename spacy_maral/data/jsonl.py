@@ -61,7 +61,7 @@ def read_rows(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
             continue
         place = f"{path}:{number}"
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_unique)
         except (ValueError, RecursionError) as error:
             raise MaralError(Errors.M140.format(place=place, problem=error)) from error
         if not isinstance(row, dict):
@@ -198,6 +198,14 @@ def words_of(text: str, offsets: Sequence[tuple[int, int]]) -> Words:
     return Words(offsets[0][0], [text[start:end] for start, end in offsets], [*spaces, False])
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, unless a key stands there twice: one of its values would be lost."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        raise ValueError("a key stands there twice")
+    return table
+
+
 def _entity_list(row: dict[str, Any], place: str) -> list[Any]:
     for key in ENTITY_KEYS:
         if isinstance(row.get(key), list):
@@ -246,6 +254,8 @@ def _tokens(tokens: Any, text: str, place: str) -> list[tuple[int, int]]:
         after = offsets[-1][1] if offsets else 0
         if type(start) is not int or type(end) is not int or not after <= start < end <= len(text):
             problem = f"token {number} is {_short(token)}"
+        elif text[after:start].strip():
+            problem = f"{text[after:start].strip()!r} before token {number} is in none of them"
         elif text[start:end] != word:
             problem = f"token {number} is {word!r}, the text has {text[start:end]!r} there"
         else:
@@ -254,6 +264,9 @@ def _tokens(tokens: Any, text: str, place: str) -> list[tuple[int, int]]:
         raise MaralError(Errors.M146.format(place=place, problem=problem))
     if not offsets:
         raise MaralError(Errors.M146.format(place=place, problem="there are none"))
+    if rest := text[offsets[-1][1] :].strip():
+        problem = f"{rest!r} after the last one is in none of them"
+        raise MaralError(Errors.M146.format(place=place, problem=problem))
     return offsets
 
 

@@ -68,6 +68,7 @@ def prepared() -> Iterator[None]:
     """Alarms, quiet logs, and one tokenizer for all inputs: making it takes longer than reading."""
     before = signal.signal(signal.SIGALRM, ring)
     make, tokens.blank_pipeline = tokens.blank_pipeline, lru_cache(tokens.blank_pipeline)
+    tokens.blank_pipeline("xx")
     logger = logging.getLogger("spacy")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -143,6 +144,7 @@ def main() -> int:
     parser.add_argument("--faults", type=Path, default=Path("fuzz-faults"))
     options = parser.parse_args()
     targets = [target for target in TARGETS if target.name.startswith(options.only)]
+    tokens.blank_pipeline("xx")  # imports what registers itself with spaCy
     resource.setrlimit(resource.RLIMIT_AS, (_memory() + MEMORY, resource.RLIM_INFINITY))
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
