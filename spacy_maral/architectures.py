@@ -253,12 +253,22 @@ def _in_chunks(
         low, high = starts[i], ends[i : i + size].max() + 1
         part = tuple(column[low:high] for column in words)
         spans = (starts[i : i + size] - low, ends[i : i + size] - low)
-        outputs.append(span_model.predict((*part, *spans)))
+        outputs.append(_predict(span_model, module, (*part, *spans)))
     xp = span_model.ops.xp
     if not outputs:
         n_classes = module.head.out_features
         return span_model.ops.alloc2f(0, module.dim), span_model.ops.alloc2f(0, n_classes)
     return xp.concatenate([z for z, _ in outputs]), xp.concatenate([y for _, y in outputs])
+
+
+def _predict(span_model: Model, module: SpanModel, inputs: tuple) -> tuple[Floats2d, Floats2d]:
+    """Embed spans; not by the shim, whose way back to training mode other threads would see."""
+    if module.training:
+        module.eval()
+    arguments, _ = _convert_inputs(span_model, inputs, False)
+    with torch.no_grad():
+        output = module(*arguments.args)
+    return cast(Floats2d, torch2xp(output.z)), cast(Floats2d, torch2xp(output.logits))
 
 
 def _convert_inputs(model: Model, inputs: tuple, is_train: bool) -> tuple[ArgsKwargs, Callable]:

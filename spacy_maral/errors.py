@@ -198,7 +198,7 @@ class Errors(metaclass=CodedMessages):
     )
     M203 = (
         "WordPieceEnds needs the output of a spacy-transformers component, found {found}. Use a "
-        "component 'transformer' with the architecture spacy-transformers.TransformerModel.v3."
+        "component 'transformer' with the architecture spacy-maral.TransformerModel.v1."
     )
     M204 = (
         "The saved span model cannot be read: {problem}. The file 'model' of the component is damaged "
@@ -245,6 +245,35 @@ class Errors(metaclass=CodedMessages):
         "with labelled examples, or give labels (initialize.components.{name}.labels)."
     )
     M215 = "There is no {name} '{value}'. Choose one of: {known}."
+    M216 = (
+        "'{name}' is no name of a language: it goes into names of files and may have letters, digits, "
+        "'_' and '-' only. Give a code such as 'de' or 'zh-Hans'."
+    )
+    M217 = (
+        "The configuration {path} cannot be read: {problem}. Put the file right, or write a new one with "
+        "'spacy maral init-config'."
+    )
+    M218 = (
+        "The saved component cannot be read: {problem}. Its files or bytes are damaged, or are not those of "
+        "a maral_ner; train or copy the pipeline again."
+    )
+    M222 = (
+        "max_batch_pieces must be at least 1, found {found}. Change this setting of the transformer's "
+        "model."
+    )
+    M223 = (
+        "The listener {found} cannot be replaced by an encoder of spacy-maral.TransformerModel.v1. Let "
+        "this component listen, or use spacy-transformers.TransformerModel.v3 in the transformer."
+    )
+    M224 = (
+        "The saved encoder cannot be read: {problem}. The file 'model' of the transformer is damaged, or "
+        "was written by another architecture than spacy-maral.TransformerModel.v1; train or copy the "
+        "pipeline again."
+    )
+    M225 = (
+        "The saved encoder has format version {found}, this release reads up to {known}. Install a newer "
+        "release of spacy-maral."
+    )
     M226 = (
         "threshold is a probability from 0 to 1, found {threshold}. Change this setting of the "
         "component; 0 writes all entities."
@@ -520,6 +549,10 @@ class Warnings(metaclass=CodedMessages):
         "tokenised text end (left out of the loss) and {n_too_wide} are longer than max_width = "
         "{max_width} words (they have no candidate). This is said once; further ones are treated "
         "alike."
+    )
+    W205 = (
+        "The encoder was saved with other tensors ({names}), perhaps by another release of transformers. "
+        "Compare its predictions with those it was saved with, and train again if they differ."
     )
     # end of W2xx
 

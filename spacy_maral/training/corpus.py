@@ -9,15 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from spacy.tokens import Doc
-from spacy_transformers.align import get_alignment, get_alignment_via_offset_mapping
-from spacy_transformers.data_classes import WordpieceBatch
-from spacy_transformers.layers.transformer_model import huggingface_tokenize
-from spacy_transformers.truncate import truncate_oversize_splits
 from tqdm.auto import tqdm
 
 from ..errors import Errors, MaralError
 from ..evaluation import Entities
 from ..spans import enumerate_spans, label_spans, span_counts, word_piece_ends, word_shapes
+from ..transformer import tokenize
 
 ENCODE_DOCS = 256
 
@@ -163,13 +160,7 @@ def _encode_chunk(docs, tokenizer, get_spans):  # type: ignore[no-untyped-def]
     if not flat:
         nothing = np.full(n_words, -1, dtype=np.int64)
         return [], counts, (nothing, nothing, nothing)
-    encoding = huggingface_tokenize(tokenizer, [span.text for span in flat])
-    wordpieces = WordpieceBatch.from_batch_encoding(encoding)
-    if "offset_mapping" in encoding:
-        align = get_alignment_via_offset_mapping(flat, encoding["offset_mapping"])
-    else:
-        align = get_alignment(flat, wordpieces.strings, tokenizer.all_special_tokens)
-    wordpieces, align = truncate_oversize_splits(wordpieces, align, tokenizer.model_max_length)
+    wordpieces, align = tokenize(tokenizer, flat)
     length = wordpieces.input_ids.shape[1]
     first, last = word_piece_ends(np.asarray(align.dataXd), np.asarray(align.lengths), length)
     kept = np.asarray(wordpieces.attention_mask) > 0

@@ -1,0 +1,297 @@
+"""The transformer of spacy-transformers, bounded in memory, safe in threads, saved without pickle."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, cast
+
+import srsly
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from spacy.tokens import Doc, Span
+from spacy_transformers.align import get_alignment, get_alignment_via_offset_mapping
+from spacy_transformers.data_classes import FullTransformerBatch, HFObjects, WordpieceBatch
+from spacy_transformers.layers import TransformerModel
+from spacy_transformers.layers.hf_shim import HFShim
+from spacy_transformers.layers.transformer_model import huggingface_tokenize
+from spacy_transformers.truncate import truncate_oversize_splits
+from thinc.api import ArgsKwargs, get_torch_default_device
+from thinc.types import Ragged
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers.file_utils import ModelOutput
+
+from .errors import Errors, MaralError, Warnings
+
+FORMAT_VERSION = 1
+# tokenizers without a limit say some huge number
+NO_LIMIT = 1 << 20
+
+
+def build_transformer(
+    name: str,
+    get_spans: Callable[[list[Doc]], list[list[Span]]],
+    tokenizer_config: dict[str, Any] | None = None,
+    transformer_config: dict[str, Any] | None = None,
+    mixed_precision: bool = False,
+    grad_scaler_config: dict[str, Any] | None = None,
+    max_batch_pieces: int = 32768,
+) -> TransformerModel:
+    """Make the encoder of a transformer component, as spacy-transformers.TransformerModel.v3.
+
+    Unlike that one it reads the windows of a long document some at a time, cuts words of endless
+    length before they are padded, may predict in several threads, and is saved without pickle.
+
+    name (str): Name of the pretrained encoder, or its folder.
+    get_spans (Callable): Cuts documents into windows.
+    tokenizer_config (dict): Settings of the tokenizer.
+    transformer_config (dict): Settings of the encoder.
+    mixed_precision (bool): Whether a GPU calculates in half precision.
+    grad_scaler_config (dict): Settings of the gradient scaler.
+    max_batch_pieces (int): Most word pieces read at once while predicting, padding included.
+    RETURNS (TransformerModel): From documents to their word pieces' vectors.
+    RAISES (MaralError): If max_batch_pieces is below 1.
+    """
+    if max_batch_pieces < 1:
+        raise MaralError(Errors.M222.format(found=max_batch_pieces))
+    return BoundedTransformer(
+        name,
+        get_spans,
+        dict(tokenizer_config or {}),
+        dict(transformer_config or {}),
+        mixed_precision,
+        dict(grad_scaler_config or {}),
+        max_batch_pieces,
+    )
+
+
+class BoundedTransformer(TransformerModel):
+    """See `build_transformer`."""
+
+    def __init__(
+        self,
+        name: str,
+        get_spans: Callable,
+        tokenizer_config: dict[str, Any],
+        transformer_config: dict[str, Any],
+        mixed_precision: bool,
+        grad_scaler_config: dict[str, Any],
+        max_batch_pieces: int,
+    ) -> None:
+        super().__init__(
+            name, get_spans, tokenizer_config, transformer_config, mixed_precision,
+            dict(grad_scaler_config),
+        )  # fmt: skip
+        self._func = _forward
+        objects = HFObjects(None, None, None, tokenizer_config, transformer_config)
+        self.layers[0].shims[0] = EncoderShim(
+            objects,
+            mixed_precision=mixed_precision,
+            grad_scaler_config=grad_scaler_config,
+            max_batch_pieces=max_batch_pieces,
+        )
+        self.attrs["replace_listener_cfg"] = replace_listener_cfg
+
+    def copy(self) -> BoundedTransformer:
+        """RETURNS (BoundedTransformer): A copy with weights of its own."""
+        shim = cast(EncoderShim, self.layers[0].shims[0])
+        copied = BoundedTransformer(
+            self.attrs["name"], self.attrs["get_spans"], {}, {}, False, {}, shim.max_batch_pieces
+        )
+        copied.attrs["has_transformer"] = self.attrs["has_transformer"]
+        copied._dims = deepcopy(self._dims)
+        copied.layers[0] = deepcopy(self.layers[0])
+        return copied
+
+
+def replace_listener_cfg(transformer: dict[str, Any], listener: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a component that has its listener replaced by an encoder of its own.
+
+    transformer (dict): Settings of this model.
+    listener (dict): Settings of the listener.
+    RETURNS (dict): What replaces them.
+    RAISES (MaralError): If the listener is of another package, which knows no such encoder.
+    """
+    found = listener["@architectures"]
+    if not found.startswith("spacy-maral."):
+        raise MaralError(Errors.M223.format(found=found))
+    return transformer.copy()
+
+
+def _forward(
+    model: TransformerModel, docs: list[Doc], is_train: bool
+) -> tuple[FullTransformerBatch, Callable]:
+    windows = model.attrs["get_spans"](docs)
+    pieces, align = tokenize(model.tokenizer, [w for spans in windows for w in spans])
+    output, backprop_encoder = model.layers[0](pieces, is_train)
+
+    def backprop(d_output: FullTransformerBatch) -> list[Doc]:
+        backprop_encoder(d_output.model_output)
+        return docs
+
+    return FullTransformerBatch(windows, pieces, output, align), backprop
+
+
+def tokenize(tokenizer: Any, windows: list[Span]) -> tuple[WordpieceBatch, Ragged]:
+    """Cut windows into word pieces, as spacy-transformers does.
+
+    Rows are cut off before they are padded: one word of endless length must not make all rows as
+    long as itself.
+
+    tokenizer (PreTrainedTokenizerBase): The encoder's tokenizer.
+    windows (list[Span]): The windows of a batch of documents.
+    RETURNS (tuple): The pieces, and those of each word of the windows.
+    """
+    texts, limit = [window.text for window in windows], tokenizer.model_max_length
+    if tokenizer.is_fast:
+        # one piece too many, which is the one at the end that spacy-transformers drops
+        cut = {"truncation": True, "max_length": limit + 1} if limit < NO_LIMIT else {}
+        encoding = tokenizer(
+            texts, padding="longest", return_tensors="np", return_offsets_mapping=True,
+            return_attention_mask=True, **cut,
+        )  # fmt: skip
+        rows = encoding["input_ids"]
+        encoding["input_texts"] = [tokenizer.convert_ids_to_tokens(row) for row in rows]
+        encoding["pad_token"] = tokenizer.pad_token
+        pieces = WordpieceBatch.from_batch_encoding(encoding)
+        align = get_alignment_via_offset_mapping(windows, encoding["offset_mapping"])
+    else:
+        pieces = WordpieceBatch.from_batch_encoding(huggingface_tokenize(tokenizer, texts))
+        align = get_alignment(windows, pieces.strings, tokenizer.all_special_tokens)
+    return truncate_oversize_splits(pieces, align, limit)
+
+
+class EncoderShim(HFShim):
+    """Holds the encoder and its tokenizer; predicts in parts, and is saved without pickle."""
+
+    def __init__(self, model: HFObjects, *, max_batch_pieces: int, **settings: Any) -> None:
+        self.max_batch_pieces = max_batch_pieces
+        super().__init__(model, **settings)
+
+    def predict(self, inputs: ArgsKwargs) -> ModelOutput:
+        """Read rows of word pieces, at most `max_batch_pieces` pieces at a time.
+
+        Unlike in thinc, the encoder is not put back to training mode, which other threads that are
+        reading with it would see; `begin_update` does so.
+
+        inputs (ArgsKwargs): Tensors of the shape (rows, length).
+        RETURNS (ModelOutput): What the encoder gives for all rows.
+        """
+        if self._model.training:
+            self._model.eval()
+        n_rows, length = inputs.kwargs["input_ids"].shape
+        size = max(1, self.max_batch_pieces // max(1, length))
+        parts = []
+        with torch.no_grad(), torch.autocast("cuda", enabled=self._mixed_precision):
+            for start in range(0, max(1, n_rows), size):
+                rows = {k: tensor[start : start + size] for k, tensor in inputs.kwargs.items()}
+                parts.append(self._model(**rows))
+        return parts[0] if len(parts) == 1 else joined(parts)
+
+    def to_bytes(self) -> bytes:
+        """RETURNS (bytes): Encoder and tokenizer: tensors as safetensors, the rest as msgpack."""
+        objects = self._hfmodel
+        message: dict[str, Any] = {"version": FORMAT_VERSION}
+        if objects.transformer is None:
+            message["tokenizer_config"] = dict(objects._init_tokenizer_config)
+            message["transformer_config"] = dict(objects._init_transformer_config)
+        else:
+            message["config"] = objects.transformer.config.to_dict()
+            message["tokenizer"] = tokenizer_files(objects)
+            message["use_fast"] = objects.tokenizer.is_fast
+            message["state"] = state_bytes(objects.transformer)
+        return srsly.msgpack_dumps(message)
+
+    def from_bytes(self, bytes_data: bytes) -> EncoderShim:
+        """Read what `to_bytes` gave.
+
+        bytes_data (bytes): The bytes.
+        RETURNS (EncoderShim): Itself.
+        RAISES (MaralError): If they are damaged, of a newer format or of another architecture.
+        """
+        try:
+            message = srsly.msgpack_loads(bytes_data)
+            version = message["version"]
+            if version > FORMAT_VERSION:
+                raise MaralError(Errors.M225.format(found=version, known=FORMAT_VERSION))
+            self._hfmodel = load_objects(message)
+        except MaralError:
+            raise
+        except Exception as error:
+            # a damaged file fails in msgpack, transformers, tokenizers or torch, each in its own way
+            raise MaralError(Errors.M224.format(problem=error)) from error
+        self._model = self._hfmodel.transformer
+        if self._model is not None:
+            self._model.to(get_torch_default_device())
+        return self
+
+
+def joined(parts: list[ModelOutput]) -> ModelOutput:
+    """Outputs for parts of the rows as one."""
+
+    def join(values: list[Any]) -> Any:
+        if isinstance(values[0], torch.Tensor):
+            return torch.cat(values)
+        return tuple(join(list(column)) for column in zip(*values, strict=True))
+
+    return type(parts[0])(**{name: join([part[name] for part in parts]) for name in parts[0]})
+
+
+def tokenizer_files(objects: HFObjects) -> dict[str, bytes]:
+    """Contents of a tokenizer's files by name."""
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer = objects.tokenizer
+        if objects.vocab_file_contents is not None:
+            # the file that the tokenizer was made from may be gone
+            vocabulary = Path(folder) / tokenizer.vocab_files_names["vocab_file"]
+            vocabulary.write_bytes(objects.vocab_file_contents)
+            tokenizer.vocab_file = str(vocabulary)
+        tokenizer.save_pretrained(folder)
+        return {p.name: p.read_bytes() for p in sorted(Path(folder).iterdir()) if p.is_file()}
+
+
+def state_bytes(module: torch.nn.Module) -> bytes:
+    """All tensors of a module as one safetensors block."""
+    seen: set[int] = set()
+    tensors = {}
+    for name, tensor in module.state_dict().items():
+        tensor = tensor.detach().cpu().contiguous()
+        # the format knows no tensors that share memory
+        tensors[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
+        seen.add(tensor.data_ptr())
+    return save_tensors(tensors)
+
+
+def load_objects(message: dict[str, Any]) -> HFObjects:
+    """Encoder and tokenizer from `EncoderShim.to_bytes`'s message."""
+    if "config" not in message:
+        return HFObjects(
+            None, None, None, message["tokenizer_config"], message["transformer_config"]
+        )
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        srsly.write_json(folder / "config.json", message["config"])
+        for file, content in message["tokenizer"].items():
+            # names come from the file: they must not lead out of the folder
+            if file in ("", ".", "..") or Path(file).name != file or "\\" in file:
+                raise MaralError(Errors.M224.format(problem=f"it has a file named {file!r}"))
+            (folder / file).write_bytes(content)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, use_fast=message["use_fast"], local_files_only=True
+        )
+        vocabulary = getattr(tokenizer, "vocab_file", None)
+        contents = Path(vocabulary).read_bytes() if vocabulary else None
+    encoder = AutoModel.from_config(config)
+    missing, unknown = encoder.load_state_dict(load_tensors(message["state"]), strict=False)
+    if missing or unknown:
+        # releases of transformers differ in buffers that are made anew
+        names = ", ".join([*missing, *unknown][:5])
+        if any(n in dict(encoder.named_parameters()) for n in missing):
+            raise MaralError(Errors.M224.format(problem=f"tensors are missing: {names}"))
+        warnings.warn(Warnings.W205.format(names=names), stacklevel=2)
+    return HFObjects(cast(Any, tokenizer), encoder, contents, {}, {})

@@ -1,0 +1,193 @@
+"""The encoder: as spacy-transformers' own, bounded, without pickle, and the same in all threads."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import spacy
+import srsly
+import torch
+from safetensors.torch import load as load_tensors
+from sentences import LABELS, TEXTS
+from spacy.tokens import Doc
+from spacy.vocab import Vocab
+
+from spacy_maral.architectures import get_encoder
+from spacy_maral.errors import MaralError
+from spacy_maral.transformer import FORMAT_VERSION, build_transformer, replace_listener_cfg
+
+OURS, THEIRS = "spacy-maral.TransformerModel.v1", "spacy-transformers.TransformerModel.v3"
+WINDOW = {
+    "@span_getters": "spacy-maral.bounded_windows.v1", "max_words": 24, "stride": 16, "max_chars": 60,
+}  # fmt: skip
+EXTRA = ["", "   ", "x" * 5000, "Zürich ist " * 60, "👩\u200d🚀 \u200d ● ..."]
+
+
+def pipeline(encoder, architecture=OURS, **settings):
+    nlp = spacy.blank("xx")
+    model = {
+        "@architectures": architecture, "name": str(encoder), "get_spans": WINDOW,
+        "tokenizer_config": {"use_fast": True}, **settings,
+    }  # fmt: skip
+    nlp.add_pipe("transformer", config={"model": model})
+    nlp.initialize()
+    return nlp
+
+
+def outputs(nlp, texts):
+    return [doc._.trf_data for doc in nlp.pipe(texts)]
+
+
+@pytest.fixture(scope="module")
+def ours(encoder_dir):
+    return pipeline(encoder_dir)
+
+
+def test_gives_what_spacy_transformers_gives(encoder_dir, ours):
+    texts = [text for text, _ in TEXTS] + EXTRA
+    for found, wanted in zip(
+        outputs(ours, texts), outputs(pipeline(encoder_dir, THEIRS), texts), strict=True
+    ):
+        if not wanted.model_output:
+            assert not found.model_output
+            continue
+        np.testing.assert_array_equal(found.align.lengths, wanted.align.lengths)
+        np.testing.assert_array_equal(found.align.dataXd, wanted.align.dataXd)
+        # the pooler is not pretrained, and different in each pipeline
+        np.testing.assert_allclose(found.tensors[0], wanted.tensors[0], atol=1e-5)
+
+
+def test_reads_rows_in_parts_with_the_same_result(encoder_dir, ours):
+    texts = ["Angela visited Paris in May . " * 40, "Zürich"]
+    seen = []
+    parts = pipeline(encoder_dir, max_batch_pieces=200)
+    encoder, _, _ = get_encoder(parts)
+    encoder.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    for found, wanted in zip(outputs(parts, texts), outputs(ours, texts), strict=True):
+        # the pooler is not pretrained, and different in each pipeline
+        np.testing.assert_allclose(found.tensors[0], wanted.tensors[0], atol=1e-5)
+    assert len(seen) > 3 and max(seen) <= 200
+
+
+def test_refuses_a_bound_of_nothing():
+    with pytest.raises(MaralError, match="M222"):
+        build_transformer("x", lambda docs: [], max_batch_pieces=0)
+
+
+def test_a_long_word_does_not_lengthen_other_rows(ours):
+    doc = Doc(ours.vocab, words=["a"] * 50 + ["x" * 100_000] + ["b"] * 50)
+    data = ours(doc)._.trf_data
+    assert data.model_output.last_hidden_state.shape[1] <= 64
+    assert data.align.lengths.sum() >= 101
+
+
+def test_saved_without_pickle_and_loaded_the_same(ours, encoder_dir, tmp_path):
+    ours.to_disk(tmp_path)
+    message = srsly.msgpack_loads((tmp_path / "transformer" / "model").read_bytes())
+    shim = srsly.msgpack_loads(message["shims"][1][0])
+    assert shim["version"] == FORMAT_VERSION
+    assert load_tensors(shim["state"]).keys() == get_encoder(ours)[0].state_dict().keys()
+    for name, content in shim["tokenizer"].items():
+        assert name.endswith(".json") and json.loads(content)
+    texts = [text for text, _ in TEXTS]
+    for found, wanted in zip(
+        outputs(spacy.load(tmp_path), texts), outputs(ours, texts), strict=True
+    ):
+        for one, other in zip(found.tensors, wanted.tensors, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_an_uninitialised_pipeline_is_saved_too(encoder_dir):
+    nlp = spacy.blank("xx")
+    model = {"@architectures": OURS, "name": str(encoder_dir), "get_spans": WINDOW}
+    nlp.add_pipe("transformer", config={"model": model})
+    again = spacy.blank("xx")
+    again.add_pipe("transformer", config={"model": model})
+    again.from_bytes(nlp.to_bytes())
+    again.initialize()
+    assert get_encoder(again)
+
+
+def shim_of(nlp):
+    return nlp.get_pipe("transformer").model.layers[0].shims[0]
+
+
+def changed(shim, **values):
+    return srsly.msgpack_dumps({**srsly.msgpack_loads(shim.to_bytes()), **values})
+
+
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        ({"version": FORMAT_VERSION + 1}, "M225"),
+        ({"state": b"\x80\x05K\x01."}, "M224"),
+        ({"state": b""}, "M224"),
+        ({"tokenizer": {"../outside.json": b"{}"}}, r"M224.*\.\./outside"),
+        ({"tokenizer": {"..\\outside.json": b"{}"}}, "M224"),
+        ({"config": {"model_type": "no such model"}}, "M224"),
+    ],
+)
+def test_refuses_what_it_cannot_read(ours, values, code):
+    shim = shim_of(ours)
+    with pytest.raises(MaralError, match=code):
+        shim.from_bytes(changed(shim, **values))
+
+
+def test_refuses_bytes_of_spacy_transformers(ours, encoder_dir):
+    theirs = shim_of(pipeline(encoder_dir, THEIRS))
+    with pytest.raises(MaralError, match="M224"):
+        shim_of(ours).from_bytes(theirs.to_bytes())
+
+
+def test_prediction_leaves_no_dropout_for_other_threads(ours):
+    encoder, _, _ = get_encoder(ours)
+    encoder.train()
+    ours("Angela visited Paris")
+    assert not any(module.training for module in encoder.modules())
+
+
+def test_trains_and_is_copied(encoder_dir):
+    model = pipeline(encoder_dir).get_pipe("transformer").model
+    copied = model.copy()
+    before = {name: tensor.clone() for name, tensor in copied.transformer.state_dict().items()}
+    docs = [Doc(Vocab(), words=["Angela", "visited", "Paris"])]
+    batch, backprop = model.begin_update(docs)
+    assert model.transformer.training
+    ones = type(batch.model_output)(last_hidden_state=torch.ones_like(batch.model_output[0]))
+    backprop(type(batch)(batch.spans, batch.wordpieces, ones, batch.align))
+    assert any(p.grad is not None for p in model.transformer.parameters())
+    with torch.no_grad():
+        for parameter in model.transformer.parameters():
+            parameter.add_(1)
+    for name, tensor in copied.transformer.state_dict().items():
+        assert torch.equal(tensor, before[name])
+    assert copied.predict(docs).tensors
+
+
+def test_listener_of_the_span_model_is_replaced_and_no_other():
+    encoder = {"@architectures": OURS, "name": "x"}
+    found = replace_listener_cfg(encoder, {"@architectures": "spacy-maral.WordPieceEnds.v1"})
+    assert found == encoder
+    with pytest.raises(MaralError, match="M223"):
+        replace_listener_cfg(
+            encoder, {"@architectures": "spacy-transformers.TransformerListener.v1"}
+        )
+
+
+def test_span_model_with_an_encoder_of_its_own(encoder_dir, train_examples, tmp_path):
+    nlp = pipeline(encoder_dir)
+    nlp.add_pipe("maral_ner", config={"model": {"hidden_width": 32, "dim": 16, "max_width": 4}})
+    nlp.config["initialize"]["components"] = {"maral_ner": {"labels": LABELS}}
+    nlp.initialize(lambda: train_examples(nlp))
+    texts = [text for text, _ in TEXTS]
+    wanted = [nlp.get_pipe("maral_ner").predict([doc]).scores for doc in nlp.pipe(texts)]
+    nlp.replace_listeners("transformer", "maral_ner", ["model.tok2vec"])
+    nlp.to_disk(tmp_path)
+    again = spacy.load(tmp_path)
+    for text, scores in zip(texts, wanted, strict=True):
+        found = again.get_pipe("maral_ner").predict([again.make_doc(text)]).scores
+        np.testing.assert_allclose(found, scores, atol=1e-4)
