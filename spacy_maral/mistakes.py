@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from .errors import Errors, MaralError
-from .evaluation import Entities, EntityReport, score_entities
+from .evaluation import Entities, EntityReport, score_entities, without_labels
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -102,7 +102,7 @@ def _predict(nlp: Language, docs: Sequence[Doc]) -> Iterator[dict[Entity, float 
     before = {name: pipe.cfg[name] for name in options}  # type: ignore[attr-defined]
     pipe.cfg.update(options)  # type: ignore[attr-defined]
     try:
-        for doc in nlp.pipe(_unlabelled(nlp, docs)):
+        for doc in nlp.pipe(without_labels(nlp, docs)):
             group = doc.spans[SPANS_KEY]
             scores = [float(score) for score in group.attrs["scores"]]
             known = {
@@ -113,14 +113,6 @@ def _predict(nlp: Language, docs: Sequence[Doc]) -> Iterator[dict[Entity, float 
             yield {entity: known.get(entity) for entity in entities}
     finally:
         pipe.cfg.update(before)  # type: ignore[attr-defined]
-
-
-def _unlabelled(nlp: Language, docs: Sequence[Doc]) -> Iterator[Doc]:
-    from spacy.tokens import Doc
-
-    for doc in docs:
-        spaces = None if doc.has_unknown_spaces else [bool(token.whitespace_) for token in doc]
-        yield Doc(nlp.vocab, words=[token.text for token in doc], spaces=spaces)
 
 
 def _columns(rows: Sequence[Sequence[Entity]], labels: Sequence[str]) -> Entities:
