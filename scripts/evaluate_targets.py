@@ -13,8 +13,11 @@ import sys
 from pathlib import Path
 
 from typer.main import get_command
+from wasabi import msg
 
 from spacy_maral.cli import app
+from spacy_maral.data.datasets import check_languages
+from spacy_maral.errors import MaralError
 
 MODELS = ("teacher", "student")
 
@@ -35,7 +38,9 @@ def evaluate_all(
     source (str): Source language.
     targets (list[str]): Target languages.
     gpu_id (int): GPU to use, -1 for the CPU.
+    RAISES (MaralError): If the name of a language could not be part of a file's name.
     """
+    check_languages([source, *targets])
     out.mkdir(parents=True, exist_ok=True)
     sets = {f"{source}-dev": corpus / "dev.spacy"}
     sets |= {f"{lang}-test": corpus / f"test-{lang}.spacy" for lang in targets}
@@ -60,10 +65,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--target", required=True, help="target languages, joined by '+'")
     parser.add_argument("--gpu-id", type=int, default=-1)
     args = parser.parse_args(arguments)
-    evaluate_all(
-        args.models, args.corpus, args.out,
-        source=args.source, targets=args.target.split("+"), gpu_id=args.gpu_id,
-    )  # fmt: skip
+    try:
+        evaluate_all(
+            args.models, args.corpus, args.out,
+            source=args.source, targets=args.target.split("+"), gpu_id=args.gpu_id,
+        )  # fmt: skip
+    except MaralError as error:
+        msg.fail("Cannot evaluate", str(error))
+        return 1
     return 0
 
 

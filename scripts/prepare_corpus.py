@@ -107,8 +107,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     args = parse_arguments(arguments)
     targets = args.target.split("+")
-    parts = list_parts(DATASETS[args.dataset], args.data_dir, args.source, targets)
     try:
+        parts = list_parts(DATASETS[args.dataset], args.data_dir, args.source, targets)
         if args.step == "files" and args.dataset == DEMO:
             make_demo_corpus.write_demo(
                 args.data_dir, size=args.size, seed=args.seed, source=args.source, targets=targets

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from ..errors import Errors, MaralError
+
+LANGUAGE = re.compile(r"[A-Za-z0-9]+([_-][A-Za-z0-9]+)*")
 
 
 class Layout(NamedTuple):
@@ -34,6 +39,17 @@ class Part(NamedTuple):
     unlabelled: bool = False
 
 
+def check_languages(names: Sequence[str]) -> None:
+    """Refuse names that would lead to other folders when they are put into paths.
+
+    names (Sequence[str]): Names of languages.
+    RAISES (MaralError): If one has other characters than letters, digits, "_" and "-".
+    """
+    for name in names:
+        if not LANGUAGE.fullmatch(name):
+            raise MaralError(Errors.M216.format(name=name))
+
+
 def list_parts(layout: Layout, data_dir: Path, source: str, targets: Sequence[str]) -> list[Part]:
     """List the files that a run needs.
 
@@ -42,7 +58,9 @@ def list_parts(layout: Layout, data_dir: Path, source: str, targets: Sequence[st
     source (str): Source language.
     targets (Sequence[str]): Target languages.
     RETURNS (list[Part]): The files, the source's first.
+    RAISES (MaralError): If the name of a language could not be part of a file's name.
     """
+    check_languages([source, *targets])
 
     def path(lang: str, part: str) -> Path:
         return data_dir / layout.pattern.format(lang=lang, part=part)

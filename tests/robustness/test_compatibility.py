@@ -1,0 +1,132 @@
+"""What an earlier version saved still loads and says the same; what a later one saved is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import spacy
+import srsly
+import torch
+from make_golden import GOLDEN, found_in
+
+from spacy_maral import architectures, run_record, transformer
+from spacy_maral.errors import MaralError
+from spacy_maral.training import checkpoint, pseudo_labels
+from spacy_maral.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from spacy_maral.training.pseudo_labels import PseudoLabels
+
+VERSIONS = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir())
+MOST_BYTES = 300_000
+
+
+def read_predictions(version: str) -> list[dict]:
+    return json.loads((GOLDEN / version / "predictions.json").read_text(encoding="utf8"))
+
+
+def test_there_is_a_golden_model():
+    assert "0.1" in VERSIONS
+    sizes = [p.stat().st_size for p in GOLDEN.rglob("*") if p.is_file()]
+    assert sum(sizes) < MOST_BYTES * len(VERSIONS)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_golden_model_says_the_same(version):
+    nlp = spacy.load(GOLDEN / version / "model")
+    wanted = read_predictions(version)
+    assert sum(len(row["ents"]) for row in wanted) > 10
+    for row in wanted:
+        found = found_in(nlp, row["text"])
+        assert found["words"] == row["words"]
+        assert [e[:3] for e in found["ents"]] == [e[:3] for e in row["ents"]], row["text"]
+        scores, known = ([e[3] for e in ents["ents"]] for ents in (found, row))
+        np.testing.assert_allclose(scores, known, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_golden_model_in_one_batch(version):
+    """Texts read together, padded, and after a round trip through bytes."""
+    nlp = spacy.load(GOLDEN / version / "model")
+    wanted = read_predictions(version)
+    again = spacy.load(GOLDEN / version / "model").from_bytes(nlp.to_bytes())
+    for row, doc in zip(wanted, again.pipe([row["text"] for row in wanted]), strict=True):
+        assert [[e.start, e.end, e.label_] for e in doc.ents] == [e[:3] for e in row["ents"]]
+        known = [e[3] for e in row["ents"]]
+        np.testing.assert_allclose([e._.maral_score for e in doc.ents], known, rtol=0, atol=1e-4)
+
+
+def test_weights_decide_what_the_golden_model_says(monkeypatch):
+    """The comparison above is one that other weights fail."""
+    nlp = spacy.load(GOLDEN / "0.1" / "model")
+    module = architectures.get_span_module(nlp.get_pipe("maral_ner").model)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.mul_(0.5)
+    rows = read_predictions("0.1")
+    assert any(found_in(nlp, row["text"]) != row for row in rows)
+
+
+def test_newer_span_model_is_refused(tmp_path, monkeypatch):
+    nlp = spacy.load(GOLDEN / "0.1" / "model")
+    monkeypatch.setattr(architectures, "FORMAT_VERSION", 99)
+    nlp.to_disk(tmp_path / "newer")
+    monkeypatch.undo()
+    with pytest.raises(MaralError, match=r"^\[M205\].*99.*newer release"):
+        spacy.load(tmp_path / "newer")
+
+
+def test_newer_encoder_is_refused(tmp_path, monkeypatch):
+    nlp = spacy.load(GOLDEN / "0.1" / "model")
+    monkeypatch.setattr(transformer, "FORMAT_VERSION", 99)
+    nlp.to_disk(tmp_path / "newer")
+    monkeypatch.undo()
+    with pytest.raises(MaralError, match=r"^\[M225\].*99"):
+        spacy.load(tmp_path / "newer")
+
+
+def test_newer_checkpoint_is_refused(tmp_path, monkeypatch):
+    saved = Checkpoint(1, {"a": torch.zeros(2)}, {"b": np.zeros(2)}, {"fingerprint": {}})
+    monkeypatch.setattr(checkpoint, "FORMAT_VERSION", 99)
+    save_checkpoint(tmp_path, saved)
+    monkeypatch.undo()
+    with pytest.raises(MaralError, match=r"^\[M308\].*99"):
+        load_checkpoint(tmp_path)
+
+
+def test_newer_pseudo_labels_are_refused(tmp_path, monkeypatch):
+    labels = PseudoLabels(np.ones((3, 2)) / 2, ["LOC"], 2, "digest")
+    monkeypatch.setattr(pseudo_labels, "FORMAT_VERSION", 99)
+    labels.save(tmp_path / "labels.npz")
+    monkeypatch.undo()
+    with pytest.raises(MaralError, match=r"^\[M305\].*99"):
+        PseudoLabels.load(tmp_path / "labels.npz", digest="digest")
+    labels.save(tmp_path / "labels.npz")
+    assert PseudoLabels.load(tmp_path / "labels.npz", digest="digest").labels == ["LOC"]
+
+
+def test_newer_diagnostics_are_refused(tmp_path):
+    place = tmp_path / "training"
+    row = dict.fromkeys(run_record.ROW_KEYS, 0.0)
+    place.mkdir()
+    (place / "log.jsonl").write_text(json.dumps(row) + "\n", encoding="utf8")
+    srsly.write_json(place / "summary.json", dict.fromkeys(run_record.SUMMARY_KEYS, {}))
+    newer = {"format_version": run_record.FORMAT_VERSION + 1, "epoch": 1}
+    srsly.write_json(place / "diagnostics" / "epoch-0001.json", newer)
+    with pytest.raises(MaralError, match=r"^\[M442\]"):
+        run_record.read_run(tmp_path)
+
+
+def test_settings_that_a_later_version_adds_are_defaults(tmp_path):
+    """A model without a setting that came later gets its default."""
+    shutil.copytree(GOLDEN / "0.1" / "model", tmp_path / "old")
+    path: Path = tmp_path / "old" / "config.cfg"
+    text = path.read_text(encoding="utf8")
+    assert "threshold = 0.0\n" in text
+    path.write_text(text.replace("threshold = 0.0\n", "", 1), encoding="utf8")
+    nlp = spacy.load(tmp_path / "old")
+    assert nlp.get_pipe("maral_ner").cfg["threshold"] == 0.0
+    row = read_predictions("0.1")[0]
+    assert [e[:3] for e in found_in(nlp, row["text"])["ents"]] == [e[:3] for e in row["ents"]]
