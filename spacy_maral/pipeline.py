@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -23,7 +24,8 @@ from .annotation import Predictions, annotate, register_score
 from .architectures import SpanBatch, SpanGradients, class_scores, get_span_module, to_torch
 from .errors import Errors, MaralError, Warnings
 from .gold import gold_classes
-from .span_model import DECISIONS, LOSSES, SpanOutput
+from .settings import check_choice, check_loaded, check_settings, loading
+from .span_model import DECISIONS, SpanOutput
 from .spans import span_counts
 
 OUTSIDE_NAME = "O"
@@ -157,16 +159,6 @@ class MaralNER(TrainablePipe):
         spans_threshold: float | None = None,
         scorer: Callable | None = score_entities,
     ) -> None:
-        _check_choice("loss", loss, LOSSES)
-        _check_choice("decision", decision, DECISIONS)
-        if decision == "linear" and loss != "cross_entropy":
-            raise MaralError(Errors.M208.format(loss=loss))
-        if prior_scale < 0 or memory <= 0:
-            raise MaralError(Errors.M212.format(prior_scale=prior_scale, memory=memory))
-        if spans_threshold is not None and not (spans_key and 0 < spans_threshold <= 1):
-            raise MaralError(Errors.M213.format(threshold=spans_threshold, key=spans_key))
-        if not 0 <= threshold <= 1:
-            raise MaralError(Errors.M226.format(threshold=threshold))
         register_score()
         self.vocab = nlp.vocab
         self.model = model
@@ -185,7 +177,34 @@ class MaralNER(TrainablePipe):
             "spans_key": spans_key,
             "spans_threshold": spans_threshold,
         }
+        check_settings(self.cfg)
         self._warned = False
+
+    def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> MaralNER:
+        """Load the component from bytes.
+
+        bytes_data (bytes): What `to_bytes` gave.
+        exclude (Iterable[str]): Parts to leave as they are.
+        RETURNS (MaralNER): Itself.
+        RAISES (MaralError): If the bytes are damaged, or their parts do not fit together.
+        """
+        with loading():
+            super().from_bytes(bytes_data, exclude=exclude)
+            check_loaded(self.model, self.cfg)
+        return self
+
+    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> MaralNER:
+        """Load the component from a folder.
+
+        path (str | Path): The folder.
+        exclude (Iterable[str]): Parts to leave as they are.
+        RETURNS (MaralNER): Itself.
+        RAISES (MaralError): If its files are damaged, or do not fit together.
+        """
+        with loading():
+            super().from_disk(path, exclude=exclude)
+            check_loaded(self.model, self.cfg)
+        return self
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -222,7 +241,7 @@ class MaralNER(TrainablePipe):
         decision (str): "likelihood", "posterior" or "linear".
         RAISES (MaralError): If there is no such rule, or the component is not initialised.
         """
-        _check_choice("decision", decision, DECISIONS)
+        check_choice("decision", decision, DECISIONS)
         get_span_module(self.model).decision = decision
         self.cfg["decision"] = decision
 
@@ -373,8 +392,3 @@ class MaralNER(TrainablePipe):
 
 def _gradient(tensor: torch.Tensor) -> Floats2d | None:
     return None if tensor.grad is None else cast(Floats2d, torch2xp(tensor.grad))
-
-
-def _check_choice(name: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise MaralError(Errors.M215.format(name=name, value=value, known=", ".join(known)))

@@ -130,7 +130,13 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     for path in reversed(found):
         problem = _damage(path)
         if problem is None:
-            return _read(path)
+            try:
+                return _read(path)
+            except MaralError:
+                raise
+            except Exception as error:
+                # zip, JSON and safetensors fail each in its own way
+                problem = f"{type(error).__name__}: {error}"
         logger.warning(Warnings.W301.format(path=path, problem=problem))
     if found:
         raise MaralError(Errors.M307.format(folder=folder))
@@ -141,7 +147,8 @@ def peek_state(folder: Path) -> dict[str, Any] | None:
     """The state in the newest checkpoint, without a look at its tensors; None if there is none."""
     for path in reversed(list_checkpoints(folder)):
         if _damage(path, only=STATE) is None:
-            return _read_state(path)
+            with contextlib.suppress(TypeError, ValueError, KeyError):
+                return _read_state(path)
     return None
 
 
@@ -223,6 +230,9 @@ def _damage(path: Path, only: str | None = None) -> str | None:
 def _read_state(path: Path) -> dict[str, Any]:
     state = json.loads((path / STATE).read_text(encoding="utf8"))
     found = state["format_version"]
+    for key in ("format_version", "epoch", "step"):
+        if type(state[key]) is not int or state[key] < 0:
+            raise TypeError(f"{key} is {state[key]!r}")
     if found != FORMAT_VERSION:
         message = Errors.M308 if found > FORMAT_VERSION else Errors.M320
         raise MaralError(message.format(path=path, found=found, known=FORMAT_VERSION))

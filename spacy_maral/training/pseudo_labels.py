@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +71,8 @@ class PseudoLabels:
                     digest=str(file["digest"]),
                     reliable=file["reliable"] if "reliable" in file.files else None,
                 )
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:
+            # numpy, zipfile and zlib report damage each in its own way
             raise MaralError(Errors.M305.format(path=path, problem=error)) from None
         if version > FORMAT_VERSION:
             problem = f"format version {version}, this release reads {FORMAT_VERSION}"
@@ -85,7 +85,23 @@ class PseudoLabels:
                         path=path, what=what, found=getattr(found, what), wanted=value
                     )
                 )
+        if problem := found.problem():
+            raise MaralError(Errors.M305.format(path=path, problem=problem))
         return found
+
+    def problem(self) -> str:
+        """What keeps the parts from fitting together, or ""."""
+        table, mask = self.probabilities, self.reliable
+        if table.ndim != 2 or table.shape[1] != len(self.labels) + 1:
+            return f"a table of shape {table.shape} for {len(self.labels)} labels and outside"
+        # half precision rounds
+        if table.dtype.kind != "f" or not ((table >= 0) & (table <= 1.01)).all():
+            return "the table holds something else than probabilities"
+        if len(set(self.labels)) < len(self.labels) or {"", "O"} & set(self.labels):
+            return f"the labels are {self.labels}"
+        if mask is not None and (mask.dtype != bool or mask.shape != (len(table),)):
+            return f"{mask.shape} values of type {mask.dtype} say which of {len(table)} rows are reliable"
+        return "" if self.max_width >= 1 else f"the widest span has {self.max_width} words"
 
 
 def join_labels(

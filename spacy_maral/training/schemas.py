@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from spacy.util import load_config
+from thinc.api import Config, ConfigValidationError
 
 from ..errors import Errors, MaralError
 
@@ -12,7 +15,7 @@ from ..errors import Errors, MaralError
 class Section(BaseModel):
     """A configuration section: unknown keys are refused, values are not changed later."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TrainingSettings(Section):
@@ -79,6 +82,25 @@ class AdaptationSettings(Section):
     diagnostics: bool = True
 
 
+def read_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Config:
+    """Read a configuration and put in what its variables stand for.
+
+    path (str | Path): The file.
+    overrides (dict): Settings that replace those of the file, as {"section.key": value}.
+    RETURNS (Config): The configuration.
+    RAISES (MaralError): If the file is missing or is no configuration.
+    """
+    try:
+        return load_config(path, overrides or {}, interpolate=True)
+    except ConfigValidationError as error:
+        short = ConfigValidationError.from_error(error, title="", show_config=False)
+        problem = short.text.strip()
+    except Exception as error:
+        # the parser reports what it cannot read by whatever it fails with
+        problem = f"{type(error).__name__}: {error}"
+    raise MaralError(Errors.M217.format(path=path, problem=problem))
+
+
 def read_section(config: Any, name: str, schema: type[Section]) -> Any:
     """Validate one section of a configuration.
 
@@ -91,7 +113,7 @@ def read_section(config: Any, name: str, schema: type[Section]) -> Any:
     if name not in config:
         raise MaralError(Errors.M301.format(section=name, known=", ".join(schema.model_fields)))
     try:
-        return schema(**config[name])
+        return schema.model_validate(config[name])
     except ValidationError as error:
         problems = "\n".join(
             f"  [{name}] {'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}"

@@ -1,0 +1,100 @@
+"""Checks of the component's settings: as they are given, and as they are loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from thinc.api import Model
+
+from .errors import Errors, MaralError
+from .span_model import DECISIONS, LOSSES, SpanModel
+
+FLAGS = ("include_outside", "overwrite", "scores")
+NUMBERS = ("prior_scale", "memory", "threshold")
+
+
+def check_choice(name: str, value: str, known: Sequence[str]) -> None:
+    """Refuse a value that is not among those known.
+
+    RAISES (MaralError): If it is not.
+    """
+    if value not in known:
+        raise MaralError(Errors.M215.format(name=name, value=value, known=", ".join(known)))
+
+
+def check_settings(cfg: Mapping[str, Any]) -> None:
+    """Refuse settings of the component that are out of range.
+
+    cfg (Mapping): The settings (see `make_maral_ner`).
+    RAISES (MaralError): If one of them is.
+    """
+    check_choice("loss", cfg["loss"], LOSSES)
+    check_choice("decision", cfg["decision"], DECISIONS)
+    if cfg["decision"] == "linear" and cfg["loss"] != "cross_entropy":
+        raise MaralError(Errors.M208.format(loss=cfg["loss"]))
+    prior_scale, memory = cfg["prior_scale"], cfg["memory"]
+    if prior_scale < 0 or memory <= 0:
+        raise MaralError(Errors.M212.format(prior_scale=prior_scale, memory=memory))
+    threshold, key = cfg["spans_threshold"], cfg["spans_key"]
+    if threshold is not None and not (key and 0 < threshold <= 1):
+        raise MaralError(Errors.M213.format(threshold=threshold, key=key))
+    if not 0 <= cfg["threshold"] <= 1:
+        raise MaralError(Errors.M226.format(threshold=cfg["threshold"]))
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Turn what fails when damaged bytes are loaded into one error.
+
+    RAISES (MaralError): If anything fails.
+    """
+    try:
+        yield
+    except MaralError:
+        raise
+    except Exception as error:
+        # msgpack, JSON, spaCy's vocabulary and thinc fail each in its own way
+        problem = f"{type(error).__name__}: {error}"
+        raise MaralError(Errors.M218.format(problem=problem)) from error
+
+
+def check_loaded(model: Model, cfg: Mapping[str, Any]) -> None:
+    """Make sure that loaded settings have the right types and fit the loaded model.
+
+    model (Model): The component's model.
+    cfg (Mapping): Its settings.
+    RAISES (MaralError): If a setting is out of range.
+    RAISES (ValueError): If one has another type, or there are other classes than labels.
+    """
+    for name in FLAGS:
+        _require(isinstance(cfg[name], bool), name, cfg[name])
+    for name in NUMBERS:
+        _require(_is_number(cfg[name]), name, cfg[name])
+    threshold, key = cfg["spans_threshold"], cfg["spans_key"]
+    _require(threshold is None or _is_number(threshold), "spans_threshold", threshold)
+    _require(key is None or isinstance(key, str), "spans_key", key)
+    if key is not None:
+        key.encode("utf8")
+    check_settings(cfg)
+    labels = cfg["labels"]
+    strings = isinstance(labels, list) and all(isinstance(x, str) and x for x in labels)
+    _require(strings and len({"O", *labels}) == len(labels) + 1, "labels", labels)
+    for label in labels:
+        label.encode("utf8")
+    size = model.attrs["max_batch_spans"]
+    _require(type(size) is int and size > 0, "max_batch_spans", size)
+    module = model.layers[1].shims[0]._model
+    if isinstance(module, SpanModel) and module.head.out_features != len(labels) + 1:
+        raise ValueError(f"{module.head.out_features} classes for {len(labels)} labels and outside")
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _require(holds: bool, name: str, value: Any) -> None:
+    if not holds:
+        raise ValueError(f"{name} is {value!r:.80}")
