@@ -295,13 +295,7 @@ def test_pipe_equals_call(trained, batch_size):
 def test_two_processes(trained):
     texts = [text for text, _ in TEXTS] * 2
     alone = [trained(text) for text in texts]
-    # forked workers must not wait for the parent's threads
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        same(trained.pipe(texts, n_process=2, batch_size=3), alone)
-    finally:
-        torch.set_num_threads(n_threads)
+    same(trained.pipe(texts, n_process=2, batch_size=3), alone)
 
 
 @pytest.mark.parametrize(

@@ -126,9 +126,9 @@ def test_length_limit_and_sample(tmp_path):
 def test_every_sentence_is_drawn_alike(tmp_path):
     path = tmp_path / "ten.txt"
     path.write_text("\n".join(f"This is number {i}" for i in range(10)), encoding="utf8")
-    drawn = [text for seed in range(400) for text in texts(path, "en", limit=3, seed=seed)]
+    drawn = [text for seed in range(100) for text in texts(path, "en", limit=3, seed=seed)]
     counts = [drawn.count(text) for text in texts(path, "en")]
-    assert sum(counts) == 1200 and min(counts) > 80 and max(counts) < 160
+    assert sum(counts) == 300 and min(counts) > 15 and max(counts) < 45
 
 
 def test_prepared_text_is_read_back(german, tmp_path):

@@ -335,11 +335,8 @@ def adaptation_run(folder, *, hooks=(), features="training", **changed):
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     run, hook = adaptation_run(tmp_path_factory.mktemp("unbroken"), hooks=[Watch()])
     run.train(resume=False)
-    torch.set_num_threads(before)
     return run, hook
 
 

@@ -104,9 +104,7 @@ def write(path: Path, docs: list[Doc]) -> Path:
 
 
 def make_world(folder: Path, encoder: Path) -> dict[str, Path]:
-    """Data, configuration, a trained teacher and its pseudo-labels; one thread for all of it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    """Data, configuration, a trained teacher and its pseudo-labels."""
     config = folder / "toy.cfg"
     config.write_text(CONFIG.replace("ENCODER", str(encoder)), encoding="utf8")
     paths = {
@@ -118,7 +116,6 @@ def make_world(folder: Path, encoder: Path) -> dict[str, Path]:
         config, source=paths["source"], dev=paths["dev"], output=folder / "teacher"
     )
     labels = pseudo_label(teacher, paths["target"], folder / "labels.npz")
-    torch.set_num_threads(before)
     return {"config": config, **paths, "teacher": teacher, "labels": labels}
 
 
