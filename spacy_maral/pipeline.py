@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +24,7 @@ from .annotation import Predictions, annotate, register_score
 from .architectures import SpanBatch, SpanGradients, class_scores, get_span_module, to_torch
 from .errors import Errors, MaralError, Warnings
 from .gold import gold_classes
-from .settings import check_choice, check_loaded, check_settings, loading
+from .settings import check_choice, check_loaded, check_parts, check_settings, loading
 from .span_model import DECISIONS, SpanOutput
 from .spans import span_counts
 
@@ -189,6 +189,7 @@ class MaralNER(TrainablePipe):
         RAISES (MaralError): If the bytes are damaged, or their parts do not fit together.
         """
         with loading():
+            check_parts(bytes_data, exclude)
             super().from_bytes(bytes_data, exclude=exclude)
             check_loaded(self.model, self.cfg)
         return self

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import srsly
 from thinc.api import Model
 
 from .errors import Errors, MaralError
@@ -59,6 +60,19 @@ def loading() -> Iterator[None]:
         # msgpack, JSON, spaCy's vocabulary and thinc fail each in its own way
         problem = f"{type(error).__name__}: {error}"
         raise MaralError(Errors.M218.format(problem=problem)) from error
+
+
+def check_parts(bytes_data: bytes, exclude: Iterable[str]) -> None:
+    """Make sure that a component's bytes hold its settings and model; spaCy passes over missing ones.
+
+    bytes_data (bytes): The bytes.
+    exclude (Iterable[str]): Parts that are not needed.
+    RAISES (ValueError): If a part is missing.
+    """
+    found = srsly.msgpack_loads(bytes_data)
+    missing = {"cfg", "model"} - {*exclude, *(found if isinstance(found, dict) else ())}
+    if missing:
+        raise ValueError(f"there is no {' and no '.join(sorted(missing))}")
 
 
 def check_loaded(model: Model, cfg: Mapping[str, Any]) -> None:

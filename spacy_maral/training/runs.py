@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spacy.util import load_config
 from thinc.api import Config
 
 from ..errors import Errors, MaralError
@@ -30,7 +29,7 @@ from .interrupts import sole_run
 from .labelling import predict
 from .loop import Run
 from .pseudo_labels import PseudoLabels
-from .schemas import AdaptationSettings, Section, TrainingSettings, read_section
+from .schemas import AdaptationSettings, Section, TrainingSettings, read_config, read_section
 from .selection import ON_TARGET
 from .setup import (
     COMPONENT,
@@ -78,7 +77,7 @@ def train_teacher(
     """
     started, output = time.perf_counter(), Path(output)
     use_device(gpu_id)
-    config = load_config(config_path, overrides or {}, interpolate=True)
+    config = read_config(config_path, overrides)
     settings = read_section(config, "teacher", TrainingSettings)
     if settings.select in ON_TARGET:
         raise MaralError(Errors.M330.format(select=settings.select))
@@ -149,7 +148,7 @@ class StudentPlan:
 
         RAISES (MaralError): If a section is missing or has a setting that cannot be used.
         """
-        config = load_config(path, overrides or {}, interpolate=True)
+        config = read_config(path, overrides)
         training = read_section(config, "student", TrainingSettings)
         return cls(config, training, read_section(config, "adaptation", AdaptationSettings))
 
