@@ -32,7 +32,7 @@ from thinc.types import Floats2d
 from transformers.file_utils import ModelOutput
 
 from .errors import Errors, MaralError
-from .span_model import SpanModel, SpanOutput, check_settings
+from .span_model import SpanModel, SpanOutput, check_settings, check_sizes
 from .spans import enumerate_spans, word_piece_ends, word_shapes
 
 FORMAT_VERSION = 1
@@ -345,8 +345,10 @@ def deserialize(module: torch.nn.Module, data: bytes, device: torch.device) -> t
         version = header["version"]
         if version > FORMAT_VERSION:
             raise MaralError(Errors.M205.format(found=version, known=FORMAT_VERSION))
+        tensors = load_tensors(data)
+        check_sizes(header["settings"], tensors)
         built = SpanModel(**header["settings"])
-        built.load_state_dict(load_tensors(data))
+        built.load_state_dict(tensors)
     except MaralError:
         raise
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -187,3 +188,24 @@ def check_settings(*, dropout: float, decision: str, **positive: float) -> None:
     for name, value in positive.items():
         if not value > 0:
             raise MaralError(Errors.M004.format(name=name, rule="above 0", value=value))
+
+
+def check_sizes(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Make sure that saved tensors have the sizes of the settings, before a model is made of these.
+
+    settings (Mapping): What `SpanModel` takes.
+    tensors (Mapping): Its saved tensors by name.
+    RAISES (ValueError): If they differ: damaged settings could ask for any amount of memory.
+    """
+    widths = [settings[name] for name in ("width_embedding", "shape_embedding")]
+    wanted = {
+        "widths.weight": (settings["max_width"], widths[0]),
+        "shapes.weight": (N_SHAPES, widths[1]),
+        "hidden.weight": (settings["hidden_width"], 2 * settings["input_width"] + sum(widths)),
+        "output.weight": (settings["dim"], settings["hidden_width"]),
+        "head.weight": (settings["n_classes"], settings["dim"]),
+    }
+    for name, shape in wanted.items():
+        found = tuple(tensors[name].shape)
+        if found != shape:
+            raise ValueError(f"{name} has the shape {found}, the settings say {shape}")

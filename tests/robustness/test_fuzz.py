@@ -8,6 +8,7 @@ import zlib
 
 import pytest
 import srsly
+import torch
 from fuzz import TARGETS, Hang, Result, fuzz, try_input
 from fuzz_models import SPAN_MODEL, check_component, component, component_bytes
 from fuzz_targets import DOCBINS, READERS, Target, check_columns, check_raw
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from mutations import damaged, damaged_value
 
+from spacy_maral.architectures import deserialize
 from spacy_maral.data.docs import read_docs
 from spacy_maral.data.formats import FORMATS
 from spacy_maral.data.jsonl import read_jsonl
@@ -130,6 +132,20 @@ def test_bytes_of_something_else():
     for data in (b"", b"\x80", b"\xc0", b"\x05", SPAN_MODEL, component_bytes()[:-7]):
         with pytest.raises(MaralError, match="M2"):
             component().from_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["max_width", "hidden_width", "dim", "n_classes", "input_width"])
+def test_settings_that_ask_for_more_than_there_is(name):
+    """Refused by the tensors' sizes, before memory is taken."""
+    size = int.from_bytes(SPAN_MODEL[:8], "little")
+    header = json.loads(SPAN_MODEL[8 : 8 + size])
+    inner = json.loads(header["__metadata__"]["spacy_maral"])
+    inner["settings"][name] = 10**12
+    header["__metadata__"]["spacy_maral"] = json.dumps(inner)
+    packed = json.dumps(header).encode()
+    data = len(packed).to_bytes(8, "little") + packed + SPAN_MODEL[8 + size :]
+    with pytest.raises(MaralError, match=r"M204.*the settings say"):
+        deserialize(torch.nn.Module(), data, torch.device("cpu"))
 
 
 def test_a_component_whose_labels_do_not_fit_its_classes(tmp_path):
