@@ -16,6 +16,8 @@ from .vmf import ClassStatistics
 
 LOSSES = ("max_margin", "cross_entropy", "supcon")
 DECISIONS = ("likelihood", "posterior", "linear")
+# no setting has a use for more, and whole numbers without a bound are none for torch
+MOST = 1e12
 
 
 class SpanOutput(NamedTuple):
@@ -188,6 +190,8 @@ def check_settings(*, dropout: float, decision: str, **positive: float) -> None:
     for name, value in positive.items():
         if not value > 0:
             raise MaralError(Errors.M004.format(name=name, rule="above 0", value=value))
+        if value > MOST:
+            raise MaralError(Errors.M004.format(name=name, rule=f"at most {MOST:g}", value=value))
 
 
 def check_sizes(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:

@@ -69,7 +69,7 @@ def _parse(path: Path) -> Any:
         return _parse_toml(text)
     except MaralError:
         raise
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, RecursionError) as error:
         raise MaralError(Errors.M117.format(path=path, found=error)) from error
 
 

@@ -147,7 +147,7 @@ def peek_state(folder: Path) -> dict[str, Any] | None:
     """The state in the newest checkpoint, without a look at its tensors; None if there is none."""
     for path in reversed(list_checkpoints(folder)):
         if _damage(path, only=STATE) is None:
-            with contextlib.suppress(TypeError, ValueError, KeyError):
+            with contextlib.suppress(TypeError, ValueError, KeyError, RecursionError):
                 return _read_state(path)
     return None
 
@@ -222,7 +222,7 @@ def _damage(path: Path, only: str | None = None) -> str | None:
         for name in [only] if only else {*PARTS, *sums}:
             if sha256(path / name) != sums[name]:
                 return f"{name} does not have its checksum"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         return f"{type(error).__name__}: {error}"
     return None
 

@@ -154,6 +154,8 @@ def check_columns(data: bytes, folder: Path, format: str, asked: str | None = No
     assert all(words)
     n_tagged = place = 0
     for line in text_lines(data):
+        if format == "iob2" and line.startswith("#"):
+            continue
         word, tag = columns_of(line, format)
         if place < len(words) and unicodedata.normalize("NFC", word) == words[place]:
             # "# x = y" may be a word or a comment; both are accounted for
