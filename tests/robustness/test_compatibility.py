@@ -112,7 +112,6 @@ def test_newer_diagnostics_are_refused(tmp_path):
     row = dict.fromkeys(run_record.ROW_KEYS, 0.0)
     place.mkdir()
     (place / "log.jsonl").write_text(json.dumps(row) + "\n", encoding="utf8")
-    srsly.write_json(place / "summary.json", {key: {} for key in run_record.SUMMARY_KEYS})
     newer = {"format_version": run_record.FORMAT_VERSION + 1, "epoch": 1}
     srsly.write_json(place / "diagnostics" / "epoch-0001.json", newer)
     with pytest.raises(MaralError, match=r"^\[M442\]"):

@@ -1,0 +1,77 @@
+"""Tests on all Pythons that this machine has, with the oldest and the newest dependencies: `nox`.
+
+nox -l                      what there is
+nox -s tests                the newest dependencies, on each Python from 3.10 to 3.13
+nox -s oldest               the lower bounds of pyproject.toml
+nox -s lint types           style and types
+nox -s tests-3.11 -- -k fuzz   further arguments go to pytest
+
+TORCH names the torch to install, as in the Makefile. A Python that is missing is passed over.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import nox
+
+PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
+TORCH = os.environ.get("TORCH", "torch==2.13.0")
+# what the oldest releases are asked for of; torch has wheels of its own (see TORCH)
+NO_PIN = ("torch",)
+QUIET = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.error_on_missing_interpreters = False
+
+
+def lower_bounds(python: str) -> list[str]:
+    """The oldest release of each dependency for a Python, as "name==version"."""
+    text = Path("pyproject.toml").read_text(encoding="utf8")
+    block = text.split("\ndependencies = [")[1].split("\n]")[0]
+    found = re.findall(r'"([A-Za-z0-9-]+)>=([0-9.]+)([^"]*)"', block)
+    old = tuple(map(int, python.split("."))) < (3, 11)
+    pins = {
+        name: version
+        for name, version, rest in found
+        if name not in NO_PIN and (old or "python_version" not in rest)
+    }
+    return [f"{name}=={version}" for name, version in pins.items()]
+
+
+def run_tests(session: nox.Session) -> None:
+    session.run("python", "-m", "pytest", "-q", *session.posargs, env=QUIET)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """The newest dependencies within the bounds."""
+    session.install(TORCH)
+    session.install("-e", ".[dev]")
+    run_tests(session)
+
+
+@nox.session(python=PYTHONS)
+def oldest(session: nox.Session) -> None:
+    """The oldest dependencies within the bounds."""
+    session.install(TORCH)
+    session.install("-e", ".[dev]", *lower_bounds(str(session.python)))
+    run_tests(session)
+
+
+@nox.session(python="3.11")
+def lint(session: nox.Session) -> None:
+    """Style."""
+    session.install("ruff>=0.17,<0.18")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session(python="3.11")
+def types(session: nox.Session) -> None:
+    """Types."""
+    session.install(TORCH)
+    session.install("-e", ".[dev]")
+    session.run("mypy")
