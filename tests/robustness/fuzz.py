@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import os
 import random
 import re
@@ -118,7 +119,7 @@ def fuzz(targets: Sequence[Target], inputs: int, seed: int, folder: Path) -> dic
         for target in targets:
             draw = random.Random(f"{seed} {target.name}")
             results[target.name] = result = Result()
-            for _ in range(max(1, round(inputs * target.share / total))):
+            for _ in range(math.ceil(inputs * target.share / total)):
                 try_input(target, target.make(draw), folder, result)
     return results
 
