@@ -59,9 +59,13 @@ def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
     if not span > 0:
         return [low]
     power = 10 ** math.floor(math.log10(span / wanted))
-    step = next(s * power for s in (1, 2, 5, 10) if span / (s * power) <= wanted * 1.01)
-    first = math.ceil(low / step - 1e-9)
-    last = math.floor(high / step + 1e-9)
+    steps = [s * power for s in (10, 5, 2, 1)]
+    n_fit = sum(span / step <= wanted * 1.01 for step in steps)
+    # no multiple of the step may lie between the ends: the next finer one has some
+    for step in steps[n_fit - 1 :]:
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        if first <= last:
+            break
     return [round(i * step, 10) + 0.0 for i in range(first, last + 1)]
 
 

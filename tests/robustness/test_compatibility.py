@@ -110,7 +110,7 @@ def test_newer_pseudo_labels_are_refused(tmp_path, monkeypatch):
 def test_newer_diagnostics_are_refused(tmp_path):
     place = tmp_path / "training"
     row = dict.fromkeys(run_record.ROW_KEYS, 0.0)
-    place.mkdir()
+    (place / "diagnostics").mkdir(parents=True)
     (place / "log.jsonl").write_text(json.dumps(row) + "\n", encoding="utf8")
     newer = {"format_version": run_record.FORMAT_VERSION + 1, "epoch": 1}
     srsly.write_json(place / "diagnostics" / "epoch-0001.json", newer)
