@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import srsly
-from spacy.util import load_config
 
 from .errors import Errors, MaralError
 from .reports import markdown_table, write_json
+from .training.schemas import read_config
 
 COMPONENT = "maral_ner"
 ROLE, DEV = "student-", "dev"
@@ -188,7 +188,7 @@ def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def _read_pipeline(model: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
         meta = json.loads((model / "meta.json").read_text(encoding="utf8"))
-        config = load_config(model / "config.cfg", interpolate=True)
+        config = read_config(model / "config.cfg")
     except (OSError, ValueError) as error:
         raise MaralError(Errors.M411.format(path=model, problem=error)) from error
     if COMPONENT not in config.get("components", {}):

@@ -11,12 +11,17 @@ from typing import Annotated, Any
 
 import srsly
 from pydantic import Field, ValidationError, field_validator
-from spacy.util import load_config
 from thinc.api import Config
 
 from ..data.datasets import DATASETS
 from ..errors import Errors, MaralError
-from ..training.schemas import AdaptationSettings, Section, TrainingSettings, read_section
+from ..training.schemas import (
+    AdaptationSettings,
+    Section,
+    TrainingSettings,
+    read_config,
+    read_section,
+)
 
 SCHEMAS: dict[str, type[Section]] = {
     "teacher": TrainingSettings, "student": TrainingSettings, "adaptation": AdaptationSettings
@@ -229,13 +234,13 @@ def _load(path: Path, overrides: Mapping[str, Any], seed: int, encoder: Path | N
     fixed: dict[str, Any] = {"system.seed": seed}
     if encoder is not None:
         fixed["components.transformer.model.name"] = str(encoder)
-        if "paths" in load_config(path, interpolate=False):
+        if "paths" in read_config(path, interpolate=False):
             fixed["paths.encoder"] = str(encoder)
-    return load_config(path, {**overrides, **fixed}, interpolate=True)
+    return read_config(path, {**overrides, **fixed})
 
 
 def _check_variant(path: Path, matrix: Matrix, name: str, variant: Variant) -> None:
-    base = load_config(matrix.config, interpolate=False)
+    base = read_config(matrix.config, interpolate=False)
 
     def refuse(where: str, problem: object) -> None:
         place = f"variants.{name}{where}"

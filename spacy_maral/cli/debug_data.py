@@ -91,14 +91,15 @@ def _load(
     targets: list[Path], lang: list[str] | None, tests: list[Path],
 ) -> tuple[list[Part], Language]:  # fmt: skip
     """Read the files and make the pipeline, without the encoder's weights."""
-    from spacy.util import load_config, load_model_from_config
+    from spacy.util import load_model_from_config
 
     from ..data.checks import Part
     from ..data.docs import read_docs
     from ..training.inputs import read_targets
+    from ..training.schemas import read_config
     from ..training.setup import require_component
 
-    config = load_config(config_path, overrides, interpolate=True)
+    config = read_config(config_path, overrides)
     nlp = load_model_from_config(config, auto_fill=True)
     require_component(nlp, "the configuration")
     parts = [

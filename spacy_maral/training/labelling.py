@@ -7,7 +7,6 @@ from pathlib import Path
 
 from spacy.language import Language
 from spacy.tokens import Doc
-from spacy.util import load_config
 
 from .. import evaluation
 from ..data.docs import read_docs
@@ -17,6 +16,7 @@ from ..pipeline import DEFAULT_MODEL
 from .annotators import Reading, annotate, corpus_words, read_silver
 from .inputs import Inputs, Paths, as_paths
 from .pseudo_labels import PseudoLabels, merge_labels, predict_labels
+from .schemas import read_config
 from .setup import COMPONENT, Pipeline, as_pipeline, use_device
 
 LABEL_TOKENS = 8192
@@ -147,7 +147,7 @@ def config_width(path: str | Path | None) -> int:
     """Longest span of a configuration, or of the component's own settings."""
     model = DEFAULT_MODEL
     if path is not None:
-        components = load_config(path, interpolate=False).get("components", {})
+        components = read_config(path, interpolate=False).get("components", {})
         model = {**DEFAULT_MODEL, **components.get(COMPONENT, {}).get("model", {})}
     return int(model["max_width"])
 

@@ -82,16 +82,19 @@ class AdaptationSettings(Section):
     diagnostics: bool = True
 
 
-def read_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Config:
-    """Read a configuration and put in what its variables stand for.
+def read_config(
+    path: str | Path, overrides: dict[str, Any] | None = None, *, interpolate: bool = True
+) -> Config:
+    """Read a configuration.
 
     path (str | Path): The file.
     overrides (dict): Settings that replace those of the file, as {"section.key": value}.
+    interpolate (bool): Whether to put in what its variables stand for.
     RETURNS (Config): The configuration.
     RAISES (MaralError): If the file is missing or is no configuration.
     """
     try:
-        return load_config(path, overrides or {}, interpolate=True)
+        return load_config(path, overrides or {}, interpolate=interpolate)
     except ConfigValidationError as error:
         short = ConfigValidationError.from_error(error, title="", show_config=False)
         problem = short.text.strip()
