@@ -243,7 +243,10 @@ def test_refusal_of_the_network_is_seen(tmp_path):
 def test_labels_that_look_like_paths_stay_inside(offline):
     folder, _ = offline
     outer = folder.parents[2]
-    others = [p for p in outer.rglob("*") if p.is_file() and not p.is_relative_to(folder)]
+    # older releases of transformers note the version of their cache
+    known = (outer / "hub" / "hub" / "version.txt",)
+    files = [p for p in outer.rglob("*") if p.is_file() and p not in known]
+    others = [p for p in files if not p.is_relative_to(folder)]
     assert not others
     assert not list(outer.parent.glob("escaped*"))
     meta = json.loads((folder / "student" / "meta.json").read_text(encoding="utf8"))
