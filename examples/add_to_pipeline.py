@@ -47,7 +47,7 @@ def existing_pipeline(encoder: str) -> Language:
     """A tagger and a parser that share a transformer, trained on two sentences."""
     nlp = spacy.blank("en")
     model = {
-        "@architectures": "spacy-transformers.TransformerModel.v3",
+        "@architectures": "spacy-maral.TransformerModel.v1",
         "name": encoder,
         "get_spans": {"@span_getters": "spacy-maral.bounded_windows.v1"},
         "tokenizer_config": {"use_fast": True},
