@@ -19,67 +19,157 @@ class Section(BaseModel):
 
 
 class TrainingSettings(Section):
-    """How one model is trained: [teacher] and [student].
+    """How one model is trained: [teacher] and [student]."""
 
-    A batch holds at most `batch_tokens` word pieces, padding included, and at most `batch_docs`
-    documents (0: any number). Learning rates rise linearly over `warmup` of all steps and then fall
-    linearly to zero. What frozen layers give is computed once, if it fits in `frozen_cache` GiB for
-    all documents. `decision` is what the saved model decides by (see `span_model.DECISIONS`),
-    `select` which epoch is saved (see `selection`). The state is saved after each epoch, and every
-    `checkpoint_minutes` within one (0: not within).
-    """
-
-    loss: Literal["max_margin", "cross_entropy", "supcon"] = "max_margin"
-    decision: Literal["likelihood", "posterior", "linear"] = "likelihood"
-    include_outside: bool = True
-    prior_scale: float = Field(1.0, ge=0)
-    epochs: int = Field(5, ge=1)
-    batch_tokens: int = Field(2048, ge=1)
-    batch_docs: int = Field(0, ge=0)
-    accumulate: int = Field(1, ge=1)
-    learn_rate: float = Field(5e-5, gt=0)
-    head_learn_rate: float = Field(5e-4, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    warmup: float = Field(0.06, ge=0, lt=1)
-    grad_clip: float = Field(1.0, gt=0)
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    freeze_embeddings: bool = False
-    freeze_layers: int = Field(0, ge=0)
-    frozen_cache: float = Field(2.0, ge=0)
+    loss: Literal["max_margin", "cross_entropy", "supcon"] = Field(
+        "max_margin",
+        description="Loss: max-margin on rho (Eq. 7), cross-entropy of the linear head, or "
+        "supervised contrastive.",
+    )
+    decision: Literal["likelihood", "posterior", "linear"] = Field(
+        "likelihood",
+        description="What the saved model decides by: rho (Eq. 6), rho with the log prior, or the "
+        "linear head (goes with cross_entropy).",
+    )
+    include_outside: bool = Field(True, description="Whether outside spans count in the loss.")
+    prior_scale: float = Field(
+        1.0, ge=0, description="Factor on the log prior of the source in the max-margin loss."
+    )
+    epochs: int = Field(
+        5, ge=1, description="Passes over the longest of the labelled and the unlabelled text."
+    )
+    batch_tokens: int = Field(
+        2048, ge=1, description="Most word pieces of a batch, padding included."
+    )
+    batch_docs: int = Field(0, ge=0, description="Most documents of a batch; 0 for any number.")
+    accumulate: int = Field(1, ge=1, description="Steps whose gradients make one update.")
+    learn_rate: float = Field(5e-5, gt=0, description="Highest learning rate of the encoder.")
+    head_learn_rate: float = Field(
+        5e-4, gt=0, description="Highest learning rate of the span model."
+    )
+    weight_decay: float = Field(
+        0.01, ge=0, description="Weight decay of AdamW; none on biases and norms."
+    )
+    warmup: float = Field(
+        0.06,
+        ge=0,
+        lt=1,
+        description="Share of all steps in which the learning rates rise linearly; they then fall "
+        "linearly to zero.",
+    )
+    grad_clip: float = Field(
+        1.0, gt=0, description="Largest norm of the gradient, over all weights together."
+    )
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="Number format of the matrix products; auto is bfloat16 where the device "
+        "computes it natively, on older GPUs float16, otherwise float32.",
+    )
+    freeze_embeddings: bool = Field(
+        False, description="Whether the encoder's word embeddings stay as they are."
+    )
+    freeze_layers: int = Field(
+        0, ge=0, description="Lowest layers of the encoder that stay as they are, without dropout."
+    )
+    frozen_cache: float = Field(
+        2.0,
+        ge=0,
+        description="Most memory, in GiB, to keep what frozen layers give for all documents, so "
+        "that it is computed once.",
+    )
     select: Literal[
         "source_dev", "last", "target_agreement", "target_density", "target_information"
-    ] = "source_dev"
-    checkpoint_minutes: float = Field(0.0, ge=0)
-    logger: dict[str, Any] | None = None
+    ] = Field(
+        "source_dev",
+        description="Which epoch is saved: the best on the source's development data, the last, or "
+        "the best by a signal of raw target text (students only).",
+    )
+    checkpoint_minutes: float = Field(
+        0.0,
+        ge=0,
+        description="The state is saved after each epoch, and every so many minutes within one (0: "
+        "not within).",
+    )
+    logger: dict[str, Any] | None = Field(
+        None,
+        description="A logger of spaCy's registry, as a block [teacher.logger] or [student.logger] "
+        "with @loggers.",
+    )
 
 
 class AdaptationSettings(Section):
-    """How pseudo-labels of the target language are used and improved: [adaptation].
+    """How pseudo-labels of the target language are used and improved: [adaptation]."""
 
-    For `warmup_epochs` all pseudo-labels are used; then, between epochs, the mixture filter keeps
-    the reliable ones and the refinery moves the others by `1 - alpha`, with alpha linear from
-    `alpha_start` to `alpha_end` over the remaining epochs. `diagnostics` keeps, beside the log, what
-    the report draws: figures of each epoch, and the words of some spans and sentences.
-    """
-
-    init: Literal["encoder", "teacher"] = "encoder"
-    warmup_epochs: int = Field(2, ge=1)
-    target_labels: Literal["hard", "soft"] = "hard"
-    target_prior_scale: float = Field(1.0, ge=0)
-    target_weight: float = Field(1.0, ge=0)
-    statistics: Literal["all", "reliable", "source"] = "reliable"
-    features: Literal["training", "clean"] = "training"
-    filter: bool = True
-    guidance: Literal["both", "global", "local", "none"] = "both"
-    neighbours: int = Field(200, ge=1)
-    bank_outside_rate: float = Field(0.03, ge=0, le=1)
-    reference_size: int = Field(2000, ge=1)
-    alpha_start: float = Field(0.95, ge=0, le=1)
-    alpha_end: float = Field(0.80, ge=0, le=1)
-    mlm_weight: float = Field(0.0, ge=0)
-    mask_rate: float = Field(0.25, gt=0, lt=1)
-    diagnose_with_gold: bool = False
-    diagnostics: bool = True
+    init: Literal["encoder", "teacher"] = Field(
+        "encoder", description="Whether the student starts from the encoder or from the teacher."
+    )
+    warmup_epochs: int = Field(
+        2,
+        ge=1,
+        description="Epochs with all pseudo-labels, before unreliable ones are filtered and refined.",
+    )
+    target_labels: Literal["hard", "soft"] = Field(
+        "hard",
+        description="Whether the loss takes the most probable class or the distribution over classes.",
+    )
+    target_prior_scale: float = Field(
+        1.0, ge=0, description="Factor on the log prior of the target in the max-margin loss."
+    )
+    target_weight: float = Field(1.0, ge=0, description="Weight of the target's loss.")
+    statistics: Literal["all", "reliable", "source"] = Field(
+        "reliable",
+        description="Which target spans the class means take in beside all source spans; 'source': "
+        "none.",
+    )
+    features: Literal["training", "clean"] = Field(
+        "training",
+        description="Whether filter and refinery see the features of the epoch's training pass, or "
+        "those of a pass of its own without dropout.",
+    )
+    filter: bool = Field(True, description="Whether unreliable pseudo-labels are filtered out.")
+    guidance: Literal["both", "global", "local", "none"] = Field(
+        "both",
+        description="What refines labels: class densities (global, Eq. 10), neighbours (local, "
+        "Eq. 11), both, or nothing.",
+    )
+    neighbours: int = Field(200, ge=1, description="Number of neighbours k of Eq. 11.")
+    bank_outside_rate: float = Field(
+        0.03,
+        ge=0,
+        le=1,
+        description="Share of the outside spans among which neighbours are searched.",
+    )
+    reference_size: int = Field(
+        2000,
+        ge=1,
+        description="Most spans of a class that its mean number of neighbours is taken over.",
+    )
+    alpha_start: float = Field(
+        0.95,
+        ge=0,
+        le=1,
+        description="What a refined label keeps of itself in the first refinement.",
+    )
+    alpha_end: float = Field(
+        0.80, ge=0, le=1, description="The same in the last one; linear between."
+    )
+    mlm_weight: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of masked language modelling on target text (Eq. 51); needs an encoder "
+        "with such a head.",
+    )
+    mask_rate: float = Field(0.25, gt=0, lt=1, description="Share of the pieces that it masks.")
+    diagnose_with_gold: bool = Field(
+        False,
+        description="Whether gold labels of the target, if it has any, may be looked at for the "
+        "noise ratio in the log. Nothing in the run goes by them.",
+    )
+    diagnostics: bool = Field(
+        True,
+        description="Whether figures of each epoch, and the words of some spans and sentences, are "
+        "kept for the report.",
+    )
 
 
 def read_config(
