@@ -37,9 +37,9 @@ Seed = Annotated[int, Field(ge=0)]
 class LanguagePair(Section):
     """A dataset with a source and a target language."""
 
-    dataset: str
-    source: Name
-    target: Name
+    dataset: str = Field(description="Name of a dataset, such as wikiann.")
+    source: Name = Field(description="Code of the source language.")
+    target: Name = Field(description="Code of the target language.")
 
     @field_validator("dataset")
     @classmethod
@@ -61,10 +61,14 @@ class Variant(Section):
     teacher itself is the variant. `seeds` limits the variant to some seeds.
     """
 
-    adapt: bool = True
-    overrides: dict[str, Any] = Field(default_factory=dict)
-    teacher: dict[str, Any] = Field(default_factory=dict)
-    seeds: list[Seed] | None = None
+    adapt: bool = Field(True, description="Whether there is a student.")
+    overrides: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of the student's training, by section.key."
+    )
+    teacher: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of the teacher's training, by section.key."
+    )
+    seeds: list[Seed] | None = Field(None, description="Seeds of this variant; by default all.")
 
 
 class Matrix(Section):
@@ -76,16 +80,20 @@ class Matrix(Section):
     for the F1 on the test set after every epoch; neither changes what is trained.
     """
 
-    config: Path
-    source_sentences: Sentences = None
-    target_sentences: Sentences = None
-    dev_sentences: Sentences = None
-    test_sentences: Sentences = None
-    seeds: list[Seed] = Field([0], min_length=1)
-    pairs: list[LanguagePair] = Field(min_length=1)
-    variants: dict[Name, Variant] = Field(min_length=1)
-    diagnose: bool = False
-    study: bool = False
+    config: Path = Field(description="Configuration that the variants differ from.")
+    source_sentences: Sentences = Field(None, description="Most sentences of the source.")
+    target_sentences: Sentences = Field(None, description="Most sentences of the target.")
+    dev_sentences: Sentences = Field(None, description="Most sentences of the source's dev set.")
+    test_sentences: Sentences = Field(None, description="Most sentences of the target's test set.")
+    seeds: list[Seed] = Field([0], min_length=1, description="Seeds; each pair runs with each.")
+    pairs: list[LanguagePair] = Field(min_length=1, description="Datasets and languages.")
+    variants: dict[Name, Variant] = Field(min_length=1, description="Variants by name.")
+    diagnose: bool = Field(
+        False, description="Whether gold labels of the target are looked at for the noise ratio."
+    )
+    study: bool = Field(
+        False, description="Whether they are also looked at for the F1 on the test set."
+    )
 
     @property
     def uses_gold(self) -> bool:

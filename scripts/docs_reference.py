@@ -1,0 +1,204 @@
+"""Write the reference pages of the documentation from the code: see build_docs.py."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+from docs_cli import write_cli
+from docs_text import COMMAND, NOTE, plain, read_docstring, shown, table, type_name
+from pydantic.fields import FieldInfo
+from spacy.language import Language
+from weasel.cli.document import project_document
+
+import spacy_maral
+from spacy_maral.benchmark.matrix import LanguagePair, Matrix, Variant
+from spacy_maral.errors import Errors, Warnings
+from spacy_maral.pipeline import make_maral_ner
+from spacy_maral.training.schemas import AdaptationSettings, Section, TrainingSettings
+
+ROOT = Path(__file__).resolve().parent.parent
+RANGES = {
+    "0": "Spans, von Mises-Fisher classes, losses, span model",
+    "1": "Data",
+    "2": "Architectures, component, configuration files",
+    "3": "Training, pseudo-labels, checkpoints",
+    "4": "Evaluation, command line, reports, project",
+}
+
+
+# the configuration
+
+
+def field_row(name: str, field: FieldInfo) -> list[str]:
+    """A setting of a section with its type, bounds, default and description."""
+    kind = type_name(field.annotation)
+    bounds = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    rules = [
+        f"{sign} {getattr(rule, key):g}"
+        for rule in field.metadata
+        for key, sign in bounds.items()
+        if getattr(rule, key, None) is not None
+    ]
+    default = (
+        "required" if field.is_required() else shown(field.get_default(call_default_factory=True))
+    )
+    kind += f" ({', '.join(rules)})" if rules else ""
+    return [f"`{name}`", kind, default, plain(field.description or "")]
+
+
+def section_table(schema: type[Section], describe: Mapping[str, str] | None = None) -> str:
+    rows = [field_row(name, field) for name, field in schema.model_fields.items()]
+    for row in rows:
+        row[3] = row[3] or (describe or {}).get(row[0].strip("`"), "")
+    return table(["Setting", "Type", "Default", "Description"], rows)
+
+
+def function_table(function: Any, defaults: Mapping[str, Any], skip: Sequence[str] = ()) -> str:
+    """Arguments of a registered function with the defaults that a configuration has."""
+    rows = []
+    for name, kind, text in read_docstring(function).rows:
+        if name not in skip:
+            default = shown(defaults[name]) if name in defaults else "required"
+            if isinstance(defaults.get(name), dict):
+                default = "see below"
+            rows.append([f"`{name}`", plain(kind), default, plain(text)])
+    return table(["Setting", "Type", "Default", "Description"], rows)
+
+
+def registered() -> Iterator[tuple[str, str, Any]]:
+    """Registry, name and function of all that the package registers."""
+    for entry in distribution("spacy-maral").entry_points:
+        if entry.group not in ("spacy_cli", "spacy_factories"):
+            yield entry.group.removeprefix("spacy_"), entry.name, entry.load()
+
+
+def signature_defaults(function: Any) -> dict[str, Any]:
+    found = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in found if p.default is not inspect.Parameter.empty}
+
+
+def write_config() -> str:
+    """Sections, factory settings and registered functions."""
+    factory = Language.get_factory_meta("maral_ner")
+    lines = [
+        NOTE, "# Configuration", "",
+        "A configuration is a file in spaCy's format. `train-teacher` reads `[teacher]`, `adapt` reads",
+        "`[student]` and `[adaptation]`, both build the pipeline of `[nlp]` and `[components]`. Settings that",
+        "are left out have the defaults below; unknown ones are refused.",
+        f"`{COMMAND} init-config` writes a file with all of them. Any setting is replaced on the command",
+        "line: `--student.epochs 3`. Three more that the trainings read: `paths.encoder` (folder or hub name),",
+        '`system.seed`, and `system.gpu_allocator` (`"pytorch"` on a GPU).', "",
+        "## [teacher] and [student]", "", section_table(TrainingSettings), "",
+        "## [adaptation]", "", section_table(AdaptationSettings), "",
+        "## The component maral_ner", "",
+        'In a configuration: `[components.maral_ner]` with `factory = "maral_ner"`.', "",
+        function_table(make_maral_ner, factory.default_config, skip=("nlp", "name")), "",
+    ]  # fmt: skip
+    for registry, name, function in registered():
+        doc = read_docstring(function)
+        lines += [f"## {name}", "", f"`@{registry}`. {doc.text}", ""]
+        if doc.rows:
+            lines += [function_table(function, signature_defaults(function)), ""]
+    lines += ["## The file of a benchmark", "", f"What `{COMMAND} benchmark` reads (YAML).", ""]
+    for schema in (Matrix, LanguagePair, Variant):
+        lines += [
+            f"### {schema.__name__}",
+            "",
+            read_docstring(schema).text,
+            "",
+            section_table(schema),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+# errors, functions, project
+
+
+def messages(kind: Any) -> dict[str, str]:
+    found = {name: text for name, text in vars(kind).items() if re.fullmatch(r"[MW]\d{3}", name)}
+    return {code: found[code].replace("{{", "{").replace("}}", "}") for code in sorted(found)}
+
+
+def write_errors() -> str:
+    """All coded messages."""
+    lines = [
+        NOTE, "# Errors and warnings", "",
+        "Messages begin with a code, as in `[M101]`. Each says what was found and what to do. Words in braces",
+        "stand for what is found. In code, errors are a `spacy_maral.MaralError` (a `ValueError`). The ones",
+        "that are met most are explained in [troubleshooting](troubleshooting.md).", "",
+    ]  # fmt: skip
+    for kind, letter, name in ((Errors, "M", "Errors"), (Warnings, "W", "Warnings")):
+        codes = messages(kind)
+        for digit, title in RANGES.items():
+            rows = [[f"`{c}`", plain(text)] for c, text in codes.items() if c[1] == digit]
+            if rows:
+                lines += [
+                    f"## {name} {letter}{digit}xx: {title}",
+                    "",
+                    table(["Code", "Message"], rows),
+                    "",
+                ]
+    return "\n".join(lines)
+
+
+def write_api() -> str:
+    """The functions of the package."""
+    lines = [
+        NOTE, "# Python functions", "",
+        "What the commands do can be done in code. These names are imported from `spacy_maral`; they are",
+        "imported when they are first used, so that `import spacy_maral` costs nothing.", "",
+    ]  # fmt: skip
+    for name in spacy_maral.__all__:
+        value = getattr(spacy_maral, name)
+        if not inspect.isfunction(value):
+            continue
+        doc, defaults = read_docstring(value), signature_defaults(value)
+        lines += [f"## {name}", "", doc.text, ""]
+        if doc.example:
+            lines += [f"```text\n{doc.example}\n```", ""]
+        rows = [
+            [
+                f"`{row}`",
+                plain(kind),
+                f"`{defaults[row]!r}`" if row in defaults else "required",
+                plain(text),
+            ]
+            for row, kind, text in doc.rows
+        ]
+        lines += [table(["Name", "Type", "Default", "Description"], rows), ""]
+        for word, text in (("Returns", doc.returns), ("Raises", doc.raises)):
+            if text:
+                lines += [f"**{word}** {plain(text)}", ""]
+    others = [n for n in spacy_maral.__all__ if not inspect.isfunction(getattr(spacy_maral, n))]
+    lines += ["Also: " + ", ".join(f"`{name}`" for name in others) + ".", ""]
+    return "\n".join(lines)
+
+
+def write_project() -> str:
+    """What `spacy project document` says, with links from this folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "project.md"
+        project_document(ROOT, path, no_emoji=True)
+        text = path.read_text(encoding="utf8")
+    return NOTE + re.sub(r"\]\((?=project\.yml|assets/)", "](../", text).rstrip() + "\n"
+
+
+PAGES = {
+    "cli.md": write_cli,
+    "config.md": write_config,
+    "errors.md": write_errors,
+    "api.md": write_api,
+    "project.md": write_project,
+}
+
+
+def write_pages() -> dict[str, str]:
+    """RETURNS (dict): Pages by file name."""
+    return {name: write() for name, write in PAGES.items()}
