@@ -1,0 +1,360 @@
+"""The documentation: its commands are run or parsed, its Python is run, its links lead somewhere,
+what is generated is current, and the code that it names exists."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spacy
+from build_docs import DOCS, outdated, same_figure
+from build_encoder import save_tiny
+from docs_blocks import (
+    ROOT,
+    SHELL,
+    Block,
+    anchors,
+    blocks,
+    command_lines,
+    links,
+    parse,
+    spacy_words,
+    words_of,
+)
+from spacy.cli import app as spacy_app
+from spacy.util import load_config
+from typer.testing import CliRunner
+
+from spacy_maral.errors import Errors, Warnings
+from spacy_maral.training.schemas import AdaptationSettings, TrainingSettings
+
+TUTORIAL = DOCS / "tutorial.md"
+OTHERS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+PAGES = [*sorted(DOCS.glob("*.md")), *OTHERS]
+LINKED = [*PAGES, ROOT / "examples" / "README.md", ROOT / "assets" / "README.md"]
+ENCODER = "intfloat/multilingual-e5-small"
+# The tutorial is run with an untrained encoder: it takes these to learn anything from 70 sentences.
+FASTER = {
+    "train-teacher": "--teacher.epochs 8 --teacher.learn_rate 3e-3 --teacher.head_learn_rate 1e-2",
+    "adapt": "--student.learn_rate 3e-3 --student.head_learn_rate 1e-2",
+}
+# What Python blocks load, and what stands in for it: no page is left out.
+STAND_INS = {"xx_maral_demo": "student"}
+# Names that the Python of a page takes from its prose.
+GIVEN = {
+    "docs/reliability.md": lambda: {"nlp": spacy.load("student"), "texts": ["Berlin", "Paris"]},
+}
+# Commands that are not ours to run or parse, by their beginning, and why.
+ALLOWED = {
+    "make ": "the Makefile's targets: they install, test and run the demonstration for minutes",
+    "pip install": "installs packages",
+    "python -m venv": "makes an environment",
+    ".venv/Scripts/python -m pip": "installs packages",
+    ".venv/Scripts/python -m pytest": "runs the tests",
+    "python -m pytest": "runs the tests",
+    "nox": "runs the tests on several Pythons",
+    "python tests/robustness/": "long runs of the robustness tests; what they take is tested there",
+    "python scripts/": "scripts have tests of their own",
+    "git ": "version control",
+    "mkdir ": "a folder, made by the tutorial's test",
+}
+
+
+def page_name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def every_line() -> list[tuple[str, str]]:
+    return [
+        (page_name(path), line)
+        for path in PAGES
+        for block in blocks(path)
+        for line in command_lines(block)
+    ]
+
+
+LINES = every_line()
+
+
+def plain(line: str) -> str:
+    """A command without settings of the environment, with slashes."""
+    return " ".join(words_of(line))
+
+
+# commands
+
+
+@pytest.mark.parametrize(
+    ("page", "line"),
+    [pytest.param(p, x, id=f"{p}: {plain(x)[:60]}") for p, x in LINES if spacy_words(x)],
+)
+def test_every_command_can_be_parsed(page: str, line: str) -> None:
+    words = spacy_words(line)
+    assert words is not None
+    parsed = parse(words)
+    for name in parsed.overrides:
+        assert is_setting(name, parsed.name), f"{page}: there is no setting {name}"
+
+
+def is_setting(name: str, command: str) -> bool:
+    """Whether a setting that a command line replaces exists."""
+    section, _, key = name.partition(".")
+    if command.startswith("project"):
+        return section == "vars" and key in project_variables()
+    schemas = {
+        "teacher": TrainingSettings, "student": TrainingSettings, "adaptation": AdaptationSettings
+    }  # fmt: skip
+    if section in schemas:
+        return key in schemas[section].model_fields
+    config: Any = load_config(ROOT / "configs" / "supervised.cfg")
+    for part in name.split("."):
+        if part not in config:
+            return False
+        config = config[part]
+    return True
+
+
+def project_variables() -> set[str]:
+    text = (ROOT / "project.yml").read_text(encoding="utf8")
+    block = text.split("\nvars:\n")[1].split("\n\n")[0]
+    return set(re.findall(r"^  (\w+):", block, re.M))
+
+
+def test_every_other_command_is_known() -> None:
+    unknown = [
+        f"{page}: {line}"
+        for page, line in LINES
+        if not spacy_words(line) and not any(plain(line).startswith(start) for start in ALLOWED)
+    ]
+    assert not unknown, "neither ours nor in ALLOWED:\n" + "\n".join(unknown)
+
+
+def test_nothing_is_allowed_that_is_not_there() -> None:
+    stale = [a for a in ALLOWED if not any(plain(line).startswith(a) for _, line in LINES)]
+    assert not stale
+
+
+def test_commands_in_tables_have_the_options_that_they_name() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf8")
+    names = {c.name: c for c in commands_of_ours()}
+    rows = re.findall(r"^\| `([a-z-]+) ([^`]*)` \|", text, re.M)
+    for name, rest in rows:
+        if name not in names:
+            assert name == "python", f"there is no command {name}"
+            continue
+        for option in re.findall(r"(?<!\S)\[?(--?[a-z][\w-]*)", rest):
+            assert option in options_of(names[name]), f"{name} {option}"
+
+
+def commands_of_ours() -> list[Any]:
+    from spacy_maral.cli import app
+
+    return app.registered_commands
+
+
+def options_of(command: Any) -> set[str]:
+    from docs_cli import parameters
+
+    return {part for p in parameters(command) for name in p.names for part in name.split("/")}
+
+
+# blocks that are run
+
+
+class Sandbox:
+    """A folder with the example's text and a tiny encoder, in which blocks of pages are run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.done: list[str] = []
+
+    def shell(self, block: Block) -> None:
+        for line in command_lines(block):
+            words = spacy_words(line.replace(ENCODER, "encoders/tiny"))
+            if words is None:
+                assert words_of(line)[0] == "mkdir", line
+                Path(words_of(line)[1]).mkdir()
+                continue
+            if words[0] == "maral" and words[1] in FASTER:
+                words += [w for w in FASTER[words[1]].split() if w not in words]
+            # a wheel takes a build in an environment of its own
+            words = ["none" if word == "wheel" else word for word in words]
+            result = CliRunner().invoke(spacy_app, words)
+            assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception!r}"
+            self.done.append(line)
+
+    def python(self, text: str, names: dict[str, Any]) -> None:
+        exec(compile(text, "<documentation>", "exec"), names)
+
+    def page(self, path: Path) -> None:
+        """Run the Python of a page, and of the tutorial all there is."""
+        names: dict[str, Any] = GIVEN.get(page_name(path), dict)()
+        for block in blocks(path):
+            if block.file:
+                Path(block.file).write_text(block.text, encoding="utf8")
+            elif block.lang == "python":
+                self.python(block.text, names)
+            elif block.lang in SHELL and path == TUTORIAL:
+                self.shell(block)
+
+
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The tutorial, run from its first to its last block; other pages use what it made."""
+    folder = tmp_path_factory.mktemp("docs")
+    for path in (ROOT / "examples" / "data").iterdir():
+        copy = shutil.copytree if path.is_dir() else shutil.copy
+        copy(path, folder / path.name)
+    shutil.copytree(ROOT / "configs", folder / "configs")
+    save_tiny(folder / "encoders" / "tiny", seed=0)
+    load = spacy.load
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(spacy, "load", lambda name, **kw: load(STAND_INS.get(str(name), name), **kw))
+        box = Sandbox(folder)
+        box.page(TUTORIAL)
+        yield box
+
+
+def test_the_tutorial_runs(sandbox: Sandbox) -> None:
+    lines = [x for block in blocks(TUTORIAL) for x in command_lines(block) if spacy_words(x)]
+    assert sandbox.done == lines and len(lines) > 15
+    assert (sandbox.folder / "report.html").stat().st_size > 10_000
+    nlp = spacy.load("release")
+    doc = nlp("Angela Merkel visited Paris.")
+    assert doc.ents and all(0 < ent._.maral_score <= 1 for ent in doc.ents)
+    assert nlp.meta["sources"][0]["name"] == "My English sentences"
+    package = sandbox.folder / "packages" / "de_german_news-0.1.0"
+    assert (package / "README.md").is_file()
+    assert not list(package.rglob("log.jsonl")), "the package quotes the training text"
+    assert (sandbox.folder / "doubtful.jsonl").read_text(encoding="utf8").strip()
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in PAGES if p != TUTORIAL and any(b.lang == "python" for b in blocks(p))],
+    ids=page_name,
+)  # fmt: skip
+def test_python_of_a_page_runs(path: Path, sandbox: Sandbox) -> None:
+    sandbox.page(path)
+
+
+def test_every_stand_in_is_needed(sandbox: Sandbox) -> None:
+    text = "".join(path.read_text(encoding="utf8") for path in PAGES)
+    assert all(f'spacy.load("{name}")' in text for name in STAND_INS)
+    for name, given in GIVEN.items():
+        code = "".join(b.text for b in blocks(ROOT / name) if b.lang == "python")
+        assert all(re.search(rf"\b{word}\b", code) for word in given()), name
+
+
+def test_every_block_says_what_it_is() -> None:
+    known = {*SHELL, "python", "json", "text", "ini", "yaml", "diff"}
+    for path in PAGES:
+        for block in blocks(path):
+            assert block.lang in known, f"{page_name(path)}: ```{block.lang}"
+        assert path.read_text(encoding="utf8").count("```") == 2 * len(blocks(path)), path
+
+
+# links, references, generated pages
+
+
+@pytest.mark.parametrize("path", LINKED, ids=page_name)
+def test_links_lead_somewhere(path: Path) -> None:
+    for link in links(path):
+        name, _, anchor = link.partition("#")
+        target = (path.parent / name).resolve() if name else path
+        assert target.exists(), f"{page_name(path)}: {link}"
+        assert ROOT in (target, *target.parents), (
+            f"{page_name(path)}: {link} is not in the repository"
+        )
+        if anchor:
+            assert anchor in anchors(target), f"{page_name(path)}: {link}"
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = DOCS / "README.md"
+    wanted = {p.name for p in DOCS.glob("*.md") if p != index}
+    assert wanted <= {link.split("#")[0] for link in links(index)}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=page_name)
+def test_codes_of_errors_exist(path: Path) -> None:
+    for letter, number in re.findall(r"\b([MW])(\d{3})\b", path.read_text(encoding="utf8")):
+        assert hasattr(Errors if letter == "M" else Warnings, f"{letter}{number}"), path
+
+
+def references() -> list[str]:
+    """Dotted names in the code font of docs/paper.md."""
+    text = (DOCS / "paper.md").read_text(encoding="utf8")
+    names = re.findall(r"`([a-z]\w*(?:\.\w+)+)`", text)
+    return sorted({name for name in names if not name.endswith((".md", ".cfg", ".py", ".json"))})
+
+
+def test_the_paper_page_names_much_code() -> None:
+    assert sum(not is_setting(name, "") for name in references()) > 30
+
+
+@pytest.mark.parametrize("name", references())
+def test_code_that_the_paper_page_names_exists(name: str) -> None:
+    if is_setting(name, ""):
+        return
+    parts = name.split(".")
+    for end in range(len(parts), 0, -1):
+        try:
+            thing: Any = importlib.import_module(".".join(["spacy_maral", *parts[:end]]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[end:]:
+            fields = getattr(thing, "__dataclass_fields__", {})
+            thing = fields[part] if part in fields else getattr(thing, part)
+        return
+    pytest.fail(f"spacy_maral has no module for {name}")
+
+
+def test_settings_of_the_paper_are_those_of_its_configuration() -> None:
+    config: Any = load_config(ROOT / "configs" / "maral_paper.cfg")
+    text = (DOCS / "paper.md").read_text(encoding="utf8")
+    rows = re.findall(r"^\|[^|]*\| `([\w.]+)` \| `([^`]+)` \|", text, re.M)
+    assert len(rows) > 20
+    for name, value in rows:
+        found = config
+        for part in name.split("."):
+            found = found[part]
+        assert str(found).lower() == value.lower() or float(found) == float(value), name
+
+
+def test_generated_pages_are_current() -> None:
+    assert not outdated(), "run python scripts/build_docs.py"
+
+
+def test_figures_may_differ_by_rounding_only() -> None:
+    drawn = '<path d="M1.5 20L30 4.25"/>'
+    assert same_figure(drawn, '<path d="M1.6 20L30 4.2"/>')
+    assert not same_figure(drawn, '<path d="M9.5 20L30 4.25"/>')
+    assert not same_figure(drawn, '<line d="M1.5 20L30 4.25"/>')
+
+
+def test_figures_are_small_and_used() -> None:
+    used = {
+        (path.parent / link).resolve() for path in PAGES for link in links(path) if ".svg" in link
+    }
+    for path in (DOCS / "images").glob("*"):
+        assert path.resolve() in used, path.name
+        assert path.stat().st_size < 60_000
+
+
+# one version
+
+
+def test_the_version_is_stated_once() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf8")
+    (version,) = re.findall(r'^version = "([^"]+)"', project, re.M)
+    for path in (ROOT / "spacy_maral").rglob("*.py"):
+        assert f'"{version}"' not in path.read_text(encoding="utf8"), path
+    newest = re.search(
+        r"^## \[([^\]]+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf8"), re.M
+    )
+    assert newest is not None and newest[1] == version
