@@ -215,7 +215,7 @@ def draw_mixture() -> str:
         "Scores of one class's pseudo-labels", edges.tolist(), stacks, curves=curves,
         cut=mixture.cut, size=(560, 280),
     )  # fmt: skip
-    legend = []
+    legend = [text_at(300, 278, "ρ", "middle", "note")]
     for i, (name, _, css) in enumerate(stacks):
         legend.append(f'<rect class="bar {css}" x="70" y="{30 + 18 * i}" width="12" height="10"/>')
         legend.append(text_at(88, 39 + 18 * i, name, css="label"))

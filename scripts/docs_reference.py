@@ -73,7 +73,8 @@ def function_table(function: Any, defaults: Mapping[str, Any], skip: Sequence[st
 
 def registered() -> Iterator[tuple[str, str, Any]]:
     """Registry, name and function of all that the package registers."""
-    for entry in distribution("spacy-maral").entry_points:
+    entries = distribution("spacy-maral").entry_points
+    for entry in sorted(entries, key=lambda entry: (entry.group, entry.name)):
         if entry.group not in ("spacy_cli", "spacy_factories"):
             yield entry.group.removeprefix("spacy_"), entry.name, entry.load()
 
