@@ -417,6 +417,10 @@ class Errors(metaclass=CodedMessages):
         "The pipeline {annotator} leaves no spans in doc.spans['{key}']. Give the key that it writes to, "
         "or none for doc.ents."
     )
+    M345 = (
+        "The GPU {gpu_id} cannot be used: {problem}. Install PyTorch with CUDA and the extra 'cuda', see "
+        "docs/gpu.md, or leave out --gpu-id to run on the CPU."
+    )
     # end of M3xx
 
     # M4xx: evaluation, command line, project

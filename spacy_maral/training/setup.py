@@ -63,12 +63,18 @@ class Pipeline:
 
 
 def use_device(gpu_id: int) -> None:
-    """Use a GPU, or the CPU for -1."""
-    if gpu_id >= 0:
+    """Use a GPU, or the CPU for -1.
+
+    RAISES (MaralError): If there is no such GPU, or nothing to use it with.
+    """
+    if gpu_id < 0:
+        spacy.require_cpu()
+        return
+    try:
         set_gpu_allocator("pytorch")
         spacy.require_gpu(gpu_id)
-    else:
-        spacy.require_cpu()
+    except ValueError as error:
+        raise MaralError(Errors.M345.format(gpu_id=gpu_id, problem=error)) from error
 
 
 def run_seed(config: Config) -> int:
