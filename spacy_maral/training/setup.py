@@ -73,8 +73,13 @@ def use_device(gpu_id: int) -> None:
     try:
         set_gpu_allocator("pytorch")
         spacy.require_gpu(gpu_id)
-    except ValueError as error:
-        raise MaralError(Errors.M345.format(gpu_id=gpu_id, problem=error)) from error
+        if not torch.cuda.is_available():  # Apple's GPUs compute no float64, which the scores need
+            raise ValueError("PyTorch finds no CUDA device")
+        torch.zeros(1, device=torch.device("cuda", gpu_id))
+    except (ValueError, RuntimeError) as error:
+        spacy.require_cpu()
+        problem = str(error).splitlines()[0]
+        raise MaralError(Errors.M345.format(gpu_id=gpu_id, problem=problem)) from error
 
 
 def run_seed(config: Config) -> int:
