@@ -88,7 +88,7 @@ def read_run(folder: Path) -> RunRecord:
     path = place / "summary.json"
     summary = _read_json(path, _read_text(path)) if path.is_file() else {}
     epochs = []
-    for path in sorted(place.glob("diagnostics/epoch-*.json")):
+    for path in sorted(place.glob("diagnostics/*epoch-*.json")):
         epoch = _read_json(path, _read_text(path))
         if epoch.get("format_version", math.inf) > FORMAT_VERSION:
             found = epoch.get("format_version")
@@ -105,9 +105,10 @@ def read_sample(record: RunRecord) -> dict[str, NDArray] | None:
     """
     if record.epoch is None:
         return None
-    name = f"epoch-{record.epoch['epoch']:04d}.npz"
-    path = record.folder / "training" / "diagnostics" / name
-    if not path.is_file():
+    # development versions gave the files names without a dot
+    name = f"*epoch-{record.epoch['epoch']:04d}.npz"
+    path = next((record.folder / "training" / "diagnostics").glob(name), None)
+    if path is None:
         return None
     try:
         with np.load(path, allow_pickle=False) as file:

@@ -271,7 +271,7 @@ def test_neither_an_old_readme_nor_the_runs_folder_is_packaged(student, tmp_path
     monkeypatch.setattr("build_package.package", without_wheel)
     meta = tmp_path / "meta.json"
     (student / "training" / "diagnostics").mkdir(parents=True, exist_ok=True)
-    (student / "training" / "diagnostics" / "epoch-0001.json").write_text("{}", encoding="utf8")
+    (student / "training" / "diagnostics" / ".epoch-0001.json").write_text("{}", encoding="utf8")
     for license in ("MIT", "CC0-1.0"):
         write_card(student, CardFacts(meta={"license": license}), output=meta)
         build_package(student, tmp_path, name="old", version="0.0.1", meta=meta)

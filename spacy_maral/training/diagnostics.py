@@ -67,7 +67,9 @@ class EpochState:
 
 
 class Diagnostics:
-    """Writes two files an epoch: epoch-0001.json and a sample of span features, epoch-0001.npz.
+    """Writes two files an epoch: .epoch-0001.json and a sample of span features, .epoch-0001.npz.
+
+    Both quote text. `spacy package` puts no file into a wheel or sdist whose name begins with a dot.
 
     What is written depends on the run alone: a resumed run writes the same bytes again.
 
@@ -100,7 +102,7 @@ class Diagnostics:
     def record(self, state: EpochState) -> None:
         """Write the files of an epoch, each whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        stem = self.folder / f"epoch-{state.epoch + 1:04d}"
+        stem = self.folder / f".epoch-{state.epoch + 1:04d}"
         self._write_sample(stem.with_suffix(".npz"), state)
         text = json.dumps(self.describe(state), ensure_ascii=False, separators=(",", ":"))
         write_text(stem.with_suffix(".json"), text + "\n")

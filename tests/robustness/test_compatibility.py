@@ -113,7 +113,7 @@ def test_newer_diagnostics_are_refused(tmp_path):
     (place / "diagnostics").mkdir(parents=True)
     (place / "log.jsonl").write_text(json.dumps(row) + "\n", encoding="utf8")
     newer = {"format_version": run_record.FORMAT_VERSION + 1, "epoch": 1}
-    srsly.write_json(place / "diagnostics" / "epoch-0001.json", newer)
+    srsly.write_json(place / "diagnostics" / ".epoch-0001.json", newer)
     with pytest.raises(MaralError, match=r"^\[M442\]"):
         run_record.read_run(tmp_path)
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import spacy
+from spacy.cli.package import package
 from spacy.tokens import Doc
 from test_adaptation import SOURCE, TARGET, make_hook, make_run
 from toys import LABELS, K, assert_equal, snapshot, toy_corpus, without_timings
@@ -23,7 +24,7 @@ from spacy_maral.training.diagnostics import (
 from spacy_maral.training.filtering import Mixture, split_spans
 
 DIM = 6
-FILES = ["epoch-0001", "epoch-0002", "epoch-0003", "epoch-0004"]
+FILES = [".epoch-0001", ".epoch-0002", ".epoch-0003", ".epoch-0004"]
 
 
 def docs_of(corpus, prefix="w") -> list[Doc]:
@@ -62,7 +63,7 @@ def state() -> EpochState:
 @pytest.fixture
 def found(state, tmp_path) -> dict:
     Diagnostics(tmp_path, LABELS, temperature=0.1, seed=5, sample_size=20).record(state)
-    return json.loads((tmp_path / "epoch-0002.json").read_text(encoding="utf8"))
+    return json.loads((tmp_path / ".epoch-0002.json").read_text(encoding="utf8"))
 
 
 # what is written
@@ -168,7 +169,7 @@ def test_long_documents_are_cut_to_the_words_around(state, tmp_path):
 
 
 def test_the_sample_holds_features_classes_and_texts(state, found, tmp_path):
-    with np.load(tmp_path / "epoch-0002.npz", allow_pickle=False) as file:
+    with np.load(tmp_path / ".epoch-0002.npz", allow_pickle=False) as file:
         sample = {name: file[name] for name in file.files}
     assert sample["z"].dtype == np.float16 and len(sample["z"]) == 40
     for i, number in enumerate(sample["side"]):
@@ -255,7 +256,7 @@ def test_a_resumed_run_writes_the_same_bytes(world, tmp_path, monkeypatch):
     overrides = {"student.epochs": 3, "adaptation.diagnose_with_gold": True}
     whole = adapt_in(world, tmp_path / "whole", overrides=overrides)
     output = tmp_path / "broken"
-    stale = output / "training" / "diagnostics" / "epoch-0009.json"
+    stale = output / "training" / "diagnostics" / ".epoch-0009.json"
     stale.parent.mkdir(parents=True)
     stale.write_text("of an earlier run", encoding="utf8")
 
@@ -288,3 +289,21 @@ def test_the_setting_keeps_nothing(world, tmp_path):
     assert summary["settings"]["adaptation"]["diagnostics"] is False
     assert summary["settings"]["student"]["epochs"] == 2 == len(rows_of(output))
     assert summary["data"]["target"]["documents"] == 60 and summary["labels"] == ["LOC", "PER"]
+
+
+def test_no_wheel_has_the_text_that_they_quote(world, tmp_path):
+    """`spacy package` copies them, but the setup.py that it writes passes over names with a dot."""
+    output = adapt_in(world, tmp_path / "out", overrides={"student.epochs": 2})
+    package(output, tmp_path, name="plain", version="0.0.1", create_sdist=False)
+    setup: dict = {"__name__": "setup"}
+    (built,) = tmp_path.glob("*_plain-0.0.1")
+    exec((built / "setup.py").read_text(encoding="utf8"), setup)
+    (inner,) = built.glob("*_plain/*_plain-0.0.1")
+    packed = [inner.parent / name for name in setup["list_files"](str(inner))]
+    of_the_run = [path for path in packed if path.parent.name == "training"]
+    assert {path.name for path in of_the_run} >= {"log.jsonl", "summary.json"}
+    quotes = list((inner / "training" / "diagnostics").iterdir())
+    assert len(quotes) == 4 and not set(quotes) & set(packed)
+    epoch = json.loads((quotes[0].with_suffix(".json")).read_text(encoding="utf8"))
+    word = epoch["doubtful"][0]["words"][0]
+    assert all(word not in path.read_text(encoding="utf8") for path in of_the_run)

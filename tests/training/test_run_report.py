@@ -153,7 +153,7 @@ def test_a_report_with_gold_has_everything_and_its_map_repeats(student, tmp_path
     # two tables of cosines, and one of confusion with the label that only gold has
     assert page.count("rect", "cell", "geometry") == 18
     assert page.count("rect", "cell", "errors") == 16
-    with np.load(student["run"] / "training/diagnostics/epoch-0004.npz") as file:
+    with np.load(student["run"] / "training/diagnostics/.epoch-0004.npz") as file:
         assert page.count("circle", section="map") == (file["side"] == 0).sum()
         assert page.count("path", section="map") == (file["side"] == 1).sum()
     assert page.count("li", "card", "labels") == 10
@@ -346,11 +346,11 @@ def test_a_folder_without_a_run(tmp_path):
         ("log.jsonl", '{"epoch": 1', "M441"),
         ("log.jsonl", '{"epoch": 1}\n', "M441"),
         ("summary.json", "[1]", "M441"),
-        ("diagnostics/epoch-0002.json", "\udcff", "M441"),
-        ("diagnostics/epoch-0002.json", '{"format_version": 99}', "M442"),
-        ("diagnostics/epoch-0002.json", "{}", "M442"),
-        ("diagnostics/epoch-0002.json", '{"format_version": 1}', "M441"),
-        ("diagnostics/epoch-0004.npz", "PK", "M441"),
+        ("diagnostics/.epoch-0002.json", "\udcff", "M441"),
+        ("diagnostics/.epoch-0002.json", '{"format_version": 99}', "M442"),
+        ("diagnostics/.epoch-0002.json", "{}", "M442"),
+        ("diagnostics/.epoch-0002.json", '{"format_version": 1}', "M441"),
+        ("diagnostics/.epoch-0004.npz", "PK", "M441"),
     ],
 )
 def test_damaged_files_are_named(copied, tmp_path, name, content, code):
@@ -362,7 +362,7 @@ def test_damaged_files_are_named(copied, tmp_path, name, content, code):
 
 
 def test_a_missing_sample_leaves_the_map_out(copied):
-    (copied / "training" / "diagnostics" / "epoch-0004.npz").unlink()
+    (copied / "training" / "diagnostics" / ".epoch-0004.npz").unlink()
     record = read_run(copied)
     assert read_sample(record) is None
     assert check(render_report(record)).count("p", "absent", "map") == 1
