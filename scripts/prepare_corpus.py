@@ -4,8 +4,8 @@
     python scripts/prepare_corpus.py convert … --out corpus/wikiann-en-de
 
 `files` checks that the files are there, and generates those of the demonstration. `convert` writes
-OUT/train.spacy and dev.spacy (source), target.spacy (all targets' training text, without labels) and
-test-LANG.spacy of each target. Target languages are joined by "+".
+OUT/train.spacy and dev.spacy (source), and of each target target-LANG.spacy (its training text, without
+labels) and test-LANG.spacy. Target languages are joined by "+".
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import sys
 from pathlib import Path
 
 import make_demo_corpus
-from spacy.tokens import DocBin
 from wasabi import msg
 
 from spacy_maral.data import ConvertReport, convert
@@ -40,7 +39,7 @@ def check_files(parts: list[Part], dataset: str) -> None:
 
 
 def convert_parts(parts: list[Part], dataset: str, out: Path) -> None:
-    """Convert all files and join the targets' training text.
+    """Convert all files.
 
     parts (list[Part]): What `list_parts` listed.
     dataset (str): Name of the dataset.
@@ -48,7 +47,6 @@ def convert_parts(parts: list[Part], dataset: str, out: Path) -> None:
     RAISES (MaralError): If a file cannot be read.
     """
     layout = DATASETS[dataset]
-    raw: DocBin | None = None
     for part in parts:
         output = out / f"{part.output}.spacy"
         report = convert(
@@ -60,16 +58,6 @@ def convert_parts(parts: list[Part], dataset: str, out: Path) -> None:
             unlabelled=part.unlabelled,
         )
         msg.good(f"{part.path}: {report.sentences:,} sentences", describe(report))
-        if part.unlabelled:
-            docs = DocBin().from_disk(output)
-            output.unlink()
-            if raw is None:
-                raw = docs
-            else:
-                raw.merge(docs)
-    if raw is not None:
-        raw.to_disk(out / "target.spacy")
-        msg.good(f"{out / 'target.spacy'}: {len(raw):,} sentences without labels")
 
 
 def describe(report: ConvertReport) -> str:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import srsly
+import with_targets
+from docs_blocks import parse
 from prepare_corpus import main
 from weasel.schemas import ProjectConfigSchema, validate
 from weasel.util.commands import split_command
@@ -106,6 +108,58 @@ def test_settings_reach_both_trainings(monkeypatch):
         assert words[-4:] == ["--teacher.epochs", "1", "--student.epochs", "2"]
 
 
+def maral_commands(project: dict) -> dict[str, tuple[str, dict]]:
+    """What the steps give `spacy maral`: the command and its options, by step."""
+    found = {}
+    for step, command in commands(project).items():
+        words = split_command(command["script"][0])
+        if words[1] == "scripts/with_targets.py":
+            words = ["-m", "spacy", "maral", *with_targets.expand(words[3:], words[2].split("+"))]
+        elif words[1] == "-m":
+            words = words[1:]
+        else:
+            continue
+        parsed = parse(words[2:])
+        assert not set(parsed.overrides) - {"paths.encoder", "system.seed"}
+        found[step] = (parsed.name, parsed.values)
+    return found
+
+
+def test_every_target_is_a_file_of_its_own():
+    found = maral_commands(load("demo"))
+    for step in ("pseudo-label", "adapt", "package"):
+        command, options = found[step]
+        assert command == f"maral {step if step != 'package' else 'card'}"
+        names = [path.as_posix() for path in options["target"]]
+        assert names == [f"corpus/demo-en-de+es+hi/target-{x}.spacy" for x in ("de", "es", "hi")]
+    assert [path.name for path in found["train-teacher"][1]["source"]] == ["train.spacy"]
+    (only,) = maral_commands(load("wikiann"))["adapt"][1]["target"]
+    assert only.as_posix() == "corpus/wikiann-en-de/target-de.spacy"
+
+
+def test_words_with_lang_are_repeated():
+    words = ["adapt", "a.cfg", "--target", "c/{lang}.spacy", "--dev", "d", "-l", "{lang}", "{lang}"]
+    assert with_targets.expand(words, ["de", "hi"]) == [
+        "adapt", "a.cfg", "--target", "c/de.spacy", "--target", "c/hi.spacy", "--dev", "d",
+        "-l", "de", "-l", "hi", "de", "hi",
+    ]  # fmt: skip
+    assert with_targets.expand(["{lang}"], ["de"]) == ["de"]
+
+
+def test_targets_that_would_leave_the_folder_are_refused(capsys):
+    with pytest.raises(SystemExit) as end:
+        with_targets.main(["de+../x", "adapt", "{lang}.spacy"])
+    assert end.value.code == 1 and "M216" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="takes a file of each target"):
+        with_targets.main(["de"])
+
+
+def test_a_command_of_targets_ends_with_its_own_status(tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        with_targets.main(["de+es", "pseudo-label", "x", f"{tmp_path}/{{lang}}", "-o", "y.npz"])
+    assert end.value.code == 2 and "does not exist" in capsys.readouterr().err
+
+
 def test_assets_are_extra_and_say_where_they_come_from():
     for asset in load("demo")["assets"]:
         assert asset["extra"] is True
@@ -124,7 +178,7 @@ def test_target_training_text_is_the_only_part_without_labels():
         "data/fa/fa-test.conll",
     ]
     unlabelled = [part.output for part in parts if part.unlabelled]
-    assert unlabelled == ["raw-bn", "raw-fa"]
+    assert unlabelled == ["target-bn", "target-fa"]
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -157,9 +211,10 @@ def test_demo_becomes_spacy_files_without_target_labels(tmp_path):
         for path in (tmp_path / "out").iterdir()
     }
     assert {name: len(part) for name, part in docs.items()} == {
-        "train": 200, "dev": 60, "target": 300, "test-de": 60, "test-hi": 60,
+        "train": 200, "dev": 60, "target-de": 150, "target-hi": 150, "test-de": 60, "test-hi": 60,
     }  # fmt: skip
-    assert not any(doc.has_annotation("ENT_IOB") for doc in docs["target"])
+    raw = [*docs["target-de"], *docs["target-hi"]]
+    assert not any(doc.has_annotation("ENT_IOB") for doc in raw)
     for name in ("train", "dev", "test-de", "test-hi"):
         assert all(doc.has_annotation("ENT_IOB") for doc in docs[name])
         assert sum(len(doc.ents) for doc in docs[name]) > 50

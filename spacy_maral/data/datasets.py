@@ -70,6 +70,6 @@ def list_parts(layout: Layout, data_dir: Path, source: str, targets: Sequence[st
         Part(path(source, "dev"), "dev", source),
     ]
     for lang in targets:
-        parts.append(Part(path(lang, "train"), f"raw-{lang}", lang, unlabelled=True))
+        parts.append(Part(path(lang, "train"), f"target-{lang}", lang, unlabelled=True))
         parts.append(Part(path(lang, "test"), f"test-{lang}", lang))
     return parts
