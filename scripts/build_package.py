@@ -17,7 +17,7 @@ from spacy.cli.package import package
 from wasabi import msg
 
 from spacy_maral.errors import Errors, MaralError
-from spacy_maral.training.folders import RUN_FOLDER
+from spacy_maral.layout import RUN_FOLDER
 
 
 def build_package(

@@ -12,7 +12,9 @@ from typing import Any
 import srsly
 
 from .errors import Errors, MaralError
-from .reports import markdown_table, write_json
+from .files import write_json
+from .layout import META, RUN_FOLDER, SUMMARY
+from .reports import markdown_table
 from .training.schemas import read_config
 
 COMPONENT = "maral_ner"
@@ -79,7 +81,7 @@ def write_card(model: Path, facts: CardFacts, *, output: Path | None = None) -> 
         "### Use\n\n" + USE.replace("PACKAGE", f"{meta['lang']}_{meta['name']}"),
     ]
     meta["notes"] = "\n".join(note for note in notes if note)
-    write_json(output or model / "meta.json", meta)
+    write_json(output or model / META, meta)
     return meta
 
 
@@ -187,7 +189,7 @@ def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def _read_pipeline(model: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
-        meta = json.loads((model / "meta.json").read_text(encoding="utf8"))
+        meta = json.loads((model / META).read_text(encoding="utf8"))
         config = read_config(model / "config.cfg")
     except (OSError, ValueError) as error:
         raise MaralError(Errors.M411.format(path=model, problem=error)) from error
@@ -199,7 +201,7 @@ def _read_pipeline(model: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _read_summary(model: Path) -> dict[str, Any]:
     """The summary of the training; nothing if the folder with it was left out."""
-    path = model / "training" / "summary.json"
+    path = model / RUN_FOLDER / SUMMARY
     if not path.is_file():
         return {}
     try:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from wasabi import Printer
 
@@ -114,35 +113,6 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """
     rule = ["---", *("---:" for _ in header[1:])]
     return "".join(f"| {' | '.join(row)} |\n" for row in (header, rule, *rows))
-
-
-def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Write a JSON file, whole or not at all.
-
-    path (Path): The file; missing folders are made.
-    data (dict): What to write.
-    RAISES (MaralError): If it cannot be written.
-    """
-    write_file(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_file(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all.
-
-    path (Path): The file; missing folders are made.
-    text (str): What to write.
-    RAISES (MaralError): If it cannot be written.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_text(text, encoding="utf8", newline="\n")
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise MaralError(Errors.M406.format(path=path, problem=error)) from error
 
 
 def _read_f_scores(path: Path) -> FScores:

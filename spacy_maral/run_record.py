@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from .errors import Errors, MaralError
 from .evaluation import OUTSIDE_NAME
+from .layout import DIAGNOSTICS, DIAGNOSTICS_VERSION, LOG, RUN_FOLDER, SUMMARY
 
-FORMAT_VERSION = 1
 ROW_KEYS = (
     "epoch", "losses", "dev_precision", "dev_recall", "dev_f1", "centroid_cosine", "seconds",
 )  # fmt: skip
@@ -76,8 +76,8 @@ def read_run(folder: Path) -> RunRecord:
     RETURNS (RunRecord): The records.
     RAISES (MaralError): If there is no run, or a file of it cannot be read.
     """
-    place = Path(folder) / "training"
-    log = place / "log.jsonl"
+    place = Path(folder) / RUN_FOLDER
+    log = place / LOG
     if not log.is_file():
         raise MaralError(Errors.M440.format(folder=folder))
     rows = [_read_json(log, line) for line in _read_text(log).splitlines() if line.strip()]
@@ -85,14 +85,14 @@ def read_run(folder: Path) -> RunRecord:
         raise MaralError(Errors.M441.format(path=log, problem="it holds no epoch"))
     for row in rows:
         _require(log, row, ROW_KEYS)
-    path = place / "summary.json"
+    path = place / SUMMARY
     summary = _read_json(path, _read_text(path)) if path.is_file() else {}
     epochs = []
-    for path in sorted(place.glob("diagnostics/*epoch-*.json")):
+    for path in sorted((place / DIAGNOSTICS).glob("*epoch-*.json")):
         epoch = _read_json(path, _read_text(path))
-        if epoch.get("format_version", math.inf) > FORMAT_VERSION:
+        if epoch.get("format_version", math.inf) > DIAGNOSTICS_VERSION:
             found = epoch.get("format_version")
-            raise MaralError(Errors.M442.format(path=path, found=found, known=FORMAT_VERSION))
+            raise MaralError(Errors.M442.format(path=path, found=found, known=DIAGNOSTICS_VERSION))
         _require(path, epoch, EPOCH_KEYS)
         epochs.append(epoch)
     return RunRecord(Path(folder), rows, summary, epochs)
@@ -107,7 +107,7 @@ def read_sample(record: RunRecord) -> dict[str, NDArray] | None:
         return None
     # development versions gave the files names without a dot
     name = f"*epoch-{record.epoch['epoch']:04d}.npz"
-    path = next((record.folder / "training" / "diagnostics").glob(name), None)
+    path = next((record.folder / RUN_FOLDER / DIAGNOSTICS).glob(name), None)
     if path is None:
         return None
     try:

@@ -20,9 +20,9 @@ from .diagnostics import (
     signed,
 )
 from .evaluation import load_pipeline
+from .files import write_file
 from .mistakes import Judgement, judge
 from .report_sentences import doubtful_sentences, mistake_sentences
-from .reports import write_file
 from .run_record import RunRecord, read_run, read_sample
 from .svg import clean, colour_class, percent, short
 

@@ -1,19 +1,17 @@
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from wasabi import Printer
 
 from spacy_maral.errors import MaralError
 from spacy_maral.evaluation import Entities, score_entities
+from spacy_maral.files import write_json
 from spacy_maral.reports import (
     COMPARISON_HEADER,
     markdown_table,
     read_comparison,
     show_report,
-    write_json,
 )
 
 
@@ -53,17 +51,6 @@ def test_broken_metrics_are_named(tmp_path, text):
     (tmp_path / "teacher-de.json").write_text(text, encoding="utf8")
     with pytest.raises(MaralError, match=r"teacher-de\.json"):
         read_comparison(tmp_path)
-
-
-def test_files_are_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "new" / "metrics.json"
-    write_json(path, {"name": "Zoë"})
-    with pytest.raises(TypeError):
-        write_json(path, {"name": object()})
-    assert json.loads(path.read_text(encoding="utf8")) == {"name": "Zoë"}
-    assert [file.name for file in path.parent.iterdir()] == ["metrics.json"]
-    with pytest.raises(MaralError, match="cannot be written"):
-        write_json(path / "below-a-file.json", {})
 
 
 def test_tables_show_percent_and_counts(capsys):

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-from spacy.tokens import Doc, DocBin
+from spacy.tokens import DocBin
 
 from ..data import convert
 from ..data.datasets import DATASETS, list_parts
 from ..data.docs import read_docs
 from ..errors import Errors, MaralError
+from ..files import replacing, sha256
 from .matrix import LanguagePair, Matrix
 
 TEST_SEED = 0
@@ -112,13 +111,7 @@ def prepare_corpora(files: dict[str, RawFile], folder: Path, *, gold: bool) -> C
 @cache
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's bytes, 64 hexadecimal digits, or "missing"."""
-    if not path.is_file():
-        return "missing"
-    with path.open("rb") as file:
-        sha = hashlib.sha256()
-        while block := file.read(1 << 20):
-            sha.update(block)
-    return sha.hexdigest()
+    return sha256(path) if path.is_file() else "missing"
 
 
 def _cut(file: RawFile, folder: Path, unlabelled: bool) -> Path:
@@ -136,7 +129,8 @@ def _cut(file: RawFile, folder: Path, unlabelled: bool) -> Path:
         )  # fmt: skip
     docs = read_docs(whole)
     chosen = choose_sentences(len(docs), file.limit, file.seed, file.role)
-    _write(path, [docs[i] for i in chosen])
+    with replacing(path) as temporary:
+        DocBin(attrs=["ENT_IOB", "ENT_TYPE"], docs=[docs[i] for i in chosen]).to_disk(temporary)
     return path
 
 
@@ -146,9 +140,3 @@ def choose_sentences(n_sentences: int, limit: int | None, seed: int, role: str) 
         return range(n_sentences)
     rng = np.random.default_rng([seed, *role.encode()])
     return sorted(rng.choice(n_sentences, limit, replace=False).tolist())
-
-
-def _write(path: Path, docs: Sequence[Doc]) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    DocBin(attrs=["ENT_IOB", "ENT_TYPE"], docs=docs).to_disk(part)
-    part.replace(path)

@@ -18,7 +18,8 @@ from filelock import FileLock, Timeout
 from thinc.api import Config
 
 from ..errors import Errors, MaralError
-from ..reports import write_file, write_json
+from ..files import write_file, write_json
+from ..layout import LOG, RUN_FOLDER, SUMMARY
 from .corpora import Corpora, RawFile, file_hash, prepare_corpora, raw_files
 from .machine import describe_machine
 from .matrix import (
@@ -30,6 +31,7 @@ from .matrix import (
     relevant,
 )
 
+MODEL = "model"
 SHOWN_LINES = 15
 ROW_KEYS = (
     "epoch", "losses", "score", "dev_f1", "kappa", "centroid_cosine", "alpha", "changed", "reliable",
@@ -125,7 +127,7 @@ class Benchmark:
             self.files(run), self.output / "corpora", gold=self.matrix.uses_gold
         )
         teacher = self._teacher(run, corpora)
-        model, training = teacher / "model", read_json(teacher / "model/training/summary.json")
+        model, training = teacher / MODEL, read_summary(teacher / MODEL)
         sets = {"test": corpora.test, "dev": corpora.dev}
         of_teacher = self._evaluate(run, model, sets, teacher)
         if run.student is None:
@@ -134,7 +136,7 @@ class Benchmark:
             folder = self.output / "students" / f"{run.name}-{self.run_key(run)[:8]}"
             model = self._student(run, corpora, teacher, folder)
             scores = self._evaluate(run, model, sets, folder)
-            training, rows = read_json(model / "training/summary.json"), read_rows(model)
+            training, rows = read_summary(model), read_rows(model)
             if not self.keep_models:
                 shutil.rmtree(folder)
         return {
@@ -154,12 +156,12 @@ class Benchmark:
         name = f"{run.pair.dataset}-{run.pair.source}-{run.seed}-{self.teacher_key(run)[:12]}"
         folder = self.output / "teachers" / name
         with self._lock(name):
-            if not (folder / "model/training/summary.json").is_file():
+            if not has_finished(folder / MODEL):
                 self.say(f"{run.name}: training the teacher {name}")
                 config = self._write_config(run.teacher, folder / "teacher.cfg")
                 self._call(
                     folder.name, "train-teacher", config, "--source", corpora.train,
-                    "--dev", corpora.dev, "-o", folder / "model", "--resume",
+                    "--dev", corpora.dev, "-o", folder / MODEL, "--resume",
                 )  # fmt: skip
         return folder
 
@@ -170,17 +172,15 @@ class Benchmark:
         with self._lock(f"{teacher.name}-{labels.stem}"):
             if not labels.is_file():
                 self.say(f"{run.name}: labelling the target")
-                self._call(
-                    run.name, "pseudo-label", teacher / "model", corpora.target, "-o", labels
-                )
-        output = folder / "model"
-        if not (output / "training/summary.json").is_file():
+                self._call(run.name, "pseudo-label", teacher / MODEL, corpora.target, "-o", labels)
+        output = folder / MODEL
+        if not has_finished(output):
             self.say(f"{run.name}: training the student")
             config = self._write_config(run.student, folder / "student.cfg")
             target = corpora.target_gold or corpora.target
             diagnosis = ("--diagnosis", corpora.test) if self.matrix.study else ()
             self._call(
-                run.name, "adapt", config, "--teacher", teacher / "model",
+                run.name, "adapt", config, "--teacher", teacher / MODEL,
                 "--source", corpora.train, "--dev", corpora.dev, "--target", target,
                 "--labels", labels, "-o", output, "--resume", *diagnosis,
             )  # fmt: skip
@@ -283,9 +283,22 @@ def summarise_training(summary: dict[str, Any], rows: list[dict[str, Any]]) -> d
     return result
 
 
+def has_finished(model: Path) -> bool:
+    """Whether the training of a pipeline is complete."""
+    return (model / RUN_FOLDER / SUMMARY).is_file()
+
+
+def read_summary(model: Path) -> dict[str, Any]:
+    """The summary of a training.
+
+    RAISES (MaralError): If it is missing or no JSON.
+    """
+    return read_json(model / RUN_FOLDER / SUMMARY)
+
+
 def read_rows(model: Path) -> list[dict[str, Any]]:
     """The epochs of a training, without what is of no use in a table."""
-    lines = (model / "training/log.jsonl").read_text(encoding="utf8").splitlines()
+    lines = (model / RUN_FOLDER / LOG).read_text(encoding="utf8").splitlines()
     kept = (*ROW_KEYS, "seconds", "noise_ratio_start")
     return [{k: row[k] for k in kept if k in row} for row in map(json.loads, lines)]
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
-from ..reports import MISSING, markdown_table, write_file
+from ..files import write_file
+from ..reports import MISSING, markdown_table
 from .study import study_table
 
 Result = dict[str, Any]

@@ -80,6 +80,7 @@ def card_cli(
     'spacy huggingface-hub push' the model card on the hub.
     """  # fmt: skip
     from ..card import CardFacts, read_sources, write_card
+    from ..layout import META
 
     meta = {
         "name": name, "version": version, "license": license, "author": author, "email": email,
@@ -102,7 +103,7 @@ def card_cli(
         msg.warn("The card names no data that the model was trained with: give it with --sources")
     if not metrics:
         msg.warn("The card has no scores of a test set: give them with --metrics")
-    msg.good("Saved model card", output or model / "meta.json")
+    msg.good("Saved model card", output or model / META)
     msg.text("You can now package the pipeline:")
     meta_option = f" --meta {output}" if output else ""
     typer.echo(f"{COMMAND} package {model} ./packages --build wheel{meta_option}")

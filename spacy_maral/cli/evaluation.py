@@ -41,7 +41,8 @@ def evaluate_cli(
     """
     prepare(code, verbose)
     from ..evaluation import evaluate_pipeline, load_pipeline
-    from ..reports import show_report, write_json
+    from ..files import write_json
+    from ..reports import show_report
 
     with reported("evaluate the pipeline"):
         nlp = load_pipeline(model, gpu_id=gpu_id)
@@ -69,7 +70,8 @@ def compare_cli(
     gold entities and by the paper's protocol, for every test set that the
     evaluate command has written metrics of.
     """
-    from ..reports import COMPARISON_HEADER, markdown_table, read_comparison, write_file
+    from ..files import write_file
+    from ..reports import COMPARISON_HEADER, markdown_table, read_comparison
 
     with reported("compare the models"):
         rows = [comparison.row() for comparison in read_comparison(folder)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from collections import Counter
@@ -16,6 +15,7 @@ from spacy.vocab import Vocab
 from tqdm.auto import tqdm
 
 from ..errors import Errors, MaralError, Warnings
+from ..files import replacing
 from .docs import SUFFIX, read_docs
 from .formats import Sentence, map_labels, read_sentences
 from .jsonl import read_jsonl
@@ -231,13 +231,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 
     RAISES (MaralError): If it cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_bytes(data)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_bytes(data)
     except OSError as error:
         raise MaralError(Errors.M125.format(path=path, found=error)) from error

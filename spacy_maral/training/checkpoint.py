@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -21,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import Errors, MaralError, Warnings
+from ..files import remove_folder, replacing, sha256
 
 logger = logging.getLogger("spacy")
 
@@ -53,38 +52,27 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint under a temporary name, then rename it; keep the one before.
+    """Write a checkpoint, whole or not at all; keep the one before.
 
     folder (Path): Where checkpoints are kept.
     checkpoint (Checkpoint): What to keep.
     RETURNS (Path): The checkpoint's own folder.
     RAISES (OSError, SafetensorError): If it cannot be written; the ones before stay as they are.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     final = folder / checkpoint.name
-    temporary = folder / f"{final.name}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
+    with replacing(final, durable=True) as temporary:
+        temporary.mkdir()
         _write(temporary, checkpoint)
-        if final.exists():
-            remove_checkpoint(final)
-        os.replace(temporary, final)
-    except (OSError, SafetensorError):
-        # what is left of it would keep a full disk full
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    _sync_folder(folder)
     found = list_checkpoints(folder)
     place = found.index(final)
     # newer ones were passed over as damaged
     for other in [*found[: max(0, place + 1 - KEPT)], *found[place + 1 :]]:
-        remove_checkpoint(other)
+        remove_folder(other)
     return final
 
 
 def _write(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint's files and their checksums, and wait until they are on the disk."""
+    """Write a checkpoint's files and their checksums."""
     save_tensors(folder / TENSORS, checkpoint.tensors)
     with (folder / ARRAYS).open("wb") as file:
         np.savez(file, **checkpoint.arrays)  # type: ignore[arg-type]
@@ -100,9 +88,6 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
         shutil.copyfile(checkpoint.best, folder / BEST)
     sums = {name: sha256(folder / name) for name in names}
     (folder / SUMS).write_text(json.dumps(sums, indent=1), encoding="utf8")
-    for name in (*names, SUMS):
-        _sync(folder / name)
-    _sync_folder(folder)
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -152,14 +137,6 @@ def peek_state(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def remove_checkpoint(path: Path) -> None:
-    """Delete a checkpoint; one that is deleted in part only no longer counts as a checkpoint."""
-    doomed = path.with_name(f"{path.name}.old.tmp")
-    shutil.rmtree(doomed, ignore_errors=True)
-    os.replace(path, doomed)
-    shutil.rmtree(doomed)
-
-
 def list_checkpoints(folder: Path) -> list[Path]:
     """Finished checkpoints, oldest first."""
     found = [(NAME.fullmatch(path.name), path) for path in folder.glob("epoch-*")]
@@ -169,15 +146,6 @@ def list_checkpoints(folder: Path) -> list[Path]:
         if match and path.is_dir()
     ]
     return [path for _, _, path in sorted(places)]
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Delete what a killed run had begun to write in a folder."""
-    for path in folder.glob("*.tmp"):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
@@ -246,35 +214,3 @@ def _read(path: Path) -> Checkpoint:
     best = path / BEST if (path / BEST).is_file() else None
     tensors = load_file(path / TENSORS)
     return Checkpoint(state["epoch"], tensors, loaded, state, state["step"], best)
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits."""
-    sha = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            sha.update(block)
-    return sha.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    """Wait until a folder's entries are on the disk, where that can be asked for."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace a text file whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf8")
-    os.replace(temporary, path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from spacy.tokens import Doc
 
+from ..files import replacing, write_text
 from ..geometry import centroid_cosine, class_quantiles, compactness, span_margins
+from ..layout import DIAGNOSTICS_VERSION
 from ..spans import OUTSIDE
-from .checkpoint import write_text
 from .corpus import Corpus
 from .filtering import Mixture
 
-FORMAT_VERSION = 1
-FOLDER = "diagnostics"
 N_BINS = 240
 LOW_MARGIN = 0.05
 N_DOUBTFUL = 30
@@ -101,7 +99,6 @@ class Diagnostics:
 
     def record(self, state: EpochState) -> None:
         """Write the files of an epoch, each whole or not at all."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         stem = self.folder / f".epoch-{state.epoch + 1:04d}"
         self._write_sample(stem.with_suffix(".npz"), state)
         text = json.dumps(self.describe(state), ensure_ascii=False, separators=(",", ":"))
@@ -119,7 +116,7 @@ class Diagnostics:
         if state.gold is not None:
             counted["counts_noisy"] = classes != state.gold
         return {
-            "format_version": FORMAT_VERSION,
+            "format_version": DIAGNOSTICS_VERSION,
             "epoch": state.epoch + 1,
             "classes": self.names,
             "edges": self.edges.round(9).tolist(),
@@ -202,12 +199,10 @@ class Diagnostics:
             }
             for name, column in part.items():
                 columns.setdefault(name, []).append(column)
-        temporary = path.with_name(path.name + ".tmp")
-        with temporary.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
-            arrays["format_version"] = np.array(FORMAT_VERSION)
+            arrays["format_version"] = np.array(DIAGNOSTICS_VERSION)
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        os.replace(temporary, path)
 
 
 def balanced_sample(

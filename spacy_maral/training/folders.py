@@ -15,12 +15,12 @@ from spacy.tokens import Doc
 from thinc.api import Config
 
 from ..errors import Errors, MaralError, Warnings
+from ..files import remove_leftovers, sha256
+from ..layout import DIAGNOSTICS, META, RUN_FOLDER, SUMMARY
 from .checkpoint import (
     differences,
     list_checkpoints,
     peek_state,
-    remove_leftovers,
-    sha256,
     writing,
 )
 from .corpus import digest_docs
@@ -28,7 +28,6 @@ from .schemas import Section
 
 logger = logging.getLogger("spacy")
 
-RUN_FOLDER, SUMMARY, META = "training", "summary.json", "meta.json"
 # settings that a run may be resumed with other values of: they change nothing in its result
 FREE = {"checkpoint_minutes", "logger"}
 
@@ -45,7 +44,8 @@ def prepare_output(output: Path, resume: bool) -> Path:
     if not resume and list_checkpoints(folder):
         raise MaralError(Errors.M316.format(folder=folder))
     with writing(folder):
-        remove_leftovers(folder)
+        for part in (folder, folder / DIAGNOSTICS):
+            remove_leftovers(part)
         if not resume:
             (folder / SUMMARY).unlink(missing_ok=True)
     return folder

@@ -21,7 +21,9 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ..errors import Errors, MaralError, Warnings
+from ..files import write_text
 from ..geometry import centroid_cosine, mean_off_diagonal
+from ..layout import LOG
 from ..span_model import SpanOutput
 from .checkpoint import (
     BEST,
@@ -31,7 +33,6 @@ from .checkpoint import (
     load_checkpoint,
     save_checkpoint,
     save_tensors,
-    write_text,
     writing,
 )
 from .corpus import Batch
@@ -51,7 +52,6 @@ from .schemas import TrainingSettings
 from .selection import SELECTION
 from .streams import Stream
 
-LOG = "log.jsonl"
 # 30 halvings below where the scale starts
 SMALLEST_SCALE = 1e-4
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Errors, MaralError
+from ..files import replacing
 from ..spans import OUTSIDE, decode
 from .corpus import Corpus
 from .network import Network, collect
@@ -36,10 +36,8 @@ class PseudoLabels:
 
     def save(self, path: Path) -> None:
         """Write the labels to one file, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         arrays: dict[str, Any] = {} if self.reliable is None else {"reliable": self.reliable}
-        temporary = path.with_name(path.name + ".tmp")
-        with temporary.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(
                 file,
                 format_version=np.array(FORMAT_VERSION),
@@ -49,7 +47,6 @@ class PseudoLabels:
                 digest=np.array(self.digest),
                 **arrays,
             )
-        os.replace(temporary, path)
 
     @classmethod
     def load(cls, path: Path, *, digest: str, labels: Sequence[str] | None = None) -> PseudoLabels:

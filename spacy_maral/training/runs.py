@@ -12,12 +12,11 @@ from typing import Any
 from thinc.api import Config
 
 from ..errors import Errors, MaralError
+from ..layout import DIAGNOSTICS, META, RUN_FOLDER
 from .adaptation import Adaptation
-from .diagnostics import FOLDER, Diagnostics
+from .diagnostics import Diagnostics
 from .evaluators import student_evaluator
 from .folders import (
-    META,
-    RUN_FOLDER,
     digest_labels,
     digest_pipeline,
     fingerprint,
@@ -339,4 +338,4 @@ def diagnostics(
     if not settings.diagnostics:
         return None
     temperature = student.network.span_model.statistics.temperature
-    return Diagnostics(folder / FOLDER, student.labels, temperature=temperature, seed=seed)
+    return Diagnostics(folder / DIAGNOSTICS, student.labels, temperature=temperature, seed=seed)

@@ -25,9 +25,11 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 from ..architectures import get_encoder, get_span_module
 from ..errors import Errors, MaralError, Warnings
 from ..evaluation import score_entities
-from .checkpoint import list_checkpoints, remove_checkpoint, write_text, writing
+from ..files import remove_folder, write_text
+from ..layout import META, SUMMARY
+from .checkpoint import list_checkpoints, writing
 from .corpus import Corpus, encode
-from .folders import SUMMARY, write_pipeline
+from .folders import write_pipeline
 from .logging import EpochLines, SpacyLogger
 from .loop import Hook, Run
 from .network import Network, input_embeddings, predict_entities
@@ -113,7 +115,7 @@ def load_pipeline(path: Path, settings: TrainingSettings | None = None) -> Pipel
     RETURNS (Pipeline): The pipeline.
     RAISES (MaralError): If there is no pipeline in the folder, or none with a maral_ner.
     """
-    if not (Path(path) / "meta.json").is_file():
+    if not (Path(path) / META).is_file():
         raise MaralError(Errors.M313.format(path=path))
     nlp = spacy.load(path)
     require_component(nlp, path)
@@ -304,7 +306,7 @@ def finish(
     with writing(run.folder):
         write_text(run.folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
         for checkpoint in list_checkpoints(run.folder):
-            remove_checkpoint(checkpoint)
+            remove_folder(checkpoint)
 
 
 PACKAGES = ("spacy-maral", "spacy", "spacy-transformers", "thinc", "torch", "transformers")

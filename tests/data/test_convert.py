@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -133,10 +134,10 @@ def test_a_broken_input_leaves_the_old_output_and_nothing_else(
 def test_a_failed_write_leaves_nothing(
     wikiann: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: Path, target: Path) -> Path:
+    def fail(source: Path, target: Path) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(Path, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(MaralError, match=r"train\.spacy cannot be written: no space left"):
         convert(wikiann, tmp_path / "out" / "train.spacy")
     assert list((tmp_path / "out").iterdir()) == []

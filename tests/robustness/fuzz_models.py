@@ -23,6 +23,7 @@ from spacy.tokens import Doc
 from thinc.api import Model
 
 from spacy_maral.architectures import build_span_model, deserialize, serialize
+from spacy_maral.files import sha256
 from spacy_maral.pipeline import MaralNER
 from spacy_maral.span_model import SpanModel, SpanOutput
 from spacy_maral.training.checkpoint import (
@@ -35,7 +36,6 @@ from spacy_maral.training.checkpoint import (
     load_checkpoint,
     peek_state,
     save_checkpoint,
-    sha256,
 )
 from spacy_maral.training.pseudo_labels import PseudoLabels
 from spacy_maral.training.schemas import (

@@ -27,9 +27,12 @@ from spacy_maral.training import adapt, runs
 
 PACKAGE = Path(spacy_maral.__file__).parent
 WATCHED = {
-    str(PACKAGE / "training" / f"{name}.py")
-    for name in ("adaptation", "checkpoint", "diagnostics", "folders", "loop", "setup")
-}
+    str(PACKAGE / f"{name}.py")
+    for name in (
+        "files", "training/adaptation", "training/checkpoint", "training/diagnostics",
+        "training/folders", "training/loop", "training/setup",
+    )
+}  # fmt: skip
 
 
 class Lines:

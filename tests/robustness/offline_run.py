@@ -70,7 +70,7 @@ def main() -> None:
         maral("convert", raw, folder / f"{name}.spacy", "--format", "conll", "--lang", "xx")
     train, dev, target = (folder / f"{name}.spacy" for name in sizes)
     # the checkpoints stay, so that they can be looked into
-    setup.remove_checkpoint = lambda path: None
+    setup.remove_folder = lambda path: None
     maral("train-teacher", config, "-s", train, "-d", dev, "-o", folder / "teacher")
     maral("pseudo-label", folder / "teacher", target, "-o", folder / "labels.npz")
     maral(

@@ -13,7 +13,7 @@ import srsly
 import torch
 from make_golden import GOLDEN, found_in
 
-from spacy_maral import architectures, run_record, transformer
+from spacy_maral import architectures, layout, run_record, transformer
 from spacy_maral.errors import MaralError
 from spacy_maral.training import checkpoint, pseudo_labels
 from spacy_maral.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -112,7 +112,7 @@ def test_newer_diagnostics_are_refused(tmp_path):
     row = dict.fromkeys(run_record.ROW_KEYS, 0.0)
     (place / "diagnostics").mkdir(parents=True)
     (place / "log.jsonl").write_text(json.dumps(row) + "\n", encoding="utf8")
-    newer = {"format_version": run_record.FORMAT_VERSION + 1, "epoch": 1}
+    newer = {"format_version": layout.DIAGNOSTICS_VERSION + 1, "epoch": 1}
     srsly.write_json(place / "diagnostics" / ".epoch-0001.json", newer)
     with pytest.raises(MaralError, match=r"^\[M442\]"):
         run_record.read_run(tmp_path)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shlex
 import shutil
@@ -14,15 +15,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from spacy_maral import files
 from spacy_maral.errors import MaralError
+from spacy_maral.files import remove_folder, sha256
 from spacy_maral.training import checkpoint as module
 from spacy_maral.training.checkpoint import (
     Checkpoint,
     list_checkpoints,
     load_checkpoint,
-    remove_checkpoint,
     save_checkpoint,
-    write_text,
 )
 
 ROOT = Path(module.__file__).parents[2]
@@ -167,7 +168,7 @@ def test_a_newer_format_is_refused(folder, monkeypatch):
 
 
 def test_what_an_interrupted_save_leaves_is_ignored(folder):
-    leftover = folder / "epoch-0003.tmp"
+    leftover = folder / f".epoch-0003.{os.getpid()}.tmp"
     leftover.mkdir()
     (leftover / module.TENSORS).write_bytes(b"half")
     (folder / "epoch-0009").write_text("a file")
@@ -245,16 +246,6 @@ def test_differences():
     assert module.differences(old, old) == []
 
 
-def test_leftovers_are_removed(folder):
-    (folder / "epoch-0003.tmp").mkdir()
-    (folder / "epoch-0003.tmp" / "part").write_text("x")
-    (folder / "log.jsonl.tmp").write_text("x")
-    (folder / "log.jsonl").write_text("x")
-    module.remove_leftovers(folder)
-    left = sorted(path.name for path in folder.iterdir())
-    assert left == ["epoch-0001", "epoch-0002", "log.jsonl"]
-
-
 def save_until_it_fails(folder) -> None:
     """Save checkpoints, each larger than the one before, until one cannot be written."""
     saved = 0
@@ -304,7 +295,8 @@ def test_a_save_that_fails_leaves_the_checkpoints_before_it(folder, monkeypatch,
     def fail(*args, **kwargs):
         raise OSError("no space left on device")
 
-    owner, name = (module.os, "replace") if function == "os.replace" else (module, function)
+    owners = {"os.replace": os, "_sync": files}
+    owner, name = owners.get(function, module), function.removeprefix("os.")
     monkeypatch.setattr(owner, name, fail)
     with pytest.raises(OSError, match="no space left"):
         save_checkpoint(folder, make(3))
@@ -334,9 +326,9 @@ def test_a_removal_that_is_cut_short_leaves_no_half_checkpoint(folder, monkeypat
             raise KeyboardInterrupt
         rmtree(path, **kwargs)
 
-    monkeypatch.setattr(module.shutil, "rmtree", cut_short)
+    monkeypatch.setattr(shutil, "rmtree", cut_short)
     with pytest.raises(KeyboardInterrupt):
-        remove_checkpoint(folder / "epoch-0002")
+        remove_folder(folder / "epoch-0002")
     monkeypatch.undo()
     assert calls
     assert [p.name for p in list_checkpoints(folder)] == ["epoch-0001"]
@@ -349,18 +341,7 @@ def test_pickled_arrays_are_not_loaded(folder, caplog):
     path = folder / "epoch-0002"
     np.savez(path / module.ARRAYS, evil=np.array([{"a": 1}], dtype=object))
     sums = json.loads((path / module.SUMS).read_text())
-    sums[module.ARRAYS] = module.sha256(path / module.ARRAYS)
+    sums[module.ARRAYS] = sha256(path / module.ARRAYS)
     (path / module.SUMS).write_text(json.dumps(sums))
     assert_same(load_checkpoint(folder), make(1))
     assert "allow_pickle" in caplog.text
-
-
-def test_text_is_replaced_whole(tmp_path, monkeypatch):
-    path = tmp_path / "log.jsonl"
-    write_text(path, "ä\n")
-    write_text(path, "ö\n")
-    assert path.read_text(encoding="utf8") == "ö\n"
-    monkeypatch.setattr(module.os, "replace", lambda *a: (_ for _ in ()).throw(OSError("full")))
-    with pytest.raises(OSError, match="full"):
-        write_text(path, "ü\n")
-    assert path.read_text(encoding="utf8") == "ö\n"

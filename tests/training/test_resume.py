@@ -73,8 +73,8 @@ MOMENTS = {
     "between two parts": (folders, "replace", 2),
     "before meta.json": (folders, "replace", N_PARTS),
     "before the summary": (setup, "write_text", 1),
-    "before the first checkpoint goes": (setup, "remove_checkpoint", 1),
-    "between two checkpoints": (setup, "remove_checkpoint", 2),
+    "before the first checkpoint goes": (setup, "remove_folder", 1),
+    "between two checkpoints": (setup, "remove_folder", 2),
 }
 
 

@@ -1,0 +1,139 @@
+"""Files and folders that are written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import Errors, MaralError
+
+TEMPORARY = ".tmp"
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Let a file or folder be written beside its place, and move it there when all went well.
+
+    Nothing is left beside it after a failure. What a killed process leaves begins with a dot and
+    ends in .tmp.
+
+    path (Path): Where it goes; missing folders are made, and what was there is replaced.
+    durable (bool): Wait until it is on the disk, first its contents and then its name.
+    YIELDS (Path): Where to write it.
+    RAISES (OSError): If it cannot be written or moved.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # the process is in the name: two that write the same file must not meet
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    remove(temporary)
+    try:
+        yield temporary
+        if durable:
+            _sync_all(temporary)
+        if temporary.is_dir() and path.is_dir():
+            remove_folder(path)
+        os.replace(temporary, path)
+    except BaseException:
+        # what is left of it would keep a full disk full
+        with contextlib.suppress(OSError):
+            remove(temporary)
+        raise
+    if durable:
+        _sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all.
+
+    path (Path): The file; missing folders are made.
+    text (str): What to write.
+    RAISES (OSError): If it cannot be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf8", newline="\n")
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a text file that the user asked for, whole or not at all.
+
+    path (Path): The file; missing folders are made.
+    text (str): What to write.
+    RAISES (MaralError): If it cannot be written.
+    """
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise MaralError(Errors.M406.format(path=path, problem=error)) from error
+
+
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    """Write a JSON file that the user asked for, whole or not at all.
+
+    path (Path): The file; missing folders are made.
+    data (dict): What to write.
+    RAISES (MaralError): If it cannot be written.
+    """
+    write_file(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Delete a folder; one that is deleted in part only no longer has its name."""
+    doomed = path.with_name(f".{path.name}.old{TEMPORARY}")
+    shutil.rmtree(doomed, ignore_errors=True)
+    os.replace(path, doomed)
+    shutil.rmtree(doomed)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what killed processes had begun to write in a folder that none writes to now."""
+    for path in folder.glob(f"*{TEMPORARY}"):
+        remove(path)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    sha = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            sha.update(block)
+    return sha.hexdigest()
+
+
+def _sync_all(path: Path) -> None:
+    """Wait until a file, or a folder with its files, is on the disk."""
+    if path.is_dir():
+        for part in sorted(path.iterdir()):
+            _sync_all(part)
+        _sync_folder(path)
+    else:
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    """Wait until a folder's entries are on the disk, where that can be asked for."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
