@@ -154,10 +154,10 @@ def draw_globe(course: Course, title: str, x: float, y: float, radius: float) ->
 
 
 def draw_spheres() -> str:
-    """Class means under cross-entropy and under max-margin classification."""
+    """Class means under cross-entropy and under max-margin loss."""
     courses = {
         "cross-entropy": train_toy("cross_entropy"),
-        "max-margin classification": train_toy("max_margin"),
+        "max-margin loss": train_toy("max_margin"),
     }
     size = (760, 500)
     body = []
@@ -268,7 +268,7 @@ def draw_pipeline() -> str:
         "raw": (16, 204, "raw text", "target language", ""),
         "teacher": (216, 24, "train-teacher", "cross-entropy", "made"),
         "labels": (416, 204, "pseudo-label", "soft labels of all spans", "made"),
-        "student": (416, 24, "adapt: the student", "max-margin classification", "made"),
+        "student": (416, 24, "adapt: the student", "max-margin loss", "made"),
         "filter": (616, 114, "filter and refine", "after each epoch", "made"),
         "model": (616, 24, "spaCy pipeline", "evaluate, card, package", "end"),
     }

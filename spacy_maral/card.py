@@ -261,7 +261,7 @@ def _training_section(config: Mapping[str, Any], summary: Mapping[str, Any], enc
     pipe = config["components"][COMPONENT]
     student = "adaptation" in config and config.get("student", {}).get("loss") == pipe.get("loss")
     facts = {
-        "Method": "MARAL: margin-based contrastive learning and progressive adaptation"
+        "Method": "MARAL: large-margin classes and progressive adaptation"
         if student
         else "supervised",
         "Encoder": f"`{encoder}`",

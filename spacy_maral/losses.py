@@ -1,4 +1,4 @@
-"""Training losses over spans: max-margin classification, cross-entropy, supervised contrastive."""
+"""Training losses over spans: max-margin, cross-entropy, supervised contrastive."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def max_margin(
     include_outside: bool = True,
     reduction: str = "mean",
 ) -> Tensor:
-    """Max-margin classification loss, -log softmax_c(log pi(c) + rho(z, c)) at the target (Eq. 7 and 12).
+    """Max-margin loss (MMC), -log softmax_c(log pi(c) + rho(z, c)) at the target (Eq. 7 and 12).
 
     scores (Tensor): Class scores rho, (N, K); N may be 0.
     targets (Tensor): Class of every span, (N,), int64, or a distribution over classes, (N, K).

@@ -104,7 +104,8 @@ def _without_work(app: typer.Typer, take: Any, path: str) -> typer.Typer:
 def _without_effect(function: Any, name: str, take: Any) -> Any:
     @functools.wraps(function)
     def command(**values: Any) -> None:
-        free = [v.args for v in values.values() if isinstance(v, typer.Context)]
+        # not every release of Typer makes its contexts of the class typer.Context
+        free = [v.args for v in values.values() if hasattr(v, "allow_extra_args")]
         take(Parsed(name, values, parse_config_overrides(free[0]) if free else {}))
 
     signature = inspect.signature(function)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +27,28 @@ from docs_blocks import (
     words_of,
 )
 from spacy.cli import app as spacy_app
-from spacy.util import load_config
+from spacy.util import load_config, registry
+from thinc.api import Config
 from typer.testing import CliRunner
 
 from spacy_maral.errors import Errors, Warnings
 from spacy_maral.training.schemas import AdaptationSettings, TrainingSettings
 
 TUTORIAL = DOCS / "tutorial.md"
-OTHERS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+OTHERS = [
+    ROOT / name
+    for name in (
+        "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md", "assets/README.md"
+    )
+]  # fmt: skip
 PAGES = [*sorted(DOCS.glob("*.md")), *OTHERS]
-LINKED = [*PAGES, ROOT / "examples" / "README.md", ROOT / "assets" / "README.md"]
 ENCODER = "intfloat/multilingual-e5-small"
-# The tutorial is run with an untrained encoder: it takes these to learn anything from 70 sentences.
+# The tutorial is run with an untrained encoder, which takes these to learn anything from 70
+# sentences, and in less time.
 FASTER = {
     "train-teacher": "--teacher.epochs 8 --teacher.learn_rate 3e-3 --teacher.head_learn_rate 1e-2",
     "adapt": "--student.learn_rate 3e-3 --student.head_learn_rate 1e-2",
+    "speed": "--batches 30 --warmup 1",
 }
 # What Python blocks load, and what stands in for it: no page is left out.
 STAND_INS = {"xx_maral_demo": "student"}
@@ -58,9 +66,12 @@ ALLOWED = {
     "python -m pytest": "runs the tests",
     "nox": "runs the tests on several Pythons",
     "python tests/robustness/": "long runs of the robustness tests; what they take is tested there",
+    "python examples/": "examples have tests of their own",
     "python scripts/": "scripts have tests of their own",
     "git ": "version control",
     "mkdir ": "a folder, made by the tutorial's test",
+    "python -m zipfile": "unpacks a download",
+    "python -m tarfile": "unpacks a download",
 }
 
 
@@ -133,6 +144,78 @@ def test_every_other_command_is_known() -> None:
     assert not unknown, "neither ours nor in ALLOWED:\n" + "\n".join(unknown)
 
 
+@pytest.mark.parametrize(("page", "line"), [(p, x) for p, x in LINES if not spacy_words(x)])
+def test_what_other_commands_name_exists(page: str, line: str) -> None:
+    problems = list(unknown_names(words_of(line)))
+    assert not problems, f"{page}: {line}: {', '.join(problems)}"
+
+
+def unknown_names(words: list[str]) -> Iterator[str]:
+    """What a command that is not run names and that is not there: targets, files, options."""
+    if words[0] == "make":
+        targets = set(re.findall(r"^(\w+):", read("Makefile"), re.M))
+        variables = set(re.findall(r"^(\w+) \?=", read("Makefile"), re.M))
+        for word in words[1:]:
+            name, _, value = word.partition("=")
+            if name not in (variables if value else targets):
+                yield name
+    elif words[0] == "nox":
+        sessions = set(re.findall(r"^def (\w+)\(session", read("noxfile.py"), re.M))
+        yield from sorted({word for word in words[1:] if word[0] != "-"} - sessions)
+    script = next((word for word in words if word.endswith(".py")), None)
+    if script is None:
+        return
+    if not (ROOT / script).is_file():
+        yield script
+    elif not script.rpartition("/")[2].startswith("test_"):
+        for option in (word for word in words[words.index(script) + 1 :] if word[:2] == "--"):
+            if f'"{option}"' not in read(script) and "parse_known_args" not in read(script):
+                yield option
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf8")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "make dmo", "make demo SIZE=small", "nox -s oldset", "python scripts/no_such.py",
+        "python scripts/build_encoder.py --names x --out y",
+    ],
+)  # fmt: skip
+def test_names_that_are_not_there_are_found(line: str) -> None:
+    assert list(unknown_names(line.split()))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "maral adapt maral.cfg --source a --target b --dev c --outptu d",
+        "maral train-teacher maral.cfg --source a --output d",
+        "maral no-such-command",
+        "maral prepare-text german/ corpus/target.spacy",
+        "train --output out --paths.train train.spacy",
+    ],
+)
+def test_commands_that_are_wrong_cannot_be_parsed(line: str) -> None:
+    with pytest.raises(AssertionError):
+        parse(line.split())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "maral train-teacher a.cfg -s a -d b -o c --teacher.epoch 3",
+        "train config.cfg --paths.trian train.spacy",
+        "project run all . --vars.sourc en",
+    ],
+)
+def test_settings_that_are_wrong_are_found(line: str) -> None:
+    parsed = parse(line.split())
+    assert [name for name in parsed.overrides if not is_setting(name, parsed.name)]
+
+
 def test_nothing_is_allowed_that_is_not_there() -> None:
     stale = [a for a in ALLOWED if not any(plain(line).startswith(a) for _, line in LINES)]
     assert not stale
@@ -179,7 +262,7 @@ class Sandbox:
                 assert words_of(line)[0] == "mkdir", line
                 Path(words_of(line)[1]).mkdir()
                 continue
-            if words[0] == "maral" and words[1] in FASTER:
+            if words[1] in FASTER:
                 words += [w for w in FASTER[words[1]].split() if w not in words]
             # a wheel takes a build in an environment of its own
             words = ["none" if word == "wheel" else word for word in words]
@@ -241,6 +324,18 @@ def test_python_of_a_page_runs(path: Path, sandbox: Sandbox) -> None:
     sandbox.page(path)
 
 
+def settings_blocks() -> list[tuple[str, str]]:
+    return [(page_name(path), b.text) for path in PAGES for b in blocks(path) if b.lang == "ini"]
+
+
+@pytest.mark.parametrize(("page", "text"), settings_blocks())
+def test_settings_in_blocks_fit_what_they_name(page: str, text: str) -> None:
+    """Registered functions are there and take these settings; they are not called."""
+    config = Config().from_str(f"[teacher]\n\n[student]\n\n{text}")
+    assert set(config) == {"teacher", "student"}, page
+    registry.fill(config, validate=True)
+
+
 def test_every_stand_in_is_needed(sandbox: Sandbox) -> None:
     text = "".join(path.read_text(encoding="utf8") for path in PAGES)
     assert all(f'spacy.load("{name}")' in text for name in STAND_INS)
@@ -260,7 +355,7 @@ def test_every_block_says_what_it_is() -> None:
 # links, references, generated pages
 
 
-@pytest.mark.parametrize("path", LINKED, ids=page_name)
+@pytest.mark.parametrize("path", PAGES, ids=page_name)
 def test_links_lead_somewhere(path: Path) -> None:
     for link in links(path):
         name, _, anchor = link.partition("#")
@@ -317,7 +412,18 @@ def test_settings_of_the_paper_are_those_of_its_configuration() -> None:
     config: Any = load_config(ROOT / "configs" / "maral_paper.cfg")
     text = (DOCS / "paper.md").read_text(encoding="utf8")
     rows = re.findall(r"^\|[^|]*\| `([\w.]+)` \| `([^`]+)` \|", text, re.M)
-    assert len(rows) > 20
+    model = config["components"]["maral_ner"]["model"]
+    blocks_of_settings = {
+        "student": config["student"],
+        "adaptation": config["adaptation"],
+        "components.maral_ner.model": {k: v for k, v in model.items() if not isinstance(v, dict)},
+    }
+    wanted = {f"{name}.{key}" for name, block in blocks_of_settings.items() for key in block}
+    wanted -= {f"components.maral_ner.model.{x}" for x in ("@architectures", "seed")}
+    assert not wanted - {name for name, _ in rows}, "the page leaves settings out"
+    same = {"loss", "decision", "epochs", "prior_scale", "select"}
+    for key in set(config["student"]) - same:
+        assert config["teacher"][key] == config["student"][key], key
     for name, value in rows:
         found = config
         for part in name.split("."):

@@ -1,4 +1,4 @@
-"""Theorem 1 on a toy problem: max-margin classification keeps imbalanced classes a regular simplex.
+"""Theorem 1 on a toy problem: max-margin loss keeps imbalanced classes a regular simplex.
 
 Five separable classes, 100 times as many samples in one as in each other, features either free on the sphere or those of a
 small network. The temperature is 0.5: with the model's 0.07 the loss is down to 1e-5 long before its minimum, and where the
