@@ -2,8 +2,8 @@
 
     python examples/english_to_german.py --encoder intfloat/multilingual-e5-small --output german
 
-Without other arguments it takes the few sentences in examples/data, which are enough to see it work
-and not to learn from. With text of your own:
+Without other arguments it takes the few sentences in examples/data, in small batches and many epochs:
+enough to see it work, and not more. With text of your own:
 
     python examples/english_to_german.py --train english.jsonl --dev english-dev.jsonl
         --raw german/ --encoder intfloat/multilingual-e5-small --output german --student.epochs 5
@@ -27,6 +27,13 @@ from spacy_maral import adapt, convert, load, prepare_text, pseudo_label, train_
 
 HERE = Path(__file__).resolve().parent
 CONFIG = HERE.parent / "configs" / "maral_small.cfg"
+# For the sentences of the example, which make two batches an epoch by the configuration.
+FEW = {
+    "teacher.epochs": 10,
+    "teacher.batch_tokens": 96,
+    "student.epochs": 5,
+    "student.batch_tokens": 96,
+}
 
 
 def build(
@@ -60,10 +67,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--encoder", required=True, help="name on the hub, or folder")
     parser.add_argument("--output", type=Path, required=True)
     args, settings = parser.parse_known_args(arguments)
+    overrides = parse_config_overrides(settings)
+    if args.train == parser.get_default("train"):
+        overrides = {**FEW, **overrides}
     model = build(
-        args.train, args.dev, args.raw, args.output, encoder=args.encoder,
-        overrides=parse_config_overrides(settings),
-    )  # fmt: skip
+        args.train, args.dev, args.raw, args.output, encoder=args.encoder, overrides=overrides
+    )
     doc = load(model)("Gestern sprach Hannah Arendt in München über die Vereinten Nationen.")
     for ent in doc.ents:
         msg.text(f"{ent.text}  {ent.label_}  {ent._.maral_score:.2f}")

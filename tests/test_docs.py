@@ -46,7 +46,7 @@ ENCODER = "intfloat/multilingual-e5-small"
 # The tutorial is run with an untrained encoder, which takes these to learn anything from 70
 # sentences, and in less time.
 FASTER = {
-    "train-teacher": "--teacher.epochs 8 --teacher.learn_rate 3e-3 --teacher.head_learn_rate 1e-2",
+    "train-teacher": "--teacher.learn_rate 3e-3 --teacher.head_learn_rate 1e-2",
     "adapt": "--student.learn_rate 3e-3 --student.head_learn_rate 1e-2",
     "speed": "--batches 30 --warmup 1",
 }
@@ -263,7 +263,7 @@ class Sandbox:
                 Path(words_of(line)[1]).mkdir()
                 continue
             if words[1] in FASTER:
-                words += [w for w in FASTER[words[1]].split() if w not in words]
+                words += FASTER[words[1]].split()
             # a wheel takes a build in an environment of its own
             words = ["none" if word == "wheel" else word for word in words]
             result = CliRunner().invoke(spacy_app, words)
