@@ -421,6 +421,12 @@ class Errors(metaclass=CodedMessages):
         "The GPU {gpu_id} cannot be used: {problem}. Install PyTorch with CUDA and the extra 'cuda', see "
         "docs/gpu.md, or leave out --gpu-id to run on the CPU."
     )
+    M346 = (
+        "The encoder '{name}' cannot be loaded ({problem}). As paths.encoder give a folder with config.json, "
+        "tokenizer.json and model.safetensors, or a name on the Hugging Face hub where it can be reached. "
+        "A clone of spacy-maral makes the folder of one: python scripts/build_encoder.py --name "
+        "intfloat/multilingual-e5-small --out encoders/e5-small."
+    )
     # end of M3xx
 
     # M4xx: evaluation, command line, project

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import srsly
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from spacy.tokens import Doc, Span
@@ -19,6 +20,7 @@ from spacy_transformers.data_classes import FullTransformerBatch, HFObjects, Wor
 from spacy_transformers.layers import TransformerModel
 from spacy_transformers.layers.hf_shim import HFShim
 from spacy_transformers.layers.transformer_model import huggingface_tokenize
+from spacy_transformers.layers.transformer_model import init as init_transformer
 from spacy_transformers.truncate import truncate_oversize_splits
 from thinc.api import ArgsKwargs, get_torch_default_device
 from thinc.types import Ragged
@@ -87,6 +89,7 @@ class BoundedTransformer(TransformerModel):
             dict(grad_scaler_config),
         )  # fmt: skip
         self._func = _forward
+        self.init = _init
         objects = HFObjects(None, None, None, tokenizer_config, transformer_config)
         self.layers[0].shims[0] = EncoderShim(
             objects,
@@ -120,6 +123,18 @@ def replace_listener_cfg(transformer: dict[str, Any], listener: dict[str, Any]) 
     if not found.startswith("spacy-maral."):
         raise MaralError(Errors.M223.format(found=found))
     return transformer.copy()
+
+
+def _init(model: BoundedTransformer, X: Any = None, Y: Any = None) -> None:
+    """Load the pretrained encoder.
+
+    RAISES (MaralError): If it is not there, or its files cannot be read.
+    """
+    try:
+        init_transformer(model, X=X, Y=Y)
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
+        problem = str(error).strip().splitlines()[0].rstrip(" .")
+        raise MaralError(Errors.M346.format(name=model.attrs["name"], problem=problem)) from error
 
 
 def _forward(

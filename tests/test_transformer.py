@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -191,3 +192,27 @@ def test_span_model_with_an_encoder_of_its_own(encoder_dir, train_examples, tmp_
     for text, scores in zip(texts, wanted, strict=True):
         found = again.get_pipe("maral_ner").predict([again.make_doc(text)]).scores
         np.testing.assert_allclose(found, scores, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "damage", ["no folder", "empty", "config", "weights", "tokenizer", "short"]
+)
+def test_an_encoder_that_cannot_be_loaded_is_a_coded_error(encoder_dir, tmp_path, damage):
+    folder = tmp_path / "encoder"
+    if damage != "no folder":
+        shutil.copytree(encoder_dir, folder)
+    if damage == "empty":
+        shutil.rmtree(folder)
+        folder.mkdir()
+    files = {"config": "config.json", "weights": "model.safetensors", "tokenizer": "tokenizer.json"}
+    if damage in files:
+        (folder / files[damage]).write_bytes(b"{")
+    if damage == "short":
+        (folder / "tokenizer.json").unlink()
+        for path in folder.glob("*sentencepiece*"):
+            path.unlink()
+    with pytest.raises(MaralError) as error:
+        pipeline(folder)
+    message = str(error.value)
+    assert message.startswith(f"[M346] The encoder '{folder}' cannot be loaded (")
+    assert "As paths.encoder give" in message and "\n" not in message
