@@ -6,10 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
-from .errors import Errors, MaralError
-from .evaluation import Entities, EntityReport, score_entities, without_labels
+from .evaluation import as_entities, check_labelled, span_model_facts, without_labels
+from .metrics import EntityReport, score_entities
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -66,21 +64,17 @@ def judge(nlp: Language, docs: Sequence[Doc], *, n_mistakes: int = 10, name: str
     RETURNS (Judgement): Scores and mistakes.
     RAISES (MaralError): If there are no gold entities to compare with.
     """
-    from .architectures import get_span_module
-
-    bare = sum(not doc.has_annotation("ENT_IOB") for doc in docs)
-    if bare:
-        raise MaralError(Errors.M402.format(path=name, n=bare, n_docs=len(docs)))
-    pipe = nlp.get_pipe("maral_ner")
-    max_width = get_span_module(pipe.model).max_width  # type: ignore[attr-defined]
+    check_labelled(docs, name)
+    max_width, known = span_model_facts(nlp)
     gold = [[Entity(e.start, e.end - 1, e.label_) for e in doc.ents] for doc in docs]
     predicted = list(_predict(nlp, docs))
     found = [list(entities) for entities in predicted]
-    known = set(pipe.labels)  # type: ignore[attr-defined]
     labels = sorted(known | {e.label for side in (gold, found) for row in side for e in row})
-    report = score_entities(
-        _columns(gold, labels), _columns(found, labels), labels, max_width=max_width
+    wanted, given = (
+        as_entities([(i, *entity) for i, row in enumerate(side) for entity in row], labels)
+        for side in (gold, found)
     )
+    report = score_entities(wanted, given, labels, max_width=max_width)
     wrong = [
         (confidence, i, entity)
         for i, entities in enumerate(predicted)
@@ -115,12 +109,6 @@ def _predict(nlp: Language, docs: Sequence[Doc]) -> Iterator[dict[Entity, float 
         pipe.cfg.update(before)  # type: ignore[attr-defined]
 
 
-def _columns(rows: Sequence[Sequence[Entity]], labels: Sequence[str]) -> Entities:
-    number = {label: i for i, label in enumerate(labels, start=1)}
-    table = [(i, e.start, e.end, number[e.label]) for i, row in enumerate(rows) for e in row]
-    return Entities(*np.array(table, dtype=np.int64).reshape(-1, 4).T)
-
-
 def _describe(
     doc: Doc,
     number: int,
@@ -147,7 +135,7 @@ def _describe(
 
 
 def _kind(entity: Entity, gold: Sequence[Entity]) -> str:
-    """What is wrong with a predicted entity, as `evaluation.EntityReport` counts it."""
+    """What is wrong with a predicted entity, as `metrics.EntityReport` counts it."""
     touched = [e for e in gold if e.start <= entity.end and e.end >= entity.start]
     if not touched:
         return "no entity here"

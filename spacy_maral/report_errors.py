@@ -1,10 +1,10 @@
-"""Figures of what a pipeline gets wrong: confusion with outside, kinds of errors, scores by type."""
+"""Figures of what a pipeline gets wrong: confusion with outside, kinds of errors, F1 by label."""
 
 from __future__ import annotations
 
 from .charts import bar_chart, heat_map
 from .diagnostics import Figure
-from .evaluation import OUTSIDE_NAME, EntityReport
+from .metrics import OUTSIDE_NAME, EntityReport
 from .spans import OUTSIDE
 from .svg import percent
 
@@ -50,20 +50,3 @@ def error_figures(report: EntityReport) -> list[Figure]:
         Figure("Kinds of errors", kinds, f"{total:,} predictions have wrong ends."),
         Figure("F1 by label", by_label, "Strict: both ends and the type."),
     ]
-
-
-def score_table(report: EntityReport) -> tuple[list[str], list[list[str]]]:
-    """Precision, recall and F1 by label, of all, and by the paper's protocol.
-
-    report (EntityReport): The report.
-    RETURNS (tuple): Header and rows.
-    """
-    found = [*report.per_type.items(), ("all", report.micro)]
-    if report.paper_protocol is not None:
-        name = f"paper protocol (up to {report.max_width} words)"
-        found.append((name, report.paper_protocol))
-    rows = [
-        [name, *(f"{100 * value:.2f}" for value in score[:3]), f"{score.support:,}"]
-        for name, score in found
-    ]
-    return ["", "P", "R", "F1", "gold"], rows

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from wasabi import Printer
 
 from .errors import Errors, MaralError
-from .evaluation import ERROR_KINDS, OUTSIDE_NAME, EntityReport, Score
+from .metrics import ERROR_KINDS, OUTSIDE_NAME, EntityReport
 
 ROLES = ("teacher", "student")
 MISSING = "-"
@@ -55,16 +55,11 @@ def show_report(report: EntityReport, printer: Printer) -> None:
     report (EntityReport): The report.
     printer (Printer): Where to print.
     """
-    rows = [_score_row(label, score) for label, score in report.per_type.items()]
-    rows.append(_score_row("all", report.micro))
-    if report.paper_protocol is not None:
-        rows.append(
-            _score_row(f"paper protocol (up to {report.max_width} words)", report.paper_protocol)
-        )
+    header, rows = score_table(report)
     printer.table(
         rows,
         title="Entities (strict)",
-        header=("", "P", "R", "F1", "gold"),
+        header=header,
         aligns=("l", "r", "r", "r", "r"),
         divider=True,
     )
@@ -84,6 +79,23 @@ def show_report(report: EntityReport, printer: Printer) -> None:
         title="Errors",
         aligns=("l", "r"),
     )
+
+
+def score_table(report: EntityReport) -> tuple[list[str], list[list[str]]]:
+    """Precision, recall and F1 by label, of all, and by the paper's protocol.
+
+    report (EntityReport): The report.
+    RETURNS (tuple): Header and rows.
+    """
+    found = [*report.per_type.items(), ("all", report.micro)]
+    if report.paper_protocol is not None:
+        name = f"paper protocol (up to {report.max_width} words)"
+        found.append((name, report.paper_protocol))
+    rows = [
+        [name, *(_percent(value) for value in score[:3]), f"{score.support:,}"]
+        for name, score in found
+    ]
+    return ["", "P", "R", "F1", "gold"], rows
 
 
 def read_comparison(folder: Path) -> list[Comparison]:
@@ -125,10 +137,6 @@ def _read_f_scores(path: Path) -> FScores:
         raise MaralError(Errors.M405.format(path=path, problem=problem)) from error
     except (OSError, ValueError, TypeError) as error:
         raise MaralError(Errors.M405.format(path=path, problem=error)) from error
-
-
-def _score_row(name: str, score: Score) -> list[str]:
-    return [name, *(_percent(value) for value in score[:3]), f"{score.support:,}"]
 
 
 def _percent(value: float | None) -> str:

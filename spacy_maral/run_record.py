@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import Errors, MaralError
-from .evaluation import OUTSIDE_NAME
 from .layout import DIAGNOSTICS, DIAGNOSTICS_VERSION, LOG, RUN_FOLDER, SUMMARY
+from .metrics import OUTSIDE_NAME
 
 ROW_KEYS = (
     "epoch", "losses", "dev_precision", "dev_recall", "dev_f1", "centroid_cosine", "seconds",

@@ -256,7 +256,8 @@ def _errors(record: RunRecord, judgement: Judgement | None, data: str) -> Sectio
             "of the source with --dev."
         )
         return Section("errors", heading, _absent(text))
-    from .report_errors import error_figures, score_table
+    from .report_errors import error_figures
+    from .reports import score_table
 
     header, rows = score_table(judgement.report)
     body = (

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from spacy.tokens import Doc
 
-from ..evaluation import noise_by_reliability, noise_ratio
+from ..metrics import noise_by_reliability, noise_ratio
 from ..spans import OUTSIDE
 from .corpus import Corpus
 from .diagnostics import Diagnostics, EpochState, Side

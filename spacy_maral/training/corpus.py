@@ -12,7 +12,7 @@ from spacy.tokens import Doc
 from tqdm.auto import tqdm
 
 from ..errors import Errors, MaralError
-from ..evaluation import Entities
+from ..metrics import Entities
 from ..spans import enumerate_spans, label_spans, span_counts, word_piece_ends, word_shapes
 from ..transformer import tokenize
 

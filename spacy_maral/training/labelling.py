@@ -12,13 +12,12 @@ from .. import evaluation
 from ..data.docs import read_docs
 from ..data.labels import LabelMap, load_label_map
 from ..errors import Errors, MaralError
-from ..layout import META
 from ..pipeline import DEFAULT_MODEL
 from .annotators import Reading, annotate, corpus_words, read_silver
 from .inputs import Inputs, Paths, as_paths
 from .pseudo_labels import PseudoLabels, merge_labels, predict_labels
 from .schemas import read_config
-from .setup import COMPONENT, Pipeline, as_pipeline, use_device
+from .setup import COMPONENT, Pipeline, as_pipeline, check_folder, use_device
 
 LABEL_TOKENS = 8192
 
@@ -106,8 +105,8 @@ def load_annotator(given: Annotator, gpu_id: int = -1) -> Pipeline | Language | 
         path = Path(given)
         if path.is_file():
             return path
-        if path.is_dir() and not (path / META).is_file():
-            raise MaralError(Errors.M313.format(path=path))
+        if path.is_dir():
+            check_folder(path)
         given = evaluation.load_pipeline(given, gpu_id=gpu_id)
     return as_pipeline(given, None) if COMPONENT in given.pipe_names else given
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..errors import Errors, MaralError, Warnings
-from ..evaluation import Entities
+from ..metrics import Entities
 from ..span_model import SpanModel, SpanOutput
 from ..spans import decode
 from .corpus import Batch, Corpus, make_batch, plan_batches

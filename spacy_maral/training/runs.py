@@ -34,6 +34,7 @@ from .setup import (
     COMPONENT,
     Pipeline,
     build_pipeline,
+    check_folder,
     check_head,
     check_width,
     evaluator,
@@ -171,8 +172,8 @@ class StudentPlan:
             raise MaralError(Errors.M335)
         if teacher is None and self.adaptation.init == "teacher":
             raise MaralError(Errors.M336)
-        if teacher is not None and not (teacher / META).is_file():
-            raise MaralError(Errors.M313.format(path=teacher))
+        if teacher is not None:
+            check_folder(teacher)
 
 
 def adapt(

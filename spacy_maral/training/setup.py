@@ -24,9 +24,9 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 
 from ..architectures import get_encoder, get_span_module
 from ..errors import Errors, MaralError, Warnings
-from ..evaluation import score_entities
 from ..files import remove_folder, write_text
 from ..layout import META, SUMMARY
+from ..metrics import score_entities
 from .checkpoint import list_checkpoints, writing
 from .corpus import Corpus, encode
 from .folders import write_pipeline
@@ -115,11 +115,19 @@ def load_pipeline(path: Path, settings: TrainingSettings | None = None) -> Pipel
     RETURNS (Pipeline): The pipeline.
     RAISES (MaralError): If there is no pipeline in the folder, or none with a maral_ner.
     """
-    if not (Path(path) / META).is_file():
-        raise MaralError(Errors.M313.format(path=path))
+    check_folder(path)
     nlp = spacy.load(path)
     require_component(nlp, path)
     return as_pipeline(nlp, settings)
+
+
+def check_folder(path: Path) -> None:
+    """Refuse a folder without a pipeline.
+
+    RAISES (MaralError): If there is none in it, or no such folder.
+    """
+    if not (path / META).is_file():
+        raise MaralError(Errors.M313.format(path=path))
 
 
 def require_component(nlp: Language, where: object) -> None:

@@ -22,7 +22,7 @@ from worlds import (
 
 from spacy_maral.architectures import get_span_module
 from spacy_maral.errors import MaralError
-from spacy_maral.evaluation import Entities, score_entities
+from spacy_maral.metrics import Entities, score_entities
 from spacy_maral.training import pseudo_label, train_teacher
 from spacy_maral.training.pseudo_labels import PseudoLabels
 
