@@ -25,11 +25,11 @@ from spacy_maral.architectures import (
     get_encoder,
     get_span_module,
     serialize,
-    word_ends,
 )
 from spacy_maral.errors import MaralError
 from spacy_maral.span_model import SpanModel
 from spacy_maral.spans import enumerate_spans
+from spacy_maral.word_ends import word_ends
 
 LONG = "Angela Merkel visited Paris in May . " * 12
 

@@ -1,0 +1,83 @@
+"""The layer that takes word vectors from a transformer's output, and gives the gradient back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from spacy_transformers.data_classes import TransformerData
+from thinc.api import Model
+from thinc.types import Floats2d
+from transformers.file_utils import ModelOutput
+
+from .errors import Errors, MaralError
+from .spans import word_piece_ends
+
+WordEnds = tuple[Floats2d, Floats2d]
+
+
+def word_ends(grad_factor: float) -> Model[list[TransformerData], WordEnds]:
+    """Take each word's vectors at its first and at its last word piece from a transformer's output.
+
+    grad_factor (float): Factor on the gradient that the transformer gets.
+    RETURNS (Model): From the output for documents to two arrays of shape (n_words, width).
+    """
+    return Model("word_piece_ends", _forward_ends, attrs={"grad_factor": grad_factor})
+
+
+def _forward_ends(
+    model: Model, data: list[TransformerData], is_train: bool
+) -> tuple[WordEnds, Callable]:
+    xp = model.ops.xp
+    pieces = [_locate(model, item) for item in data]
+    vectors: list[list[Any]] = [[], []]
+    for item, places in zip(data, pieces, strict=True):
+        if places is None:
+            continue
+        hidden = _hidden(item)
+        flat = hidden.reshape(-1, hidden.shape[-1])
+        for side, (place, found) in zip(vectors, places, strict=True):
+            side.append(flat[place].astype("float32") * found[:, None])
+    if not vectors[0]:
+        nothing = model.ops.alloc2f(0, 0)
+        return (nothing, nothing), lambda d_ends: []
+
+    def backprop(d_ends: WordEnds) -> list[TransformerData]:
+        factor, row, result = model.attrs["grad_factor"], 0, []
+        for item, places in zip(data, pieces, strict=True):
+            # like spacy-transformers' own layers: documents without words have no gradient
+            if places is None:
+                continue
+            hidden = _hidden(item)
+            gradient: Any = model.ops.alloc2f(hidden.shape[0] * hidden.shape[1], hidden.shape[2])
+            next_row = row + len(places[0][0])
+            for d_side, (place, found) in zip(d_ends, places, strict=True):
+                weight = factor * found[:, None]
+                model.ops.scatter_add(gradient, place, d_side[row:next_row] * weight)
+            row = next_row
+            gradient = gradient.reshape(hidden.shape).astype(hidden.dtype)
+            output = ModelOutput(last_hidden_state=gradient)
+            result.append(TransformerData(item.wordpieces, output, item.align))
+        return result
+
+    return (xp.concatenate(vectors[0]), xp.concatenate(vectors[1])), backprop
+
+
+def _locate(model: Model, data: TransformerData) -> list[tuple[Any, Any]] | None:
+    """Place of each word's first and last piece in the flattened rows, and whether it has one."""
+    if not isinstance(data, TransformerData):
+        raise MaralError(Errors.M203.format(found=type(data).__name__))
+    hidden = _hidden(data)
+    if hidden is None or not hidden.size:
+        return None
+    ops: Any = model.ops
+    ends = word_piece_ends(
+        ops.to_numpy(data.align.dataXd), ops.to_numpy(data.align.lengths), hidden.shape[1]
+    )
+    return [(ops.asarray1i(np.maximum(end, 0)), ops.asarray1f(end >= 0)) for end in ends]
+
+
+def _hidden(data: TransformerData) -> Any:
+    """Last hidden states, shape (rows, length, width); None for a document without words."""
+    return data.model_output.get("last_hidden_state")
