@@ -372,6 +372,15 @@ class Errors(metaclass=CodedMessages):
         '{epoch} ({docs}); {checkpoint}. Use precision = "bfloat16" or "float32", and start anew in '
         "another folder."
     )
+    M326 = (
+        "Process {rank} of this run lost another one, which has ended or cannot be reached: {problem}. "
+        "See what that one said; then start the run again with --resume, also with another number of "
+        "processes."
+    )
+    M327 = (
+        "There are too few documents with words for {size} processes, each needs one at least. Start "
+        "fewer with --nproc-per-node, or give more documents."
+    )
     M330 = (
         "A teacher cannot be selected by '{select}': it sees no text of a target language. Set "
         'select = "source_dev" or "last" in the section [teacher].'

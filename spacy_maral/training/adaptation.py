@@ -12,14 +12,14 @@ from spacy.tokens import Doc
 
 from ..metrics import noise_by_reliability, noise_ratio
 from ..spans import OUTSIDE
-from .corpus import Corpus
 from .diagnostics import Diagnostics, EpochState, Side
 from .filtering import split_spans
-from .loop import Hook, StepReport
+from .hooks import Hook, StepReport
 from .network import Network, collect
 from .pseudo_labels import PseudoLabels, overlap_losers
 from .refinery import Bank, class_means, neighbour_classes, refine, sample_bank
 from .schemas import AdaptationSettings, TrainingSettings
+from .shards import Shard
 from .streams import Parts, Stream, share, source_stream
 
 SCORE_BATCH = 65_536
@@ -42,15 +42,15 @@ class Adaptation(Hook):
     seed (int): Seeds the bank, the reference spans and the mixtures.
     diagnostics (Diagnostics): Keeps figures and spans of each epoch for the report, which changes
         nothing in the run; None to keep nothing. Needs `docs`.
-    docs (dict): The documents of "source" and "target", whose words the diagnostics show.
+    docs (dict): All documents of "source" and "target", whose words the diagnostics show.
     parts (dict): Files of "source" and "target", where there are several: each has its own prior.
     """
 
     def __init__(
         self,
         network: Network,
-        source: Corpus,
-        target: Corpus,
+        source: Shard,
+        target: Shard,
         labels: PseudoLabels,
         *,
         training: TrainingSettings,
@@ -68,19 +68,19 @@ class Adaptation(Hook):
         self.seed = seed
         self.labels = labels.labels
         self.n_classes = len(labels.labels) + 1
-        self.gold = target.classes if settings.diagnose_with_gold else None
+        self.gold = target.corpus.classes if settings.diagnose_with_gold else None
         parts = parts or {}
         self.source = source_stream(
             source, self.n_classes, training.prior_scale, parts.get("source")
         )
-        self.probabilities = labels.probabilities.astype(np.float32)
-        self.reliable = np.ones(target.n_spans, dtype=bool)
+        self.probabilities = target.own(labels.probabilities).astype(np.float32)
+        self.reliable = np.ones(target.corpus.n_spans, dtype=bool)
         if labels.reliable is not None:
-            self.reliable = labels.reliable.astype(bool)
-        self.words = target.span_words()
+            self.reliable = target.own(labels.reliable).astype(bool)
+        self.words = target.corpus.span_words()
         nothing = np.zeros(0)
         self.target = Stream(
-            name="target", corpus=target, targets=nothing, classes=nothing.astype(np.int64),
+            name="target", shard=target, targets=nothing, classes=nothing.astype(np.int64),
             prior=nothing, prior_scale=settings.target_prior_scale, weight=settings.target_weight,
             parts=parts.get("target"),
         )  # fmt: skip
@@ -88,15 +88,20 @@ class Adaptation(Hook):
         self.source_features = self.target_features
         self.bank_spans = self.bank_row = np.zeros(0, dtype=np.int64)
         self._set_labels()
-        self.first_noise = None if self.gold is None else noise_ratio(self.classes, self.gold)
+        self.first_noise = self._noise()
+
+    @property
+    def is_first(self) -> bool:
+        return self.target.shard.ranks.is_first
 
     def on_epoch_start(self, epoch: int) -> None:
         rng = np.random.default_rng([self.seed, epoch, 101])
-        self.bank_spans = sample_bank(self.source.classes, self.settings.bank_outside_rate, rng)
+        draws = self.source.shard.draw(rng)
+        self.bank_spans = sample_bank(self.source.classes, self.settings.bank_outside_rate, draws)
         self.bank_row = np.full(self.source.corpus.n_spans, -1, dtype=np.int64)
         self.bank_row[self.bank_spans] = np.arange(len(self.bank_spans))
         dim = self.network.span_model.dim
-        if self.diagnostics is not None and epoch == 0:
+        if self.diagnostics is not None and epoch == 0 and self.is_first:
             self.diagnostics.start()
         if self._keeps_features(epoch):
             self.target_features = np.zeros((self.target.corpus.n_spans, dim), dtype=np.float16)
@@ -125,59 +130,75 @@ class Adaptation(Hook):
                 info["alpha"] = self._alpha(epoch)
                 info["changed"] = self._improve(scores, epoch, state)
             if self.diagnostics is not None and state is not None:
-                state.reliable, state.refined = self.reliable, self.classes
-                self.diagnostics.record(state)
+                state.reliable, state.refined = self._all(self.reliable), self._all(self.classes)
+                if self.is_first:
+                    self.diagnostics.record(state)
             self.target_features = self.source_features = self.target_features[:0]
         return {**info, **self._describe()}
+
+    def _all(self, values: NDArray) -> NDArray:
+        """What all processes have for the target's candidates."""
+        return self.target.shard.all(values)
 
     def _improve(self, scores: NDArray[np.float32], epoch: int, state: EpochState | None) -> int:
         """Filter and refine; RETURNS (int): Number of labels that are others now."""
         before = self.classes.copy()
+        own = self._all(scores[np.arange(len(scores)), self.classes])
+        classes = self._all(self.classes)
         if self.settings.filter:
-            own = scores[np.arange(len(scores)), self.classes]
-            self.reliable, mixtures = split_spans(own, self.classes, seed=self.seed + epoch)
+            reliable, mixtures = split_spans(own, classes, seed=self.seed + epoch)
+            self.reliable = self.target.shard.own(reliable)
             if state is not None:
                 state.mixtures = mixtures
-        self._refine(scores, self._alpha(epoch), epoch)
+        means = class_means(own, classes, self.n_classes)
+        self._refine(scores, means, classes, epoch)
         self._set_labels()
-        return int((before != self.classes).sum())
+        return int(self.target.shard.ranks.sum((before != self.classes).sum()))
 
     def _state(self, epoch: int, scores: NDArray[np.float32]) -> EpochState:
         """What the epoch was trained on, for the diagnostics."""
-        bank = self.bank_spans
+        source, target = self.source.shard, self.target.shard
+        bank = source.rows(
+            self.bank_spans, self.source.classes[self.bank_spans], self.source_features
+        )
         return EpochState(
             epoch=epoch,
-            source=Side(
-                self.source.corpus, self.docs["source"], bank,
-                self.source.classes[bank], self.source_features,
-            ),
+            source=Side(source, self.docs["source"], *bank),
             target=Side(
-                self.target.corpus, self.docs["target"], np.arange(len(scores)),
-                self.classes.copy(), self.target_features,
+                target, self.docs["target"], np.arange(target.n_spans),
+                self._all(self.classes).copy(), self._all(self.target_features),
             ),
-            scores=scores,
+            scores=self._all(scores),
             directions=self.network.span_model.statistics.direction.cpu().numpy(),
             reliable=self.reliable,
-            probabilities=self.probabilities.copy(),
+            probabilities=self._all(self.probabilities).copy(),
             refined=self.classes,
             mixtures={},
-            gold=self.gold,
+            gold=None if self.gold is None else self._all(self.gold),
         )  # fmt: skip
 
     def arrays(self) -> dict[str, NDArray]:
-        kept = {"probabilities": self.probabilities, "reliable": self.reliable}
+        kept = {
+            "probabilities": self._all(self.probabilities),
+            "reliable": self._all(self.reliable),
+        }
         if len(self.target_features):
             # the checkpoint is one within an epoch
-            kept["target_features"] = self.target_features
-            kept["source_features"] = self.source_features
+            kept["target_features"] = self._all(self.target_features)
+            bank = self.source.shard.rows(self.bank_spans, self.source_features)
+            kept["source_features"] = bank[1]
         return kept
 
     def restore(self, arrays: dict[str, NDArray]) -> None:
-        self.probabilities, self.reliable = arrays["probabilities"], arrays["reliable"]
+        own = self.target.shard.own
+        self.probabilities, self.reliable = own(arrays["probabilities"]), own(arrays["reliable"])
         self._set_labels()
         if "target_features" in arrays:
-            self.target_features = arrays["target_features"]
-            self.source_features = arrays["source_features"]
+            self.target_features = own(arrays["target_features"])
+            shard = self.source.shard
+            places = shard.rows(self.bank_spans)[0]
+            mine = np.searchsorted(places, shard.spans[self.bank_spans])
+            self.source_features = arrays["source_features"][mine]
 
     def _works_after(self, epoch: int) -> bool:
         """Whether labels are filtered and refined after an epoch: from the warm-up on, not last."""
@@ -201,12 +222,11 @@ class Adaptation(Hook):
         self.classes[overlap_losers(self.probabilities, *self.words)] = OUTSIDE
         soft = self.settings.target_labels == "soft"
         self.target.targets = self.probabilities if soft else self.classes
-        self.target.prior = share(self.probabilities.sum(0, dtype=np.float64))
+        shard = self.target.shard
+        self.target.prior = share(shard.ranks.sum(self.probabilities.sum(0, dtype=np.float64)))
         if self.target.parts is not None:
-            sums = [
-                self.probabilities[rows].sum(0, dtype=np.float64)
-                for rows in self.target.parts.spans(self.target.corpus)
-            ]
+            every = self._all(self.probabilities)
+            sums = [every[rows].sum(0, dtype=np.float64) for rows in self.target.parts.spans(shard)]
             self.target.part_priors = np.stack([share(part) for part in sums])
         self.target.weights = self.reliable.astype(np.float32)
         counted = {
@@ -239,8 +259,18 @@ class Adaptation(Hook):
                 scores[i : i + SCORE_BATCH] = rho.cpu().numpy()
         return scores
 
-    def _refine(self, scores: NDArray[np.float32], alpha: float, epoch: int) -> None:
-        """Refine the unreliable labels, or all if there is no filter (Eq. 10, 11)."""
+    def _refine(
+        self,
+        scores: NDArray[np.float32],
+        means: NDArray[np.float64],
+        classes: NDArray[np.int64],
+        epoch: int,
+    ) -> None:
+        """Refine the unreliable labels, or all if there is no filter (Eq. 10, 11).
+
+        scores (NDArray): rho of the own spans. means (NDArray): Mean rho of each class over the
+            spans of all processes that have it as their label. classes (NDArray): These labels.
+        """
         guidance = self.settings.guidance
         if guidance == "none":
             return
@@ -249,63 +279,88 @@ class Adaptation(Hook):
             doubtful = np.arange(len(self.classes))
         by_density = by_neighbours = None
         if guidance in ("both", "global"):
-            means = class_means(scores, self.classes, self.n_classes)
             by_density = scores[doubtful] > means
         if guidance in ("both", "local"):
-            by_neighbours = self._local_guidance(doubtful, epoch)
+            by_neighbours = self._local_guidance(doubtful, classes, epoch)
         self.probabilities[doubtful] = refine(
             self.probabilities[doubtful],
-            alpha=alpha,
+            alpha=self._alpha(epoch),
             global_guidance=by_density,
             local_guidance=by_neighbours,
         )
 
-    def _local_guidance(self, doubtful: NDArray[np.int64], epoch: int) -> NDArray[np.bool_]:
+    def _bank(self, rng: np.random.Generator) -> Bank:
+        """Source spans with gold and target spans with pseudo-labels, of all processes."""
+        source, target = self.source.shard, self.target.shard
+        chosen = sample_bank(self.classes, self.settings.bank_outside_rate, target.draw(rng))
+        of_source = source.rows(
+            self.bank_spans, self.source_features, self.source.classes[self.bank_spans]
+        )
+        of_target = target.rows(chosen, self.target_features[chosen], self.classes[chosen])
+        return Bank(
+            features=np.concatenate([of_source[1], of_target[1]], dtype=np.float32),
+            classes=np.concatenate([of_source[2], of_target[2]]),
+            spans=np.concatenate([np.full(len(of_source[0]), -1), of_target[0]]),
+        )
+
+    def _local_guidance(
+        self, doubtful: NDArray[np.int64], classes: NDArray[np.int64], epoch: int
+    ) -> NDArray[np.bool_]:
         """d_n of Eq. 11; each class's mean is taken over a sample of its spans."""
         rng = np.random.default_rng([self.seed, epoch, 102])
-        target_spans = sample_bank(self.classes, self.settings.bank_outside_rate, rng)
-        bank = Bank(
-            features=np.concatenate(
-                [self.source_features, self.target_features[target_spans]], dtype=np.float32
-            ),
-            classes=np.concatenate(
-                [self.source.classes[self.bank_spans], self.classes[target_spans]]
-            ),
-            spans=np.concatenate([np.full(len(self.bank_spans), -1), target_spans]),
-        )
-        members = [np.flatnonzero(self.classes == c) for c in range(self.n_classes)]
+        shard, bank = self.target.shard, self._bank(rng)
+        members = [np.flatnonzero(classes == c) for c in range(self.n_classes)]
         size = self.settings.reference_size
-        reference = np.concatenate(
-            [rng.choice(m, size, replace=False) if len(m) > size else m for m in members]
-        )
+        chosen = np.zeros(len(classes), dtype=bool)
+        for m in members:
+            chosen[rng.choice(m, size, replace=False) if len(m) > size else m] = True
+        reference = np.flatnonzero(shard.own(chosen))
         queries = np.concatenate([doubtful, reference])
         shares = neighbour_classes(
             bank,
             self.target_features[queries],
-            queries,
+            shard.spans[queries],
             k=self.settings.neighbours,
             n_classes=self.n_classes,
         )
-        own = shares[len(doubtful) :]
-        means = class_means(own, self.classes[reference], self.n_classes)
+        of_reference = shares[len(doubtful) :][np.arange(len(reference)), self.classes[reference]]
+        _, own, known = shard.rows(reference, of_reference, self.classes[reference])
+        means = class_means(own, known, self.n_classes)
         return shares[: len(doubtful)] > means
+
+    def _noise(self) -> float | None:
+        """Noise of all labels, where gold may be looked at."""
+        if self.gold is None:
+            return None
+        return noise_ratio(self._all(self.classes), self._all(self.gold))
 
     def _describe(self) -> dict[str, Any]:
         """What `_describe_spans` says of all target spans, and of those of each target."""
-        info = self._describe_spans(slice(None))
-        if self.gold is not None:
+        classes, reliable = self._all(self.classes), self._all(self.reliable)
+        gold = None if self.gold is None else self._all(self.gold)
+
+        def describe(rows: slice) -> dict[str, Any]:
+            return self._describe_spans(
+                classes[rows], reliable[rows], None if gold is None else gold[rows]
+            )
+
+        info = describe(slice(None))
+        if gold is not None:
             info["noise_ratio_start"] = self.first_noise
         if self.target.parts is not None:
-            rows = self.target.parts.spans(self.target.corpus)
-            info["targets"] = {
-                name: self._describe_spans(part)
-                for name, part in zip(self.target.parts.names, rows, strict=True)
-            }
+            rows = self.target.parts.spans(self.target.shard)
+            names = self.target.parts.names
+            info["targets"] = {n: describe(part) for n, part in zip(names, rows, strict=True)}
         return info
 
-    def _describe_spans(self, rows: slice) -> dict[str, Any]:
+    def _describe_spans(
+        self,
+        classes: NDArray[np.int64],
+        reliable: NDArray[np.bool_],
+        gold: NDArray[np.integer] | None,
+    ) -> dict[str, Any]:
         """Reliable share of each class; the noise of the labels where gold may be looked at."""
-        names, classes, reliable = ["O", *self.labels], self.classes[rows], self.reliable[rows]
+        names = ["O", *self.labels]
         sizes = np.bincount(classes, minlength=self.n_classes)
         kept = np.bincount(classes[reliable], minlength=self.n_classes)
         info: dict[str, Any] = {
@@ -315,8 +370,8 @@ class Adaptation(Hook):
                 for name, k, n in zip(names, kept, sizes, strict=True)
             },
         }
-        if self.gold is not None:
-            noise = noise_by_reliability(classes, self.gold[rows], reliable)
+        if gold is not None:
+            noise = noise_by_reliability(classes, gold, reliable)
             info["noise_ratio"] = noise.all
             info["noise_ratio_reliable"] = noise.reliable
         return info

@@ -58,10 +58,7 @@ class Corpus:
 
     def span_words(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """First and last words of all candidates, numbered over the whole corpus."""
-        lengths = np.diff(self.doc_words)
-        starts, ends, _ = enumerate_spans(lengths, self.max_width)
-        base = np.repeat(self.doc_words[:-1], np.diff(self.doc_spans))
-        return starts + base, ends + base
+        return word_places(self.doc_words, self.doc_spans, self.max_width)
 
     def doc_lengths(self) -> NDArray[np.int64]:
         """Longest row of each document, in pieces."""
@@ -134,10 +131,10 @@ def encode(
     return Corpus(
         max_width=max_width,
         pieces=np.concatenate(rows),
-        row_offsets=_offsets([len(row) for row in rows]),
+        row_offsets=offsets([len(row) for row in rows]),
         doc_rows=np.array(doc_rows, dtype=np.int64),
-        doc_words=_offsets(lengths),
-        doc_spans=_offsets(span_counts(lengths, max_width)),
+        doc_words=offsets(lengths),
+        doc_spans=offsets(span_counts(lengths, max_width)),
         word_row=np.concatenate([place[0] for place in places]),
         word_first=np.concatenate([place[1] for place in places]),
         word_last=np.concatenate([place[2] for place in places]),
@@ -191,7 +188,8 @@ def _no_entities() -> Entities:
     return Entities(nothing, nothing, nothing, nothing)
 
 
-def _offsets(lengths) -> NDArray[np.int64]:  # type: ignore[no-untyped-def]
+def offsets(lengths) -> NDArray[np.int64]:  # type: ignore[no-untyped-def]
+    """Where each of some stretches begins, and where the last one ends."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
@@ -208,6 +206,19 @@ def digest_docs(docs: Sequence[Doc], *, labelled: bool = False) -> str:
     return sha.hexdigest()
 
 
+def word_places(
+    doc_words: NDArray[np.int64], doc_spans: NDArray[np.int64], max_width: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and last words of all candidates, numbered over all documents.
+
+    doc_words (NDArray): Offsets of the documents' words. doc_spans (NDArray): Of their candidates.
+    max_width (int): Longest candidate span, in words.
+    """
+    starts, ends, _ = enumerate_spans(np.diff(doc_words), max_width)
+    base = np.repeat(doc_words[:-1], np.diff(doc_spans))
+    return starts + base, ends + base
+
+
 def concat_ranges(starts: NDArray[np.int64], stops: NDArray[np.int64]) -> NDArray[np.int64]:
     """All integers of the ranges [starts[i], stops[i]), one range after the other."""
     sizes = stops - starts
@@ -218,16 +229,29 @@ def concat_ranges(starts: NDArray[np.int64], stops: NDArray[np.int64]) -> NDArra
 def plan_batches(
     corpus: Corpus, *, max_tokens: int, max_docs: int = 0, rng: np.random.Generator | None = None
 ) -> list[NDArray[np.int64]]:
+    """Group documents of a corpus into batches (see `group_docs`)."""
+    rows = np.diff(corpus.doc_rows)
+    return group_docs(corpus.doc_lengths(), rows, max_tokens=max_tokens, max_docs=max_docs, rng=rng)
+
+
+def group_docs(
+    lengths: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    *,
+    max_tokens: int,
+    max_docs: int = 0,
+    rng: np.random.Generator | None = None,
+) -> list[NDArray[np.int64]]:
     """Group documents of similar length into batches of a bounded number of word pieces.
 
-    corpus (Corpus): The documents. Those without words are in no batch.
+    lengths (NDArray): Longest row of each document, in pieces. Those without words are in no batch.
+    rows (NDArray): Number of its rows.
     max_tokens (int): Most word pieces of a batch, padding included; a longer document is alone.
     max_docs (int): Most documents of a batch; 0 for any number.
     rng (np.random.Generator): Shuffles documents of similar length and the batches. Without it
         the order is by length.
     RETURNS (list): Document numbers of each batch.
     """
-    lengths, rows = corpus.doc_lengths(), np.diff(corpus.doc_rows)
     key = lengths.astype(float)
     if rng is not None:
         key = key * rng.uniform(0.85, 1.15, len(key)) + rng.random(len(key))

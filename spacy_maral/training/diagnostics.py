@@ -17,8 +17,8 @@ from ..files import replacing, write_text
 from ..geometry import centroid_cosine, class_quantiles, compactness, span_margins
 from ..layout import DIAGNOSTICS_VERSION
 from ..spans import OUTSIDE
-from .corpus import Corpus
 from .filtering import Mixture
+from .shards import Shard
 
 N_BINS = 240
 LOW_MARGIN = 0.05
@@ -34,7 +34,7 @@ class Side:
     spans, classes: Shape (n,). z: Shape (n, q).
     """
 
-    corpus: Corpus
+    corpus: Shard
     docs: Sequence[Doc]
     spans: NDArray[np.int64]
     classes: NDArray[np.int64]

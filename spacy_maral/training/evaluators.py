@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from spacy.tokens import Doc
 
-from .corpus import Corpus
 from .pseudo_labels import PseudoLabels
 from .schemas import TrainingSettings
 from .selection import (
@@ -16,13 +15,14 @@ from .selection import (
     with_signals,
 )
 from .setup import Pipeline, evaluator
+from .shards import Shard
 
 DIAGNOSIS = "diagnosis"
 
 
 def student_evaluator(
     student: Pipeline,
-    corpora: dict[str, Corpus],
+    target: Shard,
     docs: dict[str, list[Doc]],
     labels: PseudoLabels,
     settings: TrainingSettings,
@@ -31,22 +31,22 @@ def student_evaluator(
     """Scores on source dev, signals of raw target text, and, for a study, F1 on labelled target text.
 
     student (Pipeline): What is trained.
-    corpora (dict): "target" and "dev", encoded.
-    docs (dict): The documents of "target", and maybe labelled ones of the target under "diagnosis",
+    target (Shard): The target's documents, encoded.
+    docs (dict): All documents of "target", those of "dev", and maybe labelled ones of the target under "diagnosis",
         whose F1 goes into the log as "target_f1"; nothing goes by it.
     labels (PseudoLabels): The teacher's labels of the target.
     settings (TrainingSettings): The section [student].
     seed (int): Chooses the documents and spans of the signals.
     RETURNS (Callable): From the network to scores by name.
     """
-    target = docs["target"]
-    chosen = choose_docs([len(doc) for doc in target], seed)
-    sample = student.encode([target[i] for i in chosen], labelled=False, name="target sample")
-    classes = labels.probabilities[spans_of(corpora["target"], chosen)].argmax(1)
+    chosen = choose_docs([len(doc) for doc in docs["target"]], seed)
+    some = [docs["target"][i] for i in chosen]
+    sample = student.encode(some, labelled=False, name="target sample")
+    classes = labels.probabilities[spans_of(target.doc_spans, chosen)].argmax(1)
     spans = choose_spans(classes, len(labels.labels) + 1, seed)
     tokens = 4 * settings.batch_tokens
     parts: list[Evaluate] = [
-        evaluator(student, corpora["dev"], settings),
+        evaluator(student, student.encode(docs["dev"], labelled=True, name="dev"), settings),
         TargetSignals(sample, spans, batch_tokens=tokens, seed=seed),
     ]
     if DIAGNOSIS in docs:

@@ -14,7 +14,7 @@ from spacy.util import registry
 from tqdm.auto import tqdm
 
 from ..errors import Errors, MaralError
-from .loop import Hook, StepReport
+from .hooks import Hook, StepReport
 
 PRF = ("precision", "recall", "f1")
 # what spaCy's loggers have a place of their own for, or can count themselves

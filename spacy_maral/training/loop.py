@@ -5,13 +5,14 @@ It knows streams and hooks, and nothing of pseudo-labels.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,57 +37,26 @@ from .checkpoint import (
     writing,
 )
 from .corpus import Batch
+from .hooks import Hook, StepReport
 from .interrupts import Interrupted, StopRequest
 from .network import Network
 from .optimiser import (
     frozen_digest,
-    generator_states,
     make_optimiser,
     model_tensors,
-    restore_generators,
     restore_tensors,
     set_learn_rate,
     trained_tensors,
 )
+from .ranks import ALONE, Ranks
 from .schemas import TrainingSettings
 from .selection import SELECTION
-from .streams import Stream
+from .streams import StepLoss, Stream
 
 # 30 halvings below where the scale starts
 SMALLEST_SCALE = 1e-4
-
-
-class StepReport(NamedTuple):
-    """One stream's part of a step: which epoch, which batch, what the network said."""
-
-    epoch: int
-    stream: Stream
-    batch: Batch
-    output: SpanOutput
-
-
-class Hook:
-    """What may happen around the epochs and steps of a run; a hook overrides what it needs."""
-
-    def on_epoch_start(self, epoch: int) -> None:
-        """Called before the first step of an epoch."""
-
-    def on_step(self, report: StepReport) -> None:
-        """Called after each stream's forward and backward pass."""
-
-    def on_epoch_end(self, epoch: int) -> dict[str, Any]:
-        """Called after evaluation; what it returns goes into the epoch's row of the log."""
-        return {}
-
-    def on_row(self, row: dict[str, Any]) -> None:
-        """Called with the finished row of an epoch."""
-
-    def arrays(self) -> dict[str, NDArray]:
-        """State that a checkpoint must hold."""
-        return {}
-
-    def restore(self, arrays: dict[str, NDArray]) -> None:
-        """Take the state of a checkpoint over."""
+# a checkpoint is due; signals that stop a run have larger numbers
+DUE = 1
 
 
 @dataclass
@@ -99,19 +69,43 @@ class Progress:
     sums: dict[str, float] = field(default_factory=dict)
 
 
+class Objective(nn.Module):
+    """What a step minimises, as one module whose gradients several processes can average.
+
+    network (Network): The network.
+    extra (nn.Module): What is trained along with it, or None.
+    """
+
+    def __init__(self, network: Network, extra: nn.Module | None) -> None:
+        super().__init__()
+        self.network = network
+        if extra is not None:
+            self.extra = extra
+
+    def forward(
+        self, stream: Stream, batch: Batch, settings: TrainingSettings, counts: bool
+    ) -> StepLoss:
+        """The loss of a batch; of the rest of what is returned no gradients can be asked."""
+        loss = stream.step(self.network, batch, settings, counts=counts)
+        output = SpanOutput(loss.output.z.detach(), loss.output.logits.detach())
+        return loss._replace(output=output)
+
+
 @dataclass
 class Run:
-    """One training run.
+    """One training run, by one process or by several together.
 
     network (Network): Trained in place.
     streams (list[Stream]): What each step learns from.
     settings (TrainingSettings): How.
     evaluate (Callable): From the network to a dict of scores; `settings.select` goes by one of them.
+        The first process calls it.
     folder (Path): Where checkpoints and the log are kept.
     fingerprint (dict): What a resumed run must have in common with this one.
     seed (int): Seeds batches and dropout.
     hooks (list[Hook]): Called around epochs and steps.
     extra (nn.Module): Trained along with the network, such as an LM head.
+    ranks (Ranks): The processes that do the run.
     """
 
     network: Network
@@ -123,12 +117,12 @@ class Run:
     seed: int = 0
     hooks: Sequence[Hook] = ()
     extra: nn.Module | None = None
+    ranks: Ranks = ALONE
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.module = nn.ModuleDict({"network": self.network})
-        if self.extra is not None:
-            self.module["extra"] = self.extra
+        self.module = Objective(self.network, self.extra)
+        self.objective = self.ranks.wrap(self.module)
         self.optimiser = make_optimiser(self.module, self.network.encoder, self.settings)
         self.scaler = torch.amp.GradScaler(
             self.network.device.type, enabled=self.network.precision == "float16"
@@ -146,7 +140,8 @@ class Run:
         """Run all epochs, or those that are left, and put the selected weights into the network.
 
         resume (bool): Go on from the newest checkpoint, if there is one.
-        RETURNS (list): The log, one row an epoch.
+        RETURNS (list): The log, one row an epoch. Of several processes only the first has the
+            selected weights.
         RAISES (MaralError): If a loss or gradient is not finite, the checkpoint belongs to another
             run, or something cannot be written.
         RAISES (Interrupted): After Ctrl-C or SIGTERM; the state is saved.
@@ -154,11 +149,15 @@ class Run:
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         first, progress = self._restore() if resume else (0, Progress())
-        with StopRequest() as self.stop:
-            for epoch in range(first, self.settings.epochs):
-                self._finish_epoch(epoch, self._epoch(epoch, progress))
-                progress = Progress()
-        if self.settings.select != "last":
+        try:
+            with StopRequest() as self.stop:
+                for epoch in range(first, self.settings.epochs):
+                    self._finish_epoch(epoch, self._epoch(epoch, progress))
+                    progress = Progress()
+        finally:
+            # what averages gradients has to go before the processes part
+            self.objective = self.module
+        if self.settings.select != "last" and self.ranks.is_first:
             if self.best_file is None or not self.best_file.is_file():
                 raise MaralError(Errors.M319.format(path=self.best_file or self.folder / BEST))
             restore_tensors(self.module, load_file(self.best_file))
@@ -179,6 +178,8 @@ class Run:
         self._heed(path, f"after epoch {epoch + 1}")
 
     def _write_log(self) -> None:
+        if not self.ranks.is_first:
+            return
         with writing(self.folder / LOG):
             write_text(self.folder / LOG, "".join(json.dumps(row) + "\n" for row in self.rows))
 
@@ -197,7 +198,6 @@ class Run:
         return list(zip(*(plan[:n_steps] for plan in plans), strict=True))
 
     def _start_epoch(self, epoch: int) -> None:
-        torch.manual_seed(int(np.random.default_rng([self.seed, epoch]).integers(2**62)))
         self.network.span_model.statistics.reset_counts()
         for hook in self.hooks:
             hook.on_epoch_start(epoch)
@@ -223,7 +223,7 @@ class Run:
             rate = progress.n_spans / progress.seconds
             bar.set_postfix({"loss": f"{sum(parts.values()):.3f}", "spans/s": f"{rate:,.0f}"})
             self._pause(epoch, progress)
-        scores = self.evaluate(self.network)
+        scores = self.ranks.say(self.evaluate(self.network) if self.ranks.is_first else None)
         return {
             "epoch": epoch + 1,
             "steps": len(plan),
@@ -239,7 +239,11 @@ class Run:
         an update."""
         minutes = self.settings.checkpoint_minutes
         due = minutes > 0 and time.perf_counter() - self.saved_at >= 60 * minutes
-        if not self.pending and (due or self.stop.signum is not None):
+        # what one process is asked for, or finds due, all do after the same step
+        asked = self.ranks.largest(self.stop.signum or DUE * due)
+        if asked > DUE:
+            self.stop.signum = asked
+        if not self.pending and asked:
             path = self._save(epoch, progress)
             self._heed(path, f"after step {progress.step} of epoch {epoch + 1}")
 
@@ -254,22 +258,35 @@ class Run:
     def _step(self, epoch: int, step: int, batches) -> tuple[dict[str, float], int]:  # type: ignore[no-untyped-def]
         parts: dict[str, float] = {}
         n_spans = 0
+        # each step has a seed of its own, so that a resumed run draws the same
+        seed = [self.seed, epoch, step, self.ranks.rank]
+        torch.manual_seed(int(np.random.default_rng(seed).integers(2**62)))
+        last = step + 1 == self.epoch_steps[epoch]
+        updates = (step + 1) % self.settings.accumulate == 0 or last
         for stream, docs in zip(self.streams, batches, strict=True):
             self.pending.append((stream.name, docs))
-            batch = self.network.batch(stream.corpus, docs)
-            loss = stream.step(self.network, batch, self.settings)
-            if not math.isfinite(loss.total.item()):
-                self.pending = self.pending[-1:]
-                self._refuse(Errors.M310, epoch, step)
-            self.scaler.scale(loss.total / self.settings.accumulate).backward()
+            batch, counts = stream.batch(self.network, docs)
+            with self._averaging(updates and stream is self.streams[-1]):
+                loss = self.objective(stream, batch, self.settings, counts)
+                if not all(map(math.isfinite, loss.parts.values())):
+                    self.pending = self.pending[-1:]
+                    self._refuse(Errors.M310, epoch, step)
+                # of several processes the gradients are averaged, and each has its part of the sum
+                total = loss.total * self.ranks.size / self.settings.accumulate
+                self.scaler.scale(total).backward()
             parts.update(loss.parts)
-            n_spans += len(batch.span_ids)
-            for hook in self.hooks:
+            n_spans += loss.n_spans
+            for hook in self.hooks if counts else ():
                 hook.on_step(StepReport(epoch, stream, batch, loss.output))
-        last = step + 1 == self.epoch_steps[epoch]
-        if (step + 1) % self.settings.accumulate == 0 or last:
+        if updates:
             self._update(epoch, step)
         return parts, n_spans
+
+    def _averaging(self, now: bool) -> contextlib.AbstractContextManager:
+        """Gradients of several processes come together with the last batch of an update only."""
+        if now or self.ranks.size == 1:
+            return contextlib.nullcontext()
+        return self.objective.no_sync()  # type: ignore[operator]
 
     def _update(self, epoch: int, step: int) -> None:
         """Change the weights by the gradients that have come together."""
@@ -314,7 +331,8 @@ class Run:
         if self.settings.select == "last":
             return
         key = SELECTION[self.settings.select]
-        if row[key] >= max((r[key] for r in self.rows), default=-math.inf):
+        best = row[key] >= max((r[key] for r in self.rows), default=-math.inf)
+        if best and self.ranks.is_first:
             self.best_file = self.folder / f"{BEST}.tmp"
             save_tensors(self.best_file, dict(model_tensors(self.module)))
 
@@ -331,13 +349,13 @@ class Run:
             "scaler": self.scaler.state_dict(),
         }
         tensors = dict(trained_tensors(self.module, self.optimiser))
-        if progress.step:
-            tensors.update(generator_states(self.network.device))
-        with writing(self.folder):
-            path = save_checkpoint(
-                self.folder,
-                Checkpoint(epoch, tensors, arrays, state, progress.step, self.best_file),
-            )
+        checkpoint = Checkpoint(epoch, tensors, arrays, state, progress.step, self.best_file)
+        path = self.folder / checkpoint.name
+        if self.ranks.is_first:
+            with writing(self.folder):
+                save_checkpoint(self.folder, checkpoint)
+        # nobody goes on, or stops, before it is written
+        self.ranks.say(None)
         if self.best_file is not None:
             self.best_file = path / BEST
             (self.folder / f"{BEST}.tmp").unlink(missing_ok=True)
@@ -357,7 +375,7 @@ class Run:
         restore_tensors(self.module, checkpoint.tensors, self.optimiser)
         self.scaler.load_state_dict(state["scaler"])
         self.rows[:] = state["rows"]
-        self.best_file = checkpoint.best
+        self.best_file = checkpoint.best if self.ranks.is_first else None
         for i, hook in enumerate(self.hooks):
             prefix = f"{i}."
             if checkpoint.step:
@@ -370,6 +388,4 @@ class Run:
                 }
             )
         self._write_log()
-        if checkpoint.step:
-            restore_generators(checkpoint.tensors, self.network.device)
         return checkpoint.epoch, Progress(**state["progress"])

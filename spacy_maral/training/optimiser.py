@@ -100,21 +100,6 @@ def restore_tensors(
             optimiser.state[parameter] = state
 
 
-def generator_states(device: torch.device) -> dict[str, Tensor]:
-    """States of torch's random number generators: of the CPU, and of a GPU that is used."""
-    states = {"generator.cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["generator.cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def restore_generators(tensors: dict[str, Tensor], device: torch.device) -> None:
-    """Set the generators to the states of `generator_states`."""
-    torch.set_rng_state(tensors["generator.cpu"])
-    if device.type == "cuda" and "generator.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["generator.cuda"], device)
-
-
 def frozen_digest(network: nn.Module) -> str | None:
     """SHA-256 of the weights that are not trained, which no checkpoint holds; None without any."""
     sha, found = hashlib.sha256(), False

@@ -26,16 +26,16 @@ class Bank:
 
 
 def sample_bank(
-    classes: NDArray[np.integer], outside_rate: float, rng: np.random.Generator
+    classes: NDArray[np.integer], outside_rate: float, draws: NDArray[np.floating]
 ) -> NDArray[np.int64]:
     """Choose the spans of a corpus for the bank: all entities, and a share of the others.
 
     classes (NDArray): Labels of all spans, shape (n,).
     outside_rate (float): Share of the outside spans that is kept.
-    rng (np.random.Generator): Draws them.
+    draws (NDArray): A random number in [0, 1) for each span, shape (n,).
     RETURNS (NDArray[np.int64]): Chosen spans, ascending.
     """
-    chosen = (classes != OUTSIDE) | (rng.random(len(classes)) < outside_rate)
+    chosen = (classes != OUTSIDE) | (draws < outside_rate)
     return np.flatnonzero(chosen)
 
 
@@ -79,16 +79,15 @@ def neighbour_classes(
 def class_means(
     values: NDArray[np.floating], classes: NDArray[np.integer], n_classes: int
 ) -> NDArray[np.float64]:
-    """Mean of column j over the rows of class j; +inf for classes without rows.
+    """Mean value of the spans of each class; +inf for classes without spans.
 
-    values (NDArray): Shape (n, K).
-    classes (NDArray): Class of each row, shape (n,).
+    values (NDArray): What each span has for its own class, shape (n,).
+    classes (NDArray): Class of each span, shape (n,).
     n_classes (int): K.
     RETURNS (NDArray[np.float64]): Shape (K,).
     """
-    own = values[np.arange(len(values)), classes].astype(np.float64)
     counts = np.bincount(classes, minlength=n_classes)
-    sums = np.bincount(classes, weights=own, minlength=n_classes)
+    sums = np.bincount(classes, weights=values.astype(np.float64), minlength=n_classes)
     means = np.full(n_classes, np.inf)
     return np.divide(sums, counts, out=means, where=counts > 0)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,16 @@ from .folders import (
     is_finished,
     prepare_output,
 )
+from .hooks import Hook
 from .inputs import Inputs, Paths, as_paths
 from .interrupts import sole_run
 from .labelling import predict
 from .loop import Run
+from .network import Network
 from .pseudo_labels import PseudoLabels
+from .ranks import ALONE, Ranks, joined
 from .schemas import AdaptationSettings, Section, TrainingSettings, read_config, read_section
-from .selection import ON_TARGET
+from .selection import ON_TARGET, Evaluate
 from .setup import (
     COMPONENT,
     Pipeline,
@@ -44,7 +48,6 @@ from .setup import (
     report_width,
     reporting,
     run_seed,
-    use_device,
 )
 from .streams import source_stream
 
@@ -76,13 +79,11 @@ def train_teacher(
     RAISES (MaralError): If the configuration or the data cannot be used.
     """
     started, output = time.perf_counter(), Path(output)
-    use_device(gpu_id)
     config = read_config(config_path, overrides)
     settings = read_section(config, "teacher", TrainingSettings)
     if settings.select in ON_TARGET:
         raise MaralError(Errors.M330.format(select=settings.select))
-    with sole_run(output / RUN_FOLDER):
-        folder = prepare_output(output, resume)
+    with joined(gpu_id) as ranks, run_folder(output, resume, ranks) as folder:
         inputs = Inputs.read(source=source, dev=dev)
         labels = sorted({ent.label_ for doc in inputs.docs["source"] for ent in doc.ents})
         if not labels:
@@ -91,7 +92,7 @@ def train_teacher(
         if resume and is_finished(folder, identity):
             return output
         pipeline = build_pipeline(config, labels, settings)
-        run = teacher_run(pipeline, inputs, settings, folder, identity, run_seed(config))
+        run = teacher_run(pipeline, inputs, settings, folder, identity, run_seed(config), ranks)
         run.train(resume=resume)
         finish(pipeline, run, output, started, settings={"teacher": settings})
     return output
@@ -104,6 +105,7 @@ def teacher_run(
     folder: Path,
     identity: dict[str, Any],
     seed: int,
+    ranks: Ranks = ALONE,
 ) -> Run:
     """Put the run of a teacher together.
 
@@ -113,25 +115,53 @@ def teacher_run(
     folder (Path): Where checkpoints and the log are kept.
     identity (dict): The run's fingerprint.
     seed (int): Seeds batches and dropout.
+    ranks (Ranks): The processes that do the run.
     RETURNS (Run): The run.
     """
-    corpus = pipeline.encode(inputs.docs["source"], labelled=True, name="source")
-    dev_corpus = pipeline.encode(inputs.docs["dev"], labelled=True, name="dev")
-    report_width(corpus, pipeline.labels)
+    shard = pipeline.deal(inputs.docs["source"], ranks, labelled=True, name="source")
+    report_width(shard, pipeline.labels)
+    evaluate: Evaluate = never
+    if ranks.is_first:
+        dev = pipeline.encode(inputs.docs["dev"], labelled=True, name="dev")
+        evaluate = evaluator(pipeline, dev, settings)
     stream = source_stream(
-        corpus, len(pipeline.labels) + 1, settings.prior_scale, inputs.parts.get("source")
+        shard, len(pipeline.labels) + 1, settings.prior_scale, inputs.parts.get("source")
     )
     pipeline.network.span_model.statistics.set_prior(pipeline.network.tensor(stream.prior))
     return Run(
         network=pipeline.network,
         streams=[stream],
         settings=settings,
-        evaluate=evaluator(pipeline, dev_corpus, settings),
+        evaluate=evaluate,
         folder=folder,
         fingerprint=identity,
         seed=seed,
-        hooks=reporting(pipeline, settings),
+        hooks=reporting(pipeline, settings) if ranks.is_first else (),
+        ranks=ranks,
     )
+
+
+def never(network: Network) -> dict[str, float]:
+    """Evaluation by a process that is not the first: none."""
+    return {}
+
+
+@contextmanager
+def run_folder(output: Path, resume: bool, ranks: Ranks) -> Iterator[Path]:
+    """The folder of a run, tidied up and locked by the first of its processes.
+
+    output (Path): The pipeline's folder.
+    resume (bool): Whether the run is to be resumed.
+    ranks (Ranks): The processes.
+    YIELDS (Path): The run's folder in it.
+    RAISES (MaralError): If another run is in it, or has left checkpoints that are not asked for.
+    """
+    folder = output / RUN_FOLDER
+    with sole_run(folder) if ranks.is_first else nullcontext():
+        if ranks.is_first:
+            prepare_output(output, resume)
+        ranks.say(None)
+        yield folder
 
 
 @dataclass
@@ -221,11 +251,9 @@ def adapt(
     """
     started, output = time.perf_counter(), Path(output)
     folder_of_teacher = None if teacher is None else Path(teacher)
-    use_device(gpu_id)
     plan = StudentPlan.read(config_path, overrides)
     plan.check(folder_of_teacher, labels, diagnosis)
-    with sole_run(output / RUN_FOLDER):
-        folder = prepare_output(output, resume)
+    with joined(gpu_id) as ranks, run_folder(output, resume, ranks) as folder:
         inputs = Inputs.read(lang, source=source, target=target, dev=dev, diagnosis=diagnosis)
         identity = fingerprint(
             plan.config, plan.sections, inputs.docs, **origins(folder_of_teacher, labels)
@@ -234,7 +262,7 @@ def adapt(
         if resume and is_finished(folder, identity):
             return output
         student, pseudo = student_and_labels(plan, folder_of_teacher, inputs, labels)
-        run, hook = student_run(student, inputs, pseudo, plan, folder, identity)
+        run, hook = student_run(student, inputs, pseudo, plan, folder, identity, ranks)
         run.train(resume=resume)
         student.network.span_model.statistics.set_prior(student.network.tensor(hook.target.prior))
         finish(student, run, output, started, settings=plan.sections)
@@ -294,6 +322,7 @@ def student_run(
     plan: StudentPlan,
     folder: Path,
     identity: dict[str, Any],
+    ranks: Ranks = ALONE,
 ) -> tuple[Run, Adaptation]:
     """Put the run of a student together.
 
@@ -303,31 +332,37 @@ def student_run(
     plan (StudentPlan): Settings of the student.
     folder (Path): Where checkpoints and the log are kept.
     identity (dict): The run's fingerprint.
+    ranks (Ranks): The processes that do the run.
     RETURNS (tuple): The run, and its hook that keeps the pseudo-labels.
     """
     training, adaptation, docs = plan.training, plan.adaptation, inputs.docs
-    labelled = {"source": True, "target": adaptation.diagnose_with_gold, "dev": True}
-    corpora = {
-        name: student.encode(docs[name], labelled=gold, name=name)
-        for name, gold in labelled.items()
-    }
-    report_width(corpora["source"], student.labels)
+    source, target = (
+        student.deal(docs[name], ranks, labelled=gold, name=name)
+        for name, gold in (("source", True), ("target", adaptation.diagnose_with_gold))
+    )
+    report_width(source, student.labels)
     hook = Adaptation(
-        student.network, corpora["source"], corpora["target"], labels,
+        student.network, source, target, labels,
         training=training, settings=adaptation, seed=plan.seed, docs=docs, parts=inputs.parts,
         diagnostics=diagnostics(student, adaptation, folder, plan.seed),
     )  # fmt: skip
     student.network.span_model.statistics.set_prior(student.network.tensor(hook.source.prior))
+    evaluate: Evaluate = never
+    reports: list[Hook] = []
+    if ranks.is_first:
+        evaluate = student_evaluator(student, target, docs, labels, training, plan.seed)
+        reports = reporting(student, training)
     run = Run(
         network=student.network,
         extra=masked_lm(student, adaptation, hook.target),
         streams=[hook.source, hook.target],
         settings=training,
-        evaluate=student_evaluator(student, corpora, docs, labels, training, plan.seed),
+        evaluate=evaluate,
         folder=folder,
         fingerprint=identity,
         seed=plan.seed,
-        hooks=[hook, *reporting(student, training)],
+        hooks=[hook, *reports],
+        ranks=ranks,
     )
     return run, hook
 

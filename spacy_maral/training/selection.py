@@ -182,6 +182,6 @@ def choose_spans(classes: NDArray[np.integer], n_classes: int, seed: int) -> NDA
     return np.sort(np.concatenate(chosen))
 
 
-def spans_of(corpus: Corpus, docs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The candidates of some documents of a corpus."""
-    return concat_ranges(corpus.doc_spans[docs], corpus.doc_spans[docs + 1])
+def spans_of(doc_spans: NDArray[np.int64], docs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The candidates of some documents, by the offsets of all documents' candidates."""
+    return concat_ranges(doc_spans[docs], doc_spans[docs + 1])

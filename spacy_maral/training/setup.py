@@ -30,11 +30,14 @@ from ..metrics import score_entities
 from .checkpoint import list_checkpoints, writing
 from .corpus import Corpus, encode
 from .folders import write_pipeline
+from .hooks import Hook
 from .logging import EpochLines, SpacyLogger
-from .loop import Hook, Run
+from .loop import Run
 from .network import Network, input_embeddings, predict_entities
+from .ranks import Ranks
 from .schemas import AdaptationSettings, Section, TrainingSettings
 from .selection import SELECTION
+from .shards import Shard
 from .streams import MaskedLM, Stream
 
 logger = logging.getLogger("spacy")
@@ -62,6 +65,16 @@ class Pipeline:
         )
         self.network.remember(corpus, self.cache)
         return corpus
+
+    def deal(self, docs: Sequence[Doc], ranks: Ranks, *, labelled: bool, name: str) -> Shard:
+        """This process's share of some documents, encoded, and where it stands among all of them.
+
+        RAISES (MaralError): If there are not enough documents for all processes.
+        """
+        every = [docs[rank :: ranks.size] for rank in range(ranks.size)]
+        if ranks.size > 1 and not all(any(map(len, share)) for share in every):
+            raise MaralError(Errors.M327.format(size=ranks.size))
+        return Shard.of(self.encode(every[ranks.rank], labelled=labelled, name=name), ranks)
 
 
 def use_device(gpu_id: int) -> None:
@@ -163,15 +176,16 @@ def as_pipeline(nlp: Language, settings: TrainingSettings | None) -> Pipeline:
     return pipeline
 
 
-def report_width(corpus: Corpus, labels: Sequence[str]) -> None:
+def report_width(shard: Shard, labels: Sequence[str]) -> None:
     """Say how many gold entities have no candidate span, in all and by type."""
-    gold = corpus.entities
-    if not corpus.n_too_wide:
-        return
-    wide = gold.ends - gold.starts >= corpus.max_width
+    gold = shard.corpus.entities
+    wide = gold.ends - gold.starts >= shard.max_width
     n_of, n_wide = (
-        np.bincount(c, minlength=len(labels) + 1) for c in (gold.classes, gold.classes[wide])
+        shard.ranks.sum(np.bincount(c, minlength=len(labels) + 1))
+        for c in (gold.classes, gold.classes[wide])
     )
+    if not n_wide.sum():
+        return
     by_type = [
         f"{label} {n_wide[c]:,} of {n_of[c]:,} ({100 * n_wide[c] / n_of[c]:.1f} %)"
         for c, label in enumerate(labels, start=1)
@@ -179,9 +193,9 @@ def report_width(corpus: Corpus, labels: Sequence[str]) -> None:
     ]
     logger.warning(
         Warnings.W302.format(
-            n=corpus.n_too_wide,
-            share=100 * corpus.n_too_wide / len(gold.starts),
-            max_width=corpus.max_width,
+            n=n_wide.sum(),
+            share=100 * n_wide.sum() / n_of.sum(),
+            max_width=shard.max_width,
             by_type=", ".join(by_type),
         )
     )
@@ -272,12 +286,16 @@ def finish(
 ) -> None:
     """Write the pipeline and a summary of the run; checkpoints are no longer needed.
 
+    Of several processes the first does it.
+
     pipeline (Pipeline): With the selected weights.
     run (Run): The finished run.
     output (Path): The pipeline's folder.
     started (float): `time.perf_counter` at the start.
     settings (dict): The sections of the configuration that the run went by.
     """
+    if not run.ranks.is_first:
+        return
     nlp = pipeline.nlp
     key = SELECTION[run.settings.select]
     chosen = max(run.rows, key=lambda row: (row[key], row["epoch"]))
@@ -296,14 +314,15 @@ def finish(
         "peak_memory_bytes": peak_memory(),
         "precision": run.network.precision,
         "threads": torch.get_num_threads(),
+        "processes": run.ranks.size,
         "machine": platform.platform(),
         "versions": {name: version(name) for name in PACKAGES},
         "labels": pipeline.labels,
         "data": {
             stream.name: {
-                "documents": len(stream.corpus),
-                "words": stream.corpus.n_words,
-                "candidate_spans": stream.corpus.n_spans,
+                "documents": stream.shard.n_docs,
+                "words": stream.shard.n_words,
+                "candidate_spans": stream.shard.n_spans,
             }
             for stream in run.streams
         },

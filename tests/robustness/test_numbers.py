@@ -27,9 +27,11 @@ from spacy_maral.spans import OUTSIDE
 from spacy_maral.training import train_teacher
 from spacy_maral.training.adaptation import Adaptation
 from spacy_maral.training.filtering import reliable_scores
-from spacy_maral.training.loop import Hook, Run
+from spacy_maral.training.hooks import Hook
+from spacy_maral.training.loop import Run
 from spacy_maral.training.pseudo_labels import PseudoLabels
 from spacy_maral.training.schemas import AdaptationSettings
+from spacy_maral.training.shards import Shard
 from spacy_maral.vmf import ClassStatistics
 
 SOURCE, TARGET = toy_corpus(16, seed=1), toy_corpus(20, seed=2)
@@ -55,7 +57,7 @@ def adapt_toy(folder, *, source=SOURCE, target=TARGET, labels=None, network=None
     network = network or toy_network(3)
     training = toy_settings(epochs=3, select="source_dev")
     hook = Adaptation(
-        network, source, target,
+        network, Shard.of(source), Shard.of(target),
         labels or noisy_labels(target, target.classes, noise=0.3, seed=0),
         training=training, settings=AdaptationSettings(**{**SETTINGS, **changed}), seed=5,
     )  # fmt: skip
@@ -93,7 +95,7 @@ def test_a_class_with_few_source_spans(tmp_path, n, loss):
     network = toy_network(3)
     training = toy_settings(epochs=1, loss=loss)
     hook = Adaptation(
-        network, source, TARGET, labels_of(TARGET.classes), training=training,
+        network, Shard.of(source), Shard.of(TARGET), labels_of(TARGET.classes), training=training,
         settings=AdaptationSettings(**SETTINGS), seed=5,
     )  # fmt: skip
     run = Run(
@@ -129,7 +131,7 @@ def test_no_label_is_reliable(tmp_path):
 
     network, training = toy_network(3), toy_settings(epochs=2)
     hook = Nothing(
-        network, SOURCE, TARGET, labels_of(TARGET.classes), training=training,
+        network, Shard.of(SOURCE), Shard.of(TARGET), labels_of(TARGET.classes), training=training,
         settings=AdaptationSettings(**SETTINGS), seed=5,
     )  # fmt: skip
     run = Run(
@@ -159,7 +161,7 @@ class SameFeatures(Hook):
 def test_all_features_equal(tmp_path, guidance):
     network, training = toy_network(3), toy_settings(epochs=3)
     hook = Adaptation(
-        network, SOURCE, TARGET, labels_of(TARGET.classes), training=training,
+        network, Shard.of(SOURCE), Shard.of(TARGET), labels_of(TARGET.classes), training=training,
         settings=AdaptationSettings(**{**SETTINGS, "guidance": guidance}), seed=5,
     )  # fmt: skip
     before = hook.classes.copy()

@@ -22,6 +22,7 @@ from spacy_maral.training.diagnostics import (
     balanced_sample,
 )
 from spacy_maral.training.filtering import Mixture, split_spans
+from spacy_maral.training.shards import Shard
 
 DIM = 6
 FILES = [".epoch-0001", ".epoch-0002", ".epoch-0003", ".epoch-0004"]
@@ -42,7 +43,7 @@ def make_side(corpus, rng, prefix) -> Side:
     spans = np.sort(rng.choice(n, n // 2, replace=False)) if prefix == "s" else np.arange(n)
     z = unit(rng.normal(size=(len(spans), DIM))).astype(np.float16)
     classes = rng.choice(K, len(spans), p=[0.8, 0.15, 0.05])
-    return Side(corpus, docs_of(corpus, prefix), spans, classes, z)
+    return Side(Shard.of(corpus), docs_of(corpus, prefix), spans, classes, z)
 
 
 @pytest.fixture
@@ -157,7 +158,9 @@ def test_long_documents_are_cut_to_the_words_around(state, tmp_path):
     n = corpus.n_spans
     classes = np.zeros(n, dtype=np.int64)
     classes[2 * 50] = 1  # the fiftieth word alone
-    state.target = Side(corpus, docs_of(corpus), np.arange(n), classes, np.zeros((n, DIM)))
+    state.target = Side(
+        Shard.of(corpus), docs_of(corpus), np.arange(n), classes, np.zeros((n, DIM))
+    )
     state.scores, state.gold = np.zeros((n, K), dtype=np.float32), None
     state.reliable, state.refined = np.ones(n, dtype=bool), classes
     state.probabilities = np.full((n, K), 1 / K, dtype=np.float32)

@@ -32,6 +32,7 @@ from spacy_maral.training.checkpoint import list_checkpoints, load_checkpoint
 from spacy_maral.training.interrupts import Interrupted
 from spacy_maral.training.loop import Hook, Run
 from spacy_maral.training.schemas import AdaptationSettings
+from spacy_maral.training.shards import Shard
 from spacy_maral.training.streams import Stream, source_stream
 
 SCORES = {"dev_precision": 0.0, "dev_recall": 0.0, "dev_f1": 0.0}
@@ -41,7 +42,7 @@ def make_run(folder, *, network=None, hooks=(), evaluate=None, streams=None, **c
     settings = toy_settings(**changed)
     return Run(
         network=network or toy_network(),
-        streams=streams or [source_stream(toy_corpus(), K, settings.prior_scale)],
+        streams=streams or [source_stream(Shard.of(toy_corpus()), K, settings.prior_scale)],
         settings=settings,
         evaluate=evaluate or toy_evaluate(toy_corpus(12, seed=9)),
         folder=folder,
@@ -85,7 +86,7 @@ class Watch(Hook):
 
 
 def test_training_learns_the_toy_language(tmp_path):
-    streams = [source_stream(toy_corpus(80), K, 1.0)]
+    streams = [source_stream(Shard.of(toy_corpus(80)), K, 1.0)]
     rows = make_run(tmp_path, streams=streams, epochs=4, batch_tokens=32).train(resume=False)
     assert rows[-1]["losses"]["source"] < 0.5 * rows[0]["losses"]["source"]
     assert rows[-1]["dev_f1"] > 0.8
@@ -134,7 +135,7 @@ class Fixed(Stream):
 
 
 def fixed(batches, corpus) -> Fixed:
-    return Fixed(**{**vars(source_stream(corpus, K, 1.0)), "batches": batches})
+    return Fixed(**{**vars(source_stream(Shard.of(corpus), K, 1.0)), "batches": batches})
 
 
 def gradients_of(tmp_path, batches, accumulate):
@@ -190,7 +191,7 @@ def test_gradients_are_clipped_together(tmp_path):
 def test_the_longest_stream_is_passed_over_once(tmp_path):
     watch = Watch()
     streams = [
-        source_stream(toy_corpus(5, seed=1), K, 1.0), source_stream(toy_corpus(13, seed=2), K, 1.0)
+        source_stream(Shard.of(toy_corpus(5, seed=1)), K, 1.0), source_stream(Shard.of(toy_corpus(13, seed=2)), K, 1.0)
     ]  # fmt: skip
     streams[1].name = "target"
     make_run(tmp_path, streams=streams, hooks=[watch], batch_docs=1, epochs=2).train(resume=False)
@@ -320,7 +321,7 @@ def adaptation_run(folder, *, hooks=(), features="training", **changed):
     pseudo = noisy_labels(target, target.classes, noise=0.3, seed=0)
     network = toy_network(3)
     hook = Adaptation(
-        network, source, target, pseudo, training=settings, seed=5,
+        network, Shard.of(source), Shard.of(target), pseudo, training=settings, seed=5,
         settings=AdaptationSettings(
             warmup_epochs=1, neighbours=10, alpha_start=0.6, alpha_end=0.4, diagnose_with_gold=True,
             features=features,

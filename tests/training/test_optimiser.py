@@ -8,9 +8,7 @@ from toys import assert_equal, snapshot, toy_corpus, toy_network, toy_settings
 
 from spacy_maral.training.optimiser import (
     frozen_digest,
-    generator_states,
     make_optimiser,
-    restore_generators,
     restore_tensors,
     set_learn_rate,
     trained_tensors,
@@ -166,13 +164,3 @@ def test_the_digest_is_of_the_frozen_weights():
         network.encoder.embeddings.word_embeddings.weight[3, 3] += 1e-3
     assert frozen_digest(network) != digest
     assert len(frozen_digest(network.bfloat16())) == 64
-
-
-def test_generators_go_on_where_they_were():
-    torch.manual_seed(5)
-    torch.rand(3)
-    states = generator_states(torch.device("cpu"))
-    expected = torch.rand(4)
-    torch.manual_seed(6)
-    restore_generators(states, torch.device("cpu"))
-    assert torch.equal(torch.rand(4), expected)

@@ -20,7 +20,8 @@ from worlds import adapt_in, rows_of, tensors_of
 
 from spacy_maral.errors import MaralError
 from spacy_maral.training import train_teacher
-from spacy_maral.training.loop import Hook, Run
+from spacy_maral.training.hooks import Hook
+from spacy_maral.training.loop import Run
 from spacy_maral.training.schemas import TrainingSettings
 from spacy_maral.training.selection import (
     ON_TARGET,
@@ -33,6 +34,7 @@ from spacy_maral.training.selection import (
     neighbourhood_density,
     spans_of,
 )
+from spacy_maral.training.shards import Shard
 from spacy_maral.training.streams import source_stream
 
 # the criteria, against their definitions
@@ -121,7 +123,7 @@ def test_spans_of_documents():
     expected = [
         s for d in (1, 4) for s in range(int(corpus.doc_spans[d]), int(corpus.doc_spans[d + 1]))
     ]
-    assert spans_of(corpus, np.array([1, 4])).tolist() == expected
+    assert spans_of(corpus.doc_spans, np.array([1, 4])).tolist() == expected
 
 
 # a network's signals
@@ -179,7 +181,7 @@ def test_the_epoch_with_the_highest_signal_is_kept(tmp_path, select):
     settings = toy_settings(select=select)
     Run(
         network=network,
-        streams=[source_stream(toy_corpus(), K, 1.0)],
+        streams=[source_stream(Shard.of(toy_corpus()), K, 1.0)],
         settings=settings,
         evaluate=lambda network: {**score(network), "score": 0.0, select: next(values)},
         folder=tmp_path,

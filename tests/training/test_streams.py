@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from toys import BOS, EOS, PAD, VOCABULARY, K, toy_corpus, toy_network, toy_settings
 
+from spacy_maral.training.shards import Shard
 from spacy_maral.training.streams import MaskedLM, Parts, Stream, share, source_stream
 
 MASK = VOCABULARY - 1
@@ -21,7 +22,7 @@ def test_shares_are_proportions_and_never_zero():
 
 def test_the_source_stream_has_gold_classes_and_their_shares():
     corpus = toy_corpus(12)
-    stream = source_stream(corpus, K, 0.5)
+    stream = source_stream(Shard.of(corpus), K, 0.5)
     assert stream.targets.dtype == stream.classes.dtype == np.int64
     assert (stream.targets == corpus.classes).all() and (stream.classes == corpus.classes).all()
     np.testing.assert_allclose(stream.prior, [np.mean(corpus.classes == c) for c in range(K)])
@@ -50,7 +51,7 @@ def step_of(stream, *, docs=5, **settings):
 def test_the_loss_is_that_of_the_settings(soft, loss_name, include_outside):
     corpus = toy_corpus(8)
     rng = np.random.default_rng(2)
-    stream = source_stream(corpus, K, 0.7)
+    stream = source_stream(Shard.of(corpus), K, 0.7)
     stream.weights = (rng.random(corpus.n_spans) < 0.6).astype(np.float32)
     if soft:
         stream.targets = rng.dirichlet(np.ones(K), corpus.n_spans).astype(np.float32)
@@ -70,7 +71,7 @@ def test_the_loss_is_that_of_the_settings(soft, loss_name, include_outside):
 
 def test_contrastive_loss_leaves_unreliable_spans_out():
     corpus = toy_corpus(8)
-    stream = source_stream(corpus, K, 1.0)
+    stream = source_stream(Shard.of(corpus), K, 1.0)
     keep = np.random.default_rng(0).random(corpus.n_spans) < 0.5
     stream.weights = keep.astype(np.float32)
     loss, _, _, ids, network = step_of(stream, loss="supcon")
@@ -91,7 +92,7 @@ def test_contrastive_loss_leaves_unreliable_spans_out():
 
 
 def test_a_stream_without_reliable_spans_still_has_a_graph():
-    stream = source_stream(toy_corpus(8), K, 1.0)
+    stream = source_stream(Shard.of(toy_corpus(8)), K, 1.0)
     stream.weights = np.zeros(stream.corpus.n_spans, dtype=np.float32)
     for loss_name in ("max_margin", "cross_entropy", "supcon"):
         loss, *_ = step_of(stream, loss=loss_name)
@@ -100,7 +101,7 @@ def test_a_stream_without_reliable_spans_still_has_a_graph():
 
 
 def test_the_weight_of_a_stream_is_not_in_its_report():
-    stream = source_stream(toy_corpus(8), K, 1.0)
+    stream = source_stream(Shard.of(toy_corpus(8)), K, 1.0)
     whole, *_ = step_of(stream)
     stream.weight = 0.25
     quarter, *_ = step_of(stream)
@@ -110,7 +111,7 @@ def test_the_weight_of_a_stream_is_not_in_its_report():
 
 def test_class_statistics_take_the_spans_of_the_step():
     corpus = toy_corpus(8)
-    stream = source_stream(corpus, K, 1.0)
+    stream = source_stream(Shard.of(corpus), K, 1.0)
     stream.classes = np.where(np.arange(corpus.n_spans) % 2, corpus.classes, -1)
     network = toy_network(dropout=0.0)
     statistics = network.span_model.statistics
@@ -128,7 +129,7 @@ def test_class_statistics_take_the_spans_of_the_step():
 
 
 def test_a_pass_has_every_document_once():
-    stream = source_stream(toy_corpus(20), K, 1.0)
+    stream = source_stream(Shard.of(toy_corpus(20)), K, 1.0)
     settings = toy_settings(batch_docs=3, batch_tokens=1000)
     plans = [stream.plan(settings, np.random.default_rng(s)) for s in (0, 0, 1)]
     for plan in plans:
@@ -163,7 +164,7 @@ def test_masked_pieces_are_predicted():
     network, head, fed, loss = masked_lm()
     corpus = toy_corpus(9)
     batch = network.batch(corpus, np.arange(9))
-    value = loss(network, batch)
+    total, n = loss(network, batch)
     ids = torch.from_numpy(batch.input_ids)
     chosen = fed[0] == MASK
     assert torch.equal(fed[0][~chosen], ids[~chosen])
@@ -171,9 +172,9 @@ def test_masked_pieces_are_predicted():
     states = network.encode(fed[0], network.tensor(batch.attention_mask))
     torch.testing.assert_close(head.states, states[chosen])
     log_p = (states[chosen] @ head.weight.T + head.bias).double().log_softmax(1)
-    expected = -log_p[torch.arange(len(log_p)), ids[chosen]].mean()
-    assert value.item() == pytest.approx(expected.item(), rel=1e-5)
-    value.backward()
+    expected = -log_p[torch.arange(len(log_p)), ids[chosen]].sum()
+    assert total.item() == pytest.approx(expected.item(), rel=1e-5) and n == len(log_p)
+    total.backward()
     assert head.weight.grad.any()
     assert network.encoder.encoder.layer[0].output.dense.weight.grad.any()
 
@@ -197,16 +198,16 @@ def test_masks_differ_by_step_and_repeat_by_seed():
 
 def test_nothing_masked_is_no_loss():
     network, _, _, loss = masked_lm(rate=1e-9)
-    value = loss(network, network.batch(toy_corpus(2), np.arange(2)))
-    assert value.item() == 0
+    value, n = loss(network, network.batch(toy_corpus(2), np.arange(2)))
+    assert value.item() == 0 and n == 0
     value.backward()
 
 
 def test_an_extra_loss_is_added_with_its_weight():
     corpus = toy_corpus(8)
-    stream = Stream(**vars(source_stream(corpus, K, 1.0)))
+    stream = Stream(**vars(source_stream(Shard.of(corpus), K, 1.0)))
     plain, *_ = step_of(stream)
-    stream.extra = (0.5, lambda network, batch: network.span_model.head.weight.sum() * 0 + 3.0)
+    stream.extra = (0.5, lambda network, batch: (network.span_model.head.weight.sum() * 0 + 6.0, 2))
     loss, *_ = step_of(stream)
     assert loss.parts == {**plain.parts, "source_mlm": 3.0}
     assert loss.total.item() == pytest.approx(plain.total.item() + 1.5)
@@ -218,20 +219,20 @@ def test_an_extra_loss_is_added_with_its_weight():
 def test_each_part_has_its_own_prior():
     corpus = toy_corpus(9)
     parts = Parts(("de", "fr", "hi"), (2, 3, 4))
-    stream = source_stream(corpus, K, 0.7, parts)
-    rows = parts.spans(corpus)
+    stream = source_stream(Shard.of(corpus), K, 0.7, parts)
+    rows = parts.spans(Shard.of(corpus))
     assert [row.start for row in rows] == [corpus.doc_spans[i] for i in (0, 2, 5)]
     assert rows[-1].stop == corpus.n_spans
     assert parts.of(np.array([8, 0, 1, 2, 4, 5])).tolist() == [2, 0, 0, 1, 1, 2]
     for prior, row in zip(stream.part_priors, rows, strict=True):
         np.testing.assert_allclose(prior, share(np.bincount(corpus.classes[row], minlength=K)))
-    whole = source_stream(corpus, K, 0.7)
+    whole = source_stream(Shard.of(corpus), K, 0.7)
     np.testing.assert_allclose(stream.prior, whole.prior)
 
 
 def test_the_loss_takes_the_prior_of_each_spans_part():
     corpus = toy_corpus(9)
-    stream = source_stream(corpus, K, 0.7, Parts(("de", "fr"), (2, 7)))
+    stream = source_stream(Shard.of(corpus), K, 0.7, Parts(("de", "fr"), (2, 7)))
     stream.part_priors = np.array([[0.8, 0.1, 0.1], [0.2, 0.3, 0.5]])
     loss, rho, _, ids, _ = step_of(stream)
     part = (ids >= corpus.doc_spans[2]).astype(int)
@@ -243,8 +244,8 @@ def test_the_loss_takes_the_prior_of_each_spans_part():
 
 def test_parts_with_equal_priors_are_like_one_file():
     corpus = toy_corpus(9)
-    stream = source_stream(corpus, K, 0.7, Parts(("de", "fr"), (2, 7)))
+    stream = source_stream(Shard.of(corpus), K, 0.7, Parts(("de", "fr"), (2, 7)))
     stream.part_priors = np.stack([stream.prior, stream.prior])
     parts, *_ = step_of(stream)
-    whole, *_ = step_of(source_stream(corpus, K, 0.7))
+    whole, *_ = step_of(source_stream(Shard.of(corpus), K, 0.7))
     assert parts.total.item() == whole.total.item()

@@ -9,6 +9,7 @@ from toys import LABELS, toy_corpus
 
 from spacy_maral.metrics import Entities
 from spacy_maral.training.setup import report_width
+from spacy_maral.training.shards import Shard
 
 
 @pytest.fixture
@@ -26,11 +27,13 @@ def corpus_of(*entities: tuple[int, int, int], max_width: int):
 
 
 def test_entities_too_wide_are_counted_by_type(said):
-    report_width(corpus_of((0, 2, 1), (4, 5, 1), (7, 9, 1), (11, 11, 2), max_width=2), LABELS)
+    report_width(
+        Shard.of(corpus_of((0, 2, 1), (4, 5, 1), (7, 9, 1), (11, 11, 2), max_width=2)), LABELS
+    )
     assert "2 gold entities of the source (50.0 %) are longer than max_width = 2" in said.text
     assert "cannot be found: LOC 2 of 3 (66.7 %)." in said.text and "PER" not in said.text
 
 
 def test_nothing_is_said_where_all_fit(said):
-    report_width(corpus_of((0, 1, 1), (4, 4, 2), max_width=2), LABELS)
+    report_width(Shard.of(corpus_of((0, 1, 1), (4, 4, 2), max_width=2)), LABELS)
     assert said.text == ""

@@ -1,0 +1,163 @@
+"""The processes that train one model together, as `torchrun` starts them; one is the plain case.
+
+All of them run the same program. What they say to each other is said here, with torch.distributed:
+sums, rows of arrays, and what the first one found.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..errors import Errors, MaralError
+
+Item = TypeVar("Item")
+LOST = ("gloo", "Connection", "NCCL", "socket")
+
+
+class Ranks(NamedTuple):
+    """Which one of how many processes this one is, from 0."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+    def deal(self, items: Sequence[Item]) -> Sequence[Item]:
+        """This process's share of a sequence: every size-th item."""
+        return items if self.size == 1 else items[self.rank :: self.size]
+
+    def say(self, value: Any) -> Any:
+        """What the first process says; the others' values are not looked at.
+
+        value (Any): JSON-ready.
+        RETURNS (Any): The first one's value.
+        """
+        if self.size == 1:
+            return value
+        text = json.dumps(value).encode() if self.is_first else b""
+        n_bytes = torch.tensor([len(text)])
+        dist.broadcast(n_bytes, 0)
+        if self.is_first:
+            block = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+        else:
+            block = torch.empty(int(n_bytes), dtype=torch.uint8)
+        dist.broadcast(block, 0)
+        return json.loads(block.numpy().tobytes())
+
+    def sum(self, array: Any) -> NDArray:
+        """Sum of the arrays of all processes, which have one shape."""
+        if self.size == 1:
+            return np.asarray(array)
+        total = torch.from_numpy(np.array(array))
+        dist.all_reduce(total)
+        return total.numpy()
+
+    def largest(self, number: int) -> int:
+        """The largest of the numbers of all processes."""
+        if self.size == 1:
+            return number
+        found = torch.tensor([int(number)])
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        return int(found)
+
+    def gather(self, array: NDArray) -> list[NDArray]:
+        """The arrays of all processes, by rank; they may differ in their number of rows."""
+        if self.size == 1:
+            return [array]
+        # as bytes: not every number format can be sent
+        row = array.dtype.itemsize * int(np.prod(array.shape[1:]))
+        block = np.ascontiguousarray(array).view(np.uint8).reshape(len(array), row)
+        parts = self._gather(torch.from_numpy(block))
+        return [
+            part.numpy().reshape(-1).view(array.dtype).reshape(-1, *array.shape[1:])
+            for part in parts
+        ]
+
+    def rows(self, tensor: Tensor) -> Tensor:
+        """The rows of all processes, by rank; gradients flow back to this process's own only.
+
+        The others compute the same from the same rows, so that the gradients of all processes add
+        up to that of all rows.
+        """
+        if self.size == 1:
+            return tensor
+        parts = self._gather(tensor.detach())
+        parts[self.rank] = tensor
+        return torch.cat(parts)
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """A module whose gradients are averaged over all processes."""
+        if self.size == 1:
+            return module
+        # the class statistics come out the same everywhere, and a loss need not use every weight
+        wrapped = DistributedDataParallel(module, find_unused_parameters=True)
+        wrapped.broadcast_buffers = False
+        return wrapped
+
+    def _gather(self, tensor: Tensor) -> list[Tensor]:
+        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
+        dist.all_gather(sizes, torch.tensor([len(tensor)]))
+        most = int(max(sizes))
+        padded = tensor.new_zeros(most, *tensor.shape[1:])
+        padded[: len(tensor)] = tensor
+        parts = [torch.empty_like(padded) for _ in range(self.size)]
+        dist.all_gather(parts, padded)
+        return [part[: int(n)] for part, n in zip(parts, sizes, strict=True)]
+
+
+ALONE = Ranks()
+
+
+@contextmanager
+def joined(gpu_id: int) -> Iterator[Ranks]:
+    """Join the other processes that `torchrun` started, if it did.
+
+    Processes on the CPU talk by gloo, those on GPUs by NCCL. Each takes a GPU of its own, from
+    `gpu_id` on. All but the first are silent.
+
+    gpu_id (int): GPU of the first process of a machine, -1 for the CPU.
+    YIELDS (Ranks): Which process this is.
+    RAISES (MaralError): If another process ends before this one.
+    """
+    from .setup import use_device
+
+    size = int(os.environ.get("WORLD_SIZE", 1))
+    if size == 1 or "MASTER_ADDR" not in os.environ:
+        use_device(gpu_id)
+        yield ALONE
+        return
+    use_device(gpu_id if gpu_id < 0 else gpu_id + int(os.environ.get("LOCAL_RANK", 0)))
+    dist.init_process_group("gloo" if gpu_id < 0 else "cpu:gloo,cuda:nccl")
+    ranks = Ranks(dist.get_rank(), dist.get_world_size())
+    if not ranks.is_first:
+        logging.getLogger("spacy").setLevel(logging.ERROR)
+    lost = None
+    try:
+        yield ranks
+        # those that write nothing wait for the one that does
+        ranks.say(None)
+    except BaseException as error:
+        # the frames hold what averages gradients, which has to go before the processes part
+        traceback.clear_frames(error.__traceback__)
+        if not isinstance(error, RuntimeError) or not any(word in str(error) for word in LOST):
+            raise
+        lost = str(error)
+    finally:
+        dist.destroy_process_group()
+    if lost is not None:
+        raise MaralError(Errors.M326.format(rank=ranks.rank, problem=lost))

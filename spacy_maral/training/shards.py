@@ -1,0 +1,114 @@
+"""The documents of a side, dealt out to the processes that train together."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import Errors, MaralError
+from .corpus import Corpus, concat_ranges, offsets, word_places
+from .ranks import ALONE, Ranks
+
+
+class Shard(NamedTuple):
+    """One process's documents, every size-th, and where they stand among those of all.
+
+    corpus: This process's documents. max_width: Longest candidate span, in words. doc_lengths,
+    doc_rows: Longest row of each of all documents in pieces, and number of its rows. doc_words,
+    doc_spans: Offsets of words and candidate spans of all documents. spans: Where this process's
+    candidate spans are among all.
+    """
+
+    ranks: Ranks
+    corpus: Corpus
+    max_width: int
+    doc_lengths: NDArray[np.int64]
+    doc_rows: NDArray[np.int64]
+    doc_words: NDArray[np.int64]
+    doc_spans: NDArray[np.int64]
+    spans: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, corpus: Corpus, ranks: Ranks = ALONE) -> Shard:
+        """Tell the processes of each other's documents.
+
+        corpus (Corpus): The documents that `Ranks.deal` gave this process.
+        ranks (Ranks): The processes.
+        RETURNS (Shard): The shard.
+        RAISES (MaralError): If a process has no document with words.
+        """
+        lengths = corpus.doc_lengths()
+        if ranks.size > 1 and ranks.largest(not lengths.any()):
+            raise MaralError(Errors.M327.format(size=ranks.size))
+        table = np.stack(
+            [lengths, *map(np.diff, (corpus.doc_rows, corpus.doc_words, corpus.doc_spans))], axis=1
+        )
+        parts = ranks.gather(table)
+        every = np.empty((sum(map(len, parts)), table.shape[1]), dtype=np.int64)
+        for rank, part in enumerate(parts):
+            every[rank :: ranks.size] = part
+        words, spans = offsets(every[:, 2]), offsets(every[:, 3])
+        return cls(
+            ranks, corpus, corpus.max_width, every[:, 0], every[:, 1], words, spans,
+            _spans_of(spans, ranks.rank, ranks.size),
+        )  # fmt: skip
+
+    @property
+    def n_docs(self) -> int:
+        return len(self.doc_lengths)
+
+    @property
+    def n_words(self) -> int:
+        return int(self.doc_words[-1])
+
+    @property
+    def n_spans(self) -> int:
+        return int(self.doc_spans[-1])
+
+    def span_words(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """First and last words of all candidates, numbered over all documents."""
+        return word_places(self.doc_words, self.doc_spans, self.max_width)
+
+    def docs(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
+        """This process's documents of a batch, as numbers of its corpus."""
+        return batch[batch % self.ranks.size == self.ranks.rank] // self.ranks.size
+
+    def own(self, values: NDArray) -> NDArray:
+        """This process's part of what there is for all candidate spans."""
+        return values if self.ranks.size == 1 else values[self.spans]
+
+    def all(self, values: NDArray) -> NDArray:
+        """What all processes have for their candidate spans, in the order of the documents."""
+        if self.ranks.size == 1:
+            return values
+        found = np.empty((self.n_spans, *values.shape[1:]), dtype=values.dtype)
+        for rank, part in enumerate(self.ranks.gather(values)):
+            found[_spans_of(self.doc_spans, rank, self.ranks.size)] = part
+        return found
+
+    def draw(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        """A random number in [0, 1) for each own candidate span, however many processes there are."""
+        return self.own(rng.random(self.n_spans))
+
+    def rows(self, spans: NDArray[np.int64], *columns: NDArray) -> tuple[NDArray, ...]:
+        """Rows that all processes have of some candidate spans, in the order of the documents.
+
+        spans (NDArray): Own candidate spans, ascending, shape (n,).
+        columns (NDArray): With n rows each.
+        RETURNS (tuple): Numbers of the spans among all, ascending, and the columns.
+        """
+        if self.ranks.size == 1:
+            return (spans, *columns)
+        places = np.concatenate(self.ranks.gather(self.spans[spans]))
+        order = np.argsort(places)
+        return (
+            places[order],
+            *(np.concatenate(self.ranks.gather(column))[order] for column in columns),
+        )
+
+
+def _spans_of(doc_spans: NDArray[np.int64], rank: int, size: int) -> NDArray[np.int64]:
+    """The candidate spans of a process's documents."""
+    return concat_ranges(doc_spans[:-1][rank::size], doc_spans[1:][rank::size])
