@@ -79,22 +79,23 @@ def train_teacher(
     RAISES (MaralError): If the configuration or the data cannot be used.
     """
     started, output = time.perf_counter(), Path(output)
-    config = read_config(config_path, overrides)
-    settings = read_section(config, "teacher", TrainingSettings)
-    if settings.select in ON_TARGET:
-        raise MaralError(Errors.M330.format(select=settings.select))
-    with joined(gpu_id) as ranks, run_folder(output, resume, ranks) as folder:
-        inputs = Inputs.read(source=source, dev=dev)
-        labels = sorted({ent.label_ for doc in inputs.docs["source"] for ent in doc.ents})
-        if not labels:
-            raise MaralError(Errors.M312.format(path=", ".join(map(str, as_paths(source)))))
-        identity = fingerprint(config, {"teacher": settings}, inputs.docs) | inputs.sizes()
-        if resume and is_finished(folder, identity):
-            return output
-        pipeline = build_pipeline(config, labels, settings)
-        run = teacher_run(pipeline, inputs, settings, folder, identity, run_seed(config), ranks)
-        run.train(resume=resume)
-        finish(pipeline, run, output, started, settings={"teacher": settings})
+    with joined(gpu_id) as ranks:
+        config = read_config(config_path, overrides)
+        settings = read_section(config, "teacher", TrainingSettings)
+        if settings.select in ON_TARGET:
+            raise MaralError(Errors.M330.format(select=settings.select))
+        with run_folder(output, resume, ranks) as folder:
+            inputs = Inputs.read(source=source, dev=dev)
+            labels = sorted({ent.label_ for doc in inputs.docs["source"] for ent in doc.ents})
+            if not labels:
+                raise MaralError(Errors.M312.format(path=", ".join(map(str, as_paths(source)))))
+            identity = fingerprint(config, {"teacher": settings}, inputs.docs) | inputs.sizes()
+            if resume and is_finished(folder, identity):
+                return output
+            pipeline = build_pipeline(config, labels, settings)
+            run = teacher_run(pipeline, inputs, settings, folder, identity, run_seed(config), ranks)
+            run.train(resume=resume)
+            finish(pipeline, run, output, started, settings={"teacher": settings})
     return output
 
 
@@ -251,21 +252,22 @@ def adapt(
     """
     started, output = time.perf_counter(), Path(output)
     folder_of_teacher = None if teacher is None else Path(teacher)
-    plan = StudentPlan.read(config_path, overrides)
-    plan.check(folder_of_teacher, labels, diagnosis)
-    with joined(gpu_id) as ranks, run_folder(output, resume, ranks) as folder:
-        inputs = Inputs.read(lang, source=source, target=target, dev=dev, diagnosis=diagnosis)
-        identity = fingerprint(
-            plan.config, plan.sections, inputs.docs, **origins(folder_of_teacher, labels)
-        )
-        identity |= inputs.sizes()
-        if resume and is_finished(folder, identity):
-            return output
-        student, pseudo = student_and_labels(plan, folder_of_teacher, inputs, labels)
-        run, hook = student_run(student, inputs, pseudo, plan, folder, identity, ranks)
-        run.train(resume=resume)
-        student.network.span_model.statistics.set_prior(student.network.tensor(hook.target.prior))
-        finish(student, run, output, started, settings=plan.sections)
+    with joined(gpu_id) as ranks:
+        plan = StudentPlan.read(config_path, overrides)
+        plan.check(folder_of_teacher, labels, diagnosis)
+        with run_folder(output, resume, ranks) as folder:
+            inputs = Inputs.read(lang, source=source, target=target, dev=dev, diagnosis=diagnosis)
+            files = origins(folder_of_teacher, labels)
+            identity = fingerprint(plan.config, plan.sections, inputs.docs, **files)
+            identity |= inputs.sizes()
+            if resume and is_finished(folder, identity):
+                return output
+            student, pseudo = student_and_labels(plan, folder_of_teacher, inputs, labels)
+            run, hook = student_run(student, inputs, pseudo, plan, folder, identity, ranks)
+            run.train(resume=resume)
+            prior = student.network.tensor(hook.target.prior)
+            student.network.span_model.statistics.set_prior(prior)
+            finish(student, run, output, started, settings=plan.sections)
     return output
 
 
