@@ -98,13 +98,13 @@ def test_two_processes_do_what_one_does(done, name):
 def test_diagnostics_are_of_all_processes(done):
     folder, _ = done
     one, two = (
-        json.loads((folder / f"plain-{n}/training/diagnostics/epoch-0002.json").read_text())
+        json.loads((folder / f"plain-{n}/training/diagnostics/.epoch-0002.json").read_text())
         for n in (1, 2)
     )
     for key in ("pseudo_labels", "reliable", "changes"):
         assert one[key] == two[key]
     assert [x["words"] for x in one["doubtful"]] == [x["words"] for x in two["doubtful"]]
-    samples = [np.load(folder / f"plain-{n}/training/diagnostics/epoch-0002.npz") for n in (1, 2)]
+    samples = [np.load(folder / f"plain-{n}/training/diagnostics/.epoch-0002.npz") for n in (1, 2)]
     for name in ("side", "classes", "reliable", "doc", "start", "end", "text"):
         assert (samples[0][name] == samples[1][name]).all(), name
 
