@@ -56,8 +56,11 @@ def words_of(line: str) -> list[str]:
 
 
 def spacy_words(line: str) -> list[str] | None:
-    """The words after `python -m spacy`, or None for other commands."""
+    """The words after `python -m spacy`, or None for other commands; `torchrun -m spacy_maral`
+    takes those after `python -m spacy maral`."""
     words = words_of(line)
+    if words[:1] == ["torchrun"] and "spacy_maral" in words:
+        return ["maral", *words[words.index("spacy_maral") + 1 :]]
     if len(words) > 3 and Path(words[0]).name.startswith("python"):
         return words[3:] if words[1:3] == ["-m", "spacy"] else None
     return None
