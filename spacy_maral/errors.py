@@ -106,7 +106,7 @@ class Errors(metaclass=CodedMessages):
         '{{"Politician": "PER", "Food": null}} (in TOML an empty string stands for null).'
     )
     M118 = "{path} cannot be read: {found}. Check the file and its permissions."
-    M119 = "{path} is no readable .spacy file: {found}. Convert the data again."
+    M119 = "{path} is no readable .spacy file ({found}). Make one with 'spacy maral convert'."
     M120 = (
         "{place}: the first column should be the word number {expected}, found {found!r}. Number the "
         "words of a sentence 1, 2, 3, ... without ranges, and put a blank line between sentences."
