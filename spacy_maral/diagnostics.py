@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -251,18 +251,14 @@ def geometry_figures(record: RunRecord) -> list[Figure]:
     return figures
 
 
-def map_figure(
-    record: RunRecord, sample: dict[str, NDArray], project: Callable | None = None
-) -> Figure:
+def map_figure(record: RunRecord, sample: dict[str, NDArray]) -> Figure:
     """Span features in two dimensions, coloured by class; source and target differ in shape.
 
     record (RunRecord): The run.
     sample (dict): As `read_sample` gives it.
-    project (Callable): From features, shape (n, q), and a seed to places, shape (n, 2); by default
-        t-SNE.
     RETURNS (Figure): The map.
     """
-    places = (project or tsne)(sample["z"].astype(np.float32), record.summary.get("seed", 0))
+    places = tsne(sample["z"].astype(np.float32), record.summary.get("seed", 0))
     groups = []
     for side, marker, kind in ((0, "circle", "source"), (1, "diamond", "target")):
         for c, name in enumerate(record.classes):

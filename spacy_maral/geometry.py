@@ -2,17 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
-
-
-class Margins(NamedTuple):
-    """Smallest margin of each class, shape (K,), nan for a class without spans, and of all spans."""
-
-    per_class: NDArray[np.float64]
-    overall: float
 
 
 def centroid_cosine(directions: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -46,26 +37,6 @@ def compactness(
     counts = np.bincount(classes, minlength=len(directions))
     sums = np.bincount(classes, weights=cosines, minlength=len(directions))
     return np.divide(sums, counts, out=np.full(len(directions), np.nan), where=counts > 0)
-
-
-def class_margins(
-    z: NDArray[np.floating], classes: NDArray[np.integer], directions: NDArray[np.floating]
-) -> Margins:
-    """Margins gamma_c of the classes and gamma of all of them.
-
-    The margin of a class is the smallest of its spans' (see `span_margins`), and the overall margin
-    is the smallest of all.
-
-    z (NDArray): Span features, shape (n, q), unit norm.
-    classes (NDArray): Their classes, shape (n,).
-    directions (NDArray): Mean directions of at least two classes, shape (K, q), unit norm.
-    RETURNS (Margins): Per class and overall.
-    """
-    margins = span_margins(z, classes, directions)
-    per_class = np.full(len(directions), np.inf)
-    np.minimum.at(per_class, classes, margins)
-    per_class[np.isinf(per_class)] = np.nan
-    return Margins(per_class, float(margins.min()) if len(margins) else float("nan"))
 
 
 def span_margins(

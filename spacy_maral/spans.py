@@ -18,7 +18,6 @@ SHAPES = ("upper", "lower", "title", "digit", "other")
 N_SHAPES = len(SHAPES)
 MAX_LOG_ODDS = 1e4
 
-IntArray = NDArray[np.integer]
 FloatArray = NDArray[np.floating]
 
 

@@ -6,7 +6,6 @@ import torch
 
 from spacy_maral.geometry import (
     centroid_cosine,
-    class_margins,
     class_quantiles,
     compactness,
     mean_off_diagonal,
@@ -53,20 +52,6 @@ def test_compactness_is_the_mean_cosine_of_each_class(spans, directions):
     np.testing.assert_allclose(compactness(directions, np.arange(K), directions), 1.0, atol=1e-6)
 
 
-def test_margins_are_the_smallest_of_each_class(spans, directions):
-    z, classes = spans
-    margins = [
-        float(a @ directions[b] - max(a @ directions[c] for c in range(K) if c != b))
-        for a, b in zip(z, classes, strict=True)
-    ]
-    found = class_margins(z, classes, directions)
-    for c in range(K - 1):
-        smallest = min(m for m, b in zip(margins, classes, strict=True) if b == c)
-        assert found.per_class[c] == pytest.approx(smallest, abs=1e-6)
-    assert np.isnan(found.per_class[K - 1])
-    assert found.overall == pytest.approx(min(margins), abs=1e-6)
-
-
 def test_the_margin_of_each_span_and_its_quantiles(spans, directions):
     z, classes = spans
     expected = []
@@ -83,22 +68,23 @@ def test_the_margin_of_each_span_and_its_quantiles(spans, directions):
         wanted = ordered[low] + (place - low) * (ordered[low + 1] - ordered[low])
         assert found[c] == pytest.approx(wanted, abs=1e-6)
     assert np.isnan(found[K - 1])
-    np.testing.assert_allclose(
-        class_quantiles(margins, classes, K, 0.0), class_margins(z, classes, directions).per_class
-    )
+    smallest = class_quantiles(margins, classes, K, 0.0)
+    for c in range(K - 1):
+        wanted = min(m for m, b in zip(expected, classes, strict=True) if b == c)
+        assert smallest[c] == pytest.approx(wanted, abs=1e-6)
 
 
 def test_margins_at_the_optimum(directions):
-    found = class_margins(directions, np.arange(K), directions)
-    np.testing.assert_allclose(found.per_class, 1 + 1 / (K - 1), atol=1e-6)
+    found = span_margins(directions, np.arange(K), directions)
+    np.testing.assert_allclose(found, 1 + 1 / (K - 1), atol=1e-6)
 
 
 def test_a_wrong_span_has_a_negative_margin(directions):
-    found = class_margins(directions[:1], np.array([1]), directions)
-    assert found.overall == pytest.approx(-1 - 1 / (K - 1), abs=1e-6)
+    (found,) = span_margins(directions[:1], np.array([1]), directions)
+    assert found == pytest.approx(-1 - 1 / (K - 1), abs=1e-6)
 
 
 def test_no_spans(directions):
     nothing = np.zeros((0, Q)), np.zeros(0, dtype=np.int64)
-    assert np.isnan(class_margins(*nothing, directions).overall)
+    assert np.isnan(class_quantiles(span_margins(*nothing, directions), nothing[1], K, 0.0)).all()
     assert np.isnan(compactness(*nothing, directions)).all()
