@@ -39,7 +39,7 @@ def drive(jobs: list[dict]) -> list[dict]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
     done = subprocess.run(
         [sys.executable, str(DRIVER), json.dumps(jobs, default=str)],
-        capture_output=True, text=True, env=environment, timeout=120, check=False,
+        capture_output=True, text=True, env=environment, timeout=280, check=False,
     )  # fmt: skip
     assert not done.returncode, done.stderr
     return json.loads(done.stdout[done.stdout.index("[{") :])
