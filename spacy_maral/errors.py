@@ -547,6 +547,63 @@ class Errors(metaclass=CodedMessages):
         "The logger spacy-maral.TensorBoardLogger.v1 needs TensorBoard ({problem}). Install it with "
         "'pip install tensorboard'."
     )
+    M465 = (
+        "The address {address} cannot be opened: {problem}. Install the package that knows such addresses "
+        "(s3fs for s3://, gcsfs for gs://, adlfs for abfs://), see to its credentials, or copy the files "
+        "here."
+    )
+    M466 = "{address} does not exist. Check the path or address of the corpus."
+    M467 = "{address} holds no file of a corpus. Files are known by their endings: {known}."
+    M468 = "{address} has no ending of a file of a corpus. Known are: {known}."
+    M469 = (
+        "{address} and {other} would both become '{name}' in the output folder. Give the folder above "
+        "them as the input, or annotate them to different folders."
+    )
+    M470 = (
+        "The output folder {output} and the input {address} overlap, so that one would be taken for the "
+        "other. Give an output folder of its own."
+    )
+    M471 = (
+        "{what} needs a package that is not installed ({problem}). Install it with "
+        "'pip install \"spacy-maral[{extra}]\"'."
+    )
+    M472 = "{address} has no column '{field}' of texts. It has: {found}. Name the column with --text-field."
+    M473 = "{place}: the id is {found}: give text or a number, or name another key with --id-field."
+    M474 = (
+        "The run in {output} was started with something else:\n  {changed}\nGive a new output folder, or "
+        "start as before."
+    )
+    M475 = (
+        "{n} of {shards} shards failed, {done} are done:\n  {failures}\nThe same command does those again "
+        "that are not done."
+    )
+    M476 = (
+        "The model failed on {n} documents in a row; on '{id}', the last, with {problem}. If the documents "
+        "are at fault, raise --give-up and they are set aside."
+    )
+    M477 = (
+        "'{name}' is no folder of a pipeline (it has no meta.json) and no installed one. Give the output of "
+        "train-teacher or adapt, or the name of an installed pipeline."
+    )
+    M478 = (
+        "'{name}' is {found} where this worker is, and {wanted} where the run was started. All machines need "
+        "the same model, at the same path or installed."
+    )
+    M479 = (
+        "Ray cannot be started or reached ({problem}). Check --address, and that all machines have the same "
+        "releases of Python and Ray."
+    )
+    M480 = (
+        "A Ray worker could not be set up: {problem} All machines need spacy-maral, the model and the files "
+        "at the paths given."
+    )
+    M481 = "{name} must be {rule}, found {value}. Change this setting."
+    M482 = "{address} cannot be read: {problem}. Replace the file, and start again."
+    M483 = (
+        "{shard}: {times} workers died over it, one after the other, and could not say why (often for want "
+        "of memory). Lower --batch-words, give workers more memory, or divide the shard."
+    )
+    M484 = "{shard}: Ray lost it (see Ray's own messages, with --verbose). Start again."
     # end of M4xx
 
 
@@ -600,3 +657,8 @@ class Warnings(metaclass=CodedMessages):
         "labelled as outside."
     )
     # end of W3xx
+
+    # W4xx: evaluation, command line, project
+    W465 = "{n} shards have changed since they were annotated, and are annotated again: {shards}."
+    W466 = "Stopped: {done} of {shards} shards are done. The same command goes on with the others."
+    # end of W4xx

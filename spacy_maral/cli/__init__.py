@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import (
+    annotate,
     benchmark,
     card,
     data,
@@ -17,6 +18,7 @@ from . import (
 from ._util import app
 
 __all__ = [
+    "annotate",
     "app",
     "benchmark",
     "card",

@@ -31,7 +31,7 @@ WITH_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 # as they are used; others follow
 ORDER = (
     "init-config", "convert", "prepare-text", "stats", "debug-data", "train-teacher",
-    "pseudo-label", "adapt", "evaluate", "compare", "report", "card",
+    "pseudo-label", "adapt", "evaluate", "compare", "annotate", "report", "card",
 )  # fmt: skip
 
 

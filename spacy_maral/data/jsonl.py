@@ -60,13 +60,24 @@ def read_rows(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
         if not line:
             continue
         place = f"{path}:{number}"
-        try:
-            row = json.loads(line, object_pairs_hook=_unique)
-        except (ValueError, RecursionError) as error:
-            raise MaralError(Errors.M140.format(place=place, problem=error)) from error
-        if not isinstance(row, dict):
-            raise MaralError(Errors.M141.format(place=place, found=_short(row)))
-        yield place, row
+        yield place, parse_row(line, place)
+
+
+def parse_row(line: str, place: str) -> dict[str, Any]:
+    """Read a line of JSON.
+
+    line (str): The line.
+    place (str): Where it stands, as file:line.
+    RETURNS (dict): Its object.
+    RAISES (MaralError): If it is no JSON object.
+    """
+    try:
+        row = json.loads(line, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise MaralError(Errors.M140.format(place=place, problem=error)) from error
+    if not isinstance(row, dict):
+        raise MaralError(Errors.M141.format(place=place, found=_short(row)))
+    return row
 
 
 def row_text(row: dict[str, Any], place: str) -> str:

@@ -42,12 +42,19 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
         with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
             for number, data in enumerate(stream, start=1):
                 raw = data.removeprefix(BYTE_ORDER_MARK) if number == 1 else data
-                yield number, _decode(raw, f"{file}:{number}").rstrip(" \t\r\n")
+                yield number, decode(raw, f"{file}:{number}").rstrip(" \t\r\n")
     except (OSError, EOFError, zlib.error) as error:
         raise MaralError(Errors.M118.format(path=f"{file}:{number}", found=error)) from error
 
 
-def _decode(raw: bytes, place: str) -> str:
+def decode(raw: bytes, place: str) -> str:
+    """The text of some bytes.
+
+    raw (bytes): The bytes.
+    place (str): Where they stand, as file:line.
+    RETURNS (str): The text.
+    RAISES (MaralError): If they are not UTF-8, or hold a NUL character.
+    """
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -1,0 +1,129 @@
+"""The command annotate."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from spacy.cli._util import Arg, Opt
+from wasabi import msg
+
+from ._util import CODE, GPU_ID, VERBOSE, app, prepare, reported, show_counts
+
+if TYPE_CHECKING:
+    from ..scale.progress import Progress
+
+LINE_SECONDS = 30.0
+
+
+class EngineName(str, Enum):
+    local = "local"
+    ray = "ray"
+
+
+class Format(str, Enum):
+    jsonl = "jsonl"
+    jsonl_gz = "jsonl.gz"
+    parquet = "parquet"
+
+
+INPUTS = Arg(
+    ...,
+    help="Files, folders or patterns of .txt, .jsonl (both also .gz) and .parquet, or addresses",
+)
+OUTPUT = Opt(..., "--output", "-o", help="Folder or address for the output")
+ADDRESS = Opt(
+    None, "--address",
+    help="Ray cluster to use, such as 'auto' or ray://host:10001; by default one is started here",
+)  # fmt: skip
+WORKERS = Opt(None, "--workers", min=1, help="Ray workers; by default as many as fit")
+CPUS = Opt(1.0, "--cpus-per-worker", min=0.0, help="CPU cores of a Ray worker, or a share of one")
+GPUS = Opt(0.0, "--gpus-per-worker", min=0.0, help="GPUs of a Ray worker, or a share of one")
+RETRIES = Opt(3, "--retries", min=0, help="Times that a shard is begun again if its worker dies")
+GIVE_UP = Opt(
+    100, "--give-up", min=1, help="Documents in a row that may fail before the shard does"
+)
+
+
+@app.command("annotate")
+def annotate_cli(
+    model: str = Arg(..., help="Model name or path"),
+    inputs: list[str] = INPUTS,
+    output: str = OUTPUT,
+    engine: EngineName = Opt(EngineName.local, "--engine", "-e", help="What it runs on"),
+    address: str | None = ADDRESS,
+    workers: int | None = WORKERS,
+    cpus: float = CPUS,
+    gpus: float = GPUS,
+    retries: int = RETRIES,
+    format: Format = Opt(Format.jsonl, "--format", "-f", help="Format of the output"),
+    text_field: str = Opt("text", "--text-field", help="Key or column of the text"),
+    id_field: str = Opt("id", "--id-field", help="Key or column of the document's id"),
+    score_attr: str | None = Opt(None, "--score-attr", help="Attribute ent._.NAME with scores"),
+    batch_words: int = Opt(4096, "--batch-words", "-b", min=1, help="Words of a batch"),
+    give_up: int = GIVE_UP,
+    as_json: bool = Opt(False, "--json", "-j", help="Print the summary as JSON only"),
+    code: Path | None = CODE,
+    verbose: bool = VERBOSE,
+    gpu_id: int = GPU_ID,
+) -> None:
+    """
+    Find the entities of a corpus of any size. Each file becomes one of the
+    output, with id, text, entities and the model's version of each document;
+    what cannot be annotated is set aside in _rejected, with the reason. Files
+    that are done are passed over: the same command goes on with a run that was
+    stopped. With '--engine ray' many workers share the files.
+    """
+    prepare(code, verbose)
+    from ..scale import LocalEngine, RayEngine, annotate_corpus
+
+    with reported("annotate the corpus"), shown_progress() as on_progress:
+        chosen = LocalEngine() if engine is EngineName.local else RayEngine(
+            address=address, workers=workers, cpus=cpus, gpus=gpus, retries=retries, verbose=verbose
+        )  # fmt: skip
+        summary = annotate_corpus(
+            model, inputs, output, engine=chosen, format=format.value, text_field=text_field,
+            id_field=id_field, score_attr=score_attr, batch_words=batch_words, give_up=give_up,
+            gpu_id=gpu_id, code=code, on_progress=on_progress,
+        )  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(summary.to_dict(), ensure_ascii=False))
+        return
+    show_counts("Entities", summary.entities)
+    show_counts("Corpus", {
+        "shards": summary.shards, "done before": summary.shards_skipped,
+        "documents": summary.documents, "words": summary.words, "set aside": summary.rejected,
+    })  # fmt: skip
+    if summary.shards_skipped < summary.shards:
+        speed = f"{summary.documents_per_second:,.0f} documents/s, {summary.words_per_second:,.0f}"
+        msg.text(f"{summary.seconds:,.1f} s: {speed} words/s")
+    msg.good("Annotated", output)
+
+
+@contextmanager
+def shown_progress() -> Iterator[Callable[[Progress], None]]:
+    """Show progress on stderr: a line that is written over, or in a file one from time to time."""
+    terminal = sys.stderr.isatty()
+    wait = 0.5 if terminal else LINE_SECONDS
+    last, begun = time.perf_counter(), False
+
+    def show(progress: Progress) -> None:
+        nonlocal last, begun
+        if time.perf_counter() - last >= wait:
+            last, begun = time.perf_counter(), terminal
+            typer.echo(
+                f"\r\x1b[K{progress}" if terminal else str(progress), err=True, nl=not terminal
+            )
+
+    try:
+        yield show
+    finally:
+        if begun:
+            typer.echo("", err=True)

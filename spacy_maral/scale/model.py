@@ -1,0 +1,59 @@
+"""Which model it is, told by its files, so that no worker has to say it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spacy.language import Language
+from spacy.util import get_model_meta, get_package_path, is_package
+
+from ..errors import Errors, MaralError
+from ..evaluation import load_pipeline
+from ..training.folders import digest_pipeline
+
+FINGERPRINT = 12
+
+
+def model_folder(name: str) -> Path:
+    """The folder of a pipeline.
+
+    name (str): The folder itself, or the name of an installed pipeline.
+    RETURNS (Path): Where its config.cfg and weights are.
+    RAISES (MaralError): If there is none of that name.
+    """
+    path = Path(name)
+    if not path.exists() and is_package(name):
+        path = get_package_path(name)
+        meta = get_model_meta(path)
+        path = path / f"{meta['lang']}_{meta['name']}-{meta['version']}"
+    if not (path / "meta.json").is_file():
+        raise MaralError(Errors.M477.format(name=name))
+    return path
+
+
+def model_version(name: str) -> str:
+    """Name and version of a pipeline, and a fingerprint of its weights and all its other files.
+
+    name (str): Its folder, or its name if it is installed.
+    RETURNS (str): As "de_student-0.1.0+3f9a0c27b1d4".
+    RAISES (MaralError): If there is none of that name.
+    """
+    folder = model_folder(name)
+    meta = get_model_meta(folder)
+    fingerprint = digest_pipeline(folder)[:FINGERPRINT]
+    return f"{meta['lang']}_{meta['name']}-{meta['version']}+{fingerprint}"
+
+
+def load_model(name: str, version: str, gpu_id: int) -> Language:
+    """Load a pipeline, and make sure that it is the one that the others have.
+
+    name (str): Its folder, or its name if it is installed.
+    version (str): See `model_version`.
+    gpu_id (int): GPU to use, -1 for the CPU.
+    RETURNS (Language): The pipeline.
+    RAISES (MaralError): If there is none, or it is another one.
+    """
+    found = model_version(name)
+    if found != version:
+        raise MaralError(Errors.M478.format(name=name, found=found, wanted=version))
+    return load_pipeline(name, gpu_id=gpu_id)

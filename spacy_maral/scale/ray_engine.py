@@ -1,0 +1,168 @@
+"""Workers of a Ray cluster: Ray Data gives them shards, replaces those that die, and waits for all."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..errors import Errors, MaralError
+from .extras import import_extra
+from .shards import Shard
+from .worker import Report, Work, Worker
+
+# no statistics are sent anywhere; what is started here listens to this machine only
+SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0"}
+LOCALHOST = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+# Ray's own processes say on stderr what is none of the user's business
+QUIET = {"RAY_BACKEND_LOG_LEVEL": "fatal"}
+# only shards' names and reports go through it
+OBJECT_STORE = 128 << 20
+
+
+@dataclass
+class RayEngine:
+    """Many workers, each with the model once.
+
+    address (str | None): A cluster, as "auto", "host:6379" or "ray://host:10001"; None starts one on
+        this machine, for as long as the run takes.
+    workers (int | None): Workers; by default as many as the cluster has room for.
+    cpus (float): Cores of a worker, or a share of one.
+    gpus (float): GPUs of a worker, or a share of one.
+    retries (int): Times that a shard is begun again because its worker died.
+    verbose (bool): Whether what workers print is shown.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+    cpus: float = 1.0
+    gpus: float = 0.0
+    retries: int = 3
+    verbose: bool = False
+    name = "ray"
+
+    def __post_init__(self) -> None:
+        if self.cpus <= 0 and self.gpus <= 0:
+            raise MaralError(
+                Errors.M481.format(name="cpus", rule="above 0 without a GPU", value=self.cpus)
+            )
+
+    def run(self, work: Work, shards: Sequence[Shard]) -> Iterator[Report]:
+        """Give shards to workers, the largest first.
+
+        work (Work): What to do; with GPUs each worker uses the one that Ray gives it.
+        shards (Sequence[Shard]): The shards.
+        YIELDS (Report): What the workers report, as it comes.
+        RAISES (MaralError): If Ray is not installed or not there, or workers cannot be set up.
+        """
+        work = replace(work, retries=self.retries, gpu_id=0 if self.gpus else -1)
+        with self.connected() as ray:
+            tasks = sorted(shards, key=lambda shard: (-shard.size, shard.name))
+            rows = [shard._asdict() for shard in tasks]
+            for row in self.map(ray, RayWorker, work, rows):
+                yield Report.from_json(row["report"])
+
+    @contextmanager
+    def connected(self) -> Iterator[Any]:
+        """YIELDS (module): ray, connected to the cluster until the end.
+
+        RAISES (MaralError): If Ray is not installed, or not there.
+        """
+        os.environ.update(SETTINGS if self.address else {**SETTINGS, **LOCALHOST})
+        if not self.verbose:
+            os.environ.update(QUIET)
+        import_extra("ray.data", "--engine ray", "ray")
+        ray = import_extra("ray", "--engine ray", "ray")
+        if ray.is_initialized():
+            # by the program that called us, which also ends it
+            yield ray
+            return
+        options: dict[str, Any] = {
+            "log_to_driver": self.verbose, "logging_level": "error", "include_dashboard": False,
+        }  # fmt: skip
+        if self.address is None:
+            options |= {"_node_ip_address": "127.0.0.1", "object_store_memory": OBJECT_STORE}
+            if self.workers is not None:
+                options["num_cpus"] = max(math.ceil(self.workers * self.cpus), os.cpu_count() or 1)
+        try:
+            ray.init(self.address or "local", **options)
+        except (OSError, RuntimeError, ValueError, TimeoutError) as error:
+            raise MaralError(Errors.M479.format(problem=_first_line(error))) from error
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+    def map(
+        self, ray: Any, worker: type, argument: Any, rows: Sequence[dict[str, Any]]
+    ) -> Iterator[dict[str, Any]]:
+        """Let workers turn rows into others, which come as soon as they are there.
+
+        ray (module): Ray, connected.
+        worker (type): Made once in each worker with the argument; called with a batch of one row,
+            it gives batches.
+        argument (Any): For the workers.
+        rows (Sequence[dict]): The rows, in the order in which they are begun.
+        YIELDS (dict): The other rows, each once: what a worker gave before it died is not given again.
+        RAISES (MaralError): If no worker can be set up.
+        """
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        # a report is sent when it is made, not when there are many
+        context.target_max_block_size = 1
+        # what is missing in the end is reported then
+        context.max_errored_blocks = -1
+        for name in ("ray.data", "ray.data._internal"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        size = min(self.workers or self.room(ray), len(rows))
+        pool = ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1)
+        dataset = ray.data.from_items(list(rows), override_num_blocks=len(rows)).map_batches(
+            worker, batch_size=1, compute=pool, fn_constructor_args=(argument,),
+            num_cpus=self.cpus, num_gpus=self.gpus or None,
+        )  # fmt: skip
+        try:
+            yield from dataset.iter_rows()
+        except ray.exceptions.RayError as error:
+            raise MaralError(Errors.M480.format(problem=_cause(error))) from error
+
+    def room(self, ray: Any) -> int:
+        """How many workers the cluster has room for."""
+        there = ray.cluster_resources()
+        rooms = [
+            int(there.get(name, 0) / share)
+            for name, share in (("CPU", self.cpus), ("GPU", self.gpus))
+            if share
+        ]
+        return max(min(rooms), 1)
+
+
+class RayWorker:
+    """A `Worker` as Ray Data wants one: it takes and gives batches of columns."""
+
+    def __init__(self, work: Work) -> None:
+        self.worker = Worker(work)
+
+    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[str]]]:
+        """Annotate the shards of a batch."""
+        columns = [batch[name].tolist() for name in Shard._fields]
+        for values in zip(*columns, strict=True):
+            for report in self.worker(Shard(*values)):
+                yield {"report": [report.to_json()]}
+
+
+def _cause(error: BaseException) -> str:
+    """What a worker itself said; Ray gives it as the text of a traceback."""
+    text = str(error).strip()
+    ours = text.rfind(f"{MaralError.__name__}: ")
+    if ours >= 0:
+        return text[ours:].partition(": ")[2]
+    return text.splitlines()[-1].strip() if text else type(error).__name__
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0].rstrip(".") if text else type(error).__name__

@@ -1,0 +1,163 @@
+"""A real Ray cluster on this machine: started once, as its start takes seconds."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import spacy
+from scale_corpora import LINES, save_ruler
+from test_corpus import contents, read
+
+from spacy_maral.errors import MaralError
+from spacy_maral.scale import RayEngine, annotate_corpus
+
+# not imported here: what the engine asks of Ray it asks before
+pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+
+# a component that kills its process: once when it meets ONCE, always when it meets ALWAYS
+DEADLY = """
+import os, signal
+from pathlib import Path
+from spacy.language import Language
+
+@Language.component("maral_test_deadly")
+def deadly(doc):
+    mark = Path({mark!r})
+    if "ALWAYS" in doc.text or ("ONCE" in doc.text and not mark.exists()):
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return doc
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Ray, with two cores for workers; runs use it and leave it as it is."""
+    with RayEngine(workers=2).connected() as found:
+        yield found
+
+
+@pytest.fixture
+def deadly(tmp_path) -> dict[str, Path]:
+    """A model with that component, its code, and the mark that it has killed once."""
+    code, mark = tmp_path / "code.py", tmp_path / "mark"
+    code.write_text(DEADLY.format(mark=str(mark)))
+    spacy.util.import_file("deadly", code)
+    path = save_ruler(tmp_path / "deadly")
+    nlp = spacy.load(path)
+    nlp.add_pipe("maral_test_deadly")
+    nlp.to_disk(path)
+    return {"model": path, "code": code, "mark": mark}
+
+
+@pytest.fixture
+def many(tmp_path) -> Path:
+    """Six shards; in the middle of the third a worker dies."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(6):
+        lines = [f"{number} {line}" for line in LINES * 3]
+        if number == 2:
+            lines[len(lines) // 2] = "ONCE in Paris"
+        (folder / f"{number}.txt").write_text("\n".join(lines), encoding="utf8")
+    return folder
+
+
+def ids(folder: Path) -> list[str]:
+    return [row["id"] for path in sorted(folder.glob("*.jsonl")) for row in read(path)]
+
+
+def test_a_worker_that_is_killed_is_replaced(cluster, deadly, many, tmp_path):
+    given = {"code": deadly["code"], "batch_words": 4}
+    engine = RayEngine(workers=1)
+    summary = annotate_corpus(deadly["model"], many, tmp_path / "out", engine=engine, **given)
+    assert deadly["mark"].exists()
+    wanted = [f"{n}:{line}" for n in range(6) for line in range(1, 3 * len(LINES) + 1)]
+    assert ids(tmp_path / "out") == wanted
+    assert (summary.documents, summary.engine, summary.finished) == (len(wanted), "ray", True)
+    assert not [*tmp_path.glob("out/**/*.tmp"), *tmp_path.glob("out/_run/begun/*")]
+    # the same bytes as without Ray
+    annotate_corpus(deadly["model"], many, tmp_path / "local", **given)
+    assert contents(tmp_path / "out") == contents(tmp_path / "local")
+
+
+@pytest.mark.slow
+def test_a_shard_that_kills_every_worker_is_given_up(cluster, deadly, many, tmp_path):
+    deadly["mark"].touch()
+    (many / "1.txt").write_text("fine\nALWAYS\n", encoding="utf8")
+    engine, out = RayEngine(workers=1, retries=1), tmp_path / "out"
+    with pytest.raises(MaralError, match=r"M475.*1 of 6(.|\n)*\[M483\] 1: 2 workers"):
+        annotate_corpus(deadly["model"], many, out, engine=engine, code=deadly["code"])
+    assert sorted(path.stem for path in out.glob("*.jsonl")) == ["0", "2", "3", "4", "5"]
+    # without what kills, the same command does the rest
+    (many / "1.txt").write_text("fine\n", encoding="utf8")
+    summary = annotate_corpus(deadly["model"], many, out, code=deadly["code"])
+    assert (summary.shards_skipped, summary.finished) == (5, True)
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_be_set_up(cluster, deadly, many, tmp_path):
+    with pytest.raises(MaralError, match=r"M480.*maral_test_deadly"):
+        # the workers lack the code
+        annotate_corpus(deadly["model"], many, tmp_path / "out", engine=RayEngine(workers=1))
+
+
+def test_rows_come_once_though_their_worker_dies(cluster, tmp_path):
+    mark = str(tmp_path / "mark")
+
+    # defined here, so that it travels as a whole and loads nothing
+    class Killed:
+        def __init__(self, factor: int) -> None:
+            self.factor = factor
+
+        def __call__(self, batch):
+            for number in batch["number"].tolist():
+                for part in range(4):
+                    if number == 3 and part == 2 and not os.path.exists(mark):
+                        Path(mark).touch()
+                        os.kill(os.getpid(), 9)
+                    yield {"found": [f"{number * self.factor}-{part}"]}
+
+    rows = RayEngine(workers=2).map(cluster, Killed, 10, [{"number": n} for n in range(6)])
+    found = [row["found"] for row in rows]
+    assert os.path.exists(mark)
+    assert sorted(found) == [f"{n * 10}-{part}" for n in range(6) for part in range(4)]
+
+
+def test_what_is_started_listens_to_this_machine_only(cluster):
+    psutil = pytest.importorskip("psutil")
+    names = ("gcs_server", "raylet")
+    mine = [p for p in psutil.Process().children(recursive=True) if p.name().startswith(names)]
+    assert len(mine) >= 2
+    listening = {
+        c.laddr.ip for p in mine for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN
+    }
+    assert listening and all(ip.removeprefix("::ffff:") in ("127.0.0.1", "::1") for ip in listening)
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+def test_a_cluster_that_is_not_there(cluster, monkeypatch):
+    monkeypatch.setattr(cluster, "is_initialized", lambda: False)
+    with (
+        pytest.raises(MaralError, match="M479"),
+        RayEngine(address="nonsense://127.0.0.1:1").connected(),
+    ):
+        pass
+
+
+def test_a_worker_needs_something():
+    with pytest.raises(MaralError, match="M481"):
+        RayEngine(cpus=0)
+    assert json.dumps({"room": RayEngine(cpus=0.5, gpus=0.25).room(Resources())}) == '{"room": 8}'
+
+
+class Resources:
+    """A cluster of 4 cores and 2 GPUs."""
+
+    @staticmethod
+    def cluster_resources() -> dict[str, float]:
+        return {"CPU": 4.0, "GPU": 2.0}
