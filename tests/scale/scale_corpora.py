@@ -1,7 +1,8 @@
-"""Texts, a model that needs no training, and what it must find."""
+"""Texts, a model that needs no training, what it must find, and readers of what was written."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import spacy
@@ -32,3 +33,17 @@ def expected_ents(text: str) -> list[tuple[int, int, str]]:
         if start >= 0:
             found.append((start, start + len(pattern["pattern"]), pattern["label"]))
     return sorted(found)
+
+
+def read(path: Path) -> list[dict]:
+    """Lines of an output in JSON."""
+    return [json.loads(line) for line in path.read_text("utf8").splitlines()]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All that is not about the run."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "_run" not in path.parts
+    }

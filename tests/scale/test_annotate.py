@@ -9,7 +9,7 @@ from pathlib import Path
 import fsspec
 import pytest
 from filelock import FileLock
-from scale_corpora import LINES, save_ruler
+from scale_corpora import LINES, contents, read, save_ruler
 from typer.testing import CliRunner
 
 from spacy_maral.cli import app
@@ -20,19 +20,6 @@ from spacy_maral.scale.progress import Progress, clock
 from spacy_maral.scale.shard import Step
 
 OUTPUTS = ["a.jsonl", "more/b.jsonl"]
-
-
-def read(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text("utf8").splitlines()]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """All that is not about the run."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and "_run" not in path.parts
-    }
 
 
 @pytest.fixture

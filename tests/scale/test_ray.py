@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 import spacy
-from scale_corpora import LINES, save_ruler
-from test_corpus import contents, read
+from scale_corpora import LINES, contents, read, save_ruler
 
 from spacy_maral.errors import MaralError
 from spacy_maral.scale import RayEngine, annotate_corpus
