@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .errors import MaralError
     from .evaluation import evaluate_pipeline
     from .evaluation import load_pipeline as load
+    from .scale import annotate_corpus
     from .training import adapt, pseudo_label, train_teacher
 
     __version__: str
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "MaralError": "errors",
     "adapt": "training",
+    "annotate_corpus": "scale",
     "convert": "data",
     "evaluate_pipeline": "evaluation",
     "prepare_text": "data",
@@ -47,6 +49,7 @@ __all__ = [
     "MaralError",
     "__version__",
     "adapt",
+    "annotate_corpus",
     "convert",
     "evaluate_pipeline",
     "load",

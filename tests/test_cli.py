@@ -30,8 +30,9 @@ COMMANDS = [
     "init-config",
     "debug-data",
     "card",
+    "annotate",
 ]
-WITH_CODE = ["debug-data", "train-teacher", "pseudo-label", "adapt", "evaluate"]
+WITH_CODE = ["debug-data", "train-teacher", "pseudo-label", "adapt", "evaluate", "annotate"]
 SENTENCES = """\
 en:Ada\tB-PER
 en:Lovelace\tI-PER

@@ -47,6 +47,9 @@ WORKERS = Opt(None, "--workers", min=1, help="Ray workers; by default as many as
 CPUS = Opt(1.0, "--cpus-per-worker", min=0.0, help="CPU cores of a Ray worker, or a share of one")
 GPUS = Opt(0.0, "--gpus-per-worker", min=0.0, help="GPUs of a Ray worker, or a share of one")
 RETRIES = Opt(3, "--retries", min=0, help="Times that a shard is begun again if its worker dies")
+BATCH_WORDS = Opt(
+    1024, "--batch-words", "-b", min=1, help="Words of a batch; GPUs are faster with more"
+)
 GIVE_UP = Opt(
     100, "--give-up", min=1, help="Documents in a row that may fail before the shard does"
 )
@@ -67,7 +70,7 @@ def annotate_cli(
     text_field: str = Opt("text", "--text-field", help="Key or column of the text"),
     id_field: str = Opt("id", "--id-field", help="Key or column of the document's id"),
     score_attr: str | None = Opt(None, "--score-attr", help="Attribute ent._.NAME with scores"),
-    batch_words: int = Opt(4096, "--batch-words", "-b", min=1, help="Words of a batch"),
+    batch_words: int = BATCH_WORDS,
     give_up: int = GIVE_UP,
     as_json: bool = Opt(False, "--json", "-j", help="Print the summary as JSON only"),
     code: Path | None = CODE,

@@ -99,7 +99,7 @@ def annotate_corpus(
     text_field: str = "text",
     id_field: str = "id",
     score_attr: str | None = None,
-    batch_words: int = 4096,
+    batch_words: int = 1024,
     give_up: int = 100,
     gpu_id: int = -1,
     code: str | Path | None = None,
@@ -123,7 +123,7 @@ def annotate_corpus(
     id_field (str): Key or column of the id. Without, the id is the shard's name and the line.
     score_attr (str | None): Extension attribute of an entity with its score; by default
         ent._.maral_score or ent._.score, where there is one.
-    batch_words (int): Words of a batch.
+    batch_words (int): Words of a batch; GPUs are faster with more.
     give_up (int): Documents in a row that the model may fail on before the shard fails.
     gpu_id (int): GPU of the local engine, -1 for the CPU.
     code (str | Path | None): Python file that workers import first.

@@ -18,8 +18,8 @@ from .shards import FORMATS, REJECTED, Places, kind_of
 from .storage import absolute, join
 from .writers import Annotated, Entity, RejectedWriter, open_writer
 
-WINDOW_BATCHES = 8
-"""Batches that are put together of documents of about the same length."""
+WINDOW_WORDS, WINDOW_BATCHES = 16_384, 4
+"""Documents of about the same length are looked for among this many words, and batches, at least."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ShardSettings:
     text_field: str = "text"
     id_field: str = "id"
     score_attr: str | None = None
-    batch_words: int = 4096
+    batch_words: int = 1024
     give_up: int = 100
 
     def __post_init__(self) -> None:
@@ -184,7 +184,7 @@ class Annotator:
         YIELDS (list): What became of some of them, in their order, with their words.
         RAISES (MaralError): If the model fails on too many in a row.
         """
-        budget = WINDOW_BATCHES * self.settings.batch_words
+        budget = max(WINDOW_WORDS, WINDOW_BATCHES * self.settings.batch_words)
         more = True
         while more:
             # strings and vectors of these documents are let go of together

@@ -164,7 +164,8 @@ def test_remote_corpora(ruler, corpus, out):
         files.rm("/bucket", recursive=True)
 
 
-def test_progress_goes_from_nothing_to_all(ruler, corpus, out):
+def test_progress_goes_from_nothing_to_all(ruler, corpus, out, monkeypatch):
+    monkeypatch.setattr("spacy_maral.scale.shard.WINDOW_WORDS", 1)
     seen = []
     annotate_corpus(
         ruler, corpus, out, batch_words=1,

@@ -22,6 +22,10 @@ DEADLY = """
 import os, signal
 from pathlib import Path
 from spacy.language import Language
+from spacy_maral.scale import shard
+
+# rows are written before the worker dies
+shard.WINDOW_WORDS = 8
 
 @Language.component("maral_test_deadly")
 def deadly(doc):
@@ -41,8 +45,9 @@ def cluster():
 
 
 @pytest.fixture
-def deadly(tmp_path) -> dict[str, Path]:
+def deadly(tmp_path, monkeypatch) -> dict[str, Path]:
     """A model with that component, its code, and the mark that it has killed once."""
+    monkeypatch.setattr("spacy_maral.scale.shard.WINDOW_WORDS", 8)
     code, mark = tmp_path / "code.py", tmp_path / "mark"
     code.write_text(DEADLY.format(mark=str(mark)))
     spacy.util.import_file("deadly", code)

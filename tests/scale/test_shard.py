@@ -141,7 +141,8 @@ def test_parquet_is_written_in_parts(ruler, tmp_path, monkeypatch):
     assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)] == [3, 3, 2]
 
 
-def test_a_shard_is_not_read_further_than_needed(ruler):
+def test_a_shard_is_not_read_further_than_needed(ruler, monkeypatch):
+    monkeypatch.setattr("spacy_maral.scale.shard.WINDOW_WORDS", 96)
     drawn = 0
 
     def endless():
@@ -152,7 +153,7 @@ def test_a_shard_is_not_read_further_than_needed(ruler):
 
     windows = Annotator(spacy.load(ruler), ShardSettings("v", batch_words=12)).windows(endless())
     for number in range(1, 4):
-        assert len(next(windows)) == drawn / number == 8 * 12 / 4
+        assert len(next(windows)) == drawn / number == 96 / 4
 
 
 @pytest.mark.parametrize("change", [{"format": "csv"}, {"batch_words": 0}, {"give_up": 0}])
