@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -88,14 +90,15 @@ class RayEngine:
             options |= {"_node_ip_address": "127.0.0.1", "object_store_memory": OBJECT_STORE}
             if self.workers is not None:
                 options["num_cpus"] = max(math.ceil(self.workers * self.cpus), os.cpu_count() or 1)
-        try:
-            ray.init(self.address or "local", **options)
-        except (OSError, RuntimeError, ValueError, TimeoutError) as error:
-            raise MaralError(Errors.M479.format(problem=_first_line(error))) from error
-        try:
-            yield ray
-        finally:
-            ray.shutdown()
+        with same_signals():
+            try:
+                ray.init(self.address or "local", **options)
+            except (OSError, RuntimeError, ValueError, TimeoutError) as error:
+                raise MaralError(Errors.M479.format(problem=_first_line(error))) from error
+            try:
+                yield ray
+            finally:
+                ray.shutdown()
 
     def map(
         self, ray: Any, worker: type, argument: Any, rows: Sequence[dict[str, Any]]
@@ -152,6 +155,17 @@ class RayWorker:
         for values in zip(*columns, strict=True):
             for report in self.worker(Shard(*values)):
                 yield {"report": [report.to_json()]}
+
+
+@contextmanager
+def same_signals() -> Iterator[None]:
+    """Leave SIGTERM to whom it was left before: Ray takes it over, and does not give it back."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _cause(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from scale_corpora import LINES, contents, read, save_ruler
 
 from spacy_maral.errors import MaralError
 from spacy_maral.scale import RayEngine, annotate_corpus
+from spacy_maral.scale.ray_engine import same_signals
 
 # not imported here: what the engine asks of Ray it asks before
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
@@ -165,3 +167,10 @@ class Resources:
     @staticmethod
     def cluster_resources() -> dict[str, float]:
         return {"CPU": 4.0, "GPU": 2.0}
+
+
+def test_ray_gives_signals_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with same_signals():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    assert signal.getsignal(signal.SIGTERM) is before
