@@ -7,6 +7,12 @@ class MaralError(ValueError):
     """Bad input, bad configuration or a broken file: something the user can put right."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says first, to be quoted in a message; its kind if it says nothing."""
+    text = str(error).strip()
+    return text.splitlines()[0].rstrip(" .") if text else type(error).__name__
+
+
 class CodedMessages(type):
     """Makes every message start with its code, as in "[M001] ..."."""
 

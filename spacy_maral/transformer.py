@@ -27,7 +27,7 @@ from thinc.types import Ragged
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.file_utils import ModelOutput
 
-from .errors import Errors, MaralError, Warnings
+from .errors import Errors, MaralError, Warnings, first_line
 
 FORMAT_VERSION = 1
 # tokenizers without a limit say some huge number
@@ -133,8 +133,8 @@ def _init(model: BoundedTransformer, X: Any = None, Y: Any = None) -> None:
     try:
         init_transformer(model, X=X, Y=Y)
     except (OSError, ValueError, ImportError, SafetensorError) as error:
-        problem = str(error).strip().splitlines()[0].rstrip(" .")
-        raise MaralError(Errors.M346.format(name=model.attrs["name"], problem=problem)) from error
+        name = model.attrs["name"]
+        raise MaralError(Errors.M346.format(name=name, problem=first_line(error))) from error
 
 
 def _forward(

@@ -9,6 +9,7 @@ from spacy.util import get_model_meta, get_package_path, is_package
 
 from ..errors import Errors, MaralError
 from ..evaluation import load_pipeline
+from ..layout import META
 from ..training.folders import digest_pipeline
 
 FINGERPRINT = 12
@@ -26,7 +27,7 @@ def model_folder(name: str) -> Path:
         path = get_package_path(name)
         meta = get_model_meta(path)
         path = path / f"{meta['lang']}_{meta['name']}-{meta['version']}"
-    if not (path / "meta.json").is_file():
+    if not (path / META).is_file():
         raise MaralError(Errors.M477.format(name=name))
     return path
 

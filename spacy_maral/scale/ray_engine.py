@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import Errors, MaralError
+from ..errors import Errors, MaralError, first_line
 from .extras import import_extra
 from .shards import Shard
 from .worker import Report, Work, Worker
@@ -94,7 +94,7 @@ class RayEngine:
             try:
                 ray.init(self.address or "local", **options)
             except (OSError, RuntimeError, ValueError, TimeoutError) as error:
-                raise MaralError(Errors.M479.format(problem=_first_line(error))) from error
+                raise MaralError(Errors.M479.format(problem=first_line(error))) from error
             try:
                 yield ray
             finally:
@@ -175,8 +175,3 @@ def _cause(error: BaseException) -> str:
     if ours >= 0:
         return text[ours:].partition(": ")[2]
     return text.splitlines()[-1].strip() if text else type(error).__name__
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0].rstrip(".") if text else type(error).__name__

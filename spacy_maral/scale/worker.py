@@ -22,7 +22,8 @@ class Work:
     """What a worker has to know, as plain values: it may be on another machine.
 
     model: Folder or name of the pipeline. output: The output folder. settings: How shards are
-    annotated. gpu_id: GPU to use, -1 for the CPU. code: Python file to import first.
+    annotated. gpu_id: GPU to use, -1 for the CPU. code: Python file to import first. retries: Times
+    that a shard is begun again if its worker died.
     """
 
     model: str

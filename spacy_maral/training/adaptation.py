@@ -225,8 +225,10 @@ class Adaptation(Hook):
         shard = self.target.shard
         self.target.prior = share(shard.ranks.sum(self.probabilities.sum(0, dtype=np.float64)))
         if self.target.parts is not None:
-            every = self._all(self.probabilities)
-            sums = [every[rows].sum(0, dtype=np.float64) for rows in self.target.parts.spans(shard)]
+            sums = [
+                shard.ranks.sum(self.probabilities[shard.within(rows)].sum(0, dtype=np.float64))
+                for rows in self.target.parts.spans(shard)
+            ]
             self.target.part_priors = np.stack([share(part) for part in sums])
         self.target.weights = self.reliable.astype(np.float32)
         counted = {

@@ -32,8 +32,8 @@ def student_evaluator(
 
     student (Pipeline): What is trained.
     target (Shard): The target's documents, encoded.
-    docs (dict): All documents of "target", those of "dev", and maybe labelled ones of the target under "diagnosis",
-        whose F1 goes into the log as "target_f1"; nothing goes by it.
+    docs (dict): All documents of "target", those of "dev", and maybe labelled ones of the target
+        under "diagnosis", whose F1 goes into the log as "target_f1"; nothing goes by it.
     labels (PseudoLabels): The teacher's labels of the target.
     settings (TrainingSettings): The section [student].
     seed (int): Chooses the documents and spans of the signals.

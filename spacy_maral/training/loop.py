@@ -122,7 +122,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.module = Objective(self.network, self.extra)
-        self.objective = self.ranks.wrap(self.module)
+        self.objective: nn.Module = self.module
         self.optimiser = make_optimiser(self.module, self.network.encoder, self.settings)
         self.scaler = torch.amp.GradScaler(
             self.network.device.type, enabled=self.network.precision == "float16"
@@ -149,6 +149,7 @@ class Run:
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         first, progress = self._restore() if resume else (0, Progress())
+        self.objective = self.ranks.wrap(self.module)
         try:
             with StopRequest() as self.stop:
                 for epoch in range(first, self.settings.epochs):

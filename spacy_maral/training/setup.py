@@ -23,7 +23,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForMaskedLM
 
 from ..architectures import get_encoder, get_span_module
-from ..errors import Errors, MaralError, Warnings
+from ..errors import Errors, MaralError, Warnings, first_line
 from ..files import remove_folder, write_text
 from ..layout import META, SUMMARY
 from ..metrics import score_entities
@@ -71,10 +71,10 @@ class Pipeline:
 
         RAISES (MaralError): If there are not enough documents for all processes.
         """
-        every = [docs[rank :: ranks.size] for rank in range(ranks.size)]
+        every = [ranks._replace(rank=rank).deal(docs) for rank in range(ranks.size)]
         if ranks.size > 1 and not all(any(map(len, share)) for share in every):
             raise MaralError(Errors.M327.format(size=ranks.size))
-        return Shard.of(self.encode(every[ranks.rank], labelled=labelled, name=name), ranks)
+        return Shard.of(self.encode(ranks.deal(docs), labelled=labelled, name=name), ranks)
 
 
 def use_device(gpu_id: int) -> None:
@@ -93,7 +93,7 @@ def use_device(gpu_id: int) -> None:
         torch.zeros(1, device=torch.device("cuda", gpu_id))
     except (ValueError, RuntimeError) as error:
         spacy.require_cpu()
-        problem = str(error).splitlines()[0]
+        problem = first_line(error)
         raise MaralError(Errors.M345.format(gpu_id=gpu_id, problem=problem)) from error
 
 
@@ -178,14 +178,15 @@ def as_pipeline(nlp: Language, settings: TrainingSettings | None) -> Pipeline:
 
 def report_width(shard: Shard, labels: Sequence[str]) -> None:
     """Say how many gold entities have no candidate span, in all and by type."""
+    n_too_wide = int(shard.ranks.sum(shard.corpus.n_too_wide))
+    if not n_too_wide:
+        return
     gold = shard.corpus.entities
     wide = gold.ends - gold.starts >= shard.max_width
     n_of, n_wide = (
         shard.ranks.sum(np.bincount(c, minlength=len(labels) + 1))
         for c in (gold.classes, gold.classes[wide])
     )
-    if not n_wide.sum():
-        return
     by_type = [
         f"{label} {n_wide[c]:,} of {n_of[c]:,} ({100 * n_wide[c] / n_of[c]:.1f} %)"
         for c, label in enumerate(labels, start=1)
@@ -193,8 +194,8 @@ def report_width(shard: Shard, labels: Sequence[str]) -> None:
     ]
     logger.warning(
         Warnings.W302.format(
-            n=n_wide.sum(),
-            share=100 * n_wide.sum() / n_of.sum(),
+            n=n_too_wide,
+            share=100 * n_too_wide / n_of.sum(),
             max_width=shard.max_width,
             by_type=", ".join(by_type),
         )

@@ -79,6 +79,10 @@ class Shard(NamedTuple):
         """This process's part of what there is for all candidate spans."""
         return values if self.ranks.size == 1 else values[self.spans]
 
+    def within(self, rows: slice) -> slice:
+        """This process's candidate spans among a stretch of all."""
+        return slice(*np.searchsorted(self.spans, [rows.start, rows.stop]).tolist())
+
     def all(self, values: NDArray) -> NDArray:
         """What all processes have for their candidate spans, in the order of the documents."""
         if self.ranks.size == 1:

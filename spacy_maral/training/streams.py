@@ -52,7 +52,8 @@ class Parts(NamedTuple):
 class Stream:
     """One side of the training data: source spans with gold, or target spans with pseudo-labels.
 
-    shard: Its documents; all that follows has a row for each of this process's candidates. targets: Class of each candidate, shape (n_spans,), or soft labels, shape (n_spans, K).
+    shard: Its documents; what follows has a row for each of this process's candidates.
+    targets: Class of each candidate, shape (n_spans,), or soft labels, shape (n_spans, K).
     classes: Class of each candidate for the class statistics, -1 for none.
     weights: Weight of each candidate in the loss, or None for 1.
     prior: Share of each class, shape (K,). prior_scale: s of s * log prior. weight: Weight of the
@@ -178,8 +179,10 @@ def source_stream(
         parts=parts,
     )
     if parts is not None:
-        every = shard.all(classes)
-        counts = [np.bincount(every[rows], minlength=n_classes) for rows in parts.spans(shard)]
+        counts = [
+            shard.ranks.sum(np.bincount(classes[shard.within(rows)], minlength=n_classes))
+            for rows in parts.spans(shard)
+        ]
         stream.part_priors = np.stack([share(part) for part in counts])
     return stream
 
@@ -197,7 +200,7 @@ class MaskedLM:
     head (nn.Module): The encoder's LM head, from hidden states to logits over the vocabulary.
     mask_id (int): The mask piece. special_ids: Pieces that are never masked.
     mask_rate (float): Share of the pieces that is masked. The pieces are drawn from torch's CPU
-        generator, which the loop seeds for each epoch, so that a resumed run draws the same.
+        generator, which the loop seeds for each step, so that a resumed run draws the same.
     """
 
     head: nn.Module

@@ -65,6 +65,8 @@ def done(world, tmp_path_factory):
     jobs = [job(name, n, changed) for name, changed in VARIANTS.items() for n in (1, 2)]
     jobs += [job("files", n, {"student.epochs": 2}, arguments={"target": half}) for n in (1, 2)]
     jobs.append(job("killed", 2, {}, dies=1, epoch=2))
+    (folder / "damaged-2/training/epoch-0001").mkdir(parents=True)
+    jobs.append(job("damaged", 2, {}, arguments={"resume": True}))
     return folder, dict(zip([Path(j["said"]).stem for j in jobs], drive(jobs), strict=True))
 
 
@@ -119,6 +121,12 @@ def test_a_run_that_lost_a_process_goes_on_with_one(done, world):
     whole = tensors_of(folder / "plain-1")
     for key, tensor in tensors_of(output).items():
         torch.testing.assert_close(tensor, whole[key], rtol=0, atol=1e-5, msg=key)
+
+
+def test_a_run_that_cannot_be_resumed_ends(done):
+    _, found = done
+    assert found["damaged-2"]["codes"] == [1, 1]
+    assert found["damaged-2"]["said"].count("[M307]") == 2
 
 
 def test_too_few_documents_are_refused(world, tmp_path):
