@@ -600,7 +600,7 @@ class Errors(metaclass=CodedMessages):
         "releases of Python and Ray."
     )
     M480 = (
-        "A Ray worker could not be set up: {problem} All machines need spacy-maral, the model and the files "
+        "A Ray worker failed: {problem} All machines need spacy-maral, the model and the files "
         "at the paths given."
     )
     M481 = "{name} must be {rule}, found {value}. Change this setting."

@@ -15,17 +15,13 @@ import typer
 from spacy.cli._util import Arg, Opt
 from wasabi import msg
 
+from ._engine import ADDRESS, CPUS, ENGINE, GPUS, RETRIES, WORKERS, EngineName, ray_engine
 from ._util import CODE, GPU_ID, VERBOSE, app, prepare, reported, show_counts
 
 if TYPE_CHECKING:
     from ..scale.progress import Progress
 
 LINE_SECONDS = 30.0
-
-
-class EngineName(str, Enum):
-    local = "local"
-    ray = "ray"
 
 
 class Format(str, Enum):
@@ -39,14 +35,6 @@ INPUTS = Arg(
     help="Files, folders or patterns of .txt, .jsonl (both also .gz) and .parquet, or addresses",
 )
 OUTPUT = Opt(..., "--output", "-o", help="Folder or address for the output")
-ADDRESS = Opt(
-    None, "--address",
-    help="Ray cluster to use, such as 'auto' or ray://host:10001; by default one is started here",
-)  # fmt: skip
-WORKERS = Opt(None, "--workers", min=1, help="Ray workers; by default as many as fit")
-CPUS = Opt(1.0, "--cpus-per-worker", min=0.0, help="CPU cores of a Ray worker, or a share of one")
-GPUS = Opt(0.0, "--gpus-per-worker", min=0.0, help="GPUs of a Ray worker, or a share of one")
-RETRIES = Opt(3, "--retries", min=0, help="Times that a shard is begun again if its worker dies")
 BATCH_WORDS = Opt(
     1024, "--batch-words", "-b", min=1, help="Words of a batch; GPUs are faster with more"
 )
@@ -60,7 +48,7 @@ def annotate_cli(
     model: str = Arg(..., help="Model name or path"),
     inputs: list[str] = INPUTS,
     output: str = OUTPUT,
-    engine: EngineName = Opt(EngineName.local, "--engine", "-e", help="What it runs on"),
+    engine: EngineName = ENGINE,
     address: str | None = ADDRESS,
     workers: int | None = WORKERS,
     cpus: float = CPUS,
@@ -85,11 +73,12 @@ def annotate_cli(
     stopped. With '--engine ray' many workers share the files.
     """
     prepare(code, verbose)
-    from ..scale import LocalEngine, RayEngine, annotate_corpus
+    from ..scale import annotate_corpus
 
     with reported("annotate the corpus"), shown_progress() as on_progress:
-        chosen = LocalEngine() if engine is EngineName.local else RayEngine(
-            address=address, workers=workers, cpus=cpus, gpus=gpus, retries=retries, verbose=verbose
+        chosen = ray_engine(
+            engine, address=address, workers=workers, cpus=cpus, gpus=gpus, retries=retries,
+            verbose=verbose,
         )  # fmt: skip
         summary = annotate_corpus(
             model, inputs, output, engine=chosen, format=format.value, text_field=text_field,

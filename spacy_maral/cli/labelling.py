@@ -7,6 +7,7 @@ from pathlib import Path
 from spacy.cli._util import Arg, Opt
 from wasabi import msg
 
+from ._engine import ADDRESS, CPUS, ENGINE, GPUS, RETRIES, WORKERS, EngineName, ray_engine
 from ._util import CODE, GPU_ID, VERBOSE, app, prepare, reported
 
 TARGETS = Arg(
@@ -48,6 +49,12 @@ def pseudo_label_cli(
     confidence: float = Opt(0.9, "--confidence", help="Confidence where there is no score"),
     score_attr: str | None = Opt(None, "--score-attr", help="Attribute ent._.NAME with scores"),
     spans_key: str | None = Opt(None, "--spans-key", help="Take doc.spans[KEY], not doc.ents"),
+    engine: EngineName = ENGINE,
+    address: str | None = ADDRESS,
+    workers: int | None = WORKERS,
+    cpus: float = CPUS,
+    gpus: float = GPUS,
+    retries: int = RETRIES,
     code: Path | None = CODE,
     verbose: bool = VERBOSE,
     gpu_id: int = GPU_ID,
@@ -57,16 +64,21 @@ def pseudo_label_cli(
     probabilities of all classes for every candidate span, for the adapt
     command. The teacher is the output of train-teacher, or any annotator: a
     pipeline that sets doc.ents, or a file that has entities for the text. Of
-    several annotators, spans on which all agree start as reliable.
+    several annotators, spans on which all agree start as reliable. With
+    '--engine ray' workers share the text; the labels are the same.
     """
     prepare(code, verbose)
     from ..training import pseudo_label
 
     with reported("label the text"):
+        chosen = ray_engine(
+            engine, address=address, workers=workers, cpus=cpus, gpus=gpus, retries=retries,
+            verbose=verbose,
+        )  # fmt: skip
         path = pseudo_label(
             [model, *also], target, output, lang=lang or None, source=source or None,
             labels=labels.split(",") if labels else None, config=config, max_width=max_width,
             label_map=label_map, confidence=confidence, score_attr=score_attr,
-            spans_key=spans_key, gpu_id=gpu_id,
+            spans_key=spans_key, gpu_id=gpu_id, engine=chosen, code=code,
         )  # fmt: skip
     msg.good("Saved pseudo-labels", path)

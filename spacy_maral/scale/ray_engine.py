@@ -7,7 +7,8 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -53,6 +54,11 @@ class RayEngine:
                 Errors.M481.format(name="cpus", rule="above 0 without a GPU", value=self.cpus)
             )
 
+    @property
+    def gpu_id(self) -> int:
+        """GPU of a worker: the first of those that Ray gives it, -1 without."""
+        return 0 if self.gpus else -1
+
     def run(self, work: Work, shards: Sequence[Shard]) -> Iterator[Report]:
         """Give shards to workers, the largest first.
 
@@ -61,11 +67,11 @@ class RayEngine:
         YIELDS (Report): What the workers report, as it comes.
         RAISES (MaralError): If Ray is not installed or not there, or workers cannot be set up.
         """
-        work = replace(work, retries=self.retries, gpu_id=0 if self.gpus else -1)
+        work = replace(work, retries=self.retries, gpu_id=self.gpu_id)
         with self.connected() as ray:
             tasks = sorted(shards, key=lambda shard: (-shard.size, shard.name))
             rows = [shard._asdict() for shard in tasks]
-            for row in self.map(ray, RayWorker, work, rows):
+            for row in self.map(ray, RayWorker, (work,), rows):
                 yield Report.from_json(row["report"])
 
     @contextmanager
@@ -100,15 +106,43 @@ class RayEngine:
             finally:
                 ray.shutdown()
 
+    def map_items(
+        self, worker: Callable[[Any], Callable[[bytes], bytes]], argument: Any, items: list[bytes]
+    ) -> Iterator[bytes]:
+        """Let workers turn items into others, and keep their order.
+
+        worker (Callable): Called with the argument, once in each process, it gives the function that
+            takes an item and gives another.
+        argument (Any): For the workers.
+        items (list[bytes]): The items.
+        YIELDS (bytes): The other items.
+        RAISES (MaralError): If Ray is not installed or not there, or a worker fails.
+        """
+        with self.connected() as ray:
+            attempts = ray.remote(num_cpus=0)(Attempts).remote()
+            rows = [{"number": number, "item": item} for number, item in enumerate(items)]
+            found: dict[int, bytes] = {}
+            following = 0
+            arguments = (worker, argument, attempts, self.retries)
+            for row in self.map(ray, ItemWorker, arguments, rows):
+                if row["error"] is not None:
+                    raise MaralError(row["error"])
+                found[row["number"]] = row["item"]
+                while following in found:
+                    yield found.pop(following)
+                    following += 1
+        if following < len(items):
+            raise MaralError(Errors.M484.format(shard=f"part {following + 1} of {len(items)}"))
+
     def map(
-        self, ray: Any, worker: type, argument: Any, rows: Sequence[dict[str, Any]]
+        self, ray: Any, worker: type, arguments: tuple[Any, ...], rows: Sequence[dict[str, Any]]
     ) -> Iterator[dict[str, Any]]:
         """Let workers turn rows into others, which come as soon as they are there.
 
         ray (module): Ray, connected.
-        worker (type): Made once in each worker with the argument; called with a batch of one row,
-            it gives batches.
-        argument (Any): For the workers.
+        worker (type): Made once in each process with the arguments; called with a table of one row,
+            it gives tables.
+        arguments (tuple): For the workers.
         rows (Sequence[dict]): The rows, in the order in which they are begun.
         YIELDS (dict): The other rows, each once: what a worker gave before it died is not given again.
         RAISES (MaralError): If no worker can be set up.
@@ -124,8 +158,8 @@ class RayEngine:
         size = min(self.workers or self.room(ray), len(rows))
         pool = ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1)
         dataset = ray.data.from_items(list(rows), override_num_blocks=len(rows)).map_batches(
-            worker, batch_size=1, compute=pool, fn_constructor_args=(argument,),
-            num_cpus=self.cpus, num_gpus=self.gpus or None,
+            worker, batch_size=1, batch_format="pyarrow", compute=pool,
+            fn_constructor_args=arguments, num_cpus=self.cpus, num_gpus=self.gpus or None,
         )  # fmt: skip
         try:
             yield from dataset.iter_rows()
@@ -144,17 +178,69 @@ class RayEngine:
 
 
 class RayWorker:
-    """A `Worker` as Ray Data wants one: it takes and gives batches of columns."""
+    """A `Worker` as Ray Data wants one: it takes and gives tables of Arrow."""
 
     def __init__(self, work: Work) -> None:
         self.worker = Worker(work)
 
-    def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[str]]]:
-        """Annotate the shards of a batch."""
-        columns = [batch[name].tolist() for name in Shard._fields]
-        for values in zip(*columns, strict=True):
-            for report in self.worker(Shard(*values)):
-                yield {"report": [report.to_json()]}
+    def __call__(self, table: Any) -> Iterator[Any]:
+        """Annotate the shards of a table."""
+        for row in table.to_pylist():
+            for report in self.worker(Shard(**row)):
+                yield _table([{"report": report.to_json()}], report="string")
+
+
+class ItemWorker:
+    """A function of items as Ray Data wants one; its errors travel as rows."""
+
+    def __init__(
+        self,
+        worker: Callable[[Any], Callable[[bytes], bytes]],
+        argument: Any,
+        attempts: Any,
+        retries: int,
+    ) -> None:
+        self.attempts, self.retries = attempts, retries
+        self.function = worker(argument)
+
+    def __call__(self, table: Any) -> Iterator[Any]:
+        """Turn the items of a table into others."""
+        import ray
+
+        for row in table.to_pylist():
+            number, item, error = row["number"], None, None
+            times = ray.get(self.attempts.begin.remote(number))
+            try:
+                if times > self.retries + 1:
+                    part = f"part {number + 1}"
+                    raise MaralError(Errors.M483.format(shard=part, times=times - 1))
+                item = self.function(row["item"])
+            except Exception as problem:
+                known = isinstance(problem, MaralError)
+                error = str(problem) if known else f"{type(problem).__name__}: {problem}"
+                error = error if known else Errors.M480.format(problem=error)
+            rows = [{"number": number, "item": item, "error": error}]
+            yield _table(rows, number="int64", item="large_binary", error="string")
+
+
+class Attempts:
+    """Counts how often items were begun; a process of its own, which outlives the workers."""
+
+    def __init__(self) -> None:
+        self.times: Counter[int] = Counter()
+
+    def begin(self, number: int) -> int:
+        """Note that an item is begun; RETURNS (int): For the how manieth time."""
+        self.times[number] += 1
+        return self.times[number]
+
+
+def _table(rows: list[dict[str, Any]], **columns: str) -> Any:
+    """Rows as a table of Arrow: lists of bytes as arrays of numpy would lose zeros at their ends."""
+    import pyarrow as pa
+
+    schema = pa.schema({name: getattr(pa, kind)() for name, kind in columns.items()})
+    return pa.Table.from_pylist(rows, schema=schema)
 
 
 @contextmanager

@@ -65,22 +65,21 @@ class Reading:
             raise MaralError(Errors.M342.format(value=self.confidence))
 
 
-def annotate(nlp: Language, docs: Sequence[Doc], reading: Reading, name: str) -> PseudoLabels:
-    """Let a pipeline label documents that have their words already.
+def find_mentions(nlp: Language, docs: Sequence[Doc], reading: Reading, name: str) -> list[Mention]:
+    """Let a pipeline find entities in documents that have their words already.
 
     nlp (Language): Any pipeline that sets doc.ents, or spans under the reading's key.
     docs (Sequence[Doc]): The documents; entities in them are not looked at.
-    reading (Reading): How entities become labels.
+    reading (Reading): Where its entities and scores are.
     name (str): What the pipeline is called in messages.
-    RETURNS (PseudoLabels): Labels of the candidate spans.
-    RAISES (MaralError): If no entity of the labels is found, or a score is no score.
+    RETURNS (list[Mention]): The entities.
+    RAISES (MaralError): If a score is no score.
     """
-    mentions = [
+    return [
         Mention(number, span.start, span.end - 1, span.label_, score)
         for number, doc in enumerate(nlp.pipe(without_labels(nlp, docs)))
         for span, score in scored_spans(doc, reading, name)
     ]
-    return as_labels(mentions, docs, reading, name, Counter())
 
 
 def read_silver(path: str | Path, docs: Sequence[Doc], reading: Reading) -> PseudoLabels:

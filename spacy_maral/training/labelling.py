@@ -6,22 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spacy.language import Language
-from spacy.tokens import Doc
 
-from .. import evaluation
 from ..data.docs import read_docs
 from ..data.labels import LabelMap, load_label_map
 from ..errors import Errors, MaralError
 from ..pipeline import DEFAULT_MODEL
-from .annotators import Reading, annotate, corpus_words, read_silver
+from .annotators import Reading, corpus_words
+from .chunks import Annotator, Mapper, Task, label_docs, load_annotator
 from .inputs import Inputs, Paths, as_paths
-from .pseudo_labels import PseudoLabels, merge_labels, predict_labels
+from .pseudo_labels import merge_labels
 from .schemas import read_config
-from .setup import COMPONENT, Pipeline, as_pipeline, check_folder, use_device
-
-LABEL_TOKENS = 8192
-
-Annotator = str | Path | Language
+from .setup import COMPONENT, Pipeline, use_device
 
 
 def pseudo_label(
@@ -39,6 +34,8 @@ def pseudo_label(
     spans_key: str | None = None,
     lang: str | Sequence[str] | None = None,
     gpu_id: int = -1,
+    engine: Mapper | None = None,
+    code: str | Path | None = None,
 ) -> Path:
     """Let a teacher, or any other annotator, label text of the target language.
 
@@ -69,6 +66,9 @@ def pseudo_label(
     spans_key (str | None): Take doc.spans[spans_key] and its scores in place of doc.ents.
     lang (str | Sequence[str] | None): Language of raw text; one for all, or one for each target.
     gpu_id (int): GPU to use, -1 for the CPU.
+    engine (Mapper | None): What shares the work out, such as a `scale.RayEngine`; None for this
+        process. The labels are the same.
+    code (str | Path | None): Python file that the workers of an engine import first.
     RETURNS (Path): The file.
     RAISES (MaralError): If an annotator or a document cannot be used, or the labels are not known.
     """
@@ -83,32 +83,28 @@ def pseudo_label(
         known[0], width, confidence, load_label_map(label_map), score_attr, spans_key,
         (lang,) if isinstance(lang, str) else tuple(lang or ("xx",)),
     )  # fmt: skip
-    found = [
-        label_docs(annotator, docs, reading, name)
-        for annotator, name in zip(annotators, names, strict=True)
-    ]
+    source_code = None if code is None else str(Path(code).absolute())
+    found = []
+    for one, annotator, name in zip(given, annotators, names, strict=True):
+        task = Task(address(one, engine), name, reading, getattr(engine, "gpu_id", -1), source_code)
+        found.append(label_docs(annotator, docs, task, engine))
     lengths = [len(doc) for doc in docs]
     merged = merge_labels(found, names, corpus_words(lengths, reading.max_width))
     merged.save(Path(output))
     return Path(output)
 
 
-def load_annotator(given: Annotator, gpu_id: int = -1) -> Pipeline | Language | Path:
-    """Load what labels the target.
+def address(given: Annotator, engine: Mapper | None) -> str:
+    """How workers find an annotator.
 
-    given (Annotator): Folder or name of a pipeline, a pipeline, or a file of silver entities.
-    gpu_id (int): GPU to use, -1 for the CPU.
-    RETURNS (Pipeline | Language | Path): A teacher of ours, another pipeline, or the file.
-    RAISES (MaralError): If there is no such pipeline.
+    RAISES (MaralError): If there are workers, and it is not on a disk.
     """
-    if not isinstance(given, Language):
-        path = Path(given)
-        if path.is_file():
-            return path
-        if path.is_dir():
-            check_folder(path)
-        given = evaluation.load_pipeline(given, gpu_id=gpu_id)
-    return as_pipeline(given, None) if COMPONENT in given.pipe_names else given
+    if isinstance(given, Language):
+        if engine is not None:
+            found = {"name": "model", "rule": "a folder or name, for the workers to load"}
+            raise MaralError(Errors.M481.format(**found, value=describe(given)))
+        return describe(given)
+    return str(Path(given).absolute()) if Path(given).exists() else str(given)
 
 
 def describe(given: Annotator) -> str:
@@ -150,20 +146,3 @@ def config_width(path: str | Path | None) -> int:
         components = read_config(path, interpolate=False).get("components", {})
         model = {**DEFAULT_MODEL, **components.get(COMPONENT, {}).get("model", {})}
     return int(model["max_width"])
-
-
-def label_docs(
-    annotator: Pipeline | Language | Path, docs: Sequence[Doc], reading: Reading, name: str
-) -> PseudoLabels:
-    """Labels of documents by one annotator, softly by a teacher of ours."""
-    if isinstance(annotator, Pipeline):
-        return predict(annotator, docs)
-    if isinstance(annotator, Path):
-        return read_silver(annotator, docs, reading)
-    return annotate(annotator, docs, reading, name)
-
-
-def predict(teacher: Pipeline, docs: Sequence[Doc]) -> PseudoLabels:
-    """Soft labels of documents by a teacher of ours."""
-    corpus = teacher.encode(docs, labelled=False, name="target")
-    return predict_labels(teacher.network, corpus, teacher.labels, batch_tokens=LABEL_TOKENS)

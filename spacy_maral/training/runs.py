@@ -15,6 +15,7 @@ from thinc.api import Config
 from ..errors import Errors, MaralError
 from ..layout import DIAGNOSTICS, META, RUN_FOLDER
 from .adaptation import Adaptation
+from .chunks import predict
 from .diagnostics import Diagnostics
 from .evaluators import student_evaluator
 from .folders import (
@@ -27,7 +28,6 @@ from .folders import (
 from .hooks import Hook
 from .inputs import Inputs, Paths, as_paths
 from .interrupts import sole_run
-from .labelling import predict
 from .loop import Run
 from .network import Network
 from .pseudo_labels import PseudoLabels

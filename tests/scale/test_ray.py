@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 import spacy
-from scale_corpora import LINES, contents, read, save_ruler
+from scale_corpora import GOLDEN, LINES, contents, read, save_ruler
+from spacy.tokens import DocBin
 
 from spacy_maral.errors import MaralError
 from spacy_maral.scale import RayEngine, annotate_corpus
 from spacy_maral.scale.ray_engine import same_signals
+from spacy_maral.training import pseudo_label
 
 # not imported here: what the engine asks of Ray it asks before
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
@@ -120,18 +122,78 @@ def test_rows_come_once_though_their_worker_dies(cluster, tmp_path):
         def __init__(self, factor: int) -> None:
             self.factor = factor
 
-        def __call__(self, batch):
-            for number in batch["number"].tolist():
+        def __call__(self, table):
+            for row in table.to_pylist():
+                number = row["number"]
                 for part in range(4):
                     if number == 3 and part == 2 and not os.path.exists(mark):
                         Path(mark).touch()
                         os.kill(os.getpid(), 9)
                     yield {"found": [f"{number * self.factor}-{part}"]}
 
-    rows = RayEngine(workers=2).map(cluster, Killed, 10, [{"number": n} for n in range(6)])
+    rows = RayEngine(workers=2).map(cluster, Killed, (10,), [{"number": n} for n in range(6)])
     found = [row["found"] for row in rows]
     assert os.path.exists(mark)
     assert sorted(found) == [f"{n * 10}-{part}" for n in range(6) for part in range(4)]
+
+
+@pytest.mark.slow
+def test_items_keep_their_order_and_bytes(cluster):
+    def reverse_after(seconds: float):
+        import time
+
+        def reverse(item: bytes) -> bytes:
+            time.sleep(seconds if item.startswith(b"slow") else 0)
+            if item == b"bad":
+                raise ValueError("a bad item")
+            return item[::-1]
+
+        return reverse
+
+    items = [b"slow\0\0", b"", b"\0a\0", b"\xff" * 1000]
+    engine = RayEngine(workers=2, cpus=0.5)
+    assert list(engine.map_items(reverse_after, 0.5, items)) == [item[::-1] for item in items]
+    with pytest.raises(MaralError, match=r"M480.*ValueError: a bad item"):
+        list(engine.map_items(reverse_after, 0.0, [b"x", b"bad"]))
+
+
+def test_pseudo_labels_are_the_same_file(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr("spacy_maral.training.chunks.CHUNK_DOCS", 5)
+    docs = [spacy.blank("xx")(text) for text in LINES * 2]
+    DocBin(docs=docs).to_disk(tmp_path / "target.spacy")
+    for name, engine in (("here", None), ("there", RayEngine(workers=1))):
+        pseudo_label(GOLDEN, tmp_path / "target.spacy", tmp_path / name, engine=engine)
+    assert (tmp_path / "here").read_bytes() == (tmp_path / "there").read_bytes()
+
+
+@pytest.mark.slow
+def test_an_item_that_kills_every_worker_is_given_up(cluster):
+    def deadly(limit: int):
+        def kill(item: bytes) -> bytes:
+            if item == b"bad":
+                os.kill(os.getpid(), 9)
+            return item
+
+        return kill
+
+    with pytest.raises(MaralError, match=r"M483.*part 2: 2 workers"):
+        list(RayEngine(workers=1, retries=1).map_items(deadly, 0, [b"x", b"bad", b"y"]))
+
+
+@pytest.mark.parametrize("fate", ["well", "lost", "bad"])
+def test_items_that_come_in_another_order(cluster, monkeypatch, fate):
+    rows = [{"number": n, "item": bytes([n]), "error": None} for n in (2, 0, 1)]
+    if fate == "lost":
+        rows.pop()
+    elif fate == "bad":
+        rows[1]["error"] = "[M343] no score"
+    monkeypatch.setattr(RayEngine, "map", lambda *arguments: iter(rows))
+    found = RayEngine().map_items(lambda argument: None, None, [b"x"] * 3)
+    if fate == "well":
+        assert list(found) == [b"\0", b"\1", b"\2"]
+    else:
+        with pytest.raises(MaralError, match=r"M484.*part 2 of 3" if fate == "lost" else "M343"):
+            list(found)
 
 
 def test_what_is_started_listens_to_this_machine_only(cluster):

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import spacy
 from hypothesis import given
 from hypothesis import strategies as st
-from scale_corpora import LINES, expected_ents
+from scale_corpora import GOLDEN, LINES, expected_ents
 from spacy.language import Language
 from spacy.tokens import Doc
 
@@ -17,7 +16,6 @@ from spacy_maral.scale.readers import Document
 from spacy_maral.scale.shard import Annotator, token_batches
 
 SETTINGS = ShardSettings("v")
-GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "0.1" / "model"
 
 
 @Language.component("maral_test_fails")

@@ -15,7 +15,8 @@ from worlds import NAMES, OTHERS, adapt_in, f1_of, make_docs, rows_of
 from spacy_maral.errors import MaralError
 from spacy_maral.spans import OUTSIDE, enumerate_spans
 from spacy_maral.training import pseudo_label
-from spacy_maral.training.annotators import Reading, annotate, read_silver
+from spacy_maral.training.annotators import Reading, read_silver
+from spacy_maral.training.chunks import Task, label_docs
 from spacy_maral.training.corpus import digest_docs
 from spacy_maral.training.pseudo_labels import PseudoLabels, merge_labels
 
@@ -29,6 +30,10 @@ def ruler(patterns, lang="xx"):
         [{"label": label, "pattern": pattern} for pattern, label in patterns]
     )
     return nlp
+
+
+def annotate(nlp, docs, reading, name):
+    return label_docs(nlp, docs, Task("", name, reading))
 
 
 def docs_of(*texts):

@@ -1,0 +1,173 @@
+"""Documents labelled some at a time, by this process or by the workers of an engine."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin
+from spacy.util import import_file
+from spacy.vocab import Vocab
+
+from .. import evaluation
+from ..errors import Errors, MaralError
+from .annotators import Mention, Reading, as_labels, find_mentions, read_silver
+from .corpus import digest_docs
+from .pseudo_labels import PseudoLabels, predict_labels
+from .setup import COMPONENT, Pipeline, as_pipeline, check_folder
+
+CHUNK_DOCS = 10_000
+LABEL_TOKENS = 8192
+
+Annotator = str | Path | Language
+
+
+class Mapper(Protocol):
+    """An engine: gives items to workers, and their results in the order of the items."""
+
+    @property
+    def gpu_id(self) -> int:
+        """GPU that a worker is to use, -1 for the CPU."""
+
+    def map_items(
+        self, worker: Callable[[Any], Callable[[bytes], bytes]], argument: Any, items: list[bytes]
+    ) -> Iterator[bytes]:
+        """Make a worker of the argument in each process, once, and call it with items."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker has to know, as plain values.
+
+    model: Folder or name of a pipeline. name: What it is called in messages. reading: How its
+    entities become labels. gpu_id: GPU to use, -1 for the CPU. code: Python file to import first.
+    """
+
+    model: str
+    name: str
+    reading: Reading
+    gpu_id: int = -1
+    code: str | None = None
+
+
+class ChunkWorker:
+    """Labels chunks of documents, with the annotator loaded once.
+
+    task (Task): What to do.
+    RAISES (MaralError): If there is no such pipeline.
+    """
+
+    def __init__(self, task: Task) -> None:
+        if task.code is not None:
+            import_file("python_code", Path(task.code))
+        self.task = task
+        self.annotator = load_annotator(task.model, task.gpu_id)
+
+    def __call__(self, data: bytes) -> bytes:
+        """Label documents: from a DocBin to a table of numpy, or entities in JSON."""
+        docs = list(DocBin().from_bytes(data).get_docs(Vocab()))
+        if isinstance(self.annotator, Pipeline):
+            file = io.BytesIO()
+            np.save(file, label_chunk(self.annotator, docs), allow_pickle=False)
+            return file.getvalue()
+        assert isinstance(self.annotator, Language)
+        mentions = find_mentions(self.annotator, docs, self.task.reading, self.task.name)
+        return json.dumps(mentions).encode("utf8")
+
+
+def load_annotator(given: Annotator, gpu_id: int = -1) -> Pipeline | Language | Path:
+    """Load what labels the target.
+
+    given (Annotator): Folder or name of a pipeline, a pipeline, or a file of silver entities.
+    gpu_id (int): GPU to use, -1 for the CPU.
+    RETURNS (Pipeline | Language | Path): A teacher of ours, another pipeline, or the file.
+    RAISES (MaralError): If there is no such pipeline.
+    """
+    if not isinstance(given, Language):
+        path = Path(given)
+        if path.is_file():
+            return path
+        if path.is_dir():
+            check_folder(path)
+        given = evaluation.load_pipeline(given, gpu_id=gpu_id)
+    return as_pipeline(given, None) if COMPONENT in given.pipe_names else given
+
+
+def label_docs(
+    annotator: Pipeline | Language | Path,
+    docs: Sequence[Doc],
+    task: Task,
+    engine: Mapper | None = None,
+) -> PseudoLabels:
+    """Labels of documents by one annotator, softly by a teacher of ours.
+
+    Documents are labelled in chunks that do not depend on the engine, so that neither do the labels.
+
+    annotator (Pipeline | Language | Path): The annotator.
+    docs (Sequence[Doc]): The documents.
+    task (Task): What workers of an engine have to know.
+    engine (Mapper | None): What gives the chunks to workers; None for this process. Files of
+        entities are read here.
+    RETURNS (PseudoLabels): The labels.
+    RAISES (MaralError): If no entity of the labels is found, or a score is no score.
+    """
+    if isinstance(annotator, Path):
+        return read_silver(annotator, docs, task.reading)
+    chunks = [docs[i : i + CHUNK_DOCS] for i in range(0, len(docs), CHUNK_DOCS)]
+    packed = () if engine is None else engine.map_items(ChunkWorker, task, [*map(pack, chunks)])
+    if isinstance(annotator, Pipeline):
+        if engine is None:
+            return predict(annotator, docs)
+        tables = [np.load(io.BytesIO(data), allow_pickle=False) for data in packed]
+        return join_tables(annotator, docs, tables)
+    if engine is None:
+        parts = (find_mentions(annotator, chunk, task.reading, task.name) for chunk in chunks)
+    else:
+        parts = ([Mention(*fields) for fields in json.loads(data)] for data in packed)
+    mentions = [
+        mention._replace(doc=mention.doc + number * CHUNK_DOCS)
+        for number, part in enumerate(parts)
+        for mention in part
+    ]
+    return as_labels(mentions, docs, task.reading, task.name, Counter())
+
+
+def predict(teacher: Pipeline, docs: Sequence[Doc]) -> PseudoLabels:
+    """Soft labels of documents by a teacher of ours, chunk by chunk."""
+    chunks = (docs[i : i + CHUNK_DOCS] for i in range(0, len(docs), CHUNK_DOCS))
+    return join_tables(teacher, docs, [label_chunk(teacher, chunk) for chunk in chunks])
+
+
+def join_tables(
+    teacher: Pipeline, docs: Sequence[Doc], tables: Sequence[NDArray[np.floating]]
+) -> PseudoLabels:
+    """The tables of chunks as labels of all documents.
+
+    RAISES (MaralError): If the documents have no words.
+    """
+    if not any(map(len, docs)):
+        raise MaralError(Errors.M303.format(name="target", n_docs=len(docs)))
+    width = teacher.network.span_model.max_width
+    return PseudoLabels(np.concatenate(tables), teacher.labels, width, digest_docs(docs))
+
+
+def label_chunk(teacher: Pipeline, docs: Sequence[Doc]) -> NDArray[np.floating]:
+    """Class probabilities of the candidates of some documents, shape (n_spans, K)."""
+    if not any(map(len, docs)):
+        return np.zeros((0, len(teacher.labels) + 1), dtype=np.float16)
+    corpus = teacher.encode(docs, labelled=False, name="target")
+    labels = predict_labels(teacher.network, corpus, teacher.labels, batch_tokens=LABEL_TOKENS)
+    return labels.probabilities
+
+
+def pack(docs: Sequence[Doc]) -> bytes:
+    """Words and spaces of documents, and nothing that anyone has annotated."""
+    return DocBin(attrs=["ORTH", "SPACY"], docs=docs).to_bytes()
