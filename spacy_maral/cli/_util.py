@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 from wasabi import Printer, msg
 
 from ..errors import Errors, MaralError
+from ..memory import keep_freed_memory
 
 HELP = """Cross-lingual named entity recognition: train a teacher on one language, let it
 label raw text of others, and adapt a student to them.
@@ -86,11 +87,12 @@ def reported(task: str) -> Iterator[None]:
 
 
 def prepare(code: Path | None = None, verbose: bool = False) -> None:
-    """Do what the options --code and --verbose ask for.
+    """Do what the options --code and --verbose ask for, in a process that keeps what it frees.
 
     code (Path): Python file to import, for the functions that it registers.
     verbose (bool): Whether spaCy's and our own debugging messages are shown.
     """
+    keep_freed_memory()
     if verbose:
         spacy_logger.setLevel(logging.DEBUG)
     if code is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import platform
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from ..architectures import get_encoder, get_span_module
 from ..errors import Errors, MaralError, Warnings, first_line
 from ..files import remove_folder, write_text
 from ..layout import META, SUMMARY
+from ..memory import peak_memory
 from ..metrics import score_entities
 from .checkpoint import list_checkpoints, writing
 from .corpus import Corpus, encode
@@ -338,13 +338,3 @@ def finish(
 
 
 PACKAGES = ("spacy-maral", "spacy", "spacy-transformers", "thinc", "torch", "transformers")
-
-
-def peak_memory() -> int | None:
-    """Largest resident size of this process so far in bytes, or None where it is not known."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

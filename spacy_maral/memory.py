@@ -1,0 +1,36 @@
+"""This process's memory: its peak, and what becomes of what was freed."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import sys
+
+# glibc's numbers of these settings, and the largest values that it takes
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+LARGEST_TRIM, LARGEST_MMAP = 2**31 - 1, 2**25
+
+
+def peak_memory() -> int | None:
+    """Largest resident size of this process so far in bytes, or None where it is not known."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep memory that it frees, for what it asks for next.
+
+    The C library of most Linux systems gives large blocks back to the system at once, which then clears
+    them for the next tensor: about a tenth of a training step on a CPU. Elsewhere nothing is done.
+
+    RETURNS (bool): Whether it does.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    done = [mallopt(TRIM_THRESHOLD, LARGEST_TRIM), mallopt(MMAP_THRESHOLD, LARGEST_MMAP)]
+    return all(done)

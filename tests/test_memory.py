@@ -1,0 +1,40 @@
+import platform
+import subprocess
+import sys
+
+import pytest
+
+# pages are asked for one by one: each is a fault the first time that it is touched
+COUNT = """
+import resource, sys
+import numpy as np
+from spacy_maral.memory import keep_freed_memory
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+def touch(): np.ones(1 << 20)
+touch()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    touch()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(word):
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT, word], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_freed_memory_is_not_asked_for_again():
+    assert faults("keep") < faults("do not") / 10
+
+
+def test_elsewhere_nothing_is_done(monkeypatch):
+    from spacy_maral import memory
+
+    monkeypatch.setattr(memory.platform, "libc_ver", lambda: ("", ""))
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: pytest.fail("no such library"))
+    assert not memory.keep_freed_memory()
