@@ -497,6 +497,22 @@ class Errors(metaclass=CodedMessages):
         "{path} has format version {found}, this release reads up to {known}. Install a newer release of "
         "spacy-maral."
     )
+    M443 = (
+        "{path} is not there. --data has to be a folder with the files en/train, en/dev, en/test, "
+        "de/train, de/dev and de/test of labelled sentences, such as WikiAnn's."
+    )
+    M444 = (
+        "'{function}' failed in a process of its own with exit code {code}. What it said last:\n{tail}"
+    )
+    M445 = (
+        "{path} cannot be read as results of the benchmarks: {problem}. Give another file with -o, or "
+        "take this one away."
+    )
+    M446 = "There is no case '{pattern}'. The cases are: {known}."
+    M447 = (
+        "The benchmarks need an encoder and text. Give both folders with --encoder and --data, or "
+        "--smoke for a run whose figures mean nothing."
+    )
     M407 = (
         "The Python file {path} cannot be imported: {problem}. It is what --code names; put it right "
         "or leave the option out."

@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 from ..spans import OUTSIDE
 
 QUERY_BATCH = 8192
+# rows of a bank beyond which neighbours are searched in inverted lists
+EXACT_ROWS = 1 << 18
+PROBES = 48
+CENTRE_ROUNDS = 10
 
 
 @dataclass
@@ -39,6 +43,33 @@ def sample_bank(
     return np.flatnonzero(chosen)
 
 
+def build_index(
+    features: NDArray[np.float32], *, exact_rows: int = EXACT_ROWS
+) -> faiss.IndexFlatIP | faiss.IndexIVFFlat:
+    """Make what finds the nearest of some features by inner product.
+
+    Up to a number of rows the search is exact. Beyond it, the rows are dealt out to lists around
+    4 * sqrt(n) centres, and the lists whose centres are nearest to a query are searched.
+
+    features (NDArray): Shape (n, q).
+    exact_rows (int): Most rows of an exact search.
+    RETURNS (IndexFlatIP | IndexIVFFlat): The index.
+    """
+    n, dim = features.shape
+    flat = faiss.IndexFlatIP(dim)
+    if n <= exact_rows:
+        flat.add(features)
+        return flat
+    index = faiss.IndexIVFFlat(flat, dim, int(4 * n**0.5), faiss.METRIC_INNER_PRODUCT)
+    # the lists hold on to their centres
+    index.own_fields = False
+    index.nprobe = PROBES
+    index.cp.niter, index.cp.seed = CENTRE_ROUNDS, 0
+    index.train(features)
+    index.add(features)
+    return index
+
+
 def neighbour_classes(
     bank: Bank,
     features: NDArray[np.floating],
@@ -61,8 +92,7 @@ def neighbour_classes(
     shares = np.zeros((len(features), n_classes), dtype=np.float32)
     if not len(bank.classes):
         return shares
-    index = faiss.IndexFlatIP(bank.features.shape[1])
-    index.add(bank.features)
+    index = build_index(bank.features)
     wanted = min(k + 1, len(bank.classes))
     for i in range(0, len(features), QUERY_BATCH):
         rows = slice(i, i + QUERY_BATCH)

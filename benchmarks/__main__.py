@@ -1,0 +1,112 @@
+"""Measure speed and memory: `python -m benchmarks --encoder DIR --data DIR -o FILE.json`.
+
+Each case is written into the file as soon as it is done; cases that the file has are not run
+again, unless --again says so. --smoke runs everything in seconds with a tiny encoder and text that
+is made up: its figures mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+# threads that wait must not take the cores from those that work
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+REPEATS = 9
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--cases", nargs="+", default=["*"], help="names such as step_w4 or step_*")
+    parser.add_argument("--encoder", type=Path, help="folder of the pretrained encoder")
+    parser.add_argument("--data", type=Path, help="folder with en/train, en/dev, de/train, …")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=REPEATS, help="trials of each side")
+    parser.add_argument("--spanmarker-python", type=Path, help="a Python that has span-marker")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes, figures mean nothing")
+    parser.add_argument("--again", action="store_true", help="run cases that the file has as well")
+    parser.add_argument("-o", "--output", type=Path, help="JSON file of the results")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the cases; RETURNS (int): Exit code."""
+    args = parse_arguments(arguments)
+    os.environ.setdefault("OMP_NUM_THREADS", str(args.threads))
+    from wasabi import msg
+
+    from spacy_maral.errors import MaralError
+
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            run_cases(args, Path(scratch))
+    except MaralError as error:
+        msg.fail("Failed", str(error))
+        return 1
+    return 0
+
+
+def run_cases(args: argparse.Namespace, scratch: Path) -> None:
+    """Run the cases that are wanted and not done, and show all that were wanted."""
+    from wasabi import msg
+
+    from spacy_maral.errors import Errors, MaralError
+
+    from .cases import choose, run_case
+    from .memory import use_threads
+    from .results import add_result, facts, read_results, show_table
+    from .setting import SMOKE, Setting, Sizes
+    from .smoke import make_inputs
+
+    wanted, done = choose(args.cases), read_results(args.output)
+    if args.smoke:
+        args.encoder, args.data = make_inputs(scratch)
+    elif args.encoder is None or args.data is None:
+        raise MaralError(Errors.M447)
+    use_threads(args.threads)
+    setting = Setting(
+        args.encoder, args.data, scratch, threads=args.threads, repeats=args.repeats,
+        smoke=args.smoke, spanmarker_python=args.spanmarker_python,
+        sizes=SMOKE if args.smoke else Sizes(),
+    )  # fmt: skip
+    for name in wanted:
+        if name in done and not args.again:
+            continue
+        msg.info(f"Case {name}")
+        started = time.perf_counter()
+        with quiet():
+            row = {**run_case(name, setting), **setting.describe(), **facts()}
+        done[name] = row | {"seconds_taken": time.perf_counter() - started}
+        add_result(args.output, name, done[name])
+        show_table({name: done[name]}, msg)
+    if len(wanted) > 1:
+        show_table({name: done[name] for name in wanted}, msg)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Leave progress bars and warnings of training out."""
+    import logging
+
+    logger = logging.getLogger("spacy")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with open(os.devnull, "w") as nothing, contextlib.redirect_stderr(nothing):
+        yield
+    logger.setLevel(level)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

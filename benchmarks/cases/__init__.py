@@ -1,0 +1,56 @@
+"""The cases by name. A case's function takes the setting and its own name, and returns its row:
+
+ratio (above 1 is in our favour), ours, other, unit, other_is (what the other side is), and whatever
+else there is to say; "tables" holds further tables by title, each a list of rows, header first.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from importlib import import_module
+from typing import Any
+
+from spacy_maral.errors import Errors, MaralError
+
+from ..setting import Setting
+
+CASES = {
+    "step_w4": "step",
+    "step_w12": "step",
+    "same_work_w4": "step",
+    "same_work_w12": "step",
+    "memory_vs_literal": "step_memory",
+    "profile": "profile",
+    "levers": "levers",
+    "infer_vs_ner": "inference",
+    "infer_vs_spancat": "inference",
+    "infer_vs_spanmarker": "spanmarker",
+    "vmf_vs_miller": "vmf",
+    "pcla_1e5": "pcla",
+    "pcla_1e6": "pcla",
+    "pcla_1e7": "pcla",
+    "pcla_epoch": "pcla",
+    "data": "data",
+    "second_start": "data",
+}
+
+
+def choose(patterns: list[str]) -> list[str]:
+    """Names of the cases that patterns such as "step_*" mean, in their order.
+
+    RAISES (MaralError): If a pattern means none.
+    """
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in CASES):
+            raise MaralError(Errors.M446.format(pattern=pattern, known=", ".join(CASES)))
+    return [name for name in CASES if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def run_case(name: str, setting: Setting) -> dict[str, Any]:
+    """Run one case.
+
+    name (str): Its name.
+    setting (Setting): The run.
+    RETURNS (dict): Its row.
+    """
+    return import_module(f"{__name__}.{CASES[name]}").run(name, setting)

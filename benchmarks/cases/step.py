@@ -1,0 +1,120 @@
+"""A step of the student's training, a batch of each language, against the literal transcription.
+
+step_w4, step_w12: each as it ships: the literal in float32, everything trained, padded to the
+longest of random batches, tokenised anew each time; ours by the defaults of maral_small.cfg.
+same_work_w4, same_work_w12: both with the number format, trained parameters, losses, batches and
+cached tokenisation of maral_small.cfg. What ours does once for all epochs (tokens, frozen layers)
+is counted in, divided by the number of epochs.
+"""
+
+from __future__ import annotations
+
+import time
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+
+from ..literal_step import LiteralTraining
+from ..literal_world import build_literal, random_batches
+from ..setting import Setting
+from ..timing import Trials, alternate, compare
+from ..world import Student, Text, student_plan
+
+CACHE_SENTENCES, CACHE_TRIALS = 200, 5
+SHIPS = "literal transcription as it ships: float32, all trained, tokenised anew"
+SAME = "literal transcription with our number format, frozen layers, losses and batches"
+
+
+def run(name: str, setting: Setting) -> dict[str, Any]:
+    """Measure the case of a name."""
+    same, width = name.startswith("same_work"), int(name.rpartition("_w")[2])
+    text = Text.read(setting, width)
+    plan = student_plan(setting, width)
+    student = Student.build(setting, text, plan)
+    if same:
+        sides = same_work(setting, text, student, width)
+    else:
+        sides = as_shipped(setting, text, student, width)
+    steps = setting.sizes.steps
+    trials = alternate({"ours": lambda: student.steps(steps), **sides}, setting.repeats)
+    once = caching_cost(student, text) / plan.training.epochs
+    bare = compare(trials, unit="sentences/s")
+    add_cost(trials, once)
+    row = compare(trials, unit="sentences/s")
+    two = compare(trials, unit="sentences/s", other="two_passes")
+    row |= {
+        "other_is": SAME if same else SHIPS,
+        "ratio_without_feature_pass": two["ratio"],
+        "ratio_without_caching_cost": bare["ratio"],
+        "max_width": width,
+        "sentences_per_batch": student.sentences_per_batch,
+        "caching_seconds_per_sentence": once * plan.training.epochs,
+        "epochs": plan.training.epochs,
+    }
+    return row
+
+
+def caching_cost(student: Student, text: Text) -> float:
+    """Seconds for the tokens and frozen layers of a sentence."""
+    docs = text.target[:CACHE_SENTENCES]
+    seconds = []
+    for _ in range(CACHE_TRIALS):
+        started = time.perf_counter()
+        student.pipeline.encode(docs, labelled=False, name="again")
+        seconds.append(time.perf_counter() - started)
+    return float(np.median(seconds)) / len(docs)
+
+
+def add_cost(trials: Trials, seconds: float) -> None:
+    """Count seconds for each sentence of ours."""
+    for times in (trials.seconds, trials.cpu_seconds):
+        work = zip(times["ours"], trials.work["ours"], strict=True)
+        times["ours"] = [took + n * seconds for took, n in work]
+
+
+def as_shipped(setting: Setting, text: Text, student: Student, width: int) -> dict[str, Any]:
+    """Trials of the literal as it ships, with and without its third pass."""
+    size = max(1, min(round(student.sentences_per_batch), len(text.source)))
+    literal = build_literal(setting, text, width)
+    batches = cycle(
+        zip(
+            random_batches(len(text.source), size, 1),
+            random_batches(len(text.target), size, 2),
+            strict=True,
+        )
+    )
+    return {
+        "other": lambda: trial(literal, batches, setting.sizes.steps),
+        "two_passes": lambda: trial(literal, batches, setting.sizes.steps, feature_pass=False),
+    }
+
+
+def same_work(setting: Setting, text: Text, student: Student, width: int) -> dict[str, Any]:
+    """Trials of the literal with all that can be the same, with and without its third pass."""
+    settings = student.run.settings
+    literal = build_literal(
+        setting, text, width,
+        bfloat16=student.pipeline.network.precision == "bfloat16",
+        frozen_layers=settings.freeze_layers, soft=True, cached=True,
+    )  # fmt: skip
+    rounds = setting.repeats + 1
+    plan = student.plan[: setting.sizes.steps * rounds]
+    for source, target in plan:
+        literal._rows("source", source)
+        literal._rows("target", target)
+    turns = cycle(plan), cycle(plan)
+    return {
+        "other": lambda: trial(literal, turns[0], setting.sizes.steps),
+        "two_passes": lambda: trial(literal, turns[1], setting.sizes.steps, feature_pass=False),
+    }
+
+
+def trial(literal: LiteralTraining, batches: Any, steps: int, *, feature_pass: bool = True) -> int:
+    """Some steps of the literal; RETURNS (int): Sentences learned from."""
+    literal.feature_pass = feature_pass
+    done = 0
+    for _ in range(steps):
+        source, target = next(batches)
+        done += literal.step(np.asarray(source), np.asarray(target))
+    return done

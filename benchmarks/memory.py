@@ -1,0 +1,82 @@
+"""Functions run in processes of their own, with their time and peak memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from spacy_maral.errors import Errors, MaralError
+from spacy_maral.training.setup import peak_memory
+
+from .setting import ROOT, Setting, Sizes
+
+TAIL = 2000
+
+
+def in_process(
+    function: str, setting: Setting, *, python: Path | None = None, **arguments: Any
+) -> dict[str, Any]:
+    """Call a function in a fresh process.
+
+    function (str): "module:function" of this package; takes a Setting and the arguments, and
+        returns a dict.
+    setting (Setting): The run.
+    python (Path): Interpreter, if not this one.
+    arguments (Any): Whatever JSON can hold.
+    RETURNS (dict): What it returned, with its seconds, peak_bytes, and start_bytes before it.
+    RAISES (MaralError): If it failed.
+    """
+    order = {"function": function, "setting": asdict(setting), "arguments": arguments}
+    command = [str(python or sys.executable), "-m", "benchmarks.memory"]
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        command, input=json.dumps(order, default=str), capture_output=True, text=True,
+        encoding="utf8", cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        found = {"function": function, "code": done.returncode, "tail": done.stderr[-TAIL:]}
+        raise MaralError(Errors.M444.format(**found))
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def read_setting(values: dict[str, Any]) -> Setting:
+    """A setting from `asdict`'s values after a journey through JSON."""
+    paths = {
+        name: None if values[name] is None else Path(values[name])
+        for name in ("encoder", "data", "scratch", "spanmarker_python")
+    }
+    return Setting(**{**values, **paths, "sizes": Sizes(**values["sizes"])})
+
+
+def main() -> None:
+    """Do what standard input says, and write the result to standard output."""
+    order = json.loads(sys.stdin.read())
+    setting = read_setting(order["setting"])
+    use_threads(setting.threads)
+    module, _, name = order["function"].partition(":")
+    function = getattr(import_module(f"benchmarks.{module}"), name)
+    before, started = peak_memory(), time.perf_counter()
+    found = function(setting, **order["arguments"])
+    seconds = time.perf_counter() - started
+    result = {**found, "seconds": seconds, "start_bytes": before, "peak_bytes": peak_memory()}
+    sys.stdout.write("\n" + json.dumps(result) + "\n")
+
+
+def use_threads(threads: int) -> None:
+    """Let torch and faiss use so many threads."""
+    import faiss
+    import torch
+
+    torch.set_num_threads(threads)
+    faiss.omp_set_num_threads(threads)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The file of results, into which each case is written as soon as it is done, and its table."""
+
+from __future__ import annotations
+
+import json
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from wasabi import Printer
+
+from spacy_maral.benchmark.machine import describe_machine
+from spacy_maral.errors import Errors, MaralError
+from spacy_maral.files import write_json
+
+PACKAGES = ("spacy-maral", "spacy", "spacy-transformers", "thinc", "torch", "transformers", "numpy")
+FIELDS = ("ratio", "ours", "other", "unit")
+
+
+def read_results(path: Path | None) -> dict[str, Any]:
+    """Results of earlier runs by case.
+
+    path (Path | None): The file; None or a file that is not there for none.
+    RAISES (MaralError): If it is something else.
+    """
+    if path is None or not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf8"))
+        if not all(isinstance(row, dict) and set(FIELDS) <= set(row) for row in found.values()):
+            raise ValueError(f"not every case in it has {', '.join(FIELDS)}")
+    except (OSError, ValueError, AttributeError) as error:
+        raise MaralError(Errors.M445.format(path=path, problem=error)) from error
+    return found
+
+
+def add_result(path: Path | None, name: str, row: dict[str, Any]) -> None:
+    """Write a case's result into the file, whatever other cases it has."""
+    if path is not None:
+        found = read_results(path)
+        found[name] = row
+        write_json(path, dict(sorted(found.items())))
+
+
+def facts() -> dict[str, Any]:
+    """Machine, versions and date of a result."""
+    return {
+        "machine": describe_machine(-1),
+        "versions": {name: version(name) for name in PACKAGES},
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def show_table(results: dict[str, dict[str, Any]], printer: Printer) -> None:
+    """Print medians and ratios; above 1 is in our favour."""
+    rows = [
+        (
+            name,
+            number(row["ratio"]),
+            number(row.get("cpu_ratio")),
+            number(row["ours"]),
+            number(row["other"]),
+            row["unit"],
+            row.get("other_is", ""),
+        )
+        for name, row in results.items()
+    ]
+    printer.table(
+        rows,
+        header=("case", "ratio", "by CPU time", "ours", "other", "unit", "the other side"),
+        aligns=("l", "r", "r", "r", "r", "l", "l"),
+        divider=True,
+    )
+    for name, row in results.items():
+        for title, table in row.get("tables", {}).items():
+            header, *lines = table
+            cells = [[number(cell) for cell in line] for line in lines]
+            printer.table(cells, header=header, title=f"{name}: {title}", divider=True)
+
+
+def number(value: Any) -> str:
+    """A figure with three digits that count; text as it is."""
+    if value is None:
+        return "-"
+    if not isinstance(value, float):
+        return f"{value:,}" if isinstance(value, int) else str(value)
+    if value == 0 or not 1e-3 <= abs(value) < 1e7:
+        return f"{value:.3g}"
+    digits = max(0, 2 - int(f"{value:e}".partition("e")[2]))
+    return f"{value:,.{digits}f}"

@@ -1,0 +1,82 @@
+"""What a run of the benchmarks is given: encoder, text, threads, sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spacy_maral.errors import Errors, MaralError
+
+ROOT = Path(__file__).parent.parent
+CONFIG = ROOT / "configs" / "maral_small.cfg"
+SOURCE, TARGET = "en", "de"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much each case does. sentences: Of each language, in the cases of training steps.
+
+    steps: Of training, in one trial. memory_sentences, data_sentences: Sentences of the cases
+    memory_vs_literal and data. vmf_spans: Spans that are scored. pcla_scale: Factor on the number
+    of candidate spans of the cases pcla. infer_sentences: Sentences that pipelines read in one
+    trial. product: Side of the large matrix product.
+    """
+
+    sentences: int = 3000
+    steps: int = 3
+    memory_sentences: int = 20_000
+    data_sentences: int = 20_000
+    vmf_spans: int = 100_000
+    pcla_scale: float = 1.0
+    infer_sentences: int = 400
+    train_sentences: int = 1500
+    product: int = 2048
+
+
+SMOKE = Sizes(
+    sentences=60, steps=2, memory_sentences=60, data_sentences=60, vmf_spans=500, pcla_scale=0.01,
+    infer_sentences=12, train_sentences=24, product=128,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One run. encoder: Folder of the pretrained encoder. data: Folder with en/train, en/dev,
+    de/train and so on, as WikiAnn has them. repeats: Trials of each side. smoke: Whether sizes are
+    tiny and figures mean nothing. spanmarker_python: A Python that has SpanMarker, or None for this
+    one. scratch: Folder for what is not kept.
+    """
+
+    encoder: Path
+    data: Path
+    scratch: Path
+    threads: int = 2
+    repeats: int = 9
+    smoke: bool = False
+    spanmarker_python: Path | None = None
+    sizes: Sizes = field(default_factory=Sizes)
+
+    def part(self, language: str, part: str) -> Path:
+        """A file of sentences.
+
+        RAISES (MaralError): If it is not there.
+        """
+        path = self.data / language / part
+        if not path.is_file():
+            raise MaralError(Errors.M443.format(path=path))
+        return path
+
+    def describe(self) -> dict[str, Any]:
+        """What every result says about its run."""
+        import torch
+
+        from spacy_maral.training.network import resolve_precision
+
+        return {
+            "threads": self.threads,
+            "encoder": self.encoder.name,
+            "data": self.data.name,
+            "precision": resolve_precision("auto", torch.device("cpu")),
+            "smoke": self.smoke,
+        }
