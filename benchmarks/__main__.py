@@ -34,7 +34,6 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="folder with en/train, en/dev, de/train, …")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=REPEATS, help="trials of each side")
-    parser.add_argument("--spanmarker-python", type=Path, help="a Python that has span-marker")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, figures mean nothing")
     parser.add_argument("--again", action="store_true", help="run cases that the file has as well")
     parser.add_argument("-o", "--output", type=Path, help="JSON file of the results")
@@ -78,8 +77,7 @@ def run_cases(args: argparse.Namespace, scratch: Path) -> None:
     use_threads(args.threads)
     setting = Setting(
         args.encoder, args.data, scratch, threads=args.threads, repeats=args.repeats,
-        smoke=args.smoke, spanmarker_python=args.spanmarker_python,
-        sizes=SMOKE if args.smoke else Sizes(),
+        smoke=args.smoke, sizes=SMOKE if args.smoke else Sizes(),
     )  # fmt: skip
     for name in wanted:
         if name in done and not args.again:

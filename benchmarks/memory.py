@@ -20,21 +20,18 @@ from .setting import ROOT, Setting, Sizes
 TAIL = 2000
 
 
-def in_process(
-    function: str, setting: Setting, *, python: Path | None = None, **arguments: Any
-) -> dict[str, Any]:
+def in_process(function: str, setting: Setting, **arguments: Any) -> dict[str, Any]:
     """Call a function in a fresh process.
 
     function (str): "module:function" of this package; takes a Setting and the arguments, and
         returns a dict.
     setting (Setting): The run.
-    python (Path): Interpreter, if not this one.
     arguments (Any): Whatever JSON can hold.
     RETURNS (dict): What it returned, with its seconds, peak_bytes, and start_bytes before it.
     RAISES (MaralError): If it failed.
     """
     order = {"function": function, "setting": asdict(setting), "arguments": arguments}
-    command = [str(python or sys.executable), "-m", "benchmarks.memory"]
+    command = [sys.executable, "-m", "benchmarks.memory"]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         command, input=json.dumps(order, default=str), capture_output=True, text=True,
@@ -48,10 +45,7 @@ def in_process(
 
 def read_setting(values: dict[str, Any]) -> Setting:
     """A setting from `asdict`'s values after a journey through JSON."""
-    paths = {
-        name: None if values[name] is None else Path(values[name])
-        for name in ("encoder", "data", "scratch", "spanmarker_python")
-    }
+    paths = {name: Path(values[name]) for name in ("encoder", "data", "scratch")}
     return Setting(**{**values, **paths, "sizes": Sizes(**values["sizes"])})
 
 

@@ -44,8 +44,7 @@ SMOKE = Sizes(
 class Setting:
     """One run. encoder: Folder of the pretrained encoder. data: Folder with en/train, en/dev,
     de/train and so on, as WikiAnn has them. repeats: Trials of each side. smoke: Whether sizes are
-    tiny and figures mean nothing. spanmarker_python: A Python that has SpanMarker, or None for this
-    one. scratch: Folder for what is not kept.
+    tiny and figures mean nothing. scratch: Folder for what is not kept.
     """
 
     encoder: Path
@@ -54,7 +53,6 @@ class Setting:
     threads: int = 2
     repeats: int = 9
     smoke: bool = False
-    spanmarker_python: Path | None = None
     sizes: Sizes = field(default_factory=Sizes)
 
     def part(self, language: str, part: str) -> Path:

@@ -513,6 +513,10 @@ class Errors(metaclass=CodedMessages):
         "The benchmarks need an encoder and text. Give both folders with --encoder and --data, or "
         "--smoke for a run whose figures mean nothing."
     )
+    M448 = (
+        "SpanMarker cannot be imported: {problem}. Install it next to spacy-maral with pip install "
+        "'spacy-maral[bench]', or leave the case infer_vs_spanmarker out."
+    )
     M407 = (
         "The Python file {path} cannot be imported: {problem}. It is what --code names; put it right "
         "or leave the option out."

@@ -1,0 +1,71 @@
+"""Peak memory of a student's training at 20,000 target sentences, against the literal transcription.
+
+Each side reads its text, does some steps and ends, in a process of its own; each as it ships.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..literal_world import build_literal, random_batches
+from ..memory import in_process
+from ..setting import SOURCE, TARGET, Setting
+from ..world import Student, Text, read_part, student_plan
+
+WIDTHS = (4, 8, 12)
+CASE_WIDTH = 8
+BATCH = 20
+
+
+def run(name: str, setting: Setting) -> dict[str, Any]:
+    """Measure it."""
+    for language, part in ((SOURCE, "train"), (SOURCE, "dev"), (TARGET, "train")):
+        read_part(setting, language, part)
+    header = ["W", "ours GiB", "literal GiB", "ratio", "ours beyond start", "literal beyond start"]
+    table, found = [header], {}
+    for width in WIDTHS:
+        ours, other = (
+            in_process(f"cases.step_memory:{side}", setting, width=width)
+            for side in ("our_training", "literal_training")
+        )
+        found[width] = ours, other
+        gib = [side["peak_bytes"] / 2**30 for side in (ours, other)]
+        beyond = [(s["peak_bytes"] - s["start_bytes"]) / 2**30 for s in (ours, other)]
+        table.append([width, *gib, gib[1] / gib[0], *beyond])
+    row = table[1 + WIDTHS.index(CASE_WIDTH)]
+    return {
+        "ratio": row[3],
+        "ours": row[1],
+        "other": row[2],
+        "unit": "GiB",
+        "other_is": "literal transcription as it ships",
+        "max_width": CASE_WIDTH,
+        "sentences": setting.sizes.memory_sentences,
+        "ratio_beyond_start": row[5] / row[4],
+        "tables": {"peak memory by longest span": table},
+    }
+
+
+def our_training(setting: Setting, width: int) -> dict[str, Any]:
+    """Some steps of ours."""
+    text = Text.read(setting, width, setting.sizes.memory_sentences)
+    student = Student.build(setting, text, student_plan(setting, width))
+    student.steps(setting.sizes.steps)
+    return {}
+
+
+def literal_training(setting: Setting, width: int) -> dict[str, Any]:
+    """Some steps of the literal."""
+    text = Text.read(setting, width, setting.sizes.memory_sentences)
+    literal = build_literal(setting, text, width)
+    batches = zip(
+        random_batches(len(text.source), BATCH, 1),
+        random_batches(len(text.target), BATCH, 2),
+        strict=True,
+    )
+    for _ in range(setting.sizes.steps):
+        source, target = next(batches)
+        literal.step(np.asarray(source), np.asarray(target))
+    return {}

@@ -1,0 +1,114 @@
+"""spaCy pipelines that differ in one component, with the same encoder, briefly trained alike."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import spacy
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Example
+from spacy.util import fix_random_seed
+
+from .setting import Setting
+
+MAX_WIDTH = 8
+BATCH = 16
+LEARN_RATE = 2e-4
+PIPE_BATCH = 128
+SPANS_KEY = "sc"
+
+WINDOWS = {
+    "@span_getters": "spacy-maral.bounded_windows.v1", "max_words": 128, "stride": 96,
+    "max_chars": 480,
+}  # fmt: skip
+MEANS = {
+    "@architectures": "spacy-transformers.TransformerListener.v1", "grad_factor": 1.0,
+    "pooling": {"@layers": "reduce_mean.v1"},
+}  # fmt: skip
+COMPONENTS: dict[str, dict[str, Any]] = {
+    "maral_ner": {
+        "model": {
+            "@architectures": "spacy-maral.SpanModel.v1",
+            "tok2vec": {"@architectures": "spacy-maral.WordPieceEnds.v1"},
+            "max_width": MAX_WIDTH,
+        }
+    },
+    # as spaCy's own `init config --gpu` writes them
+    "ner": {
+        "model": {
+            "@architectures": "spacy.TransitionBasedParser.v2", "state_type": "ner",
+            "extra_state_tokens": False, "hidden_width": 64, "maxout_pieces": 2,
+            "use_upper": False, "nO": None, "tok2vec": MEANS,
+        }
+    },
+    "spancat": {
+        "spans_key": SPANS_KEY,
+        "suggester": {
+            "@misc": "spacy.ngram_range_suggester.v1", "min_size": 1, "max_size": MAX_WIDTH,
+        },
+        "model": {
+            "@architectures": "spacy.SpanCategorizer.v1",
+            "reducer": {"@layers": "spacy.mean_max_reducer.v1", "hidden_size": 128},
+            "scorer": {"@layers": "spacy.LinearLogistic.v1", "nO": None, "nI": None},
+            "tok2vec": MEANS,
+        },
+    },
+}  # fmt: skip
+
+
+def build(setting: Setting, component: str, docs: Sequence[Doc]) -> Language:
+    """Make a pipeline of a transformer and one component, and train it on documents once.
+
+    setting (Setting): The run.
+    component (str): One of COMPONENTS.
+    docs (Sequence[Doc]): Labelled documents.
+    RETURNS (Language): The pipeline.
+    """
+    fix_random_seed(0)
+    nlp = spacy.blank("xx")
+    encoder = {
+        "@architectures": "spacy-maral.TransformerModel.v1", "name": str(setting.encoder),
+        "get_spans": WINDOWS, "tokenizer_config": {"use_fast": True},
+    }  # fmt: skip
+    nlp.add_pipe("transformer", config={"model": encoder, "max_batch_items": 4096})
+    nlp.add_pipe(component, config=COMPONENTS[component])
+    examples = [Example(copy_of(nlp, doc), labelled_copy(nlp, doc)) for doc in docs]
+    optimizer = nlp.initialize(lambda: examples)
+    optimizer.learn_rate = LEARN_RATE
+    random.Random(0).shuffle(examples)
+    for i in range(0, len(examples), BATCH):
+        nlp.update(examples[i : i + BATCH], sgd=optimizer)
+    return nlp
+
+
+def copy_of(nlp: Language, doc: Doc) -> Doc:
+    """A document with the words of another, without annotation."""
+    spaces = [bool(token.whitespace_) for token in doc]
+    return Doc(nlp.vocab, words=[token.text for token in doc], spaces=spaces)
+
+
+def labelled_copy(nlp: Language, doc: Doc) -> Doc:
+    """The same with its entities, as entities and as spans."""
+    copied = copy_of(nlp, doc)
+    spans = [spacy.tokens.Span(copied, e.start, e.end, label=e.label_) for e in doc.ents]
+    copied.set_ents(spans, default="outside")
+    copied.spans[SPANS_KEY] = spans
+    return copied
+
+
+def read(nlp: Language, docs: Sequence[Doc], found: list[int]) -> float:
+    """Let a pipeline read documents; RETURNS (float): Number of words.
+
+    found (list[int]): Gets the number of entities.
+    """
+    copies = map(partial(copy_of, nlp), docs)
+    entities = words = 0
+    for doc in nlp.pipe(copies, batch_size=PIPE_BATCH):
+        words += len(doc)
+        entities += len(doc.spans[SPANS_KEY]) if SPANS_KEY in doc.spans else len(doc.ents)
+    found[:] = [entities]
+    return words
