@@ -63,7 +63,7 @@ def run_cases(args: argparse.Namespace, scratch: Path) -> None:
 
     from spacy_maral.errors import Errors, MaralError
 
-    from .cases import choose, run_case
+    from .cases import NotInstalled, choose, run_case
     from .memory import use_threads
     from .results import add_result, facts, read_results, show_table
     from .setting import SMOKE, Setting, Sizes
@@ -84,13 +84,19 @@ def run_cases(args: argparse.Namespace, scratch: Path) -> None:
             continue
         msg.info(f"Case {name}")
         started = time.perf_counter()
-        with quiet():
-            row = {**run_case(name, setting), **setting.describe(), **facts()}
+        try:
+            with quiet():
+                row = {**run_case(name, setting), **setting.describe(), **facts()}
+        except NotInstalled as error:
+            if name in args.cases:
+                raise
+            msg.warn(f"Case {name} is left out", str(error))
+            continue
         done[name] = row | {"seconds_taken": time.perf_counter() - started}
         add_result(args.output, name, done[name])
         show_table({name: done[name]}, msg)
     if len(wanted) > 1:
-        show_table({name: done[name] for name in wanted}, msg)
+        show_table({name: done[name] for name in wanted if name in done}, msg)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from spacy_maral.errors import Errors, MaralError
-from spacy_maral.training.setup import peak_memory
+from spacy_maral.memory import keep_freed_memory, peak_memory
 
 from .setting import ROOT, Setting, Sizes
 
@@ -64,10 +64,11 @@ def main() -> None:
 
 
 def use_threads(threads: int) -> None:
-    """Let torch and faiss use so many threads."""
+    """Let torch and faiss use so many threads, in a process like that of a command."""
     import faiss
     import torch
 
+    keep_freed_memory()
     torch.set_num_threads(threads)
     faiss.omp_set_num_threads(threads)
 

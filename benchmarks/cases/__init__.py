@@ -35,6 +35,10 @@ CASES = {
 }
 
 
+class NotInstalled(MaralError):
+    """What a case compares with is not installed."""
+
+
 def choose(patterns: list[str]) -> list[str]:
     """Names of the cases that patterns such as "step_*" mean, in their order.
 

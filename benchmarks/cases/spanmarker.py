@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 
-from spacy_maral.errors import Errors, MaralError
+from spacy_maral.errors import Errors
 
 from ..pipelines import MAX_WIDTH, build, read
 from ..setting import SOURCE, Setting
 from ..timing import alternate, compare
 from ..world import entity_labels, read_sample
+from . import NotInstalled
 
 SHARE = 4
 BATCHES = 32
@@ -29,12 +30,12 @@ BIAS = 4.0
 def run(name: str, setting: Setting) -> dict[str, Any]:
     """Measure it.
 
-    RAISES (MaralError): If SpanMarker is not installed.
+    RAISES (NotInstalled): If SpanMarker is not installed.
     """
     try:
         span_marker = import_module("span_marker")
     except ImportError as error:
-        raise MaralError(Errors.M448.format(problem=error)) from error
+        raise NotInstalled(Errors.M448.format(problem=error)) from error
     train = read_sample(setting, SOURCE, "train", setting.sizes.train_sentences)
     # a part of the sentences: the other side takes its time
     docs = read_sample(setting, SOURCE, "dev", max(4, setting.sizes.infer_sentences // SHARE))

@@ -43,7 +43,7 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
         "other_is": "literal transcription as it ships",
         "max_width": CASE_WIDTH,
         "sentences": setting.sizes.memory_sentences,
-        "ratio_beyond_start": row[5] / row[4],
+        "ratio_beyond_start": row[5] / row[4] if row[4] else None,
         "tables": {"peak memory by longest span": table},
     }
 

@@ -1,0 +1,66 @@
+"""What each of the things that make training steps fast does: all of them, against all but one.
+
+The other side of the case is none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..literal_world import random_batches
+from ..setting import Setting
+from ..timing import alternate, compare
+from ..world import Student, Text, student_plan
+
+MAX_WIDTH = 8
+LEVERS: dict[str, dict[str, Any]] = {
+    "bfloat16": {"student_precision": "float32"},
+    "frozen layers": {"student_freeze_layers": 0},
+    "frozen layers and embeddings": {
+        "student_freeze_layers": 0, "student_freeze_embeddings": False,
+    },
+    "states of the frozen layers remembered": {"student_frozen_cache": 0.0},
+    "batches of sentences of about one length": {},
+}  # fmt: skip
+BATCHES = "batches of sentences of about one length"
+NONE = {
+    "student_precision": "float32", "student_freeze_layers": 0, "student_freeze_embeddings": False,
+}  # fmt: skip
+
+
+def run(name: str, setting: Setting) -> dict[str, Any]:
+    """Measure it."""
+    text = Text.read(setting, MAX_WIDTH)
+    ours = Student.build(setting, text, student_plan(setting, MAX_WIDTH))
+    rows = []
+    for lever, overrides in LEVERS.items():
+        row = against(setting, text, ours, overrides, shuffled=lever == BATCHES)
+        rows.append([lever, row["other"], row["ratio"]])
+    row = against(setting, text, ours, NONE, shuffled=True)
+    header = ["without", "sentences/s", "all of them are so many times as fast"]
+    return row | {
+        "other_is": "none of them: float32, everything trained, random batches",
+        "max_width": MAX_WIDTH,
+        "tables": {"training steps": [header, *rows]},
+    }
+
+
+def against(
+    setting: Setting, text: Text, ours: Student, overrides: dict[str, Any], *, shuffled: bool
+) -> dict[str, Any]:
+    """Compare ours with a student of other settings, or of batches in random order."""
+    other = Student.build(setting, text, student_plan(setting, MAX_WIDTH, **overrides))
+    if shuffled:
+        size = max(1, round(other.sentences_per_batch))
+        sides = (random_batches(len(docs), size, seed=i) for i, docs in enumerate(
+            (text.source, text.target)
+        ))
+        other.plan = list(zip(*sides, strict=True))
+    sides = {"ours": trial(ours, setting), "other": trial(other, setting)}
+    return compare(alternate(sides, setting.repeats), unit="sentences/s")
+
+
+def trial(student: Student, setting: Setting) -> Callable[[], float]:
+    """Some steps of a student."""
+    return lambda: student.steps(setting.sizes.steps)

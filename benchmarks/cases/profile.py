@@ -1,0 +1,97 @@
+"""How much of a student's step is the encoder, and how close that is to what the machine can do.
+
+ours: The encoder alone, forward and backward, over the same batches. other: Whole steps. The ratio is
+the share of the steps that is the encoder's. A large matrix product in the same number format tells
+what the machine can do.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from spacy_maral.training.network import PRECISIONS
+
+from ..setting import Setting
+from ..timing import alternate, compare
+from ..world import Student, Text, student_plan
+
+MAX_WIDTH = 8
+# products of two numbers in a pass forward, and in one backward: by the input and by the weights
+FORWARD, BACKWARD = 2, 4
+TRIALS = 7
+
+
+def run(name: str, setting: Setting) -> dict[str, Any]:
+    """Measure it."""
+    text = Text.read(setting, MAX_WIDTH)
+    student = Student.build(setting, text, student_plan(setting, MAX_WIDTH))
+    steps, turn = setting.sizes.steps, [0]
+    pieces: list[int] = []
+
+    def encoder() -> float:
+        for number in range(turn[0], turn[0] + steps):
+            pieces.append(encode(student, number % len(student.plan)))
+        turn[0] += steps
+        return steps
+
+    def whole() -> float:
+        student.steps(steps)
+        return steps
+
+    trials = alternate({"ours": encoder, "other": whole}, setting.repeats)
+    seconds = float(np.median(trials.cost("ours")))
+    dtype = PRECISIONS.get(student.pipeline.network.precision, torch.float32)
+    achieved = float(np.mean(pieces)) * operations(student) / seconds / 1e9
+    possible = matrix_product(setting.sizes.product, dtype)
+    return compare(trials, unit="s a step", rate=False) | {
+        "ratio": float(np.median(trials.cost("ours") / trials.cost("other"))),
+        "other_is": "whole steps; the ratio is the encoder's share",
+        "pieces_per_step": float(np.mean(pieces)),
+        "tables": {
+            "billions of operations a second": [
+                ["what", "GFLOP/s"],
+                ["matrix products of the encoder, all of its time counted", achieved],
+                [f"a product of matrices of side {setting.sizes.product}", possible],
+                ["share", achieved / possible],
+            ]
+        },
+    }
+
+
+def encode(student: Student, number: int) -> int:
+    """Put a step's batches through the encoder and back; RETURNS (int): Word pieces, with padding."""
+    network, pieces = student.pipeline.network, 0
+    for stream, docs in zip(student.run.streams, student.plan[number], strict=True):
+        batch, _ = stream.batch(network, docs)
+        with network.autocast():
+            states = network._states(batch)
+        states.backward(torch.ones_like(states))
+        pieces += batch.input_ids.size
+    student.run.optimiser.zero_grad()
+    return pieces
+
+
+def operations(student: Student) -> int:
+    """Floating-point operations of the trained linear layers for a word piece, there and back."""
+    encoder = student.pipeline.network.encoder
+    layers = [m for m in encoder.modules() if isinstance(m, nn.Linear)]
+    trained = sum(m.weight.numel() for m in layers if m.weight.requires_grad)
+    pooler = getattr(encoder, "pooler", None)
+    unused = 0 if pooler is None else sum(p.numel() for p in pooler.parameters() if p.dim() > 1)
+    return (FORWARD + BACKWARD) * (trained - unused)
+
+
+def matrix_product(side: int, dtype: torch.dtype) -> float:
+    """GFLOP/s of a product of two large matrices."""
+    a, b = torch.randn(side, side, dtype=dtype), torch.randn(side, side, dtype=dtype)
+    seconds = []
+    for _ in range(TRIALS):
+        started = time.perf_counter()
+        a @ b
+        seconds.append(time.perf_counter() - started)
+    return 2 * side**3 / float(np.median(seconds)) / 1e9
