@@ -55,9 +55,7 @@ class LogBessel(torch.autograd.Function):
 def log_constant(kappa: Tensor, dim: int) -> Tensor:
     """log C_q(kappa) (Eq. 4)."""
     order = dim // 2 - 1
-    return (
-        order * kappa.log() - (dim / 2) * math.log(2 * math.pi) - LogBessel.apply(kappa, order)
-    )
+    return order * kappa.log() - (dim / 2) * math.log(2 * math.pi) - LogBessel.apply(kappa, order)
 
 
 def scores(z: Tensor, mu: Tensor, kappa: Tensor) -> Tensor:

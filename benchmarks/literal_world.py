@@ -43,9 +43,7 @@ def fill_buffers(text: Text, max_width: int) -> Buffers:
     return buffers
 
 
-def build_literal(
-    setting: Setting, text: Text, max_width: int, **options: Any
-) -> LiteralTraining:
+def build_literal(setting: Setting, text: Text, max_width: int, **options: Any) -> LiteralTraining:
     """The literal's student.
 
     options (Any): Of `LiteralTraining`.

@@ -48,9 +48,7 @@ def entity_labels(docs: Sequence[Doc]) -> list[str]:
     return sorted({ent.label_ for doc in docs for ent in doc.ents})
 
 
-def gold_classes(
-    docs: Sequence[Doc], names: Sequence[str], max_width: int
-) -> NDArray[np.int64]:
+def gold_classes(docs: Sequence[Doc], names: Sequence[str], max_width: int) -> NDArray[np.int64]:
     """Gold class of every candidate span."""
     found = [
         (i, ent.start, ent.end - 1, names.index(ent.label_) + 1)

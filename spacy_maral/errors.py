@@ -501,9 +501,7 @@ class Errors(metaclass=CodedMessages):
         "{path} is not there. --data has to be a folder with the files en/train, en/dev, en/test, "
         "de/train, de/dev and de/test of labelled sentences, such as WikiAnn's."
     )
-    M444 = (
-        "'{function}' failed in a process of its own with exit code {code}. What it said last:\n{tail}"
-    )
+    M444 = "'{function}' failed in a process of its own with exit code {code}. What it said last:\n{tail}"
     M445 = (
         "{path} cannot be read as results of the benchmarks: {problem}. Give another file with -o, or "
         "take this one away."

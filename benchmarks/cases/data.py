@@ -39,7 +39,9 @@ def preparation(setting: Setting) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(setting.encoder)
     sentences = sentences_of(docs, entity_labels(docs))
     text = Text.read(setting, MAX_WIDTH, 40)
-    student = Student.build(setting, text, student_plan(setting, MAX_WIDTH, student_freeze_layers=0))
+    student = Student.build(
+        setting, text, student_plan(setting, MAX_WIDTH, student_freeze_layers=0)
+    )
     output = setting.scratch / "data-case.spacy"
     parts: dict[str, list[float]] = {"convert": [], "read": [], "tokenise and align": []}
 

@@ -53,9 +53,10 @@ def against(
     other = Student.build(setting, text, student_plan(setting, MAX_WIDTH, **overrides))
     if shuffled:
         size = max(1, round(other.sentences_per_batch))
-        sides = (random_batches(len(docs), size, seed=i) for i, docs in enumerate(
-            (text.source, text.target)
-        ))
+        sides = (
+            random_batches(len(docs), size, seed=i)
+            for i, docs in enumerate((text.source, text.target))
+        )
         other.plan = list(zip(*sides, strict=True))
     sides = {"ours": trial(ours, setting), "other": trial(other, setting)}
     return compare(alternate(sides, setting.repeats), unit="sentences/s")

@@ -35,7 +35,8 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
     # the files are converted here, not in the process that is measured
     read_part(setting, SOURCE, "train"), read_part(setting, TARGET, "train")
     found, tenth = (
-        in_process("cases.pcla:between_epochs", setting, n_spans=n) for n in (n_spans, n_spans // 10)
+        in_process("cases.pcla:between_epochs", setting, n_spans=n)
+        for n in (n_spans, n_spans // 10)
     )
     return {
         "ratio": None,

@@ -55,9 +55,7 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
         found_by_other[:] = [sum(map(len, predicted))]
         return sum(map(len, words))
 
-    trials = alternate(
-        {"ours": partial(read, nlp, docs, found), "other": other}, setting.repeats
-    )
+    trials = alternate({"ours": partial(read, nlp, docs, found), "other": other}, setting.repeats)
     return compare(trials, unit="words/s") | {
         "other_is": f"SpanMarker {version('span-marker')}, batches of {BATCHES}",
         "precision": "float32",

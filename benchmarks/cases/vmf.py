@@ -90,7 +90,15 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
 def accuracy() -> list[list[Any]]:
     """Largest relative error of log C_q and A_q of each side, by kappa."""
     rows: list[list[Any]] = [
-        ["kappa", "log C ours", "log C Miller", "log C 2v steps", "A ours", "A Miller", "A 2v steps"]
+        [
+            "kappa",
+            "log C ours",
+            "log C Miller",
+            "log C 2v steps",
+            "A ours",
+            "A Miller",
+            "A 2v steps",
+        ]
     ]
     for value in CHECKED:
         kappa = torch.tensor(value, dtype=torch.float64, requires_grad=True)
@@ -98,11 +106,11 @@ def accuracy() -> list[list[Any]]:
         by_literal.backward()
         assert kappa.grad is not None
         found = [
-            float(vmf.log_normalizer(kappa, DIM)),
-            float(vmf.log_normalizer(kappa, DIM, "miller")),
+            float(vmf.log_normalizer(kappa.detach(), DIM)),
+            float(vmf.log_normalizer(kappa.detach(), DIM, "miller")),
             float(by_literal),
-            float(vmf.mean_resultant_length(kappa, DIM)),
-            float(vmf.mean_resultant_length(kappa, DIM, "miller")),
+            float(vmf.mean_resultant_length(kappa.detach(), DIM)),
+            float(vmf.mean_resultant_length(kappa.detach(), DIM, "miller")),
             -float(kappa.grad),
         ]
         wanted = exact(value)

@@ -44,7 +44,7 @@ def sample_bank(
 
 
 def build_index(
-    features: NDArray[np.float32], *, exact_rows: int = EXACT_ROWS
+    features: NDArray[np.float32], *, exact_rows: int | None = None
 ) -> faiss.IndexFlatIP | faiss.IndexIVFFlat:
     """Make what finds the nearest of some features by inner product.
 
@@ -52,12 +52,12 @@ def build_index(
     2 * sqrt(n) centres, and the lists whose centres are nearest to a query are searched.
 
     features (NDArray): Shape (n, q).
-    exact_rows (int): Most rows of an exact search.
+    exact_rows (int): Most rows of an exact search; EXACT_ROWS by default.
     RETURNS (IndexFlatIP | IndexIVFFlat): The index.
     """
     n, dim = features.shape
     flat = faiss.IndexFlatIP(dim)
-    if n <= exact_rows:
+    if n <= (EXACT_ROWS if exact_rows is None else exact_rows):
         flat.add(features)
         return flat
     index = faiss.IndexIVFFlat(flat, dim, int(2 * n**0.5), faiss.METRIC_INNER_PRODUCT)
@@ -78,7 +78,8 @@ def neighbour_classes(
 ) -> NDArray[np.float32]:
     """Share of each class among the k nearest neighbours (Eq. 11), by inner product.
 
-    The search is exact in banks of up to EXACT_ROWS rows. A span is not its own neighbour. With fewer than k others in the bank all of them count.
+    The search is exact in banks of up to EXACT_ROWS rows, see `build_index`. A span is not its own
+    neighbour. With fewer than k others in the bank all of them count.
 
     bank (Bank): Where neighbours are searched.
     features (NDArray): Features of the queries, shape (n, q).

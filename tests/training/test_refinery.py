@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from spacy_maral.training import refinery
 from spacy_maral.training.refinery import (
     Bank,
+    build_index,
     class_means,
     neighbour_classes,
     refine,
@@ -56,6 +57,42 @@ def test_neighbours_are_those_of_a_full_sort(seed, n_source, n_target, n_queries
     shares = neighbour_classes(bank, features, spans, k=k, n_classes=K)
     assert shares.dtype == np.float32
     np.testing.assert_allclose(shares, neighbours_by_sorting(bank, features, spans, k), atol=1e-6)
+
+
+def clustered_rows(rng, n, dim=16, clusters=12) -> np.ndarray:
+    rows = unit_rows(rng, clusters, dim)[rng.integers(0, clusters, n)]
+    rows = rows + 0.2 * rng.normal(size=(n, dim)).astype(np.float32)
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_a_large_bank_is_searched_in_lists():
+    rng = np.random.default_rng(0)
+    features, queries = np.split(clustered_rows(rng, 20_200), [20_000])
+    exact = build_index(features, exact_rows=20_000).search(queries, 50)[1]
+    found = build_index(features, exact_rows=19_999).search(queries, 50)[1]
+    wanted = np.argsort(-(queries @ features.T), axis=1)[:, :50]
+    shared = [len(np.intersect1d(a, b)) for a, b in zip(found, wanted, strict=True)]
+    assert np.mean(shared) / 50 > 0.9
+    assert (found != exact).any()
+    assert [set(row) for row in exact] == [set(row) for row in wanted]
+
+
+def test_lists_are_the_same_each_time():
+    rng = np.random.default_rng(1)
+    features, queries = clustered_rows(rng, 3000), clustered_rows(rng, 50)
+    first, second = (build_index(features, exact_rows=0).search(queries, 20)[1] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_neighbours_of_a_large_bank(monkeypatch):
+    rng = np.random.default_rng(2)
+    features = clustered_rows(rng, 4000)
+    bank = Bank(features, rng.integers(0, K, 4000), np.arange(4000))
+    exact = neighbour_classes(bank, features[:300], np.arange(300), k=20, n_classes=K)
+    monkeypatch.setattr(refinery, "EXACT_ROWS", 3999)
+    shares = neighbour_classes(bank, features[:300], np.arange(300), k=20, n_classes=K)
+    np.testing.assert_allclose(shares.sum(1), 1, atol=1e-5)
+    assert 0 < np.abs(shares - exact).mean() < 0.02
 
 
 def test_a_span_is_not_its_own_neighbour():

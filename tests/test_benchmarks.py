@@ -1,0 +1,147 @@
+import importlib
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import literal
+from benchmarks.__main__ import main
+from benchmarks.cases import CASES, NotInstalled, choose, spanmarker
+from benchmarks.literal_step import clean_overlaps
+from benchmarks.results import add_result, read_results
+from benchmarks.timing import Trials, alternate, compare
+from spacy_maral import vmf
+from spacy_maral.errors import MaralError
+from spacy_maral.spans import decode
+
+ROW = {"ratio": 2.0, "ours": 1.0, "other": 2.0, "unit": "s"}
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_compare_takes_medians_of_the_rounds():
+    trials = Trials(
+        work={"ours": [10.0, 10.0, 10.0], "other": [5.0, 5.0, 5.0]},
+        seconds={"ours": [1.0, 2.0, 5.0], "other": [1.0, 4.0, 1.0]},
+        cpu_seconds={"ours": [1.0] * 3, "other": [1.0] * 3},
+    )
+    row = compare(trials, unit="words/s")
+    # rates of 10, 5, 2 against 5, 1.25, 5
+    assert (row["ratio"], row["ours"], row["other"], row["cpu_ratio"]) == (2.0, 5.0, 5.0, 2.0)
+    seconds = compare(trials, unit="s", rate=False)
+    assert (seconds["ratio"], seconds["ours"], seconds["other"]) == (2.0, 0.2, 0.2)
+
+
+def test_sides_take_turns():
+    order = []
+    sides = {name: lambda name=name: order.append(name) or 1.0 for name in ("a", "b")}
+    trials = alternate(sides, 3, warm=1)
+    assert order == ["a", "b", "b", "a", "a", "b", "b", "a"]
+    assert {len(values) for values in trials.seconds.values()} == {3}
+
+
+def test_results_are_added_to_the_file(tmp_path):
+    path = tmp_path / "found.json"
+    add_result(path, "b", ROW)
+    add_result(path, "a", ROW | {"ratio": 3.0})
+    assert list(read_results(path)) == ["a", "b"]
+    assert read_results(path)["a"]["ratio"] == 3.0
+    assert read_results(tmp_path / "none.json") == {}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"a": {"ratio": 1}}', '{"a": 1}'])
+def test_another_file_is_refused(tmp_path, text):
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    with pytest.raises(MaralError, match="M445"):
+        read_results(path)
+
+
+def test_cases_are_chosen_by_pattern():
+    assert choose(["*"]) == list(CASES)
+    assert choose(["same_*", "data"]) == ["same_work_w4", "same_work_w12", "data"]
+    with pytest.raises(MaralError, match="M446"):
+        choose(["nothing"])
+
+
+def test_every_case_has_its_module():
+    for module in set(CASES.values()):
+        assert callable(importlib.import_module(f"benchmarks.cases.{module}").run)
+
+
+def test_without_spanmarker(monkeypatch):
+    monkeypatch.setattr(
+        spanmarker, "import_module", lambda name: importlib.import_module("no_such")
+    )
+    with pytest.raises(NotInstalled, match="M448"):
+        spanmarker.run("infer_vs_spanmarker", None)
+
+
+def test_literal_scores_are_ours():
+    generator = torch.Generator().manual_seed(0)
+    z = torch.nn.functional.normalize(torch.randn(50, 64, generator=generator), dim=1)
+    mu = torch.nn.functional.normalize(torch.randn(4, 64, generator=generator), dim=1)
+    kappa = torch.tensor([5.0, 20.0, 60.0, 90.0])
+    wanted = vmf.score(z, mu, kappa, literal.TEMPERATURE)
+    torch.testing.assert_close(literal.scores(z, mu, kappa.double()), wanted, atol=1e-3, rtol=1e-3)
+
+
+def test_literal_gradients():
+    x = torch.tensor([3.0, 20.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: literal.LogBessel.apply(x, 31), x)
+
+
+def test_literal_leaves_no_overlaps():
+    rng = np.random.default_rng(0)
+    spans = literal.spans_of(6, 4)
+    table = torch.from_numpy(rng.dirichlet([0.3] * 3, len(spans)).astype(np.float32))
+    cleaned = clean_overlaps(table.clone(), spans)
+    chosen = np.flatnonzero(cleaned.argmax(1).numpy())
+    starts, ends = np.array(spans).T
+    with np.errstate(divide="ignore"):
+        kept, _, _ = decode(cleaned[chosen].log().numpy(), starts[chosen], ends[chosen])
+    assert len(chosen) > 1
+    assert len(kept) == len(chosen)
+
+
+def run(path, *cases):
+    return main(["--smoke", "--threads", "1", "--repeats", "1", "-o", str(path), "--cases", *cases])
+
+
+def test_a_run_goes_on_where_it_stopped(tmp_path, threads, capsys):
+    path = tmp_path / "found.json"
+    assert run(path, "vmf_vs_miller") == 0
+    first = json.loads(path.read_text())
+    assert first["vmf_vs_miller"]["ratio"] > 0
+    assert first["vmf_vs_miller"]["smoke"]
+    assert run(path, "vmf_vs_miller", "step_w4") == 0
+    second = json.loads(path.read_text())
+    assert second["vmf_vs_miller"] == first["vmf_vs_miller"]
+    assert second["step_w4"]["ratio"] > 0
+    shown = capsys.readouterr().out
+    assert shown.count("Case vmf_vs_miller") == 1
+    assert "sentences/s" in shown
+
+
+def test_a_run_without_text_is_refused(capsys):
+    assert main(["--cases", "data"]) == 1
+    assert "M447" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_every_case_runs(tmp_path, threads):
+    path = tmp_path / "found.json"
+    assert run(path, "*") == 0
+    found = json.loads(path.read_text())
+    missing = set(CASES) - set(found)
+    assert missing <= {"infer_vs_spanmarker"}
+    for name, row in found.items():
+        assert math.isfinite(row["ours"]), name
+        assert name.startswith("pcla_1e") or math.isfinite(row["ratio"]), name
