@@ -10,6 +10,9 @@ VENV ?= .venv
 DEMO ?= default
 # More settings, such as VARS="--vars.target de --vars.seed 1"
 VARS ?=
+# For make bench: a folder of an encoder, and one of WikiAnn with en/train, de/train and so on
+ENCODER ?= encoders/e5-small
+DATA ?= data/wikiann
 # Settings of the two trainings, such as OVERRIDES="--teacher.epochs 1 --student.epochs 2"
 OVERRIDES ?= $(OVERRIDES_$(DEMO))
 
@@ -27,7 +30,7 @@ DEMO_tiny := --vars.size small --vars.encoder tiny --vars.encoder_dir encoders/t
 export OMP_WAIT_POLICY ?= passive
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: all setup demo test lint clean
+.PHONY: all setup demo test lint bench clean
 
 all: test
 
@@ -46,6 +49,11 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(PY) -m pytest
+
+# make bench ENCODER=encoders/e5-small DATA=data/wikiann: an hour on two cores; a second start goes on
+bench: $(STAMP)
+	$(PY) -m pip install --quiet -e ".[bench]"
+	$(PY) -m benchmarks --encoder "$(ENCODER)" --data "$(DATA)" --output docs/performance.json
 
 lint: $(STAMP)
 	$(PY) -m ruff check .

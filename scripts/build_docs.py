@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from docs_figures import draw_figures
+from docs_measured import measured_pages
 from docs_reference import write_pages
 from wasabi import msg
 
@@ -25,7 +26,9 @@ TOLERANCE = 3.0
 
 def build() -> dict[str, str]:
     """RETURNS (dict): Texts of all generated files by their path within docs/."""
-    return write_pages() | {f"images/{name}": text for name, text in draw_figures().items()}
+    sys.path.append(str(DOCS.parent))
+    figures = {f"images/{name}": text for name, text in draw_figures().items()}
+    return write_pages() | measured_pages() | figures
 
 
 def same_figure(found: str, wanted: str) -> bool:

@@ -5,8 +5,12 @@ The other side of the case is none of them.
 
 from __future__ import annotations
 
+import ctypes
+import platform
 from collections.abc import Callable
 from typing import Any
+
+from spacy_maral.memory import MMAP_THRESHOLD, TRIM_THRESHOLD, keep_freed_memory
 
 from ..literal_world import random_batches
 from ..setting import Setting
@@ -14,6 +18,7 @@ from ..timing import alternate, compare
 from ..world import Student, Text, student_plan
 
 MAX_WIDTH = 8
+GLIBC_THRESHOLD = 1 << 17
 LEVERS: dict[str, dict[str, Any]] = {
     "bfloat16": {"student_precision": "float32"},
     "frozen layers": {"student_freeze_layers": 0},
@@ -37,6 +42,8 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
     for lever, overrides in LEVERS.items():
         row = against(setting, text, ours, overrides, shuffled=lever == BATCHES)
         rows.append([lever, row["other"], row["ratio"]])
+    row = kept_memory(setting, ours)
+    rows.append(["freed memory kept", row["other"], row["ratio"]])
     row = against(setting, text, ours, NONE, shuffled=True)
     header = ["without", "sentences/s", "all of them are so many times as fast"]
     return row | {
@@ -60,6 +67,24 @@ def against(
         other.plan = list(zip(*sides, strict=True))
     sides = {"ours": trial(ours, setting), "other": trial(other, setting)}
     return compare(alternate(sides, setting.repeats), unit="sentences/s")
+
+
+def kept_memory(setting: Setting, student: Student) -> dict[str, Any]:
+    """Compare steps that keep freed memory with steps that give it back, as glibc does by itself."""
+
+    def other() -> float:
+        if platform.libc_ver()[0] == "glibc":
+            for threshold in (MMAP_THRESHOLD, TRIM_THRESHOLD):
+                ctypes.CDLL(None).mallopt(threshold, GLIBC_THRESHOLD)
+        return student.steps(setting.sizes.steps)
+
+    def ours() -> float:
+        keep_freed_memory()
+        return student.steps(setting.sizes.steps)
+
+    trials = alternate({"ours": ours, "other": other}, setting.repeats)
+    keep_freed_memory()
+    return compare(trials, unit="sentences/s")
 
 
 def trial(student: Student, setting: Setting) -> Callable[[], float]:

@@ -1,0 +1,80 @@
+"""Tables of measurements within pages that are written by hand: see build_docs.py.
+
+A page says where with <!-- measured: NAME --> and <!-- end -->; what is between is replaced.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import scale_costs
+from docs_text import table
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+END = "<!-- end -->"
+
+
+def measured_pages() -> dict[str, str]:
+    """RETURNS (dict): The pages with their tables, by file name."""
+    performance, scale = (read(f"{name}.json") for name in ("performance", "scale"))
+    return {
+        "performance.md": fill("performance.md", performance_tables(performance)),
+        "scale.md": fill("scale.md", scale_costs.tables(scale, performance)),
+    }
+
+
+def read(name: str) -> dict[str, Any]:
+    """A file of measurements."""
+    return json.loads((DOCS / name).read_text(encoding="utf8"))
+
+
+def fill(name: str, parts: Mapping[str, str]) -> str:
+    """A page with its tables.
+
+    RAISES (ValueError): If the page has no place for a table, or one that there is no table for.
+    """
+    page = (DOCS / name).read_text(encoding="utf8")
+    for part, text in parts.items():
+        before, found, rest = page.partition(f"<!-- measured: {part} -->\n")
+        _, closed, after = rest.partition(END)
+        if not found or not closed:
+            raise ValueError(f"docs/{name} has no place for {part}")
+        page = f"{before}{found}\n{text}\n\n{closed}{after}"
+    if page.count("<!-- measured: ") != len(parts):
+        raise ValueError(f"docs/{name} has places for more than {', '.join(parts)}")
+    return page
+
+
+def performance_tables(results: dict[str, Any]) -> dict[str, str]:
+    """The table of all cases, those that cases have of their own, and where it was measured."""
+    # not an installed package: found from the repository's root
+    from benchmarks.results import number
+
+    header = ["Case", "Ours", "Other", "Unit", "Ratio", "The other side"]
+    rows = [
+        [
+            f"`{name}`", number(row["ours"]), number(row["other"]), row["unit"],
+            f"**{number(row['ratio'])}**" if row["ratio"] is not None else "-",
+            row.get("other_is", "none"),
+        ]
+        for name, row in results.items()
+    ]  # fmt: skip
+    parts = {"cases": table(header, rows), "machine": where(results)}
+    for name, row in results.items():
+        for title, (head, *lines) in row.get("tables", {}).items():
+            cells = [[number(cell) for cell in line] for line in lines]
+            parts[name] = f"*{title}*\n\n{table(head, cells)}"
+    return parts
+
+
+def where(results: dict[str, Any]) -> str:
+    """Machine, threads, encoder, versions and dates of results."""
+    found = {
+        f"{r['machine']['processor']}, {r['threads']} threads, {r['encoder']}, {r['precision']} in "
+        f"training, PyTorch {r['versions']['torch']}, {r['date']}"
+        for r in results.values()
+    }
+    return "\n".join(f"- {line}" for line in sorted(found))
