@@ -17,7 +17,14 @@ from .filtering import split_spans
 from .hooks import Hook, StepReport
 from .network import Network, collect
 from .pseudo_labels import PseudoLabels, overlap_losers
-from .refinery import Bank, class_means, neighbour_classes, refine, sample_bank
+from .refinery import (
+    Bank,
+    bank_share,
+    class_means,
+    neighbour_classes,
+    refine,
+    sample_bank,
+)
 from .schemas import AdaptationSettings, TrainingSettings
 from .shards import Shard
 from .streams import Parts, Stream, share, source_stream
@@ -96,8 +103,7 @@ class Adaptation(Hook):
 
     def on_epoch_start(self, epoch: int) -> None:
         rng = np.random.default_rng([self.seed, epoch, 101])
-        draws = self.source.shard.draw(rng)
-        self.bank_spans = sample_bank(self.source.classes, self.settings.bank_outside_rate, draws)
+        self.bank_spans = self._sample_bank(self.source.shard, self.source.classes, rng)
         self.bank_row = np.full(self.source.corpus.n_spans, -1, dtype=np.int64)
         self.bank_row[self.bank_spans] = np.arange(len(self.bank_spans))
         dim = self.network.span_model.dim
@@ -291,10 +297,19 @@ class Adaptation(Hook):
             local_guidance=by_neighbours,
         )
 
+    def _sample_bank(
+        self, shard: Shard, classes: NDArray[np.int64], rng: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """This process's spans for the bank; either corpus has half of the room."""
+        s = self.settings
+        counts = shard.ranks.sum(np.bincount(classes, minlength=self.n_classes))
+        share = bank_share(counts, s.bank_outside_rate, max(1, s.bank_size // 2))
+        return sample_bank(classes, s.bank_outside_rate, shard.draw(rng), share)
+
     def _bank(self, rng: np.random.Generator) -> Bank:
         """Source spans with gold and target spans with pseudo-labels, of all processes."""
         source, target = self.source.shard, self.target.shard
-        chosen = sample_bank(self.classes, self.settings.bank_outside_rate, target.draw(rng))
+        chosen = self._sample_bank(target, self.classes, rng)
         of_source = source.rows(
             self.bank_spans, self.source_features, self.source.classes[self.bank_spans]
         )

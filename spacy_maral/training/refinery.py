@@ -29,18 +29,33 @@ class Bank:
     spans: NDArray[np.int64]
 
 
+def bank_share(counts: NDArray[np.integer], outside_rate: float, most: int) -> float:
+    """Share of a corpus's spans for the bank that it has room for.
+
+    counts (NDArray): Spans of each class, shape (K,).
+    outside_rate (float): Share of the outside spans that is wanted.
+    most (int): Rows that there is room for.
+    RETURNS (float): 1 if there is room for all that are wanted.
+    """
+    wanted = outside_rate * counts[OUTSIDE] + counts.sum() - counts[OUTSIDE]
+    return float(min(1.0, most / max(1.0, wanted)))
+
+
 def sample_bank(
-    classes: NDArray[np.integer], outside_rate: float, draws: NDArray[np.floating]
+    classes: NDArray[np.integer],
+    outside_rate: float,
+    draws: NDArray[np.floating],
+    share: float = 1.0,
 ) -> NDArray[np.int64]:
     """Choose the spans of a corpus for the bank: all entities, and a share of the others.
 
     classes (NDArray): Labels of all spans, shape (n,).
     outside_rate (float): Share of the outside spans that is kept.
     draws (NDArray): A random number in [0, 1) for each span, shape (n,).
+    share (float): Share of either that there is room for, see `bank_share`.
     RETURNS (NDArray[np.int64]): Chosen spans, ascending.
     """
-    chosen = (classes != OUTSIDE) | (draws < outside_rate)
-    return np.flatnonzero(chosen)
+    return np.flatnonzero(draws < np.where(classes == OUTSIDE, outside_rate * share, share))
 
 
 def build_index(

@@ -139,6 +139,12 @@ class AdaptationSettings(Section):
         le=1,
         description="Share of the outside spans among which neighbours are searched.",
     )
+    bank_size: int = Field(
+        262_144,
+        ge=1,
+        description="About the most spans among which neighbours are searched, of source and target "
+        "together; of more, some are drawn.",
+    )
     reference_size: int = Field(
         2000,
         ge=1,

@@ -256,6 +256,17 @@ def test_every_span_has_its_own_features(tmp_path, features):
     assert len(hook.target_features) == 0  # not kept while the next epoch trains
 
 
+def test_the_bank_holds_no_more_than_it_has_room_for():
+    sizes = []
+    for room in (10**6, 60):
+        hook = make_hook(bank_size=room, bank_outside_rate=0.5)
+        hook.on_epoch_start(0)
+        hook.target_features = np.zeros((TARGET.n_spans, 8), np.float16)
+        sizes.append(len(hook._bank(np.random.default_rng(0)).classes))
+    assert sizes[0] > 150
+    assert sizes[1] == pytest.approx(60, abs=25)
+
+
 def test_the_refinery_works_on_the_features_as_a_slow_transcription_does(tmp_path):
     hook = make_hook(
         epochs=3, features="clean", reference_size=10_000, bank_outside_rate=1.0, alpha_start=0.5

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from spacy_maral.training import refinery
 from spacy_maral.training.refinery import (
     Bank,
+    bank_share,
     build_index,
     class_means,
     neighbour_classes,
@@ -147,6 +148,22 @@ def test_the_bank_holds_all_entities_and_a_share_of_the_outside():
     assert (
         sample_bank(classes, 0.03, np.random.default_rng(1).random(len(classes))) == chosen
     ).all()
+
+
+def test_a_bank_has_room_for_so_many():
+    classes = np.random.default_rng(0).choice([0, 0, 0, 0, 1, 3], 60_000)
+    counts = np.bincount(classes, minlength=K)
+    draws = np.random.default_rng(1).random(len(classes))
+    all_of_them = sample_bank(classes, 0.03, draws)
+    assert bank_share(counts, 0.03, 60_000) == 1.0
+    share = bank_share(counts, 0.03, 5000)
+    chosen = sample_bank(classes, 0.03, draws, share)
+    assert len(chosen) == pytest.approx(5000, abs=250)
+    assert set(chosen) < set(all_of_them)
+    # every class has the share that it had
+    before, after = (np.bincount(classes[c], minlength=K) / len(c) for c in (all_of_them, chosen))
+    np.testing.assert_allclose(after, before, atol=0.02)
+    assert bank_share(np.zeros(K, np.int64), 0.03, 10) == 1.0
 
 
 def test_class_means():
