@@ -15,6 +15,7 @@ from .errors import Errors, MaralError
 from .files import write_json
 from .layout import META, RUN_FOLDER, SUMMARY
 from .reports import markdown_table
+from .shrinking.report import smaller_section
 from .training.schemas import read_config
 
 COMPONENT = "maral_ner"
@@ -78,6 +79,7 @@ def write_card(model: Path, facts: CardFacts, *, output: Path | None = None) -> 
         _scores_section(metrics),
         _training_section(config, summary, encoder),
         _limits_section(config, metrics),
+        smaller_section(meta),
         "### Use\n\n" + USE.replace("PACKAGE", f"{meta['lang']}_{meta['name']}"),
     ]
     meta["notes"] = "\n".join(note for note in notes if note)

@@ -571,6 +571,19 @@ class Errors(metaclass=CodedMessages):
         "The logger spacy-maral.TensorBoardLogger.v1 needs TensorBoard ({problem}). Install it with "
         "'pip install tensorboard'."
     )
+    M461 = "The vocabulary of this pipeline's encoder cannot be trimmed: {problem}."
+    M462 = (
+        "The encoder has vectors of {rows:,} word pieces, and the language model head of '{encoder}' scores "
+        "{scores:,}: it was trimmed. Set mlm_weight to 0, or start from the encoder (adaptation.init)."
+    )
+    M463 = (
+        "The encoder is kept in {weights} numbers, for inference, and cannot be trained. Train the pipeline "
+        "that it was made from, and optimise the result."
+    )
+    M464 = (
+        "The pipeline has no transformer of the architecture spacy-maral.TransformerModel.v1, found: "
+        "{found}. Give a pipeline that was trained with the configurations of this package."
+    )
     M465 = (
         "The address {address} cannot be opened: {problem}. Install the package that knows such addresses "
         "(s3fs for s3://, gcsfs for gs://, adlfs for abfs://), see to its credentials, or copy the files "
@@ -683,6 +696,11 @@ class Warnings(metaclass=CodedMessages):
     # end of W3xx
 
     # W4xx: evaluation, command line, project
+    W450 = (
+        "F1 on the test data changes by {change} points, more than {most} are lost. Give 'trim-vocab' more "
+        "text, 'optimise' the weights bfloat16, or keep the pipeline as it was."
+    )
+    W451 = "There are no test data: what the pipeline lost is not known. Give labelled data with --test."
     W465 = "{n} shards have changed since they were annotated, and are annotated again: {shards}."
     W466 = "Stopped: {done} of {shards} shards are done. The same command goes on with the others."
     # end of W4xx

@@ -50,7 +50,7 @@ def entities_from_docs(docs: Iterable[Doc], labels: Sequence[str]) -> Entities:
     RETURNS (Entities): One row an entity.
     RAISES (MaralError): If an entity has another label.
     """
-    return as_entities(list(_read_entities(docs)), labels)
+    return as_entities(list(read_entities(docs)), labels)
 
 
 def evaluate_pipeline(
@@ -75,11 +75,11 @@ def evaluate_pipeline(
     RETURNS (Evaluation): Scores, sizes and seconds.
     RAISES (MaralError): If the documents cannot be read or have no gold entities to compare with.
     """
-    docs = _read_gold(data)
-    gold = list(_read_entities(docs))
+    docs = read_gold(data)
+    gold = list(read_entities(docs))
     started = time.perf_counter()
     # Entities are taken at once: kept documents would keep the encoder's output in memory.
-    predicted = list(_read_entities(nlp.pipe(without_labels(nlp, docs), batch_size=batch_size)))
+    predicted = list(read_entities(nlp.pipe(without_labels(nlp, docs), batch_size=batch_size)))
     seconds = time.perf_counter() - started
     width, known = span_model_facts(nlp)
     labels = sorted({label for *_, label in [*gold, *predicted]} | known)
@@ -116,7 +116,11 @@ def load_pipeline(name: str | Path, *, gpu_id: int = -1) -> Language:
         raise MaralError(Errors.M403.format(name=name, problem=problem)) from error
 
 
-def _read_gold(data: str | Path | Iterable[Doc]) -> list[Doc]:
+def read_gold(data: str | Path | Iterable[Doc]) -> list[Doc]:
+    """Labelled documents, from a .spacy file or as given.
+
+    RAISES (MaralError): If the file cannot be read, or a document has no entity annotation.
+    """
     if isinstance(data, str | Path):
         from .data import read_docs
 
@@ -164,7 +168,7 @@ def span_model_facts(nlp: Language) -> tuple[int | None, set[str]]:
     return None, set()
 
 
-def _read_entities(docs: Iterable[Doc]) -> Iterator[tuple[int, int, int, str]]:
+def read_entities(docs: Iterable[Doc]) -> Iterator[tuple[int, int, int, str]]:
     """Document number, first and last word, and label of all entities."""
     for number, doc in enumerate(docs):
         for ent in doc.ents:

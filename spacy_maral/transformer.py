@@ -26,10 +26,20 @@ from thinc.api import ArgsKwargs, get_torch_default_device
 from thinc.types import Ragged
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.file_utils import ModelOutput
+from transformers.modeling_utils import no_init_weights
 
 from .errors import Errors, MaralError, Warnings, first_line
+from .settings import check_choice
+from .weights import (
+    FOR_INFERENCE,
+    WEIGHTS,
+    check_trainable,
+    full_tensors,
+    prepare_inference,
+    stored_tensors,
+)
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 # tokenizers without a limit say some huge number
 NO_LIMIT = 1 << 20
 
@@ -42,6 +52,7 @@ def build_transformer(
     mixed_precision: bool = False,
     grad_scaler_config: dict[str, Any] | None = None,
     max_batch_pieces: int = 32768,
+    weights: str = "float32",
 ) -> TransformerModel:
     """Make the encoder of a transformer component, as spacy-transformers.TransformerModel.v3.
 
@@ -55,9 +66,14 @@ def build_transformer(
     mixed_precision (bool): Whether a GPU calculates in half precision.
     grad_scaler_config (dict): Settings of the gradient scaler.
     max_batch_pieces (int): Most word pieces read at once while predicting, padding included.
+    weights (str): How weights are saved: "float32", or smaller and rounded: "float16", "bfloat16"
+        or "int8" (float16 but for the matrices of linear layers). A pipeline that is loaded with
+        one of the last two on a CPU computes in these numbers, faster, and can predict only;
+        otherwise numbers are float32 in memory.
     RETURNS (TransformerModel): From documents to their word pieces' vectors.
-    RAISES (MaralError): If max_batch_pieces is below 1.
+    RAISES (MaralError): If max_batch_pieces is below 1, or weights are none of these.
     """
+    check_choice("weights", weights, WEIGHTS)
     if max_batch_pieces < 1:
         raise MaralError(Errors.M222.format(found=max_batch_pieces))
     return BoundedTransformer(
@@ -68,6 +84,7 @@ def build_transformer(
         mixed_precision,
         dict(grad_scaler_config or {}),
         max_batch_pieces,
+        weights,
     )
 
 
@@ -83,6 +100,7 @@ class BoundedTransformer(TransformerModel):
         mixed_precision: bool,
         grad_scaler_config: dict[str, Any],
         max_batch_pieces: int,
+        weights: str = "float32",
     ) -> None:
         super().__init__(
             name, get_spans, tokenizer_config, transformer_config, mixed_precision,
@@ -96,6 +114,7 @@ class BoundedTransformer(TransformerModel):
             mixed_precision=mixed_precision,
             grad_scaler_config=grad_scaler_config,
             max_batch_pieces=max_batch_pieces,
+            weights=weights,
         )
         self.attrs["replace_listener_cfg"] = replace_listener_cfg
 
@@ -103,8 +122,9 @@ class BoundedTransformer(TransformerModel):
         """RETURNS (BoundedTransformer): A copy with weights of its own."""
         shim = cast(EncoderShim, self.layers[0].shims[0])
         copied = BoundedTransformer(
-            self.attrs["name"], self.attrs["get_spans"], {}, {}, False, {}, shim.max_batch_pieces
-        )
+            self.attrs["name"], self.attrs["get_spans"], {}, {}, False, {}, shim.max_batch_pieces,
+            shim.weights,
+        )  # fmt: skip
         copied.attrs["has_transformer"] = self.attrs["has_transformer"]
         copied._dims = deepcopy(self._dims)
         copied.layers[0] = deepcopy(self.layers[0])
@@ -183,9 +203,20 @@ def tokenize(tokenizer: Any, windows: list[Span]) -> tuple[WordpieceBatch, Ragge
 class EncoderShim(HFShim):
     """Holds the encoder and its tokenizer; predicts in parts, and is saved without pickle."""
 
-    def __init__(self, model: HFObjects, *, max_batch_pieces: int, **settings: Any) -> None:
+    def __init__(
+        self, model: HFObjects, *, max_batch_pieces: int, weights: str = "float32", **settings: Any
+    ) -> None:
         self.max_batch_pieces = max_batch_pieces
+        self.weights = weights
         super().__init__(model, **settings)
+
+    def begin_update(self, inputs: ArgsKwargs) -> tuple[ModelOutput, Callable]:
+        """Read word pieces to learn from them.
+
+        RAISES (MaralError): If the encoder can predict only.
+        """
+        check_trainable(self._model)
+        return super().begin_update(inputs)
 
     def predict(self, inputs: ArgsKwargs) -> ModelOutput:
         """Read rows of word pieces, at most `max_batch_pieces` pieces at a time.
@@ -210,15 +241,17 @@ class EncoderShim(HFShim):
     def to_bytes(self) -> bytes:
         """RETURNS (bytes): Encoder and tokenizer: tensors as safetensors, the rest as msgpack."""
         objects = self._hfmodel
-        message: dict[str, Any] = {"version": FORMAT_VERSION}
+        message: dict[str, Any] = {"version": 1}
         if objects.transformer is None:
             message["tokenizer_config"] = dict(objects._init_tokenizer_config)
             message["transformer_config"] = dict(objects._init_transformer_config)
         else:
+            # releases that know version 1 only read floats of any size, and none of these
+            message["version"] = 2 if self.weights in FOR_INFERENCE else 1
             message["config"] = objects.transformer.config.to_dict()
             message["tokenizer"] = tokenizer_files(objects)
             message["use_fast"] = objects.tokenizer.is_fast
-            message["state"] = state_bytes(objects.transformer)
+            message["state"] = state_bytes(stored_tensors(objects.transformer, self.weights))
         return srsly.msgpack_dumps(message)
 
     def from_bytes(self, bytes_data: bytes) -> EncoderShim:
@@ -233,15 +266,13 @@ class EncoderShim(HFShim):
             version = message["version"]
             if version > FORMAT_VERSION:
                 raise MaralError(Errors.M225.format(found=version, known=FORMAT_VERSION))
-            self._hfmodel = load_objects(message)
+            self._hfmodel = load_objects(message, self.weights)
         except MaralError:
             raise
         except Exception as error:
             # a damaged file fails in msgpack, transformers, tokenizers or torch, each in its own way
             raise MaralError(Errors.M224.format(problem=error)) from error
         self._model = self._hfmodel.transformer
-        if self._model is not None:
-            self._model.to(get_torch_default_device())
         return self
 
 
@@ -269,44 +300,71 @@ def tokenizer_files(objects: HFObjects) -> dict[str, bytes]:
         return {p.name: p.read_bytes() for p in sorted(Path(folder).iterdir()) if p.is_file()}
 
 
-def state_bytes(module: torch.nn.Module) -> bytes:
-    """All tensors of a module as one safetensors block."""
+def state_bytes(tensors: dict[str, torch.Tensor]) -> bytes:
+    """Tensors as one safetensors block."""
     seen: set[int] = set()
-    tensors = {}
-    for name, tensor in module.state_dict().items():
-        tensor = tensor.detach().cpu().contiguous()
+    apart = {}
+    for name, tensor in tensors.items():
         # the format knows no tensors that share memory
-        tensors[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
+        apart[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
         seen.add(tensor.data_ptr())
-    return save_tensors(tensors)
+    return save_tensors(apart)
 
 
-def load_objects(message: dict[str, Any]) -> HFObjects:
-    """Encoder and tokenizer from `EncoderShim.to_bytes`'s message."""
+def load_objects(message: dict[str, Any], weights: str) -> HFObjects:
+    """Encoder and tokenizer from `EncoderShim.to_bytes`'s message, the encoder on its device."""
     if "config" not in message:
         return HFObjects(
             None, None, None, message["tokenizer_config"], message["transformer_config"]
         )
+    tensors = load_tensors(message["state"])
+    return make_objects(
+        message["config"], message["tokenizer"], tensors, weights, use_fast=message["use_fast"]
+    )
+
+
+def make_objects(
+    config: dict[str, Any],
+    files: dict[str, bytes],
+    tensors: dict[str, torch.Tensor],
+    weights: str,
+    *,
+    use_fast: bool = True,
+) -> HFObjects:
+    """Encoder and tokenizer from their parts.
+
+    config (dict): The encoder's configuration.
+    files (dict): Contents of the tokenizer's files by name.
+    tensors (dict): The encoder's tensors, as `stored_tensors` gives them.
+    weights (str): What numbers the encoder computes in, see `build_transformer`.
+    use_fast (bool): Whether the tokenizer is a fast one.
+    RETURNS (HFObjects): Tokenizer and encoder, the latter on its device.
+    RAISES (MaralError): If parts are missing or do not fit.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        srsly.write_json(folder / "config.json", message["config"])
-        for file, content in message["tokenizer"].items():
+        srsly.write_json(folder / "config.json", config)
+        for file, content in files.items():
             # names come from the file: they must not lead out of the folder
             if file in ("", ".", "..") or Path(file).name != file or "\\" in file:
                 raise MaralError(Errors.M224.format(problem=f"it has a file named {file!r}"))
             (folder / file).write_bytes(content)
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, use_fast=message["use_fast"], local_files_only=True
-        )
+        settings = AutoConfig.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=use_fast, local_files_only=True)
         vocabulary = getattr(tokenizer, "vocab_file", None)
         contents = Path(vocabulary).read_bytes() if vocabulary else None
-    encoder = AutoModel.from_config(config)
-    missing, unknown = encoder.load_state_dict(load_tensors(message["state"]), strict=False)
+    # what every weight is replaced in need not be drawn at random first
+    with no_init_weights():
+        encoder = AutoModel.from_config(settings, torch_dtype=torch.float32)
+    missing, unknown = encoder.load_state_dict(full_tensors(tensors), strict=False)
     if missing or unknown:
         # releases of transformers differ in buffers that are made anew
         names = ", ".join([*missing, *unknown][:5])
         if any(n in dict(encoder.named_parameters()) for n in missing):
             raise MaralError(Errors.M224.format(problem=f"tensors are missing: {names}"))
         warnings.warn(Warnings.W205.format(names=names), stacklevel=2)
+    device = get_torch_default_device()
+    encoder.to(device)
+    if device.type == "cpu":
+        prepare_inference(encoder, weights, tensors)
     return HFObjects(cast(Any, tokenizer), encoder, contents, {}, {})

@@ -12,6 +12,7 @@ from . import (
     init_config,
     labelling,
     report,
+    shrinking,
     text,
     training,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "init_config",
     "labelling",
     "report",
+    "shrinking",
     "text",
     "training",
 ]

@@ -33,6 +33,7 @@ WITH_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 ORDER = (
     "init-config", "convert", "prepare-text", "stats", "debug-data", "train-teacher",
     "pseudo-label", "adapt", "evaluate", "compare", "annotate", "report", "card",
+    "trim-vocab", "optimise",
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import spacy
@@ -27,6 +28,7 @@ from ..files import remove_folder, write_text
 from ..layout import META, SUMMARY
 from ..memory import peak_memory
 from ..metrics import score_entities
+from ..weights import check_trainable
 from .checkpoint import list_checkpoints, writing
 from .corpus import Corpus, encode
 from .folders import write_pipeline
@@ -159,6 +161,7 @@ def as_pipeline(nlp: Language, settings: TrainingSettings | None) -> Pipeline:
     encoder, tokenizer, _ = get_encoder(nlp)
     span_model = get_span_module(pipe.model)  # type: ignore[attr-defined]
     if settings is not None:
+        check_trainable(encoder)
         options = {name: getattr(settings, name) for name in SHARED_OPTIONS}
         pipe.cfg.update(options)  # type: ignore[attr-defined]
         nlp.get_pipe_config(COMPONENT).update(options)
@@ -248,15 +251,20 @@ def encoder_name(pipeline: Pipeline) -> str:
 def check_head(pipeline: Pipeline, settings: AdaptationSettings) -> None:
     """Refuse to train a language model that the encoder has no head for.
 
-    RAISES (MaralError): If the settings weigh that loss, and there is no pretrained LM head.
+    RAISES (MaralError): If the settings weigh that loss, and there is no pretrained LM head, or it
+        is of another vocabulary.
     """
     if not settings.mlm_weight:
         return
     _, tokenizer, _ = get_encoder(pipeline.nlp)
     name = encoder_name(pipeline)
-    architectures = AutoConfig.from_pretrained(name).architectures or []
+    config = AutoConfig.from_pretrained(name)
+    architectures = config.architectures or []
     if not any(a.endswith("ForMaskedLM") for a in architectures) or tokenizer.mask_token_id is None:
         raise MaralError(Errors.M318.format(encoder=name, architectures=", ".join(architectures)))
+    rows = len(cast(Any, input_embeddings(pipeline.network.encoder)).weight)
+    if rows != config.vocab_size:
+        raise MaralError(Errors.M462.format(rows=rows, encoder=name, scores=config.vocab_size))
 
 
 def masked_lm(pipeline: Pipeline, settings: AdaptationSettings, target: Stream) -> nn.Module | None:

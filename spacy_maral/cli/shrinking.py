@@ -1,0 +1,122 @@
+"""The commands trim-vocab and optimise."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spacy.cli._util import Arg, Opt
+from wasabi import msg
+
+from ..errors import Warnings
+from ._util import CODE, VERBOSE, app, prepare, reported
+
+if TYPE_CHECKING:
+    from ..shrinking.pipelines import Smaller
+
+MOST_LOST = 0.3
+MODEL = Arg(..., help="Model name or path")
+OUTPUT = Opt(..., "--output", "-o", help="Directory for the new pipeline", file_okay=False)
+TEST = Opt(
+    None, "--test", "-t", help="Labelled data to compare both pipelines on (.spacy)",
+    exists=True, dir_okay=False,
+)  # fmt: skip
+
+
+class Dtype(str, Enum):
+    float32 = "float32"
+    float16 = "float16"
+
+
+class InferenceWeights(str, Enum):
+    int8 = "int8"
+    bfloat16 = "bfloat16"
+
+
+@app.command("trim-vocab")
+def trim_vocab_cli(
+    model: str = MODEL,
+    corpus: list[Path] = Opt(
+        ...,
+        "--corpus",
+        "-T",
+        help="Raw text like that which the pipeline will read (.txt, .jsonl or .spacy, each also "
+        "with .gz), or a directory of it. Can be given several times",
+        exists=True,
+    ),
+    output: Path = OUTPUT,
+    test: Path | None = TEST,
+    dtype: Dtype | None = Opt(
+        None,
+        "--dtype",
+        "-d",
+        help="How weights are saved; float16 takes half the space, and computes in float32 when "
+        "loaded. By default as before",
+    ),
+    min_count: int = Opt(
+        1, "--min-count", "-n", min=1, help="How often a word piece must occur in the text"
+    ),
+    lang: str | None = Opt(
+        None, "--lang", "-l", help="Language of the text; by default the pipeline's"
+    ),
+    code: Path | None = CODE,
+    verbose: bool = VERBOSE,
+) -> None:
+    """
+    Make a pipeline smaller by leaving out the word pieces that its language does
+    not need. The word pieces of the given text are kept, all single characters
+    of its scripts, and the special pieces. The new pipeline loads, predicts and
+    trains like any other; text all of whose pieces are kept is cut as before.
+    What it takes, and its scores on the test data, are compared with those of
+    the old one, and kept in its trim-vocab.json and its model card.
+    """
+    prepare(code, verbose)
+    from ..shrinking import trim_vocab
+
+    with reported("trim the vocabulary"):
+        result = trim_vocab(
+            model, corpus, output, test=test, min_count=min_count, lang=lang,
+            weights=dtype.value if dtype else None,
+        )  # fmt: skip
+    shares = [f"{name} {100 * share:.1f} %" for name, share in result.facts["scripts"].items()]
+    msg.text(f"Scripts of the text: {', '.join(shares[:8])}")
+    _show(result, output)
+
+
+@app.command("optimise")
+def optimise_cli(
+    model: str = MODEL,
+    output: Path = OUTPUT,
+    test: Path | None = TEST,
+    weights: InferenceWeights = Opt(
+        InferenceWeights.int8, "--weights", "-w", help="Numbers that the encoder computes in"
+    ),
+    code: Path | None = CODE,
+    verbose: bool = VERBOSE,
+) -> None:
+    """
+    Make a pipeline faster on CPUs: its encoder is kept, and computes, in int8
+    or bfloat16. The new pipeline loads and predicts like any other, but cannot
+    be trained. Both pipelines label the test data block by block in turn, and
+    what differs is kept in the new one's optimise.json and its model card.
+    """
+    prepare(code, verbose)
+    from ..shrinking import optimise
+
+    with reported("optimise the pipeline"):
+        result = optimise(model, output, weights=weights.value, test=test)
+    _show(result, output)
+
+
+def _show(result: Smaller, output: Path) -> None:
+    """Print what became of a pipeline, and warn if it is worse or nobody knows."""
+    from ..shrinking.report import rows_of
+
+    rows = rows_of(result.facts)
+    msg.table(rows, header=("", "before", "after"), aligns=("l", "r", "r"), divider=True)
+    if result.parity is None:
+        msg.warn(Warnings.W451)
+    elif result.parity.f1_change < -MOST_LOST:
+        msg.warn(Warnings.W450.format(change=f"{result.parity.f1_change:+.2f}", most=MOST_LOST))
+    msg.good("Saved pipeline", output)

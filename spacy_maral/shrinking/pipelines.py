@@ -1,0 +1,164 @@
+"""Pipelines whose encoder was made smaller: found, saved, and compared with what they were."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from spacy.language import Language
+from thinc.api import Model
+
+from ..benchmark.machine import describe_machine
+from ..errors import Errors, MaralError
+from ..evaluation import load_pipeline, read_gold
+from ..files import replacing, write_json
+from ..layout import META, RUN_FOLDER, SUMMARY
+from ..training.setup import PACKAGES
+from ..transformer import BoundedTransformer, EncoderShim
+from .footprint import folder_bytes, measure_loading
+from .parity import Parity, compare_pipelines
+from .report import KEY, with_section
+
+ARCHITECTURE = "spacy-maral.TransformerModel.v1"
+
+
+@dataclass
+class Smaller:
+    """What became of a pipeline: sizes, loading, and how it compares on a test set, if there is one.
+
+    facts (dict): Everything, ready for JSON, as the pipeline's folder keeps it.
+    parity (Parity): How the two compare.
+    """
+
+    facts: dict[str, Any]
+    parity: Parity | None
+
+
+def find_encoder(nlp: Language) -> tuple[EncoderShim, Callable]:
+    """The encoder of a pipeline, its tokenizer and how it cuts documents.
+
+    nlp (Language): The pipeline.
+    RETURNS (tuple): What holds encoder and tokenizer, and the span getter.
+    RAISES (MaralError): If the pipeline has no transformer of this package.
+    """
+    found = []
+    for _, pipe in nlp.pipeline:
+        model = getattr(pipe, "model", None)
+        for node in model.walk() if isinstance(model, Model) else ():
+            if isinstance(node, BoundedTransformer) and node.attrs["has_transformer"]:
+                return node.layers[0].shims[0], node.attrs["get_spans"]  # type: ignore[return-value]
+            if "has_transformer" in node.attrs:
+                found.append(type(node).__name__)
+    raise MaralError(Errors.M464.format(found=", ".join(found or nlp.pipe_names) or "none"))
+
+
+def check_output(output: Path) -> None:
+    """Refuse a folder that holds anything but a pipeline that was made smaller.
+
+    RAISES (MaralError): If it does.
+    """
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    try:
+        mine = KEY in json.loads((output / META).read_text(encoding="utf8"))
+    except (OSError, ValueError):
+        mine = False
+    if not mine:
+        problem = "there is something else already"
+        raise MaralError(Errors.M406.format(path=output, problem=problem))
+
+
+def save_small(
+    nlp: Language,
+    model: str | Path,
+    output: Path,
+    task: str,
+    facts: Mapping[str, Any],
+    *,
+    weights: str,
+    test: str | Path | None,
+) -> Smaller:
+    """Write a pipeline and what it takes, compared with the one that it was made from.
+
+    What is compared is what was written, as it loads.
+
+    nlp (Language): The pipeline.
+    model (str | Path): Where the other one is.
+    output (Path): Folder to write.
+    task (str): What was done, the name of the report in the folder.
+    facts (Mapping): What else the report says.
+    weights (str): How the encoder's weights are saved.
+    test (str | Path): Labelled documents (.spacy) to compare the pipelines on.
+    RETURNS (Smaller): The report.
+    RAISES (MaralError): If a file cannot be read or written.
+    """
+    docs = None if test is None else read_gold(test)
+    set_weights(nlp, weights)
+    old = load_pipeline(model)
+    try:
+        with replacing(output) as folder:
+            nlp.to_disk(folder)
+            new = load_pipeline(folder)
+            parity = None if docs is None else compare_pipelines(old, new, docs)
+            report = {**facts, "weights": weights, **_sizes(old, model, folder)}
+            if parity is not None:
+                report["test"] = {"data": Path(str(test)).name, **parity.to_dict()}
+            report |= _circumstances()
+            _keep_summary(old, folder)
+            meta = json.loads((folder / META).read_text(encoding="utf8"))
+            meta[KEY] = {**meta.get(KEY, {}), task: report}
+            meta["notes"] = with_section(meta.get("notes") or "", meta)
+            write_json(folder / META, meta)
+            write_json(folder / f"{task}.json", report)
+    except OSError as error:
+        raise MaralError(Errors.M406.format(path=output, problem=error)) from error
+    return Smaller(report, parity)
+
+
+def set_weights(nlp: Language, weights: str) -> None:
+    """Choose how a pipeline's encoder is saved.
+
+    nlp (Language): The pipeline.
+    weights (str): See `build_transformer`.
+    """
+    find_encoder(nlp)[0].weights = weights
+
+    def walk(node: Any) -> None:
+        if isinstance(node, dict):
+            if node.get("@architectures") == ARCHITECTURE:
+                node["weights"] = weights
+            for value in node.values():
+                walk(value)
+
+    for name in nlp.component_names:
+        walk(nlp.get_pipe_config(name))
+
+
+def _sizes(old: Language, model: str | Path, folder: Path) -> dict[str, Any]:
+    before, after = measure_loading([model, folder])
+    size = {"before": folder_bytes(Path(old.path)), "after": folder_bytes(folder)}  # type: ignore[arg-type]
+    loading = {key: {"before": before[key], "after": after[key]} for key in before}
+    return {"bytes": size, "loading": loading}
+
+
+def _circumstances() -> dict[str, Any]:
+    from importlib.metadata import version
+
+    return {
+        "machine": describe_machine(-1),
+        "threads": torch.get_num_threads(),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def _keep_summary(old: Language, folder: Path) -> None:
+    """How the pipeline was trained, for its card."""
+    source = Path(str(old.path)) / RUN_FOLDER / SUMMARY
+    if source.is_file():
+        (folder / RUN_FOLDER).mkdir()
+        shutil.copyfile(source, folder / RUN_FOLDER / SUMMARY)

@@ -1,0 +1,170 @@
+"""A pipeline whose encoder knows only the word pieces that given text needs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from spacy.language import Language
+from spacy.tokens import Doc
+from tqdm.auto import tqdm
+
+from ..data.raw import read_raw
+from ..errors import Errors, MaralError
+from ..evaluation import load_pipeline
+from ..transformer import EncoderShim, make_objects, tokenizer_files
+from ..weights import check_trainable, stored_tensors
+from .pipelines import Smaller, check_output, find_encoder, save_small
+from .vocabulary import Vocabulary, tokenizer_parts
+
+TASK = "trim-vocab"
+BATCH = 512
+
+
+def trim_vocab(
+    model: str | Path,
+    corpus: Sequence[str | Path],
+    output: str | Path,
+    *,
+    test: str | Path | None = None,
+    min_count: int = 1,
+    weights: str | None = None,
+    lang: str | None = None,
+) -> Smaller:
+    """Keep the word pieces of an encoder that a text needs, and drop the others.
+
+    Kept are the pieces that the text is cut into, all single characters of its scripts, and the
+    special pieces; the scores of the tokenizer stay. Text all whose pieces are kept is cut as
+    before, other text into smaller pieces.
+
+    EXAMPLE: trim_vocab("student", ["german.txt"], "student-small", test="de-test.spacy")
+
+    model (str | Path): The pipeline: its folder, or its name if it is installed.
+    corpus (Sequence): Raw text like that which the pipeline will read, see `read_raw`.
+    output (str | Path): Folder for the new pipeline.
+    test (str | Path): Labelled documents (.spacy) that both pipelines are compared on.
+    min_count (int): How often a piece must occur in the text.
+    weights (str): "float16" or "float32", how the new pipeline's weights are saved; by default as
+        the old one's.
+    lang (str): Language code of the text's tokenizer; by default the pipeline's.
+    RETURNS (Smaller): What changed, which the new pipeline's trim-vocab.json and meta.json say too.
+    RAISES (MaralError): If the pipeline cannot be trimmed, or a file cannot be read or written.
+    """
+    check_output(Path(output))
+    nlp = load_pipeline(model)
+    shim, get_spans = find_encoder(nlp)
+    check_trainable(shim._model)
+    vocabulary = Vocabulary.read(shim._hfmodel.tokenizer)
+    docs = read_raw(corpus, lang or nlp.lang, split=False, min_words=1, max_words=sys.maxsize)
+    counts = count_pieces(docs, shim._hfmodel.tokenizer, get_spans)
+    facts = trim(shim, vocabulary, counts, min_count)
+    facts |= {"corpus": [Path(path).name for path in corpus], "min_count": min_count}
+    weights = weights or shim.weights
+    return save_small(nlp, model, Path(output), TASK, facts, weights=weights, test=test)
+
+
+def count_pieces(docs: Iterable[Doc], tokenizer: Any, get_spans: Any) -> NDArray[np.int64]:
+    """Count the word pieces of documents, cut into windows as the pipeline does.
+
+    docs (Iterable[Doc]): The documents.
+    tokenizer (PreTrainedTokenizerBase): The encoder's tokenizer.
+    get_spans (Callable): Cuts documents into windows.
+    RETURNS (NDArray[np.int64]): How often each piece occurs, shape (n_pieces,).
+    """
+    counts = np.zeros(len(tokenizer), dtype=np.int64)
+    for batch in _batches(tqdm(docs, desc="Word pieces", unit=" texts", disable=None, leave=False)):
+        texts = [window.text for windows in get_spans(batch) for window in windows]
+        rows = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+        if found := [number for row in rows for number in row]:
+            counts += np.bincount(found, minlength=len(counts))
+    return counts
+
+
+def _batches(docs: Iterable[Doc]) -> Iterator[list[Doc]]:
+    iterator = iter(docs)
+    while batch := list(islice(iterator, BATCH)):
+        yield batch
+
+
+def trim(
+    shim: EncoderShim, vocabulary: Vocabulary, counts: NDArray[np.int64], min_count: int
+) -> dict[str, Any]:
+    """Replace a pipeline's encoder and tokenizer by smaller ones.
+
+    shim (EncoderShim): Holds them.
+    vocabulary (Vocabulary): The tokenizer's pieces.
+    counts (NDArray[np.int64]): How often each was seen, shape (n_pieces,).
+    min_count (int): How often one must have been seen.
+    RETURNS (dict): Sizes and scripts, for the report.
+    RAISES (MaralError): If the word table and the tokenizer do not fit.
+    """
+    objects = shim._hfmodel
+    encoder, tokenizer = objects.transformer, objects.tokenizer
+    config = encoder.config.to_dict()
+    named = {key: value for key, value in config.items() if key.endswith("_token_id")}
+    kept = vocabulary.choose(counts, min_count, needed_pieces(encoder, named))
+    table = encoder.get_input_embeddings().weight
+    if kept[-1] >= len(table):
+        problem = f"piece {kept[-1]} of its tokenizer has no row in a table of {len(table):,}"
+        raise MaralError(Errors.M461.format(problem=problem))
+    description, rows = vocabulary.trimmed(kept)
+    new = {int(old): number for number, old in enumerate(rows)}
+    config |= {key: _renumbered(value, new) for key, value in named.items()}
+    config["vocab_size"] = len(rows)
+    n_rows = len(table)
+    shim._hfmodel = make_objects(
+        config,
+        tokenizer_parts(tokenizer_files(objects), tokenizer, description),
+        _trimmed_tensors(encoder, table, rows),
+        "float32",
+    )
+    shim._model = shim._hfmodel.transformer
+    shares = vocabulary.scripts(counts)
+    return {
+        "scripts": {script: round(share, 6) for script, share in shares.items()},
+        "pieces": {
+            "seen": int((counts > 0).sum()), "before": len(vocabulary.pieces), "after": len(rows),
+        },
+        "rows": {"before": n_rows, "after": len(rows)},
+    }  # fmt: skip
+
+
+def needed_pieces(encoder: torch.nn.Module, named: dict[str, Any]) -> list[int]:
+    """Numbers of the pieces that an encoder needs besides those of the text.
+
+    encoder (nn.Module): The encoder.
+    named (dict): Pieces that its configuration names: numbers, lists of them, or None.
+    RETURNS (list[int]): Their numbers. Where positions are counted from that of the padding piece,
+        as in RoBERTa, also those up to it, for it to stay the same.
+    """
+    values = [v for value in named.values() for v in (value if isinstance(value, list) else [value])]
+    numbers = [value for value in values if isinstance(value, int)]
+    table = encoder.get_input_embeddings()  # type: ignore[operator]
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.Embedding) and module is not table:
+            numbers += range((-1 if module.padding_idx is None else module.padding_idx) + 1)
+    return numbers
+
+
+def _renumbered(value: Any, new: dict[int, int]) -> Any:
+    return [new.get(v) for v in value] if isinstance(value, list) else new.get(value)
+
+
+def _trimmed_tensors(
+    encoder: torch.nn.Module, table: torch.Tensor, rows: NDArray[np.int64]
+) -> dict[str, torch.Tensor]:
+    """An encoder's tensors with some rows of the word table."""
+    chosen = torch.from_numpy(rows)
+    tables = {
+        name
+        for name, tensor in encoder.state_dict().items()
+        if tensor.data_ptr() == table.data_ptr()
+    }
+    tensors = stored_tensors(encoder, "float32")
+    return {name: t[chosen] if name in tables else t for name, t in tensors.items()}
