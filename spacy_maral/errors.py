@@ -698,8 +698,9 @@ class Warnings(metaclass=CodedMessages):
     # W4xx: evaluation, command line, project
     W450 = (
         "F1 on the test data changes by {change} points, more than {most} are lost. Give 'trim-vocab' more "
-        "text, 'optimise' the weights bfloat16, or keep the pipeline as it was."
+        "text, or keep the pipeline as it was."
     )
+    W452 = "This processor does not compute in bfloat16: here the new pipeline is as fast as the old one."
     W451 = "There are no test data: what the pipeline lost is not known. Give labelled data with --test."
     W465 = "{n} shards have changed since they were annotated, and are annotated again: {shards}."
     W466 = "Stopped: {done} of {shards} shards are done. The same command goes on with the others."

@@ -30,16 +30,9 @@ from transformers.modeling_utils import no_init_weights
 
 from .errors import Errors, MaralError, Warnings, first_line
 from .settings import check_choice
-from .weights import (
-    FOR_INFERENCE,
-    WEIGHTS,
-    check_trainable,
-    full_tensors,
-    prepare_inference,
-    stored_tensors,
-)
+from .weights import WEIGHTS, check_trainable, prepare_inference, stored_tensors
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 1
 # tokenizers without a limit say some huge number
 NO_LIMIT = 1 << 20
 
@@ -66,14 +59,13 @@ def build_transformer(
     mixed_precision (bool): Whether a GPU calculates in half precision.
     grad_scaler_config (dict): Settings of the gradient scaler.
     max_batch_pieces (int): Most word pieces read at once while predicting, padding included.
-    weights (str): How weights are saved: "float32", or smaller and rounded: "float16", "bfloat16"
-        or "int8" (float16 but for the matrices of linear layers). A pipeline that is loaded with
-        one of the last two on a CPU computes in these numbers, faster, and can predict only;
-        otherwise numbers are float32 in memory.
+    weights (str): How weights are saved: "float32", or smaller and rounded: "float16", or
+        "bfloat16". With the last one a pipeline that was loaded can predict only, and computes in
+        such numbers on CPUs that have them, faster; otherwise numbers are float32 in memory.
     RETURNS (TransformerModel): From documents to their word pieces' vectors.
     RAISES (MaralError): If max_batch_pieces is below 1, or weights are none of these.
     """
-    check_choice("weights", weights, WEIGHTS)
+    check_choice("weights", weights, list(WEIGHTS))
     if max_batch_pieces < 1:
         raise MaralError(Errors.M222.format(found=max_batch_pieces))
     return BoundedTransformer(
@@ -241,13 +233,11 @@ class EncoderShim(HFShim):
     def to_bytes(self) -> bytes:
         """RETURNS (bytes): Encoder and tokenizer: tensors as safetensors, the rest as msgpack."""
         objects = self._hfmodel
-        message: dict[str, Any] = {"version": 1}
+        message: dict[str, Any] = {"version": FORMAT_VERSION}
         if objects.transformer is None:
             message["tokenizer_config"] = dict(objects._init_tokenizer_config)
             message["transformer_config"] = dict(objects._init_transformer_config)
         else:
-            # releases that know version 1 only read floats of any size, and none of these
-            message["version"] = 2 if self.weights in FOR_INFERENCE else 1
             message["config"] = objects.transformer.config.to_dict()
             message["tokenizer"] = tokenizer_files(objects)
             message["use_fast"] = objects.tokenizer.is_fast
@@ -336,7 +326,7 @@ def make_objects(
     config (dict): The encoder's configuration.
     files (dict): Contents of the tokenizer's files by name.
     tensors (dict): The encoder's tensors, as `stored_tensors` gives them.
-    weights (str): What numbers the encoder computes in, see `build_transformer`.
+    weights (str): How weights are saved, see `build_transformer`.
     use_fast (bool): Whether the tokenizer is a fast one.
     RETURNS (HFObjects): Tokenizer and encoder, the latter on its device.
     RAISES (MaralError): If parts are missing or do not fit.
@@ -356,15 +346,13 @@ def make_objects(
     # what every weight is replaced in need not be drawn at random first
     with no_init_weights():
         encoder = AutoModel.from_config(settings, torch_dtype=torch.float32)
-    missing, unknown = encoder.load_state_dict(full_tensors(tensors), strict=False)
+    missing, unknown = encoder.load_state_dict(tensors, strict=False)
     if missing or unknown:
         # releases of transformers differ in buffers that are made anew
         names = ", ".join([*missing, *unknown][:5])
         if any(n in dict(encoder.named_parameters()) for n in missing):
             raise MaralError(Errors.M224.format(problem=f"tensors are missing: {names}"))
         warnings.warn(Warnings.W205.format(names=names), stacklevel=2)
-    device = get_torch_default_device()
-    encoder.to(device)
-    if device.type == "cpu":
-        prepare_inference(encoder, weights, tensors)
+    encoder.to(get_torch_default_device())
+    prepare_inference(encoder, weights)
     return HFObjects(cast(Any, tokenizer), encoder, contents, {}, {})

@@ -29,11 +29,6 @@ class Dtype(str, Enum):
     float16 = "float16"
 
 
-class InferenceWeights(str, Enum):
-    int8 = "int8"
-    bfloat16 = "bfloat16"
-
-
 @app.command("trim-vocab")
 def trim_vocab_cli(
     model: str = MODEL,
@@ -89,23 +84,25 @@ def optimise_cli(
     model: str = MODEL,
     output: Path = OUTPUT,
     test: Path | None = TEST,
-    weights: InferenceWeights = Opt(
-        InferenceWeights.int8, "--weights", "-w", help="Numbers that the encoder computes in"
-    ),
     code: Path | None = CODE,
     verbose: bool = VERBOSE,
 ) -> None:
     """
-    Make a pipeline faster on CPUs: its encoder is kept, and computes, in int8
-    or bfloat16. The new pipeline loads and predicts like any other, but cannot
-    be trained. Both pipelines label the test data block by block in turn, and
-    what differs is kept in the new one's optimise.json and its model card.
+    Make a pipeline faster on CPUs that compute in bfloat16 (AVX512-BF16, AMX):
+    its encoder is kept, and computes, in such numbers. The new pipeline loads
+    and predicts like any other, but cannot be trained; on other CPUs it
+    computes as before. Both pipelines label the test data block by block in
+    turn, and what differs is kept in the new one's optimise.json and its model
+    card.
     """
     prepare(code, verbose)
     from ..shrinking import optimise
+    from ..weights import has_bfloat16
 
+    if not has_bfloat16():
+        msg.warn(Warnings.W452)
     with reported("optimise the pipeline"):
-        result = optimise(model, output, weights=weights.value, test=test)
+        result = optimise(model, output, test=test)
     _show(result, output)
 
 

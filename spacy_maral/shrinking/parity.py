@@ -113,7 +113,7 @@ def compare_pipelines(before: Language, after: Language, docs: Sequence[Doc]) ->
             started = time.perf_counter()
             rows = list(read_entities(both[side].pipe(without_labels(both[side], block))))
             times[side].append(time.perf_counter() - started)
-            found[side].extend((doc + done, *rest) for doc, *rest in rows)
+            found[side].extend((doc + done, start, end, label) for doc, start, end, label in rows)
         done += len(block)
     labels = sorted({label for *_, label in [*gold, *found[0], *found[1]]})
     wanted = as_entities(gold, labels)

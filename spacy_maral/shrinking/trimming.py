@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from spacy.language import Language
 from spacy.tokens import Doc
 from tqdm.auto import tqdm
 
@@ -61,7 +60,7 @@ def trim_vocab(
     shim, get_spans = find_encoder(nlp)
     check_trainable(shim._model)
     vocabulary = Vocabulary.read(shim._hfmodel.tokenizer)
-    docs = read_raw(corpus, lang or nlp.lang, split=False, min_words=1, max_words=sys.maxsize)
+    docs = read_raw(corpus, lang or str(nlp.lang), split=False, min_words=1, max_words=sys.maxsize)
     counts = count_pieces(docs, shim._hfmodel.tokenizer, get_spans)
     facts = trim(shim, vocabulary, counts, min_count)
     facts |= {"corpus": [Path(path).name for path in corpus], "min_count": min_count}
@@ -80,7 +79,9 @@ def count_pieces(docs: Iterable[Doc], tokenizer: Any, get_spans: Any) -> NDArray
     counts = np.zeros(len(tokenizer), dtype=np.int64)
     for batch in _batches(tqdm(docs, desc="Word pieces", unit=" texts", disable=None, leave=False)):
         texts = [window.text for windows in get_spans(batch) for window in windows]
-        rows = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+        rows = (
+            tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+        )
         if found := [number for row in rows for number in row]:
             counts += np.bincount(found, minlength=len(counts))
     return counts
@@ -143,7 +144,9 @@ def needed_pieces(encoder: torch.nn.Module, named: dict[str, Any]) -> list[int]:
     RETURNS (list[int]): Their numbers. Where positions are counted from that of the padding piece,
         as in RoBERTa, also those up to it, for it to stay the same.
     """
-    values = [v for value in named.values() for v in (value if isinstance(value, list) else [value])]
+    values = [
+        v for value in named.values() for v in (value if isinstance(value, list) else [value])
+    ]
     numbers = [value for value in values if isinstance(value, int)]
     table = encoder.get_input_embeddings()  # type: ignore[operator]
     for module in encoder.modules():

@@ -18,6 +18,7 @@ from ..errors import Errors, MaralError, Warnings
 from ..metrics import Entities
 from ..span_model import SpanModel, SpanOutput
 from ..spans import decode
+from ..weights import has_bfloat16
 from .corpus import Batch, Corpus, make_batch, plan_batches
 
 logger = logging.getLogger("spacy")
@@ -205,8 +206,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
         return precision
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return "bfloat16" if native else "float32"
+    return "bfloat16" if has_bfloat16() else "float32"
 
 
 def run_over(

@@ -52,7 +52,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def latin() -> list[str]:
     """The sentences in Latin letters."""
-    return [text for text, _ in TEXTS if not any("\u0900" < character for character in text)]
+    return [text for text, _ in TEXTS if not any(character > "\u0900" for character in text)]
 
 
 def gold(nlp: spacy.language.Language) -> list[spacy.tokens.Doc]:

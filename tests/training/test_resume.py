@@ -216,6 +216,9 @@ def test_widths_and_heads_are_looked_at_before_any_work(world, tmp_path, no_work
     monkeypatch.setattr(setup, "AutoConfig", reader)
     with pytest.raises(MaralError, match="M318"):
         adapt_in(world, tmp_path / "b", overrides={"adaptation.mlm_weight": 0.1})
+    headless.architectures, headless.vocab_size = ["XLMRobertaForMaskedLM"], 7
+    with pytest.raises(MaralError, match=r"M462.*scores 7"):
+        adapt_in(world, tmp_path / "c", overrides={"adaptation.mlm_weight": 0.1})
 
 
 def test_two_runs_do_not_share_a_folder(world, tmp_path, no_work):
