@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .evaluation import evaluate_pipeline
     from .evaluation import load_pipeline as load
     from .scale import annotate_corpus
+    from .shrinking import optimise, trim_vocab
     from .training import adapt, pseudo_label, train_teacher
 
     __version__: str
@@ -36,12 +37,14 @@ _HOMES = {
     "annotate_corpus": "scale",
     "convert": "data",
     "evaluate_pipeline": "evaluation",
+    "optimise": "shrinking",
     "prepare_text": "data",
     "pseudo_label": "training",
     "read_docs": "data",
     "read_prodigy": "data",
     "read_raw": "data",
     "train_teacher": "training",
+    "trim_vocab": "shrinking",
     "write_prodigy": "data",
 }
 
@@ -53,12 +56,14 @@ __all__ = [
     "convert",
     "evaluate_pipeline",
     "load",
+    "optimise",
     "prepare_text",
     "pseudo_label",
     "read_docs",
     "read_prodigy",
     "read_raw",
     "train_teacher",
+    "trim_vocab",
     "write_prodigy",
 ]
 
