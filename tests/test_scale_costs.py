@@ -1,8 +1,16 @@
+import argparse
 import json
+import os
+from pathlib import Path
 
+import measure_scale
 import pytest
+import spacy
 from docs_measured import fill
 from scale_costs import SIZES, Part, check_table, cost_table, main, read_parts
+from spacy.tokens import DocBin
+
+from spacy_maral.data import read_docs
 
 GIB = 2**30
 
@@ -75,3 +83,55 @@ def test_pages_without_a_place_are_refused():
         fill("scale.md", {"nothing": "table"})
     with pytest.raises(ValueError, match="more than check"):
         fill("scale.md", {"check": "table"})
+
+
+@pytest.mark.skipif(not hasattr(os, "wait4"), reason="needs a POSIX system")
+def test_commands_are_measured(tmp_path):
+    found = measure_scale.run(["--help"], tmp_path)
+    assert 0 < found["seconds"] < 120
+    assert 2**24 < found["peak_memory_bytes"] < 2**36
+    with pytest.raises(SystemExit, match=r"stats nothing(.|\n)*nothing"):
+        measure_scale.run(["stats", "nothing"], tmp_path)
+
+
+def test_corpora_of_a_size(tmp_path):
+    nlp = spacy.blank("en")
+    path = tmp_path / "three.spacy"
+    DocBin(docs=[nlp(text) for text in ("One here", "Two\tthere", "Three")]).to_disk(path)
+    options = argparse.Namespace(
+        target=[path, path], source=path, dev=path, teacher="teacher", config="c.cfg", max_width=2
+    )
+    work = measure_scale.Work(tmp_path, options)
+    command = work.annotate(8)
+    assert command[:2] == ["annotate", "teacher"]
+    shard = Path(command[2]).read_text(encoding="utf8")
+    lines = [json.loads(line)["text"] for line in shard.splitlines()]
+    assert lines == ["One here", "Two\tthere", "Three"] * 2 + ["One here", "Two\tthere"]
+    assert len(read_docs(work.corpus(work.docs, "target", 4))) == 4
+
+
+def test_what_is_measured_of_a_size(tmp_path, monkeypatch):
+    path = tmp_path / "one.spacy"
+    DocBin(docs=[spacy.blank("en")("a b c")]).to_disk(path)
+    options = argparse.Namespace(
+        target=[path], source=path, dev=path, teacher="teacher", config="c.cfg", max_width=2
+    )
+    commands = []
+
+    def run(words, folder):
+        commands.append(words[0])
+        if words[0] == "adapt":
+            assert words[words.index("--student.freeze_layers") + 1] == "6"
+            log = folder / "student-6-5" / "training" / "log.jsonl"
+            log.parent.mkdir(parents=True)
+            log.write_text('{"seconds": 2.0, "reliable": {}}\n{"seconds": 3.0}\n')
+        return {"seconds": 9.0, "peak_memory_bytes": 7}
+
+    monkeypatch.setattr(measure_scale, "run", run)
+    row = measure_scale.Work(tmp_path, options).measure("adapt", 5)
+    # the student needs pseudo-labels
+    assert commands == ["pseudo-label", "adapt"]
+    assert row == {
+        "part": "adapt", "documents": 5, "words": 15, "spans": 25, "seconds": 9.0,
+        "peak_memory_bytes": 7, "epoch_seconds": [2.0, 3.0], "reliable": {},
+    }  # fmt: skip
