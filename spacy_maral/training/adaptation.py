@@ -19,8 +19,8 @@ from .network import Network, collect
 from .pseudo_labels import PseudoLabels, overlap_losers
 from .refinery import (
     Bank,
+    above_mean,
     bank_share,
-    class_means,
     neighbour_classes,
     refine,
     sample_bank,
@@ -46,7 +46,7 @@ class Adaptation(Hook):
     labels (PseudoLabels): The teacher's soft labels.
     training (TrainingSettings): The section [student].
     settings (AdaptationSettings): The section [adaptation].
-    seed (int): Seeds the bank, the reference spans and the mixtures.
+    seed (int): Seeds the bank and the mixtures.
     diagnostics (Diagnostics): Keeps figures and spans of each epoch for the report, which changes
         nothing in the run; None to keep nothing. Needs `docs`.
     docs (dict): All documents of "source" and "target", whose words the diagnostics show.
@@ -156,8 +156,7 @@ class Adaptation(Hook):
             self.reliable = self.target.shard.own(reliable)
             if state is not None:
                 state.mixtures = mixtures
-        means = class_means(own, classes, self.n_classes)
-        self._refine(scores, means, classes, epoch)
+        self._refine(scores, epoch)
         self._set_labels()
         return int(self.target.shard.ranks.sum((before != self.classes).sum()))
 
@@ -267,17 +266,10 @@ class Adaptation(Hook):
                 scores[i : i + SCORE_BATCH] = rho.cpu().numpy()
         return scores
 
-    def _refine(
-        self,
-        scores: NDArray[np.float32],
-        means: NDArray[np.float64],
-        classes: NDArray[np.int64],
-        epoch: int,
-    ) -> None:
+    def _refine(self, scores: NDArray[np.float32], epoch: int) -> None:
         """Refine the unreliable labels, or all if there is no filter (Eq. 10, 11).
 
-        scores (NDArray): rho of the own spans. means (NDArray): Mean rho of each class over the
-            spans of all processes that have it as their label. classes (NDArray): These labels.
+        scores (NDArray): rho of the own spans, shape (n_spans, K).
         """
         guidance = self.settings.guidance
         if guidance == "none":
@@ -287,9 +279,9 @@ class Adaptation(Hook):
             doubtful = np.arange(len(self.classes))
         by_density = by_neighbours = None
         if guidance in ("both", "global"):
-            by_density = scores[doubtful] > means
+            by_density = above_mean(scores[doubtful])
         if guidance in ("both", "local"):
-            by_neighbours = self._local_guidance(doubtful, classes, epoch)
+            by_neighbours = above_mean(self._neighbours(doubtful, epoch))
         self.probabilities[doubtful] = refine(
             self.probabilities[doubtful],
             alpha=self._alpha(epoch),
@@ -320,30 +312,16 @@ class Adaptation(Hook):
             spans=np.concatenate([np.full(len(of_source[0]), -1), of_target[0]]),
         )
 
-    def _local_guidance(
-        self, doubtful: NDArray[np.int64], classes: NDArray[np.int64], epoch: int
-    ) -> NDArray[np.bool_]:
-        """d_n of Eq. 11; each class's mean is taken over a sample of its spans."""
+    def _neighbours(self, doubtful: NDArray[np.int64], epoch: int) -> NDArray[np.float32]:
+        """Share of each class among the nearest neighbours of some of the own spans (Eq. 11)."""
         rng = np.random.default_rng([self.seed, epoch, 102])
-        shard, bank = self.target.shard, self._bank(rng)
-        members = [np.flatnonzero(classes == c) for c in range(self.n_classes)]
-        size = self.settings.reference_size
-        chosen = np.zeros(len(classes), dtype=bool)
-        for m in members:
-            chosen[rng.choice(m, size, replace=False) if len(m) > size else m] = True
-        reference = np.flatnonzero(shard.own(chosen))
-        queries = np.concatenate([doubtful, reference])
-        shares = neighbour_classes(
-            bank,
-            self.target_features[queries],
-            shard.spans[queries],
+        return neighbour_classes(
+            self._bank(rng),
+            self.target_features[doubtful],
+            self.target.shard.spans[doubtful],
             k=self.settings.neighbours,
             n_classes=self.n_classes,
         )
-        of_reference = shares[len(doubtful) :][np.arange(len(reference)), self.classes[reference]]
-        _, own, known = shard.rows(reference, of_reference, self.classes[reference])
-        means = class_means(own, known, self.n_classes)
-        return shares[: len(doubtful)] > means
 
     def _noise(self) -> float | None:
         """Noise of all labels, where gold may be looked at."""

@@ -120,20 +120,13 @@ def neighbour_classes(
     return shares
 
 
-def class_means(
-    values: NDArray[np.floating], classes: NDArray[np.integer], n_classes: int
-) -> NDArray[np.float64]:
-    """Mean value of the spans of each class; +inf for classes without spans.
+def above_mean(values: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Classes that say more of a span than the average of its classes (Eq. 10 and 11).
 
-    values (NDArray): What each span has for its own class, shape (n,).
-    classes (NDArray): Class of each span, shape (n,).
-    n_classes (int): K.
-    RETURNS (NDArray[np.float64]): Shape (K,).
+    values (NDArray): What each class says of each span, rho or a share of neighbours, shape (n, K).
+    RETURNS (NDArray[np.bool_]): Shape (n, K).
     """
-    counts = np.bincount(classes, minlength=n_classes)
-    sums = np.bincount(classes, weights=values.astype(np.float64), minlength=n_classes)
-    means = np.full(n_classes, np.inf)
-    return np.divide(sums, counts, out=means, where=counts > 0)
+    return values > values.mean(1, keepdims=True)
 
 
 def refine(
@@ -150,9 +143,10 @@ def refine(
 
     probabilities (NDArray): Soft labels, shape (n, K).
     alpha (float): What is kept of them.
-    global_guidance (NDArray[np.bool_]): d_c: is rho above its class's mean; None to leave it out.
-    local_guidance (NDArray[np.bool_]): d_n: are there more such neighbours than the class's mean;
-        None to leave it out.
+    global_guidance (NDArray[np.bool_]): d_c: classes whose rho is above the span's mean; None to
+        leave it out.
+    local_guidance (NDArray[np.bool_]): d_n: classes of more neighbours than the span's mean; None
+        to leave it out.
     RETURNS (NDArray[np.float32]): New soft labels, shape (n, K).
     """
     old = _normalise(np.asarray(probabilities, dtype=np.float32))

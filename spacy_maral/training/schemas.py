@@ -145,11 +145,6 @@ class AdaptationSettings(Section):
         description="About the most spans among which neighbours are searched, of source and target "
         "together; of more, some are drawn.",
     )
-    reference_size: int = Field(
-        2000,
-        ge=1,
-        description="Most spans of a class that its mean number of neighbours is taken over.",
-    )
     alpha_start: float = Field(
         0.95,
         ge=0,
