@@ -73,7 +73,7 @@ def performance_tables(results: dict[str, Any]) -> dict[str, str]:
 def where(results: dict[str, Any]) -> str:
     """Machine, threads, encoder, versions and dates of results."""
     found = {
-        f"{r['machine']['processor']}, {r['threads']} threads, {r['encoder']}, {r['precision']} in "
+        f"{r['machine']['processor']}, {r['threads']} thread{'s' if r['threads'] > 1 else ''}, {r['encoder']}, {r['precision']} in "
         f"training, PyTorch {r['versions']['torch']}, {r['date']}"
         for r in results.values()
     }

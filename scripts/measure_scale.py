@@ -140,8 +140,10 @@ def run(words: list[str], folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Parse the command line and measure what is not there yet."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    for name in ("config", "teacher", "source", "dev"):
-        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--teacher", required=True)
+    parser.add_argument("--source", required=True)
+    parser.add_argument("--dev", required=True)
     parser.add_argument("--target", required=True, nargs="+")
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--max-width", type=int, default=8)

@@ -68,6 +68,7 @@ ALLOWED = {
     "python tests/robustness/": "long runs of the robustness tests; what they take is tested there",
     "python examples/": "examples have tests of their own",
     "python scripts/": "scripts have tests of their own",
+    "python -m benchmarks": "measures for minutes; has tests of its own",
     "git ": "version control",
     "mkdir ": "a folder, made by the tutorial's test",
     "python -m zipfile": "unpacks a download",
@@ -163,6 +164,8 @@ def unknown_names(words: list[str]) -> Iterator[str]:
         sessions = set(re.findall(r"^def (\w+)\(session", read("noxfile.py"), re.M))
         yield from sorted({word for word in words[1:] if word[0] != "-"} - sessions)
     script = next((word for word in words if word.endswith(".py")), None)
+    if words[1:3] == ["-m", "benchmarks"]:
+        script = words[2] = "benchmarks/__main__.py"
     if script is None:
         return
     if not (ROOT / script).is_file():
@@ -181,7 +184,7 @@ def read(name: str) -> str:
     "line",
     [
         "make dmo", "make demo SIZE=small", "nox -s oldset", "python scripts/no_such.py",
-        "python scripts/build_encoder.py --names x --out y",
+        "python scripts/build_encoder.py --names x --out y", "python -m benchmarks --case data",
     ],
 )  # fmt: skip
 def test_names_that_are_not_there_are_found(line: str) -> None:
