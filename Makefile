@@ -50,7 +50,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(PY) -m pytest
 
-# make bench ENCODER=encoders/e5-small DATA=data/wikiann: an hour on two cores; a second start goes on
+# make bench ENCODER=encoders/e5-small DATA=data/wikiann: takes long; a second start goes on
 bench: $(STAMP)
 	$(PY) -m pip install --quiet -e ".[bench]"
 	$(PY) -m benchmarks --encoder "$(ENCODER)" --data "$(DATA)" --output docs/performance.json

@@ -149,10 +149,9 @@ class Adaptation(Hook):
     def _improve(self, scores: NDArray[np.float32], epoch: int, state: EpochState | None) -> int:
         """Filter and refine; RETURNS (int): Number of labels that are others now."""
         before = self.classes.copy()
-        own = self._all(scores[np.arange(len(scores)), self.classes])
-        classes = self._all(self.classes)
         if self.settings.filter:
-            reliable, mixtures = split_spans(own, classes, seed=self.seed + epoch)
+            own = self._all(scores[np.arange(len(scores)), self.classes])
+            reliable, mixtures = split_spans(own, self._all(self.classes), seed=self.seed + epoch)
             self.reliable = self.target.shard.own(reliable)
             if state is not None:
                 state.mixtures = mixtures
