@@ -17,13 +17,28 @@ from .setting import Setting
 
 MAX_WIDTH = 8
 BATCH = 16
-LEARN_RATE = 2e-4
+LEARN_RATE = 2e-3
+PASSES = 2
 PIPE_BATCH = 128
 SPANS_KEY = "sc"
 
-WINDOWS = {
-    "@span_getters": "spacy-maral.bounded_windows.v1", "max_words": 128, "stride": 96,
-    "max_chars": 480,
+ENCODERS: dict[str, dict[str, Any]] = {
+    "ours": {
+        "@architectures": "spacy-maral.TransformerModel.v1",
+        "get_spans": {
+            "@span_getters": "spacy-maral.bounded_windows.v1", "max_words": 128, "stride": 96,
+            "max_chars": 480,
+        },
+        "tokenizer_config": {"use_fast": True},
+    },
+    # as spaCy's own `init config --gpu` writes it
+    "spacy": {
+        "@architectures": "spacy-transformers.TransformerModel.v3",
+        "get_spans": {
+            "@span_getters": "spacy-transformers.strided_spans.v1", "window": 128, "stride": 96,
+        },
+        "tokenizer_config": {"use_fast": True},
+    },
 }  # fmt: skip
 MEANS = {
     "@architectures": "spacy-transformers.TransformerListener.v1", "grad_factor": 1.0,
@@ -35,6 +50,7 @@ COMPONENTS: dict[str, dict[str, Any]] = {
             "@architectures": "spacy-maral.SpanModel.v1",
             "tok2vec": {"@architectures": "spacy-maral.WordPieceEnds.v1"},
             "max_width": MAX_WIDTH,
+            "pseudo_count": 10,
         }
     },
     # as spaCy's own `init config --gpu` writes them
@@ -60,28 +76,31 @@ COMPONENTS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def build(setting: Setting, component: str, docs: Sequence[Doc]) -> Language:
-    """Make a pipeline of a transformer and one component, and train it on documents once.
+def build(setting: Setting, component: str, docs: Sequence[Doc], encoder: str = "ours") -> Language:
+    """Make a pipeline of a transformer and one component, and train it on documents.
+
+    It is to find some entities, no more: the encoder stays as it is.
 
     setting (Setting): The run.
     component (str): One of COMPONENTS.
     docs (Sequence[Doc]): Labelled documents.
+    encoder (str): One of ENCODERS; the weights are the same.
     RETURNS (Language): The pipeline.
     """
     fix_random_seed(0)
     nlp = spacy.blank("xx")
-    encoder = {
-        "@architectures": "spacy-maral.TransformerModel.v1", "name": str(setting.encoder),
-        "get_spans": WINDOWS, "tokenizer_config": {"use_fast": True},
-    }  # fmt: skip
-    nlp.add_pipe("transformer", config={"model": encoder, "max_batch_items": 4096})
+    model = ENCODERS[encoder] | {"name": str(setting.encoder)}
+    nlp.add_pipe("transformer", config={"model": model, "max_batch_items": 4096})
     nlp.add_pipe(component, config=COMPONENTS[component])
     examples = [Example(copy_of(nlp, doc), labelled_copy(nlp, doc)) for doc in docs]
     optimizer = nlp.initialize(lambda: examples)
     optimizer.learn_rate = LEARN_RATE
-    random.Random(0).shuffle(examples)
-    for i in range(0, len(examples), BATCH):
-        nlp.update(examples[i : i + BATCH], sgd=optimizer)
+    frozen = ["transformer"]
+    for number in range(PASSES):
+        random.Random(number).shuffle(examples)
+        for i in range(0, len(examples), BATCH):
+            batch = examples[i : i + BATCH]
+            nlp.update(batch, sgd=optimizer, exclude=frozen, annotates=frozen)
     return nlp
 
 

@@ -6,6 +6,7 @@ float64 is used inside, whatever dtype comes in; devices without it are not supp
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,11 +67,26 @@ def score(
     order = z.shape[1] / 2 - 1
     unit, kappa = z.double(), concentration.double()
     squares = kappa.square()
-    cosines = unit @ mean_direction.double().T
-    shifted = squares + cosines * (kappa * (2 / temperature))
-    shifted = shifted + unit.square().sum(1, keepdim=True) / temperature**2
+    # the factors of mu.z are multiplied into the few classes, not into the many spans
+    classes = mean_direction.double() * (kappa * (2 / temperature)).unsqueeze(1)
+    shifted = torch.addmm(squares, unit, classes.T)
+    shifted = shifted + _SquaredNorm.apply(unit) / temperature**2
     rho = log_scaled_bessel(shifted.clamp_min(0.0), order) - log_scaled_bessel(squares, order)
     return rho.to(torch.promote_types(z.dtype, torch.float32))
+
+
+class _SquaredNorm(torch.autograd.Function):
+    """|z|^2 of rows, (N, 1): reads them once, and once more in the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        return torch.linalg.vector_norm(rows, dim=1, keepdim=True).square()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (rows,) = ctx.saved_tensors
+        return rows * (2 * gradients[0])
 
 
 def estimate_concentration(mean_norm: Tensor, dim: int, maximum: float = 1e5) -> Tensor:
