@@ -237,14 +237,12 @@ class EncoderShim(HFShim):
         outputs = []
         with torch.no_grad(), torch.autocast("cuda", enabled=self._mixed_precision):
             for rows in parts:
-                longest = int(lengths[rows].max(initial=0))
+                longest = max(1, int(lengths[rows].max(initial=0)))
                 chosen = torch.as_tensor(rows, device=mask.device)
                 given = {k: tensor[chosen, :longest] for k, tensor in inputs.kwargs.items()}
                 outputs.append(self._model(**given))
-        if len(parts) == 1 and lengths.max(initial=0) == mask.shape[1]:
-            order = parts[0]
-            if (order[1:] > order[:-1]).all():
-                return outputs[0]
+        if len(parts) == 1 and longest == mask.shape[1]:
+            return outputs[0]
         places = torch.as_tensor(np.argsort(np.concatenate(parts)), device=mask.device)
         return joined(outputs, places, mask.shape[1])
 

@@ -17,7 +17,13 @@ from spacy.vocab import Vocab
 
 from spacy_maral.architectures import get_encoder
 from spacy_maral.errors import MaralError
-from spacy_maral.transformer import FORMAT_VERSION, build_transformer, replace_listener_cfg
+from spacy_maral.transformer import (
+    FORMAT_VERSION,
+    PART_PIECES,
+    build_transformer,
+    parts_of_like_length,
+    replace_listener_cfg,
+)
 
 OURS, THEIRS = "spacy-maral.TransformerModel.v1", "spacy-transformers.TransformerModel.v3"
 WINDOW = {
@@ -41,6 +47,11 @@ def outputs(nlp, texts):
     return [doc._.trf_data for doc in nlp.pipe(texts)]
 
 
+def vectors(data):
+    """Vectors of pieces; what stands at padding means nothing."""
+    return data.tensors[0] * data.wordpieces.attention_mask[..., None]
+
+
 @pytest.fixture(scope="module")
 def ours(encoder_dir):
     return pipeline(encoder_dir)
@@ -57,7 +68,7 @@ def test_gives_what_spacy_transformers_gives(encoder_dir, ours):
         np.testing.assert_array_equal(found.align.lengths, wanted.align.lengths)
         np.testing.assert_array_equal(found.align.dataXd, wanted.align.dataXd)
         # the pooler is not pretrained, and different in each pipeline
-        np.testing.assert_allclose(found.tensors[0], wanted.tensors[0], atol=1e-5)
+        np.testing.assert_allclose(vectors(found), vectors(wanted), atol=1e-5)
 
 
 def test_reads_rows_in_parts_with_the_same_result(encoder_dir, ours):
@@ -70,8 +81,72 @@ def test_reads_rows_in_parts_with_the_same_result(encoder_dir, ours):
     )
     for found, wanted in zip(outputs(parts, texts), outputs(ours, texts), strict=True):
         # the pooler is not pretrained, and different in each pipeline
-        np.testing.assert_allclose(found.tensors[0], wanted.tensors[0], atol=1e-5)
+        np.testing.assert_allclose(vectors(found), vectors(wanted), atol=1e-5)
     assert len(seen) > 3 and max(seen) <= 200
+
+
+def test_rows_are_read_with_others_of_their_length(encoder_dir, ours, monkeypatch):
+    monkeypatch.setitem(PART_PIECES, "cpu", 16)
+    texts = ["Zürich", "Angela visited Paris in May . " * 4, "a b", "Bern is in the Alps .", "x"]
+    read, nlp = [], pipeline(encoder_dir)
+    encoder, _, _ = get_encoder(nlp)
+    encoder.register_forward_pre_hook(
+        lambda module, args, kwargs: read.append(kwargs["attention_mask"]), with_kwargs=True
+    )
+    for found, text in zip(outputs(nlp, texts), texts, strict=True):
+        alone = ours(text)._.trf_data
+        length = alone.tensors[0].shape[1]
+        np.testing.assert_allclose(vectors(found)[:, :length], alone.tensors[0], atol=1e-5)
+    assert len(read) > 1
+    assert sum(mask.numel() for mask in read) < 1.5 * sum(int(mask.sum()) for mask in read)
+
+
+def test_states_of_all_layers_and_attentions_are_filled_up(encoder_dir, monkeypatch):
+    settings = {"transformer_config": {"output_attentions": True, "output_hidden_states": True}}
+    texts = ["Zürich", "Angela visited Paris in May . " * 3, "a b c"]
+    wanted = pipeline(encoder_dir, **settings)(" ".join(texts[:1]))._.trf_data.model_output
+    whole = outputs(pipeline(encoder_dir, **settings), texts)
+    monkeypatch.setitem(PART_PIECES, "cpu", 1)
+    for found, one in zip(outputs(pipeline(encoder_dir, **settings), texts), whole, strict=True):
+        for name in ("hidden_states", "attentions"):
+            layers, others = found.model_output[name], one.model_output[name]
+            assert len(layers) == len(wanted[name])
+            for layer, other in zip(layers, others, strict=True):
+                assert layer.shape == other.shape
+        np.testing.assert_allclose(vectors(found), vectors(one), atol=1e-5)
+
+
+def test_padding_at_the_start_is_read(ours, monkeypatch):
+    monkeypatch.setitem(PART_PIECES, "cpu", 1)
+    nlp = ours.from_bytes(ours.to_bytes())
+    texts = ["Zürich", "Angela visited Paris in May ."]
+    monkeypatch.setattr(nlp.get_pipe("transformer").model.tokenizer, "padding_side", "left")
+    found = outputs(nlp, texts)
+    mask = found[0].wordpieces.attention_mask[0]
+    assert mask[0] == 0 and mask[-1] == 1
+    alone = ours(texts[0])._.trf_data.tensors[0][0]
+    assert not np.allclose(found[0].tensors[0][0], 0)
+    assert found[0].tensors[0].shape[1] == len(mask) > len(alone)
+
+
+@pytest.mark.parametrize("least, most", [(1, 10_000), (60, 10_000), (1, 40), (10_000, 10_000)])
+def test_parts_have_all_rows_and_keep_to_the_bounds(least, most):
+    lengths = np.random.default_rng(0).integers(1, 60, 200)
+    parts = parts_of_like_length(lengths, least=least, most=most)
+    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(200))
+    for part, following in zip(parts, [*parts[1:], None], strict=True):
+        assert (np.diff(part) > 0).all()
+        size = len(part) * lengths[part].max()
+        assert size <= most or len(part) == 1
+        if following is not None:
+            assert lengths[part].min() >= lengths[following].max()
+            # closed for lengths only once there is enough in it, or full
+            next_is_full = lengths[part].max() * (len(part) + 1) > most
+            assert size >= least or next_is_full
+
+
+def test_no_rows():
+    assert [len(p) for p in parts_of_like_length(np.zeros(0, dtype=int), least=1, most=9)] == [0]
 
 
 def test_refuses_a_bound_of_nothing():
