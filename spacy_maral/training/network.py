@@ -23,7 +23,7 @@ from .corpus import Batch, Corpus, make_batch, plan_batches
 
 logger = logging.getLogger("spacy")
 
-REMEMBER_TOKENS = 8192
+REMEMBER_TOKENS = 2048
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 

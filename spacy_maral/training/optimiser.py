@@ -108,5 +108,5 @@ def frozen_digest(network: nn.Module) -> str | None:
             found = True
             sha.update(name.encode())
             flat = parameter.detach().cpu().contiguous().flatten()
-            sha.update(flat.view(torch.uint8).numpy().tobytes())
+            sha.update(flat.view(torch.uint8).numpy())
     return sha.hexdigest() if found else None
