@@ -37,6 +37,7 @@ WIDTH = "components.maral_ner.model.max_width"
 LINEAR = {"student.loss": "cross_entropy", "student.decision": "linear"}
 # What the names say, and nothing else may differ.
 CHANGES: dict[str, dict[str, Any]] = {
+    "alpha_fast": {"adaptation.alpha_start": 0.65, "adaptation.alpha_end": 0.3},
     "self_training": {**LINEAR, "adaptation.filter": False, "adaptation.guidance": "none"},
     "maral": {},
     "no_mmc": LINEAR,
@@ -76,7 +77,7 @@ def test_all_variants_are_there():
     matrix = read_matrix(MATRIX)
     assert set(matrix.variants) == {"teacher", *CHANGES}
     assert not matrix.variants["teacher"].adapt
-    assert not matrix.diagnose and not matrix.study
+    assert matrix.diagnose and matrix.study
 
 
 @pytest.mark.parametrize("name", CHANGES)

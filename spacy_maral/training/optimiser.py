@@ -108,5 +108,5 @@ def frozen_digest(network: nn.Module) -> str | None:
             found = True
             sha.update(name.encode())
             flat = parameter.detach().cpu().contiguous().flatten()
-            sha.update(flat.view(torch.uint8).numpy())
+            sha.update(flat.view(torch.uint8).numpy().data)
     return sha.hexdigest() if found else None
