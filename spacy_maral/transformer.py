@@ -12,7 +12,6 @@ from typing import Any, cast
 import numpy as np
 import srsly
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -26,21 +25,20 @@ from spacy_transformers.layers.transformer_model import init as init_transformer
 from spacy_transformers.truncate import truncate_oversize_splits
 from thinc.api import ArgsKwargs, get_torch_default_device
 from thinc.types import Ragged
-from torch.nn.functional import pad
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.file_utils import ModelOutput
 from transformers.modeling_utils import no_init_weights
 
 from .errors import Errors, MaralError, Warnings, first_line
+from .rows import group_rows, joined, row_lengths
 from .settings import check_choice
 from .weights import WEIGHTS, check_trainable, prepare_inference, stored_tensors
 
 FORMAT_VERSION = 1
 # tokenizers without a limit say some huge number
 NO_LIMIT = 1 << 20
-# rows shorter than this share of the longest one are read apart, once the part has so many pieces:
-# fewer leave a GPU with little to do
-LIKE_LENGTH = 0.8
+# rows of another length are read apart once a part has so many pieces: fewer leave a GPU with little
+# to do
 PART_PIECES = {"cpu": 256, "cuda": 8192}
 
 
@@ -233,7 +231,9 @@ class EncoderShim(HFShim):
         mask = inputs.kwargs["attention_mask"]
         lengths = row_lengths(mask).cpu().numpy()
         least = PART_PIECES.get(mask.device.type, PART_PIECES["cuda"])
-        parts = parts_of_like_length(lengths, least=least, most=self.max_batch_pieces)
+        order = np.argsort(-lengths, kind="stable")
+        parts = group_rows(order, lengths, most=self.max_batch_pieces, least=least) or [order]
+        parts = [np.sort(part) for part in parts]
         outputs = []
         with torch.no_grad(), torch.autocast("cuda", enabled=self._mixed_precision):
             for rows in parts:
@@ -280,61 +280,6 @@ class EncoderShim(HFShim):
             raise MaralError(Errors.M224.format(problem=error)) from error
         self._model = self._hfmodel.transformer
         return self
-
-
-def row_lengths(mask: torch.Tensor) -> torch.Tensor:
-    """Pieces of each row without the padding at its end; all of them where padding is elsewhere."""
-    if not bool((mask[:, 1:] <= mask[:, :-1]).all()):
-        return torch.full_like(mask[:, 0], mask.shape[1])
-    return mask.sum(1)
-
-
-def parts_of_like_length(
-    lengths: NDArray[np.integer], *, least: int, most: int
-) -> list[NDArray[np.integer]]:
-    """Put rows of about the same length together, so that little is padded.
-
-    lengths (NDArray): Pieces of each row, shape (rows,).
-    least (int): Pieces that a part has before rows of another length get a part of their own.
-    most (int): Most pieces of a part, padding included; a longer row is a part.
-    RETURNS (list): Rows of each part.
-    """
-    order = np.argsort(-lengths, kind="stable")
-    parts, start = [], 0
-    for end in range(1, len(order)):
-        longest, size = lengths[order[start]], end - start
-        shorter = lengths[order[end]] < LIKE_LENGTH * longest and longest * size >= least
-        if shorter or longest * (size + 1) > most:
-            parts.append(order[start:end])
-            start = end
-    # rows of one part stay in their order
-    return [np.sort(part) for part in (*parts, order[start:])]
-
-
-def joined(outputs: list[ModelOutput], places: torch.Tensor, length: int) -> ModelOutput:
-    """Outputs for parts of the rows as one.
-
-    outputs (list[ModelOutput]): The outputs.
-    places (Tensor): Where each row is in the outputs, one after the other.
-    length (int): Pieces of a row, which shorter outputs are filled up to with 0.
-    """
-
-    def join(values: list[Any]) -> Any:
-        if isinstance(values[0], torch.Tensor):
-            return torch.cat([filled(value, length) for value in values])[places]
-        return tuple(join(list(column)) for column in zip(*values, strict=True))
-
-    return type(outputs[0])(**{name: join([part[name] for part in outputs]) for name in outputs[0]})
-
-
-def filled(output: torch.Tensor, length: int) -> torch.Tensor:
-    """States (rows, pieces, width) or attentions (rows, heads, pieces, pieces), filled up."""
-    if output.dim() == 3:
-        return pad(output, (0, 0, 0, length - output.shape[1]))
-    if output.dim() == 4:
-        missing = length - output.shape[2]
-        return pad(output, (0, missing, 0, missing))
-    return output
 
 
 def tokenizer_files(objects: HFObjects) -> dict[str, bytes]:

@@ -21,7 +21,6 @@ from spacy_maral.transformer import (
     FORMAT_VERSION,
     PART_PIECES,
     build_transformer,
-    parts_of_like_length,
     replace_listener_cfg,
 )
 
@@ -127,26 +126,6 @@ def test_padding_at_the_start_is_read(ours, monkeypatch):
     alone = ours(texts[0])._.trf_data.tensors[0][0]
     assert not np.allclose(found[0].tensors[0][0], 0)
     assert found[0].tensors[0].shape[1] == len(mask) > len(alone)
-
-
-@pytest.mark.parametrize("least, most", [(1, 10_000), (60, 10_000), (1, 40), (10_000, 10_000)])
-def test_parts_have_all_rows_and_keep_to_the_bounds(least, most):
-    lengths = np.random.default_rng(0).integers(1, 60, 200)
-    parts = parts_of_like_length(lengths, least=least, most=most)
-    np.testing.assert_array_equal(np.sort(np.concatenate(parts)), np.arange(200))
-    for part, following in zip(parts, [*parts[1:], None], strict=True):
-        assert (np.diff(part) > 0).all()
-        size = len(part) * lengths[part].max()
-        assert size <= most or len(part) == 1
-        if following is not None:
-            assert lengths[part].min() >= lengths[following].max()
-            # closed for lengths only once there is enough in it, or full
-            next_is_full = lengths[part].max() * (len(part) + 1) > most
-            assert size >= least or next_is_full
-
-
-def test_no_rows():
-    assert [len(p) for p in parts_of_like_length(np.zeros(0, dtype=int), least=1, most=9)] == [0]
 
 
 def test_refuses_a_bound_of_nothing():

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from ..errors import Errors, MaralError
 from ..metrics import Entities
+from ..rows import group_rows
 from ..spans import enumerate_spans, label_spans, span_counts, word_piece_ends, word_shapes
 from ..transformer import tokenize
 
@@ -257,18 +258,10 @@ def group_docs(
         key = key * rng.uniform(0.85, 1.15, len(key)) + rng.random(len(key))
     order = np.argsort(key, kind="stable")
     order = order[lengths[order] > 0]
-    batches: list[list[int]] = []
-    longest = n_rows = 0
-    for doc, length, doc_n_rows in zip(order, lengths[order], rows[order], strict=True):
-        longest, n_rows = max(longest, int(length)), n_rows + int(doc_n_rows)
-        full = not batches or longest * n_rows > max_tokens
-        if full or (max_docs and len(batches[-1]) >= max_docs):
-            batches.append([])
-            longest, n_rows = int(length), int(doc_n_rows)
-        batches[-1].append(int(doc))
+    batches = group_rows(order, lengths, rows, most=max_tokens, max_items=max_docs)
     if rng is not None:
         rng.shuffle(batches)
-    return [np.array(batch, dtype=np.int64) for batch in batches]
+    return batches
 
 
 def make_batch(corpus: Corpus, docs: NDArray[np.int64], pad_id: int) -> Batch:
