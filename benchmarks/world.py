@@ -132,7 +132,7 @@ class Student:
 
     @classmethod
     def build(cls, setting: Setting, text: Text, plan: StudentPlan) -> Student:
-        """Make it, and start its first epoch."""
+        """Make it, and start its first epoch; what it keeps of the text stays for the next one."""
         pipeline = build_pipeline(plan.config, text.labels.labels, plan.training)
         inputs = Inputs({"source": text.source, "target": text.target, "dev": text.dev})
         folder = Path(setting.scratch) / "student"

@@ -442,6 +442,10 @@ class Errors(metaclass=CodedMessages):
         "A clone of spacy-maral makes the folder of one: python scripts/build_encoder.py --name "
         "intfloat/multilingual-e5-small --out encoders/e5-small."
     )
+    M347 = (
+        "{path} cannot be read: {problem}. It is part of the cache of the training that is running. Start the "
+        "training again with --resume: it makes what is missing."
+    )
     # end of M3xx
 
     # M4xx: evaluation, command line, project
@@ -677,8 +681,8 @@ class Warnings(metaclass=CodedMessages):
         "stats' says how long entities are."
     )
     W303 = (
-        "What the frozen layers give takes {needed:.1f} GiB, more than frozen_cache = {limit} GiB: it is "
-        "computed anew every time. With enough memory a larger frozen_cache makes training faster."
+        "What the frozen layers give takes {needed:.1f} GiB on the disk, more than frozen_cache = {limit} GiB: "
+        "it is computed anew every time. With a larger frozen_cache training is faster."
     )
     W304 = "The run in {folder} is finished, with the same settings and data: there is nothing left to do."
     W305 = (

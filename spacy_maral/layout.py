@@ -10,5 +10,6 @@ RUN_FOLDER = "training"
 
 LOG = "log.jsonl"
 SUMMARY = "summary.json"
+CACHE = "cache"
 DIAGNOSTICS = "diagnostics"
 DIAGNOSTICS_VERSION = 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -36,6 +38,16 @@ def _converted(tensor: Tensor, dtype: torch.dtype) -> Tensor:
         return tensor
     converted = tensor.to(dtype)
     return converted if bool(converted.isfinite().all()) else tensor
+
+
+def digest_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """SHA-256 of tensors with their names, 64 hexadecimal digits."""
+    sha = hashlib.sha256()
+    for name, tensor in tensors:
+        sha.update(name.encode())
+        flat = tensor.detach().cpu().contiguous().flatten()
+        sha.update(flat.view(torch.uint8).numpy().data)
+    return sha.hexdigest()
 
 
 def prepare_inference(encoder: nn.Module, weights: str) -> None:

@@ -120,7 +120,7 @@ def maral_commands(project: dict) -> dict[str, tuple[str, dict]]:
         else:
             continue
         parsed = parse(words[2:])
-        assert not set(parsed.overrides) - {"paths.encoder", "system.seed"}
+        assert not set(parsed.overrides) - {"paths.cache", "paths.encoder", "system.seed"}
         found[step] = (parsed.name, parsed.values)
     return found
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from spacy_maral.files import remove
+
 from ..literal_world import build_literal, random_batches
 from ..memory import in_process
 from ..setting import SOURCE, TARGET, Setting
@@ -50,8 +52,10 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
 
 def our_training(setting: Setting, width: int) -> dict[str, Any]:
     """Some steps of ours."""
-    text = Text.read(setting, width, setting.sizes.memory_sentences)
-    student = Student.build(setting, text, student_plan(setting, width))
+    # all has to be computed, as in a first training
+    remove(setting.scratch / "student")
+    size = setting.sizes.memory_sentences
+    student = Student.build(setting, Text.read(setting, width, size), student_plan(setting, width))
     student.steps(setting.sizes.steps)
     return {}
 

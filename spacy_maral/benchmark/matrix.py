@@ -229,12 +229,14 @@ def digest(value: Any) -> str:
 
 
 def relevant(config: Config, sections: Sequence[str]) -> dict[str, Any]:
-    """The sections that a training depends on, the encoder's place left out."""
+    """The sections that a training depends on, the places of encoder and cache left out."""
     found: dict[str, Any] = json.loads(
         json.dumps({name: config[name] for name in sections if name in config}, default=str)
     )
     transformer = found.get("components", {}).get("transformer", {}).get("model", {})
     transformer.pop("name", None)
+    for name in ("teacher", "student"):
+        found.get(name, {}).pop("cache", None)
     return found
 
 

@@ -158,7 +158,7 @@ class Benchmark:
         with self._lock(name):
             if not has_finished(folder / MODEL):
                 self.say(f"{run.name}: training the teacher {name}")
-                config = self._write_config(run.teacher, folder / "teacher.cfg")
+                config = self._write_config(run.teacher, "teacher", folder / "teacher.cfg")
                 self._call(
                     folder.name, "train-teacher", config, "--source", corpora.train,
                     "--dev", corpora.dev, "-o", folder / MODEL, "--resume",
@@ -176,7 +176,7 @@ class Benchmark:
         output = folder / MODEL
         if not has_finished(output):
             self.say(f"{run.name}: training the student")
-            config = self._write_config(run.student, folder / "student.cfg")
+            config = self._write_config(run.student, "student", folder / "student.cfg")
             target = corpora.target_gold or corpora.target
             diagnosis = ("--diagnosis", corpora.test) if self.matrix.study else ()
             self._call(
@@ -206,7 +206,10 @@ class Benchmark:
         folder.mkdir(parents=True, exist_ok=True)
         return FileLock(folder / f"{name}.lock", timeout=-1 if wait else 0)
 
-    def _write_config(self, config: Config, path: Path) -> Path:
+    def _write_config(self, config: Config, section: str, path: Path) -> Path:
+        """Write a configuration by which all runs share one cache; RETURNS: Its file."""
+        config = config.copy()
+        config[section]["cache"] = str(self.output / "cache")
         write_file(path, config.to_str())
         return path
 

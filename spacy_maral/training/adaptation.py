@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from spacy.tokens import Doc
 
 from ..metrics import noise_by_reliability, noise_ratio
 from ..spans import OUTSIDE
@@ -48,8 +47,8 @@ class Adaptation(Hook):
     settings (AdaptationSettings): The section [adaptation].
     seed (int): Seeds the bank and the mixtures.
     diagnostics (Diagnostics): Keeps figures and spans of each epoch for the report, which changes
-        nothing in the run; None to keep nothing. Needs `docs`.
-    docs (dict): All documents of "source" and "target", whose words the diagnostics show.
+        nothing in the run; None to keep nothing. Needs `words`.
+    words (dict): Words of each document of "source" and "target", which the diagnostics show.
     parts (dict): Files of "source" and "target", where there are several: each has its own prior.
     """
 
@@ -64,12 +63,12 @@ class Adaptation(Hook):
         settings: AdaptationSettings,
         seed: int,
         diagnostics: Diagnostics | None = None,
-        docs: dict[str, list[Doc]] | None = None,
+        words: Mapping[str, list[list[str]]] | None = None,
         parts: Mapping[str, Parts] | None = None,
     ) -> None:
         self.network = network
         self.diagnostics = diagnostics
-        self.docs = docs or {}
+        self.texts = words or {}
         self.training = training
         self.settings = settings
         self.seed = seed
@@ -167,9 +166,9 @@ class Adaptation(Hook):
         )
         return EpochState(
             epoch=epoch,
-            source=Side(source, self.docs["source"], *bank),
+            source=Side(source, self.texts["source"], *bank),
             target=Side(
-                target, self.docs["target"], np.arange(target.n_spans),
+                target, self.texts["target"], np.arange(target.n_spans),
                 self._all(self.classes).copy(), self._all(self.target_features),
             ),
             scores=self._all(scores),

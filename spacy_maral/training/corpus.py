@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +19,13 @@ from ..metrics import Entities
 from ..rows import group_rows
 from ..spans import enumerate_spans, label_spans, span_counts, word_piece_ends, word_shapes
 from ..transformer import tokenize
+from .cache import Arrays, Rows
 
 ENCODE_DOCS = 256
+ARRAYS = (
+    "max_width", "pieces", "row_offsets", "doc_rows", "doc_words", "doc_spans", "word_row",
+    "word_first", "word_last", "word_shapes", "n_too_wide", "digest",
+)  # fmt: skip
 
 
 @dataclass
@@ -28,7 +36,8 @@ class Corpus:
     row. doc_rows: rows of each document. doc_words: words of each document. doc_spans: candidate
     spans of each document. word_row, word_first, word_last: where each word's first and last piece
     are (row -1: no piece). word_shapes: see `spans.word_shapes`. entities: gold, empty if unlabelled.
-    classes: gold class of every candidate span, or None if unlabelled.
+    classes: gold class of every candidate span, or None if unlabelled. n_too_wide: entities that are no
+    candidate. digest: see `digest_docs`. frozen: what frozen layers give for each piece, if it is kept.
     """
 
     max_width: int
@@ -45,6 +54,7 @@ class Corpus:
     classes: NDArray[np.int16] | None
     n_too_wide: int
     digest: str
+    frozen: Rows | None = None
 
     def __len__(self) -> int:
         return len(self.doc_rows) - 1
@@ -61,6 +71,34 @@ class Corpus:
         """First and last words of all candidates, numbered over the whole corpus."""
         return word_places(self.doc_words, self.doc_spans, self.max_width)
 
+    def digest_pieces(self) -> str:
+        """Fingerprint of the rows of pieces and of the documents they are of."""
+        sha = hashlib.sha256()
+        for array in (self.pieces, self.row_offsets, self.doc_rows):
+            sha.update(array.astype("<i8").data)
+        return sha.hexdigest()
+
+    def piece_ranges(self, docs: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where the pieces of some documents begin and end."""
+        return self.row_offsets[self.doc_rows[docs]], self.row_offsets[self.doc_rows[docs + 1]]
+
+    def arrays(self) -> Arrays:
+        """All of it as arrays by name, without what frozen layers give."""
+        kept = {name: np.asarray(getattr(self, name)) for name in ARRAYS}
+        kept.update(
+            {f"entities.{name}": column for name, column in self.entities._asdict().items()}
+        )
+        return kept if self.classes is None else {**kept, "classes": self.classes}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> Corpus:
+        """A corpus from what `arrays` gave."""
+        whole: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
+        for name in ("max_width", "n_too_wide", "digest"):
+            whole[name] = whole[name].item()
+        entities = Entities(*(arrays[f"entities.{name}"] for name in Entities._fields))
+        return cls(**whole, entities=entities, classes=arrays.get("classes"))
+
     def doc_lengths(self) -> NDArray[np.int64]:
         """Longest row of each document, in pieces."""
         lengths = np.diff(self.row_offsets)
@@ -76,8 +114,7 @@ class Batch:
 
     input_ids, attention_mask: (rows, length). first, last: places of the words' pieces in the
     flattened rows, -1 without a piece. starts, ends: words of the batch. span_ids: candidates of
-    the corpus. docs: documents of the corpus. piece_ids: the corpus's pieces, in the order of the
-    mask.
+    the corpus. docs: documents of the corpus.
     """
 
     corpus: Corpus
@@ -90,7 +127,6 @@ class Batch:
     ends: NDArray[np.int64]
     span_ids: NDArray[np.int64]
     docs: NDArray[np.int64]
-    piece_ids: NDArray[np.int64]
 
 
 def encode(
@@ -207,6 +243,28 @@ def digest_docs(docs: Sequence[Doc], *, labelled: bool = False) -> str:
     return sha.hexdigest()
 
 
+def digest_tokenizer(tokenizer: Any, get_spans: Callable, docs: Sequence[Doc]) -> str | None:
+    """Fingerprint of how documents become word pieces: the tokenizer, and their windows.
+
+    tokenizer (PreTrainedTokenizer): The encoder's tokenizer.
+    get_spans (Callable): Makes the windows.
+    docs (Sequence[Doc]): The documents.
+    RETURNS (str): SHA-256, 64 hexadecimal digits, or None for a slow tokenizer, which cannot tell.
+    """
+    if not tokenizer.is_fast:
+        return None
+    sha = hashlib.sha256()
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    # what is left of the last call
+    state.pop("padding"), state.pop("truncation")
+    versions = [version(name) for name in ("tokenizers", "transformers", "spacy-transformers")]
+    sha.update(json.dumps([state, tokenizer.model_max_length, versions]).encode())
+    for i in range(0, len(docs), ENCODE_DOCS):
+        windows = get_spans(list(docs[i : i + ENCODE_DOCS]))
+        sha.update(str([[(w.start, w.end) for w in spans] for spans in windows]).encode())
+    return sha.hexdigest()
+
+
 def word_places(
     doc_words: NDArray[np.int64], doc_spans: NDArray[np.int64], max_width: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -298,5 +356,4 @@ def make_batch(corpus: Corpus, docs: NDArray[np.int64], pad_id: int) -> Batch:
         ends=ends + base,
         span_ids=concat_ranges(corpus.doc_spans[docs], corpus.doc_spans[docs + 1]),
         docs=docs,
-        piece_ids=piece_ids,
     )

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from spacy.tokens import Doc
 
 from ..files import replacing, write_text
 from ..geometry import centroid_cosine, class_quantiles, compactness, span_margins
@@ -31,11 +30,11 @@ MAX_TEXT = 60
 class Side:
     """Spans of one language with their features: which of the corpus, which class, what z.
 
-    spans, classes: Shape (n,). z: Shape (n, q).
+    words: Of all documents. spans, classes: Shape (n,). z: Shape (n, q).
     """
 
     corpus: Shard
-    docs: Sequence[Doc]
+    words: Sequence[Sequence[str]]
     spans: NDArray[np.int64]
     classes: NDArray[np.int64]
     z: NDArray[np.float16]
@@ -161,7 +160,7 @@ class Diagnostics:
             base = target.corpus.doc_words[doc]
             start, end = (int(side[target.spans[row]] - base) for side in (starts, ends))
             begin = max(0, start - CONTEXT)
-            words = [t.text for t in target.docs[doc][begin : end + 1 + CONTEXT]]
+            words = target.words[doc][begin : end + 1 + CONTEXT]
             label = int(target.classes[row])
             found.append(
                 {
@@ -286,7 +285,7 @@ def _span_texts(
     base = side.corpus.doc_words[docs]
     first, last = starts[spans] - base, ends[spans] - base
     texts = [
-        " ".join(t.text for t in side.docs[d][i : j + 1])[:MAX_TEXT]
+        " ".join(side.words[d][i : j + 1])[:MAX_TEXT]
         for d, i, j in zip(docs.tolist(), first.tolist(), last.tolist(), strict=True)
     ]
     return docs, first, last, np.array(texts, dtype=f"<U{MAX_TEXT}")

@@ -29,7 +29,7 @@ from .schemas import Section
 logger = logging.getLogger("spacy")
 
 # settings that a run may be resumed with other values of: they change nothing in its result
-FREE = {"checkpoint_minutes", "logger"}
+FREE = {"cache", "checkpoint_minutes", "logger"}
 
 
 def prepare_output(output: Path, resume: bool) -> Path:

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ..errors import Errors, MaralError, Warnings
+from ..errors import Errors, MaralError
 from ..metrics import Entities
 from ..span_model import SpanModel, SpanOutput
 from ..spans import decode
-from ..weights import has_bfloat16
+from ..weights import digest_tensors, has_bfloat16
+from .cache import Cache
 from .corpus import Batch, Corpus, make_batch, plan_batches
 
 logger = logging.getLogger("spacy")
@@ -46,8 +47,7 @@ class Network(nn.Module):
         self.pad_id = pad_id
         self.precision = resolve_precision(precision, self.device)
         self._split: tuple[nn.Module, nn.Module] | None = None
-        # corpora are kept with their states: the id of one that is gone may be given to another
-        self._remembered: dict[int, tuple[Corpus, Tensor]] = {}
+        self._frozen_digest: str | None = None
 
     @property
     def device(self) -> torch.device:
@@ -72,33 +72,37 @@ class Network(nn.Module):
         if embeddings or layers:
             input_embeddings(self.encoder).requires_grad_(False)
         if layers:
-            self._split = split_encoder(self.encoder, layers)
+            self._split, self._frozen_digest = split_encoder(self.encoder, layers), None
             self._split[0].requires_grad_(False)
             self.train(self.training)
 
-    def remember(self, corpus: Corpus, limit: float) -> None:
+    def remember(self, corpus: Corpus, cache: Cache) -> None:
         """Run the frozen layers over a corpus once and keep what they give.
 
         corpus (Corpus): The documents.
-        limit (float): Most memory for all corpora, in GiB; beyond it the layers run every time.
+        cache (Cache): Where it is kept; if there is no space, the layers run every time.
         """
         if self._split is None:
             return
+        if self._frozen_digest is None:
+            self._frozen_digest = digest_tensors(self._split[0].state_dict().items())
         dtype = PRECISIONS.get(self.precision, torch.float32)
-        width = self.span_model.input_width
-        kept = sum(states.nbytes for _, states in self._remembered.values())
-        needed = kept + len(corpus.pieces) * width * dtype.itemsize
-        if needed > limit * 2**30:
-            logger.warning(Warnings.W303.format(needed=needed / 2**30, limit=limit))
-            return
-        states = torch.empty(len(corpus.pieces), width, dtype=dtype, device=self.device)
-        for docs in tqdm(
-            plan_batches(corpus, max_tokens=REMEMBER_TOKENS), desc="Frozen layers", disable=None
-        ):
+        key = {
+            "what": "states", "layers": self._frozen_digest, "pieces": corpus.digest_pieces(),
+            "device": self.device.type, "torch": torch.__version__, "tokens": REMEMBER_TOKENS,
+        }  # fmt: skip
+        shape = len(corpus.pieces), self.span_model.input_width
+        corpus.frozen = cache.rows(key, shape, dtype, lambda: self._run_frozen(corpus, dtype))
+
+    def _run_frozen(
+        self, corpus: Corpus, dtype: torch.dtype
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Tensor]]:
+        """What the frozen layers give for stretches of a corpus's pieces."""
+        plan = plan_batches(corpus, max_tokens=REMEMBER_TOKENS)
+        for docs in tqdm(plan, desc="Frozen layers", disable=None):
             batch = self.batch(corpus, docs)
-            mask = self.tensor(batch.attention_mask)
-            states[batch.piece_ids] = self._lower(batch)[mask.bool()].to(dtype)
-        self._remembered[id(corpus)] = (corpus, states)
+            mask = self.tensor(batch.attention_mask).bool()
+            yield *corpus.piece_ranges(docs), self._lower(batch)[mask].to(dtype)
 
     def train(self, mode: bool = True) -> Network:
         super().train(mode)
@@ -128,12 +132,12 @@ class Network(nn.Module):
         mask = self.tensor(batch.attention_mask)
         if self._split is None:
             return self.encode(self.tensor(batch.input_ids), mask)
-        if id(batch.corpus) not in self._remembered:
+        if batch.corpus.frozen is None:
             lower = self._lower(batch)
         else:
-            known = self._remembered[id(batch.corpus)][1]
-            lower = known.new_zeros(*mask.shape, known.shape[1])
-            lower[mask.bool()] = known[batch.piece_ids]
+            known = batch.corpus.frozen.read(*batch.corpus.piece_ranges(batch.docs))
+            lower = known.new_zeros(*mask.shape, known.shape[1], device=self.device)
+            lower[mask.bool()] = known.to(self.device)
         upper = self._split[1]
         return upper(inputs_embeds=lower.float(), attention_mask=mask).last_hidden_state
 

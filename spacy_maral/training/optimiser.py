@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
+from ..weights import digest_tensors
 from .schemas import TrainingSettings
 
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
@@ -102,11 +102,5 @@ def restore_tensors(
 
 def frozen_digest(network: nn.Module) -> str | None:
     """SHA-256 of the weights that are not trained, which no checkpoint holds; None without any."""
-    sha, found = hashlib.sha256(), False
-    for name, parameter in network.named_parameters():
-        if not parameter.requires_grad:
-            found = True
-            sha.update(name.encode())
-            flat = parameter.detach().cpu().contiguous().flatten()
-            sha.update(flat.view(torch.uint8).numpy().data)
-    return sha.hexdigest() if found else None
+    frozen = [(name, p) for name, p in network.named_parameters() if not p.requires_grad]
+    return digest_tensors(frozen) if frozen else None

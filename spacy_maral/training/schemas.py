@@ -71,11 +71,17 @@ class TrainingSettings(Section):
     freeze_layers: int = Field(
         0, ge=0, description="Lowest layers of the encoder that stay as they are, without dropout."
     )
+    cache: Path | None = Field(
+        None,
+        description="Folder where word pieces and what frozen layers give are kept, for later "
+        "trainings too; it can be deleted between trainings. By default they are in the folder of "
+        "the run until it is finished.",
+    )
     frozen_cache: float = Field(
-        2.0,
+        8.0,
         ge=0,
-        description="Most memory, in GiB, to keep what frozen layers give for all documents, so "
-        "that it is computed once.",
+        description="Most space on the disk, in GiB, for what frozen layers give for all documents, "
+        "so that it is computed once.",
     )
     select: Literal[
         "source_dev", "last", "target_agreement", "target_density", "target_information"

@@ -24,13 +24,14 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 
 from ..architectures import get_encoder, get_span_module
 from ..errors import Errors, MaralError, Warnings, first_line
-from ..files import remove_folder, write_text
-from ..layout import META, SUMMARY
+from ..files import remove, remove_folder, write_text
+from ..layout import CACHE, META, SUMMARY
 from ..memory import peak_memory
 from ..metrics import score_entities
 from ..weights import check_trainable
+from .cache import Cache
 from .checkpoint import list_checkpoints, writing
-from .corpus import Corpus, encode
+from .corpus import Corpus, digest_docs, digest_tokenizer, encode
 from .folders import write_pipeline
 from .hooks import Hook
 from .logging import EpochLines, SpacyLogger
@@ -51,20 +52,31 @@ SHARED_OPTIONS = ("loss", "decision", "prior_scale", "include_outside")
 
 @dataclass
 class Pipeline:
-    """A pipeline, its torch modules, its entity labels, and the GiB that frozen states may take."""
+    """A pipeline, its torch modules, its entity labels, and what is kept of encoded documents."""
 
     nlp: Language
     network: Network
     labels: list[str]
-    cache: float = 0.0
+    cache: Cache | None = None
 
     def encode(self, docs: Sequence[Doc], *, labelled: bool, name: str) -> Corpus:
-        """Documents as arrays, tokenised as this pipeline does, with their frozen states."""
+        """Documents as arrays, tokenised as this pipeline does, with what frozen layers give."""
         _, tokenizer, get_spans = get_encoder(self.nlp)
         width = self.network.span_model.max_width
-        corpus = encode(
-            docs, tokenizer, get_spans, self.labels, width, labelled=labelled, name=name
-        )
+
+        def make() -> Corpus:
+            return encode(
+                docs, tokenizer, get_spans, self.labels, width, labelled=labelled, name=name
+            )
+
+        if self.cache is None:
+            return make()
+        key = {
+            "what": "corpus", "docs": digest_docs(docs, labelled=labelled),
+            "tokens": digest_tokenizer(tokenizer, get_spans, docs), "max_width": width,
+            "labels": self.labels if labelled else None,
+        }  # fmt: skip
+        corpus = Corpus.from_arrays(self.cache.arrays(key, lambda: make().arrays()))
         self.network.remember(corpus, self.cache)
         return corpus
 
@@ -77,6 +89,16 @@ class Pipeline:
         if ranks.size > 1 and not all(any(map(len, share)) for share in every):
             raise MaralError(Errors.M327.format(size=ranks.size))
         return Shard.of(self.encode(ranks.deal(docs), labelled=labelled, name=name), ranks)
+
+
+def cache_of(settings: TrainingSettings, folder: Path) -> Cache:
+    """What a run keeps of encoded documents: in a folder of the settings, or in its own.
+
+    settings (TrainingSettings): The settings.
+    folder (Path): The run's folder.
+    RETURNS (Cache): The cache.
+    """
+    return Cache(settings.cache or folder / CACHE, settings.frozen_cache)
 
 
 def use_device(gpu_id: int) -> None:
@@ -172,11 +194,9 @@ def as_pipeline(nlp: Language, settings: TrainingSettings | None) -> Pipeline:
         pad_id=tokenizer.pad_token_id,
         precision=settings.precision if settings else "auto",
     )
-    pipeline = Pipeline(nlp, network, list(pipe.labels))  # type: ignore[attr-defined]
     if settings is not None:
         network.freeze(embeddings=settings.freeze_embeddings, layers=settings.freeze_layers)
-        pipeline.cache = settings.frozen_cache
-    return pipeline
+    return Pipeline(nlp, network, list(pipe.labels))  # type: ignore[attr-defined]
 
 
 def report_width(shard: Shard, labels: Sequence[str]) -> None:
@@ -335,7 +355,7 @@ def finish(
             }
             for stream in run.streams
         },
-        "settings": {name: section.model_dump() for name, section in settings.items()},
+        "settings": {name: section.model_dump(mode="json") for name, section in settings.items()},
         "fingerprint": run.fingerprint,
     }
     # in this order, so that a run killed here can still be resumed
@@ -343,6 +363,7 @@ def finish(
         write_text(run.folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
         for checkpoint in list_checkpoints(run.folder):
             remove_folder(checkpoint)
+        remove(run.folder / CACHE)
 
 
 PACKAGES = ("spacy-maral", "spacy", "spacy-transformers", "thinc", "torch", "transformers")

@@ -4,9 +4,7 @@ import json
 
 import numpy as np
 import pytest
-import spacy
 from spacy.cli.package import package
-from spacy.tokens import Doc
 from test_adaptation import SOURCE, TARGET, make_hook, make_run
 from toys import LABELS, K, assert_equal, snapshot, toy_corpus, without_timings
 from worlds import adapt_in, rows_of
@@ -28,10 +26,9 @@ DIM = 6
 FILES = [".epoch-0001", ".epoch-0002", ".epoch-0003", ".epoch-0004"]
 
 
-def docs_of(corpus, prefix="w") -> list[Doc]:
-    vocab = spacy.blank("xx").vocab
+def words_of(corpus, prefix="w") -> list[list[str]]:
     lengths = np.diff(corpus.doc_words)
-    return [Doc(vocab, words=[f"{prefix}{i}-{j}" for j in range(n)]) for i, n in enumerate(lengths)]
+    return [[f"{prefix}{i}-{j}" for j in range(n)] for i, n in enumerate(lengths)]
 
 
 def unit(rows) -> np.ndarray:
@@ -43,7 +40,7 @@ def make_side(corpus, rng, prefix) -> Side:
     spans = np.sort(rng.choice(n, n // 2, replace=False)) if prefix == "s" else np.arange(n)
     z = unit(rng.normal(size=(len(spans), DIM))).astype(np.float16)
     classes = rng.choice(K, len(spans), p=[0.8, 0.15, 0.05])
-    return Side(Shard.of(corpus), docs_of(corpus, prefix), spans, classes, z)
+    return Side(Shard.of(corpus), words_of(corpus, prefix), spans, classes, z)
 
 
 @pytest.fixture
@@ -144,7 +141,7 @@ def test_the_least_reliable_labels_come_with_their_words(state, found):
     assert [row["doc"] for row in rows] == order
     for row in rows:
         rho, start, end, i = expected[row["doc"]]
-        words = [t.text for t in target.docs[row["doc"]]]
+        words = target.words[row["doc"]]
         assert row["rho"] == pytest.approx(rho, abs=1e-4)
         assert row["words"][row["start"] : row["end"] + 1] == words[start : end + 1]
         assert " ".join(row["words"]) in " ".join(words)
@@ -159,7 +156,7 @@ def test_long_documents_are_cut_to_the_words_around(state, tmp_path):
     classes = np.zeros(n, dtype=np.int64)
     classes[2 * 50] = 1  # the fiftieth word alone
     state.target = Side(
-        Shard.of(corpus), docs_of(corpus), np.arange(n), classes, np.zeros((n, DIM))
+        Shard.of(corpus), words_of(corpus), np.arange(n), classes, np.zeros((n, DIM))
     )
     state.scores, state.gold = np.zeros((n, K), dtype=np.float32), None
     state.reliable, state.refined = np.ones(n, dtype=bool), classes
@@ -184,7 +181,7 @@ def test_the_sample_holds_features_classes_and_texts(state, found, tmp_path):
         doc = sample["doc"][i]
         assert side.corpus.doc_words[doc] + sample["start"][i] == first
         assert side.corpus.doc_words[doc] + sample["end"][i] == last
-        words = [t.text for t in side.docs[doc]][sample["start"][i] : sample["end"][i] + 1]
+        words = side.words[doc][sample["start"][i] : sample["end"][i] + 1]
         assert sample["text"][i] == " ".join(words)
 
 
@@ -204,14 +201,14 @@ def test_a_sample_has_equal_shares_as_far_as_there_are():
 
 @pytest.mark.parametrize("features", ["training", "clean"])
 def test_diagnostics_change_nothing_in_the_run(tmp_path, features):
-    docs = {"source": docs_of(SOURCE, "s"), "target": docs_of(TARGET, "t")}
+    words = {"source": words_of(SOURCE, "s"), "target": words_of(TARGET, "t")}
     results = []
     for name in ("without", "with"):
         hook = make_hook(features=features, diagnose_with_gold=True)
         if name == "with":
             folder = tmp_path / "diagnostics"
             hook.diagnostics = Diagnostics(folder, LABELS, temperature=0.07, seed=5)
-            hook.docs = docs
+            hook.texts = words
         rows = make_run(tmp_path / name, hook).train(resume=False)
         results.append((snapshot(hook.network), hook.probabilities, without_timings(rows)))
     assert_equal(results[0][0], results[1][0])
@@ -239,7 +236,7 @@ def test_the_mixtures_are_those_that_the_filter_decided_by(tmp_path, monkeypatch
     monkeypatch.setattr(adaptation, "split_spans", recorded)
     hook = make_hook()
     hook.diagnostics = Diagnostics(tmp_path / "d", LABELS, temperature=0.07, seed=5)
-    hook.docs = {"source": docs_of(SOURCE), "target": docs_of(TARGET)}
+    hook.texts = {"source": words_of(SOURCE), "target": words_of(TARGET)}
     make_run(tmp_path, hook).train(resume=False)
     for name, ((_, classes), (reliable, mixtures)) in zip(FILES, calls, strict=False):
         epoch = json.loads((tmp_path / "d" / f"{name}.json").read_text())

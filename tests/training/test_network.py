@@ -12,6 +12,7 @@ from toys import snapshot, toy_corpus, toy_network
 from spacy_maral.architectures import get_encoder, get_span_module
 from spacy_maral.errors import MaralError
 from spacy_maral.spans import enumerate_spans
+from spacy_maral.training.cache import Cache
 from spacy_maral.training.corpus import encode
 from spacy_maral.training.network import (
     Network,
@@ -190,10 +191,10 @@ def test_what_is_frozen_has_no_gradient(embeddings, layers, frozen):
 
 
 @pytest.mark.parametrize("limit", [2.0, 0.0])
-def test_frozen_layers_change_nothing_but_dropout(limit, caplog):
+def test_frozen_layers_change_nothing_but_dropout(limit, caplog, tmp_path):
     plain, network, corpus = toy_network(), toy_network(), toy_corpus(9)
     network.freeze(embeddings=True, layers=1)
-    network.remember(corpus, limit)
+    network.remember(corpus, Cache(tmp_path, limit))
     warned = any("frozen_cache" in record.getMessage() for record in caplog.records)
     assert warned == (limit == 0.0)
     docs = np.array([4, 0, 7])
@@ -215,16 +216,62 @@ def test_frozen_layers_change_nothing_but_dropout(limit, caplog):
     assert not torch.equal(*again)
 
 
-def test_frozen_layers_are_run_once(monkeypatch):
-    network, corpus, other = toy_network(), toy_corpus(9), toy_corpus(5, seed=8)
+def watched(cache: Cache, corpus, seed: int = 0) -> tuple[Network, list[int]]:
+    """A network that has a corpus remembered, and the number of runs of its frozen layer since."""
+    network, runs = toy_network(seed), []
     network.freeze(embeddings=True, layers=1)
-    network.remember(corpus, 2.0)
-    runs = []
     network.encoder.encoder.layer[0].register_forward_hook(lambda *_: runs.append(1))
+    network.remember(corpus, cache)
+    return network, runs
+
+
+def test_frozen_layers_are_run_once(tmp_path):
+    corpus, other = toy_corpus(9), toy_corpus(5, seed=8)
+    network, runs = watched(Cache(tmp_path, 2.0), corpus)
+    runs.clear()
     network(network.batch(corpus, np.arange(9)))
     assert not runs
     network(network.batch(other, np.arange(5)))
     assert len(runs) == 1
+
+
+def test_frozen_layers_are_run_once_for_several_trainings(tmp_path):
+    corpus, again = toy_corpus(9), toy_corpus(9)
+    first, _ = watched(Cache(tmp_path, 2.0), corpus)
+    second, runs = watched(Cache(tmp_path, 2.0), again)
+    assert not runs and len([*tmp_path.iterdir()]) == 1
+    docs = np.array([4, 0, 7])
+    found = [
+        model.eval()(model.batch(text, docs)).z
+        for model, text in ((first, corpus), (second, again))
+    ]
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("other", ["corpus", "weights", "cut off"])
+def test_frozen_layers_run_again_for_what_is_not_the_same(tmp_path, other):
+    watched(Cache(tmp_path, 2.0), toy_corpus(9))
+    (path,) = tmp_path.iterdir()
+    if other == "cut off":
+        path.write_bytes(path.read_bytes()[:-1])
+    corpus = toy_corpus(9, seed=3 if other == "corpus" else 0)
+    network, runs = watched(Cache(tmp_path, 2.0), corpus, seed=int(other == "weights"))
+    assert runs
+    found = network.eval()(network.batch(corpus, np.arange(9))).z
+    corpus.frozen = None
+    torch.testing.assert_close(found, network(network.batch(corpus, np.arange(9))).z)
+
+
+def test_frozen_layers_are_remembered_for_as_many_corpora_as_there_is_space_for(tmp_path, caplog):
+    corpora = [toy_corpus(9), toy_corpus(9, seed=3)]
+    size = len(corpora[0].pieces) * 16 * 4
+    cache = Cache(tmp_path, (size + 1) / 2**30)
+    network = toy_network()
+    network.freeze(embeddings=True, layers=1)
+    for corpus in corpora:
+        network.remember(corpus, cache)
+    assert corpora[0].frozen is not None and corpora[1].frozen is None
+    assert any("frozen_cache" in record.getMessage() for record in caplog.records)
 
 
 def test_frozen_layers_have_no_dropout_even_in_masked_lm_passes():
@@ -275,7 +322,7 @@ def test_batches_hold_the_spans_of_their_documents():
     assert (batch.ends - batch.starts == ends - starts).all()
 
 
-def test_no_log_noise(caplog):
+def test_no_log_noise(caplog, tmp_path):
     with caplog.at_level(logging.WARNING):
-        toy_network().remember(toy_corpus(2), 0.0)  # nothing is frozen
-    assert not caplog.records
+        toy_network().remember(toy_corpus(2), Cache(tmp_path, 0.0))  # nothing is frozen
+    assert not caplog.records and not [*tmp_path.iterdir()]

@@ -23,7 +23,8 @@ from worlds import (
 from spacy_maral.architectures import get_span_module
 from spacy_maral.errors import MaralError
 from spacy_maral.metrics import Entities, score_entities
-from spacy_maral.training import pseudo_label, train_teacher
+from spacy_maral.training import pseudo_label, setup, train_teacher
+from spacy_maral.training.network import Network
 from spacy_maral.training.pseudo_labels import PseudoLabels
 
 # the whole road
@@ -142,6 +143,29 @@ def test_variants(world, tmp_path, overrides):
         tensors["encoder.encoder.layer.1.output.dense.weight"],
         teacher["encoder.encoder.layer.1.output.dense.weight"],
     )
+
+
+def test_what_is_computed_once_is_kept_for_the_next_training(world, tmp_path, monkeypatch):
+    cache, labels = tmp_path / "cache", world["labels"]
+    frozen = {"student.freeze_layers": 1, "student.epochs": 2}
+    plain = adapt_in(world, tmp_path / "plain", overrides=frozen, labels=labels)
+    assert not (plain / "training" / "cache").exists(), "its own goes with the run"
+    kept = {**frozen, "student.cache": str(cache)}
+    first = adapt_in(world, tmp_path / "first", overrides=kept, labels=labels)
+    files = {path.name: path.stat().st_mtime_ns for path in cache.iterdir()}
+    # source, target (also its sample) and dev: their pieces, and what the frozen layer gives
+    assert len(files) == 6
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("it is in the cache")
+
+    monkeypatch.setattr(setup, "encode", refuse)
+    monkeypatch.setattr(Network, "_run_frozen", refuse)
+    second = adapt_in(world, tmp_path / "second", overrides=kept, labels=labels)
+    assert {path.name: path.stat().st_mtime_ns for path in cache.iterdir()} == files
+    for other in (first, second):
+        assert_equal(tensors_of(other), tensors_of(plain))
+        assert without_timings(rows_of(other)) == without_timings(rows_of(plain))
 
 
 def test_the_console_tells_each_epoch(world, tmp_path, capsys):
