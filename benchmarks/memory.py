@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict
 from importlib import import_module
@@ -18,6 +19,8 @@ from spacy_maral.memory import keep_freed_memory, peak_memory
 from .setting import ROOT, Setting, Sizes
 
 TAIL = 2000
+# seconds between two looks at a process's memory
+EVERY = 0.02
 
 
 def in_process(function: str, setting: Setting, **arguments: Any) -> dict[str, Any]:
@@ -27,7 +30,8 @@ def in_process(function: str, setting: Setting, **arguments: Any) -> dict[str, A
         returns a dict.
     setting (Setting): The run.
     arguments (Any): Whatever JSON can hold.
-    RETURNS (dict): What it returned, with its seconds, peak_bytes, and start_bytes before it.
+    RETURNS (dict): What it returned, with its seconds, peak_bytes, and private_bytes, the peak of
+        what is no copy of a file's.
     RAISES (MaralError): If it failed.
     """
     order = {"function": function, "setting": asdict(setting), "arguments": arguments}
@@ -56,11 +60,29 @@ def main() -> None:
     use_threads(setting.threads)
     module, _, name = order["function"].partition(":")
     function = getattr(import_module(f"benchmarks.{module}"), name)
-    before, started = peak_memory(), time.perf_counter()
+    private = PrivateMemory()
+    private.start()
+    started = time.perf_counter()
     found = function(setting, **order["arguments"])
     seconds = time.perf_counter() - started
-    result = {**found, "seconds": seconds, "start_bytes": before, "peak_bytes": peak_memory()}
-    sys.stdout.write("\n" + json.dumps(result) + "\n")
+    private.done.set()
+    private.join()
+    peaks = {"peak_bytes": peak_memory(), "private_bytes": private.peak}
+    sys.stdout.write("\n" + json.dumps({**found, "seconds": seconds, **peaks}) + "\n")
+
+
+class PrivateMemory(threading.Thread):
+    """Watches the peak of this process's resident memory that is no copy of a file's, in bytes."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak = 0
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        while not self.done.wait(EVERY):
+            status = Path("/proc/self/status").read_text(encoding="utf8")
+            self.peak = max(self.peak, int(status.partition("RssAnon:")[2].split()[0]) * 1024)
 
 
 def use_threads(threads: int) -> None:

@@ -41,3 +41,9 @@ def keep_freed_memory() -> bool:
     mallopt = ctypes.CDLL(None).mallopt
     done = [mallopt(TRIM_THRESHOLD, LARGEST_TRIM), mallopt(MMAP_THRESHOLD, LARGEST_MMAP)]
     return all(done)
+
+
+def give_back_memory() -> None:
+    """Give freed memory back to the system now, where the C library is glibc."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import warnings
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
@@ -13,8 +12,8 @@ import numpy as np
 import srsly
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
+from safetensors.torch import save_file
 from spacy.tokens import Doc, Span
 from spacy_transformers.align import get_alignment, get_alignment_via_offset_mapping
 from spacy_transformers.data_classes import FullTransformerBatch, HFObjects, WordpieceBatch
@@ -23,16 +22,15 @@ from spacy_transformers.layers.hf_shim import HFShim
 from spacy_transformers.layers.transformer_model import huggingface_tokenize
 from spacy_transformers.layers.transformer_model import init as init_transformer
 from spacy_transformers.truncate import truncate_oversize_splits
-from thinc.api import ArgsKwargs, get_torch_default_device
+from thinc.api import ArgsKwargs
 from thinc.types import Ragged
-from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.file_utils import ModelOutput
-from transformers.modeling_utils import no_init_weights
 
-from .errors import Errors, MaralError, Warnings, first_line
+from .encoder_files import PLACE, apart, load_objects, tokenizer_files, write_nested
+from .errors import Errors, MaralError, first_line
 from .rows import group_rows, joined, row_lengths
 from .settings import check_choice
-from .weights import WEIGHTS, check_trainable, prepare_inference, stored_tensors
+from .weights import WEIGHTS, check_trainable, stored_tensors
 
 FORMAT_VERSION = 1
 # tokenizers without a limit say some huge number
@@ -114,6 +112,29 @@ class BoundedTransformer(TransformerModel):
             weights=weights,
         )
         self.attrs["replace_listener_cfg"] = replace_listener_cfg
+
+    def to_disk(self, path: Path | str) -> None:
+        """Write what `to_bytes` gives, with the tensors straight from where they are to the disk.
+
+        Copies of them would take several times the encoder's memory.
+
+        path (Path | str): The file.
+        """
+        path, shim = Path(path), cast(EncoderShim, self.layers[0].shims[0])
+        encoder = shim._hfmodel.transformer
+        if encoder is None:
+            super().to_disk(path)
+            return
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+            state = Path(folder) / "state"
+            save_file(apart(stored_tensors(encoder, shim.weights)), state)
+            inner = srsly.msgpack_dumps(shim.message(PLACE))
+            shim.stand_in = PLACE
+            try:
+                outer = self.to_bytes()
+            finally:
+                shim.stand_in = None
+            write_nested(path, outer, inner, state)
 
     def copy(self) -> BoundedTransformer:
         """RETURNS (BoundedTransformer): A copy with weights of its own."""
@@ -205,6 +226,8 @@ class EncoderShim(HFShim):
     ) -> None:
         self.max_batch_pieces = max_batch_pieces
         self.weights = weights
+        # bytes that stand for the shim in what its model writes, see `BoundedTransformer.to_disk`
+        self.stand_in: bytes | None = None
         super().__init__(model, **settings)
 
     def begin_update(self, inputs: ArgsKwargs) -> tuple[ModelOutput, Callable]:
@@ -248,17 +271,31 @@ class EncoderShim(HFShim):
 
     def to_bytes(self) -> bytes:
         """RETURNS (bytes): Encoder and tokenizer: tensors as safetensors, the rest as msgpack."""
+        if self.stand_in is not None:
+            return self.stand_in
+        encoder = self._hfmodel.transformer
+        if encoder is None:
+            return srsly.msgpack_dumps(self.message())
+        state = save_tensors(apart(stored_tensors(encoder, self.weights)))
+        return srsly.msgpack_dumps(self.message(state))
+
+    def message(self, state: bytes | None = None) -> dict[str, Any]:
+        """What `to_bytes` packs.
+
+        state (bytes | None): The tensors; None without an encoder.
+        RETURNS (dict): Configuration, tokenizer and tensors.
+        """
         objects = self._hfmodel
         message: dict[str, Any] = {"version": FORMAT_VERSION}
-        if objects.transformer is None:
+        if state is None:
             message["tokenizer_config"] = dict(objects._init_tokenizer_config)
             message["transformer_config"] = dict(objects._init_transformer_config)
         else:
             message["config"] = objects.transformer.config.to_dict()
             message["tokenizer"] = tokenizer_files(objects)
             message["use_fast"] = objects.tokenizer.is_fast
-            message["state"] = state_bytes(stored_tensors(objects.transformer, self.weights))
-        return srsly.msgpack_dumps(message)
+            message["state"] = state
+        return message
 
     def from_bytes(self, bytes_data: bytes) -> EncoderShim:
         """Read what `to_bytes` gave.
@@ -280,84 +317,3 @@ class EncoderShim(HFShim):
             raise MaralError(Errors.M224.format(problem=error)) from error
         self._model = self._hfmodel.transformer
         return self
-
-
-def tokenizer_files(objects: HFObjects) -> dict[str, bytes]:
-    """Contents of a tokenizer's files by name."""
-    with tempfile.TemporaryDirectory() as folder:
-        tokenizer = objects.tokenizer
-        if objects.vocab_file_contents is not None:
-            # the file that the tokenizer was made from may be gone
-            vocabulary = Path(folder) / tokenizer.vocab_files_names["vocab_file"]
-            vocabulary.write_bytes(objects.vocab_file_contents)
-            tokenizer.vocab_file = str(vocabulary)
-        tokenizer.save_pretrained(folder)
-        return {p.name: p.read_bytes() for p in sorted(Path(folder).iterdir()) if p.is_file()}
-
-
-def state_bytes(tensors: dict[str, torch.Tensor]) -> bytes:
-    """Tensors as one safetensors block."""
-    seen: set[int] = set()
-    apart = {}
-    for name, tensor in tensors.items():
-        # the format knows no tensors that share memory
-        apart[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
-        seen.add(tensor.data_ptr())
-    return save_tensors(apart)
-
-
-def load_objects(message: dict[str, Any], weights: str) -> HFObjects:
-    """Encoder and tokenizer from `EncoderShim.to_bytes`'s message, the encoder on its device."""
-    if "config" not in message:
-        return HFObjects(
-            None, None, None, message["tokenizer_config"], message["transformer_config"]
-        )
-    tensors = load_tensors(message["state"])
-    return make_objects(
-        message["config"], message["tokenizer"], tensors, weights, use_fast=message["use_fast"]
-    )
-
-
-def make_objects(
-    config: dict[str, Any],
-    files: dict[str, bytes],
-    tensors: dict[str, torch.Tensor],
-    weights: str,
-    *,
-    use_fast: bool = True,
-) -> HFObjects:
-    """Encoder and tokenizer from their parts.
-
-    config (dict): The encoder's configuration.
-    files (dict): Contents of the tokenizer's files by name.
-    tensors (dict): The encoder's tensors, as `stored_tensors` gives them.
-    weights (str): How weights are saved, see `build_transformer`.
-    use_fast (bool): Whether the tokenizer is a fast one.
-    RETURNS (HFObjects): Tokenizer and encoder, the latter on its device.
-    RAISES (MaralError): If parts are missing or do not fit.
-    """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        srsly.write_json(folder / "config.json", config)
-        for file, content in files.items():
-            # names come from the file: they must not lead out of the folder
-            if file in ("", ".", "..") or Path(file).name != file or "\\" in file:
-                raise MaralError(Errors.M224.format(problem=f"it has a file named {file!r}"))
-            (folder / file).write_bytes(content)
-        settings = AutoConfig.from_pretrained(folder, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=use_fast, local_files_only=True)
-        vocabulary = getattr(tokenizer, "vocab_file", None)
-        contents = Path(vocabulary).read_bytes() if vocabulary else None
-    # what every weight is replaced in need not be drawn at random first
-    with no_init_weights():
-        encoder = AutoModel.from_config(settings, torch_dtype=torch.float32)
-    missing, unknown = encoder.load_state_dict(tensors, strict=False)
-    if missing or unknown:
-        # releases of transformers differ in buffers that are made anew
-        names = ", ".join([*missing, *unknown][:5])
-        if any(n in dict(encoder.named_parameters()) for n in missing):
-            raise MaralError(Errors.M224.format(problem=f"tensors are missing: {names}"))
-        warnings.warn(Warnings.W205.format(names=names), stacklevel=2)
-    encoder.to(get_torch_default_device())
-    prepare_inference(encoder, weights)
-    return HFObjects(cast(Any, tokenizer), encoder, contents, {}, {})

@@ -34,7 +34,7 @@ def stored_tensors(encoder: nn.Module, weights: str) -> dict[str, Tensor]:
 
 
 def _converted(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    if not tensor.is_floating_point():
+    if not tensor.is_floating_point() or tensor.dtype == dtype:
         return tensor
     converted = tensor.to(dtype)
     return converted if bool(converted.isfinite().all()) else tensor

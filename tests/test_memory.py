@@ -38,3 +38,31 @@ def test_elsewhere_nothing_is_done(monkeypatch):
     monkeypatch.setattr(memory.platform, "libc_ver", lambda: ("", ""))
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: pytest.fail("no such library"))
     assert not memory.keep_freed_memory()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems tell it otherwise")
+def test_the_peak_is_not_that_of_the_process_before():
+    import numpy as np
+
+    large = np.ones(1 << 26)  # 512 MiB
+    code = "from spacy_maral.memory import peak_memory; print(peak_memory())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 2**22 < int(done.stdout) < large.nbytes
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_freed_memory_is_given_back():
+    code = """
+from pathlib import Path
+from spacy_maral.memory import give_back_memory, keep_freed_memory
+def resident():
+    return int(Path("/proc/self/status").read_text().partition("VmRSS:")[2].split()[0]) / 1024
+keep_freed_memory()
+blocks = [bytearray(100_000) for _ in range(2000)]
+del blocks
+before = resident()
+give_back_memory()
+print(before - resident())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) > 150

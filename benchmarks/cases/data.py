@@ -9,6 +9,7 @@ layers give; the other side is that earlier one. Each is in a process of its own
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from typing import Any
 
 from transformers import AutoTokenizer
@@ -110,5 +111,5 @@ def begin(setting: Setting, size: int) -> dict[str, Any]:
     times.append(time.perf_counter())
     student.steps(1)
     times.append(time.perf_counter())
-    seconds = [after - before for before, after in zip(times, times[1:], strict=False)]
+    seconds = [after - before for before, after in pairwise(times)]
     return dict(zip(("reading", "building", "step"), seconds, strict=True))

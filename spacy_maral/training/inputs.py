@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from ..data.docs import read_docs
 from ..data.raw import RawReport, is_docbin, read_raw
 from ..errors import Errors, MaralError
+from ..memory import give_back_memory
 from .corpus import digest_docs
 from .pseudo_labels import PseudoLabels, join_labels
 from .streams import Parts
@@ -50,6 +51,11 @@ class Inputs:
             if len(paths) > 1:
                 inputs.parts[side] = Parts(part_names(paths), tuple(map(len, files)))
         return inputs
+
+    def forget(self) -> None:
+        """Let go of the documents, once there are arrays of them: a training needs their memory."""
+        self.docs.clear()
+        give_back_memory()
 
     def sizes(self) -> dict[str, str]:
         """What a run's fingerprint has of its parts: they decide about the priors."""

@@ -96,7 +96,7 @@ def train_teacher(
                 return output
             pipeline = build_pipeline(config, labels, settings)
             run = teacher_run(pipeline, inputs, settings, folder, identity, run_seed(config), ranks)
-            inputs.docs.clear()
+            inputs.forget()
             run.train(resume=resume)
             finish(pipeline, run, output, started, settings={"teacher": settings})
     return output
@@ -268,8 +268,7 @@ def adapt(
                 return output
             student, pseudo = student_and_labels(plan, folder_of_teacher, inputs, labels)
             run, hook = student_run(student, inputs, pseudo, plan, folder, identity, ranks)
-            # the training needs their memory, and nothing of them
-            inputs.docs.clear()
+            inputs.forget()
             run.train(resume=resume)
             prior = student.network.tensor(hook.target.prior)
             student.network.span_model.statistics.set_prior(prior)

@@ -1,0 +1,142 @@
+"""An encoder's tensors, tokenizer and configuration as bytes, and an encoder made of them."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any, cast
+
+import srsly
+import torch
+from safetensors.torch import load as load_tensors
+from spacy_transformers.data_classes import HFObjects
+from thinc.api import get_torch_default_device
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers.modeling_utils import no_init_weights
+
+from .errors import Errors, MaralError, Warnings
+from .weights import prepare_inference
+
+# stands in a message where bytes go that are written apart; how many of them are copied at once
+PLACE = b"spacy-maral: bytes that are written apart"
+COPIED = 1 << 24
+
+
+def write_nested(path: Path, outer: bytes, inner: bytes, innermost: Path) -> None:
+    """Write a MessagePack message in which a second one is, and in that the contents of a file.
+
+    path (Path): Where it is written.
+    outer, inner (bytes): The messages, with PLACE where the next one goes.
+    innermost (Path): The file.
+    """
+    before, after = _around(inner)
+    size = innermost.stat().st_size
+    head = before + _bytes_header(size)
+    start, end = _around(outer)
+    with path.open("wb") as file, innermost.open("rb") as content:
+        file.write(start + _bytes_header(len(head) + size + len(after)) + head)
+        shutil.copyfileobj(content, file, COPIED)
+        file.write(after + end)
+
+
+def _around(message: bytes) -> tuple[bytes, bytes]:
+    """What is before and after the place of bytes in a message."""
+    before, _, after = message.partition(srsly.msgpack_dumps(PLACE))
+    return before, after
+
+
+def _bytes_header(size: int) -> bytes:
+    """How MessagePack begins so many bytes."""
+    if size < 1 << 8:
+        return struct.pack(">BB", 0xC4, size)
+    if size < 1 << 16:
+        return struct.pack(">BH", 0xC5, size)
+    return struct.pack(">BI", 0xC6, size)
+
+
+def tokenizer_files(objects: HFObjects) -> dict[str, bytes]:
+    """Contents of a tokenizer's files by name."""
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer = objects.tokenizer
+        if objects.vocab_file_contents is not None:
+            # the file that the tokenizer was made from may be gone
+            vocabulary = Path(folder) / tokenizer.vocab_files_names["vocab_file"]
+            vocabulary.write_bytes(objects.vocab_file_contents)
+            tokenizer.vocab_file = str(vocabulary)
+        tokenizer.save_pretrained(folder)
+        return {p.name: p.read_bytes() for p in sorted(Path(folder).iterdir()) if p.is_file()}
+
+
+def apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors none of which share memory, since safetensors knows no such ones."""
+    seen: set[int] = set()
+    found = {}
+    for name, tensor in tensors.items():
+        found[name] = tensor.clone() if tensor.data_ptr() in seen else tensor
+        seen.add(tensor.data_ptr())
+    return found
+
+
+def load_objects(message: dict[str, Any], weights: str) -> HFObjects:
+    """Encoder and tokenizer from `EncoderShim.to_bytes`'s message, the encoder on its device."""
+    if "config" not in message:
+        return HFObjects(
+            None, None, None, message["tokenizer_config"], message["transformer_config"]
+        )
+    # bytes, tensors and encoder are as many copies: each goes as soon as the next is there
+    tensors = load_tensors(message.pop("state"))
+    return make_objects(
+        message["config"], message["tokenizer"], tensors, weights, use_fast=message["use_fast"]
+    )
+
+
+def make_objects(
+    config: dict[str, Any],
+    files: dict[str, bytes],
+    tensors: dict[str, torch.Tensor],
+    weights: str,
+    *,
+    use_fast: bool = True,
+) -> HFObjects:
+    """Encoder and tokenizer from their parts.
+
+    config (dict): The encoder's configuration.
+    files (dict): Contents of the tokenizer's files by name.
+    tensors (dict): The encoder's tensors, as `stored_tensors` gives them.
+    weights (str): How weights are saved, see `build_transformer`.
+    use_fast (bool): Whether the tokenizer is a fast one.
+    RETURNS (HFObjects): Tokenizer and encoder, the latter on its device.
+    RAISES (MaralError): If parts are missing or do not fit.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        srsly.write_json(folder / "config.json", config)
+        for file, content in files.items():
+            # names come from the file: they must not lead out of the folder
+            if file in ("", ".", "..") or Path(file).name != file or "\\" in file:
+                raise MaralError(Errors.M224.format(problem=f"it has a file named {file!r}"))
+            (folder / file).write_bytes(content)
+        settings = AutoConfig.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=use_fast, local_files_only=True)
+        vocabulary = getattr(tokenizer, "vocab_file", None)
+        contents = Path(vocabulary).read_bytes() if vocabulary else None
+    # what every weight is replaced in need not be drawn at random first
+    with no_init_weights():
+        encoder = AutoModel.from_config(settings, torch_dtype=torch.float32)
+    whole = {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+    }
+    missing, unknown = encoder.load_state_dict(whole, strict=False, assign=True)
+    if missing or unknown:
+        # releases of transformers differ in buffers that are made anew
+        names = ", ".join([*missing, *unknown][:5])
+        if any(n in dict(encoder.named_parameters()) for n in missing):
+            raise MaralError(Errors.M224.format(problem=f"tensors are missing: {names}"))
+        warnings.warn(Warnings.W205.format(names=names), stacklevel=2)
+    encoder.to(get_torch_default_device())
+    prepare_inference(encoder, weights)
+    return HFObjects(cast(Any, tokenizer), encoder, contents, {}, {})
