@@ -64,9 +64,11 @@ def performance_tables(results: dict[str, Any]) -> dict[str, str]:
     ]  # fmt: skip
     parts = {"cases": table(header, rows), "machine": where(results)}
     for name, row in results.items():
-        for title, (head, *lines) in row.get("tables", {}).items():
-            cells = [[number(cell) for cell in line] for line in lines]
-            parts[name] = f"*{title}*\n\n{table(head, cells)}"
+        if row.get("tables"):
+            parts[name] = "\n\n".join(
+                f"*{title}*\n\n{table(head, [[number(cell) for cell in line] for line in lines])}"
+                for title, (head, *lines) in row["tables"].items()
+            )
     return parts
 
 

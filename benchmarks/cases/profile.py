@@ -1,8 +1,8 @@
 """How much of a student's step is the encoder, and how close that is to what the machine can do.
 
-ours: The encoder alone, forward and backward, over the same batches. other: Whole steps. The ratio is
-the share of the steps that is the encoder's. A large matrix product in the same number format tells
-what the machine can do.
+ours: The encoder alone over the same batches: forward, backward, and the update of its weights. other:
+Whole steps. The ratio is the share of the steps that is the encoder's. A large matrix product in the same
+number format tells what the machine can do.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import nn
 from spacy_maral.training.network import PRECISIONS
 
 from ..setting import Setting
-from ..timing import alternate, compare
+from ..timing import Trials, alternate, compare
 from ..world import Student, Text, student_plan
 
 MAX_WIDTH = 8
@@ -33,9 +33,9 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
     steps, turn = setting.sizes.steps, [0]
     pieces: list[int] = []
 
-    def encoder() -> float:
+    def passes(update: bool) -> float:
         for number in range(turn[0], turn[0] + steps):
-            pieces.append(encode(student, number % len(student.plan)))
+            pieces.append(encode(student, number % len(student.plan), update=update))
         turn[0] += steps
         return steps
 
@@ -43,8 +43,10 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
         student.steps(steps)
         return steps
 
-    trials = alternate({"ours": encoder, "other": whole}, setting.repeats)
-    seconds = float(np.median(trials.cost("ours")))
+    sides = {"ours": lambda: passes(True), "passes": lambda: passes(False), "other": whole}
+    trials = alternate(sides, setting.repeats)
+    seconds = float(np.median(trials.cost("passes")))
+    parts = seconds_of_parts(trials)
     dtype = PRECISIONS.get(student.pipeline.network.precision, torch.float32)
     achieved = float(np.mean(pieces)) * operations(student) / seconds / 1e9
     possible = matrix_product(setting.sizes.product, dtype)
@@ -53,18 +55,36 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
         "other_is": "whole steps; the ratio is the encoder's share",
         "pieces_per_step": float(np.mean(pieces)),
         "tables": {
+            "milliseconds of a step": [["part", "ms", "share"], *parts],
             "billions of operations a second": [
                 ["what", "GFLOP/s"],
                 ["matrix products of the encoder, all of its time counted", achieved],
                 [f"a product of matrices of side {setting.sizes.product}", possible],
                 ["share", achieved / possible],
-            ]
+            ],
         },
     }
 
 
-def encode(student: Student, number: int) -> int:
-    """Put a step's batches through the encoder and back; RETURNS (int): Word pieces, with padding."""
+def seconds_of_parts(trials: Trials) -> list[list[Any]]:
+    """Milliseconds of each part of a step, and its share, round by round."""
+    whole, encoder, passes = (trials.cost(side) for side in ("other", "ours", "passes"))
+    parts = {
+        "encoder, forward and backward": passes,
+        "encoder, update of its weights": encoder - passes,
+        "span model, loss, class means, batches": whole - encoder,
+    }
+    return [
+        [name, 1000 * float(np.median(cost)), float(np.median(cost / whole))]
+        for name, cost in parts.items()
+    ]
+
+
+def encode(student: Student, number: int, *, update: bool) -> int:
+    """Put a step's batches through the encoder and back; RETURNS (int): Word pieces, with padding.
+
+    update (bool): Whether gradients are clipped and the optimiser makes a step, of length 0.
+    """
     network, pieces = student.pipeline.network, 0
     for stream, docs in zip(student.run.streams, student.plan[number], strict=True):
         batch, _ = stream.batch(network, docs)
@@ -72,7 +92,13 @@ def encode(student: Student, number: int) -> int:
             states = network._states(batch)
         states.backward(torch.ones_like(states))
         pieces += batch.input_ids.size
-    student.run.optimiser.zero_grad()
+    optimiser = student.run.optimiser
+    if update:
+        for group in optimiser.param_groups:
+            group["lr"] = 0.0
+        nn.utils.clip_grad_norm_(network.encoder.parameters(), student.run.settings.grad_clip)
+        optimiser.step()
+    optimiser.zero_grad()
     return pieces
 
 
