@@ -13,20 +13,26 @@ from typing import Any
 import scale_costs
 from docs_text import table
 
+from spacy_maral.benchmark.study import study_table
+from spacy_maral.benchmark.tables import detail_table, f1_table
+
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 END = "<!-- end -->"
 
 
 def measured_pages() -> dict[str, str]:
     """RETURNS (dict): The pages with their tables, by file name."""
-    performance, scale = (read(f"{name}.json") for name in ("performance", "scale"))
+    performance, results, scale = (
+        read(f"{name}.json") for name in ("performance", "results", "scale")
+    )
     return {
+        "results.md": fill("results.md", result_tables(results)),
         "performance.md": fill("performance.md", performance_tables(performance)),
         "scale.md": fill("scale.md", scale_costs.tables(scale, performance)),
     }
 
 
-def read(name: str) -> dict[str, Any]:
+def read(name: str) -> Any:
     """A file of measurements."""
     return json.loads((DOCS / name).read_text(encoding="utf8"))
 
@@ -70,6 +76,21 @@ def performance_tables(results: dict[str, Any]) -> dict[str, str]:
                 for title, (head, *lines) in row["tables"].items()
             )
     return parts
+
+
+def result_tables(results: list[dict[str, Any]]) -> dict[str, str]:
+    """The tables of a benchmark's runs, and where they were done."""
+    found = {
+        f"{r['machine']['processor']}, {r['threads']} thread{'s' if r['threads'] > 1 else ''} a run, "
+        f"{r['precision_format']} in training, PyTorch {r['versions']['torch']}, {r['date'][:10]}"
+        for r in results
+    }
+    return {
+        "machine": "\n".join(f"- {line}" for line in sorted(found)),
+        "f1": f1_table(results).strip(),
+        "details": detail_table(results).strip(),
+        "study": study_table(results).strip(),
+    }
 
 
 def where(results: dict[str, Any]) -> str:

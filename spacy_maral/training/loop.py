@@ -41,7 +41,6 @@ from .hooks import Hook, StepReport
 from .interrupts import Interrupted, StopRequest
 from .network import Network
 from .optimiser import (
-    frozen_digest,
     make_optimiser,
     model_tensors,
     restore_tensors,
@@ -128,7 +127,7 @@ class Run:
             self.network.device.type, enabled=self.network.precision == "float16"
         )
         self.epoch_steps = [len(self._plan(epoch)) for epoch in range(self.settings.epochs)]
-        self.frozen = frozen_digest(self.module)
+        self.frozen = self.network.frozen_digest()
         self.stop = StopRequest()
         self.saved_at = time.perf_counter()
         # what the next update of the weights is made of: stream and documents of each batch

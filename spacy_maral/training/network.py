@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..errors import Errors, MaralError
+from ..memory import give_back_memory
 from ..metrics import Entities
 from ..span_model import SpanModel, SpanOutput
 from ..spans import decode
@@ -69,12 +70,20 @@ class Network(nn.Module):
         RAISES (MaralError): If the encoder has not so many layers that can be told apart.
         """
         self.requires_grad_(True)
+        self._frozen_digest = None
         if embeddings or layers:
             input_embeddings(self.encoder).requires_grad_(False)
         if layers:
-            self._split, self._frozen_digest = split_encoder(self.encoder, layers), None
+            self._split = split_encoder(self.encoder, layers)
             self._split[0].requires_grad_(False)
             self.train(self.training)
+
+    def frozen_digest(self) -> str | None:
+        """SHA-256 of the weights that are not trained, which no checkpoint holds; None without any."""
+        if self._frozen_digest is None:
+            frozen = [(name, p) for name, p in self.named_parameters() if not p.requires_grad]
+            self._frozen_digest = digest_tensors(frozen) if frozen else None
+        return self._frozen_digest
 
     def remember(self, corpus: Corpus, cache: Cache) -> None:
         """Run the frozen layers over a corpus once and keep what they give.
@@ -84,15 +93,15 @@ class Network(nn.Module):
         """
         if self._split is None:
             return
-        if self._frozen_digest is None:
-            self._frozen_digest = digest_tensors(self._split[0].state_dict().items())
         dtype = PRECISIONS.get(self.precision, torch.float32)
         key = {
-            "what": "states", "layers": self._frozen_digest, "pieces": corpus.digest_pieces(),
+            "what": "states", "layers": self.frozen_digest(), "pieces": corpus.digest_pieces(),
             "device": self.device.type, "torch": torch.__version__, "tokens": REMEMBER_TOKENS,
         }  # fmt: skip
         shape = len(corpus.pieces), self.span_model.input_width
         corpus.frozen = cache.rows(key, shape, dtype, lambda: self._run_frozen(corpus, dtype))
+        # the table of word pieces, which nothing needs until there is other text
+        give_back_memory()
 
     def _run_frozen(
         self, corpus: Corpus, dtype: torch.dtype

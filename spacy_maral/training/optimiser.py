@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from ..weights import digest_tensors
 from .schemas import TrainingSettings
 
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
@@ -98,9 +97,3 @@ def restore_tensors(
         }
         if state:
             optimiser.state[parameter] = state
-
-
-def frozen_digest(network: nn.Module) -> str | None:
-    """SHA-256 of the weights that are not trained, which no checkpoint holds; None without any."""
-    frozen = [(name, p) for name, p in network.named_parameters() if not p.requires_grad]
-    return digest_tensors(frozen) if frozen else None

@@ -274,6 +274,21 @@ def test_frozen_layers_are_remembered_for_as_many_corpora_as_there_is_space_for(
     assert any("frozen_cache" in record.getMessage() for record in caplog.records)
 
 
+def test_the_digest_is_of_the_frozen_weights():
+    def digest(*, dtype=torch.float32, layers=1, **changed):
+        network = toy_network(0).to(dtype)
+        with torch.no_grad():
+            for name, value in changed.items():
+                network.get_parameter(name.replace("__", "."))[3, 3] += value
+        network.freeze(embeddings=layers > 0, layers=layers)
+        return network.frozen_digest()
+
+    assert digest(layers=0) is None
+    assert digest() == digest(span_model__hidden__weight=1.0)
+    assert digest() != digest(encoder__embeddings__word_embeddings__weight=1e-3)
+    assert len(digest(dtype=torch.bfloat16)) == 64
+
+
 def test_frozen_layers_have_no_dropout_even_in_masked_lm_passes():
     network, corpus = toy_network(dropout=0.5), toy_corpus(3)
     network.freeze(embeddings=True, layers=1)

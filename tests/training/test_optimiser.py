@@ -7,7 +7,6 @@ from torch import nn
 from toys import assert_equal, snapshot, toy_corpus, toy_network, toy_settings
 
 from spacy_maral.training.optimiser import (
-    frozen_digest,
     make_optimiser,
     restore_tensors,
     set_learn_rate,
@@ -147,20 +146,3 @@ def test_frozen_weights_are_not_saved_and_buffers_are():
     assert not any("encoder.layer.0." in name or "word_embeddings" in name for name in names)
     assert "buffer.span_model.statistics.mean" in names
     assert "optimiser.exp_avg.span_model.hidden.weight" in names
-
-
-# what a checkpoint needs besides
-
-
-def test_the_digest_is_of_the_frozen_weights():
-    network = toy_network(0)
-    assert frozen_digest(network) is None
-    network.freeze(embeddings=True, layers=1)
-    digest = frozen_digest(network)
-    with torch.no_grad():
-        network.span_model.hidden.weight += 1
-    assert frozen_digest(network) == digest
-    with torch.no_grad():
-        network.encoder.embeddings.word_embeddings.weight[3, 3] += 1e-3
-    assert frozen_digest(network) != digest
-    assert len(frozen_digest(network.bfloat16())) == 64
