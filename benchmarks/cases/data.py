@@ -44,6 +44,8 @@ def preparation(setting: Setting) -> dict[str, Any]:
     student = Student.build(
         setting, text, student_plan(setting, MAX_WIDTH, student_freeze_layers=0)
     )
+    # what is kept for later trainings is another case
+    student.pipeline.cache = None
     output = setting.scratch / "data-case.spacy"
     parts: dict[str, list[float]] = {"convert": [], "read": [], "tokenise and align": []}
 

@@ -333,6 +333,11 @@ def finish(
         "source_dev_ents_r": chosen["dev_recall"],
         "source_dev_ents_f": chosen["dev_f1"],
     }
+    _, tokenizer, _ = get_encoder(nlp)
+    if tokenizer.is_fast:
+        # what is saved does not depend on what was read last, or found in the cache
+        tokenizer.backend_tokenizer.no_padding()
+        tokenizer.backend_tokenizer.no_truncation()
     with writing(run.folder):
         write_pipeline(nlp, run.folder / "pipeline.tmp", output)
     summary = {

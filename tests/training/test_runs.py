@@ -163,6 +163,8 @@ def test_what_is_computed_once_is_kept_for_the_next_training(world, tmp_path, mo
     monkeypatch.setattr(Network, "_run_frozen", refuse)
     second = adapt_in(world, tmp_path / "second", overrides=kept, labels=labels)
     assert {path.name: path.stat().st_mtime_ns for path in cache.iterdir()} == files
+    model = "transformer/model"
+    assert (second / model).read_bytes() == (first / model).read_bytes()
     for other in (first, second):
         assert_equal(tensors_of(other), tensors_of(plain))
         assert without_timings(rows_of(other)) == without_timings(rows_of(plain))
