@@ -26,6 +26,8 @@ from .corpus import Batch, Corpus, make_batch, plan_batches
 logger = logging.getLogger("spacy")
 
 REMEMBER_TOKENS = 2048
+# batches after which memory that frozen layers took is given back
+GIVE_BACK = 40
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -83,6 +85,7 @@ class Network(nn.Module):
         if self._frozen_digest is None:
             frozen = [(name, p) for name, p in self.named_parameters() if not p.requires_grad]
             self._frozen_digest = digest_tensors(frozen) if frozen else None
+            give_back_memory()
         return self._frozen_digest
 
     def remember(self, corpus: Corpus, cache: Cache) -> None:
@@ -100,18 +103,19 @@ class Network(nn.Module):
         }  # fmt: skip
         shape = len(corpus.pieces), self.span_model.input_width
         corpus.frozen = cache.rows(key, shape, dtype, lambda: self._run_frozen(corpus, dtype))
-        # the table of word pieces, which nothing needs until there is other text
-        give_back_memory()
 
     def _run_frozen(
         self, corpus: Corpus, dtype: torch.dtype
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Tensor]]:
         """What the frozen layers give for stretches of a corpus's pieces."""
         plan = plan_batches(corpus, max_tokens=REMEMBER_TOKENS)
-        for docs in tqdm(plan, desc="Frozen layers", disable=None):
+        for number, docs in enumerate(tqdm(plan, desc="Frozen layers", disable=None), start=1):
             batch = self.batch(corpus, docs)
             mask = self.tensor(batch.attention_mask).bool()
             yield *corpus.piece_ranges(docs), self._lower(batch)[mask].to(dtype)
+            if number % GIVE_BACK == 0 or number == len(plan):
+                # the table of word pieces, which nothing needs until there is other text
+                give_back_memory()
 
     def train(self, mode: bool = True) -> Network:
         super().train(mode)
