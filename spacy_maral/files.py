@@ -113,6 +113,12 @@ def sha256(path: Path) -> str:
     return sha.hexdigest()
 
 
+def digest(value: Any) -> str:
+    """Fingerprint of plain values, 64 hexadecimal digits."""
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _sync_all(path: Path) -> None:
     """Wait until a file, or a folder with its files, is on the disk."""
     if path.is_dir():

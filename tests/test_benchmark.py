@@ -25,11 +25,12 @@ from spacy_maral.benchmark import (
 )
 from spacy_maral.benchmark import runs as runs_module
 from spacy_maral.benchmark.corpora import choose_sentences, prepare_corpora, raw_files
-from spacy_maral.benchmark.matrix import configs_of, digest
+from spacy_maral.benchmark.matrix import configs_of
 from spacy_maral.benchmark.study import rank_epochs, spearman, study_table
 from spacy_maral.benchmark.tables import csv_table, markdown
 from spacy_maral.cli import app
 from spacy_maral.errors import MaralError
+from spacy_maral.files import digest
 
 ROOT = Path(__file__).parent.parent
 MATRIX = ROOT / "configs/benchmark.yml"

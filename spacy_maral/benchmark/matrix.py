@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -220,12 +219,6 @@ def choose_runs(runs: Sequence[PlannedRun], only: Sequence[str]) -> list[Planned
         return all(own[kind] in values for kind, values in chosen.items())
 
     return [run for run in runs if fits(run)]
-
-
-def digest(value: Any) -> str:
-    """Fingerprint of plain values, 64 hexadecimal digits."""
-    text = json.dumps(value, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def relevant(config: Config, sections: Sequence[str]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from thinc.api import Config
 
 from ..errors import Errors, MaralError
-from ..files import write_file, write_json
+from ..files import digest, write_file, write_json
 from ..layout import LOG, RUN_FOLDER, SUMMARY
 from .corpora import Corpora, RawFile, file_hash, prepare_corpora, raw_files
 from .machine import describe_machine
@@ -27,7 +27,6 @@ from .matrix import (
     TEACHER_SECTIONS,
     Matrix,
     PlannedRun,
-    digest,
     relevant,
 )
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import Errors, MaralError, Warnings
-from ..files import replacing
+from ..files import digest, replacing
 from .checkpoint import writing
 
 logger = logging.getLogger("spacy")
@@ -50,7 +48,7 @@ class Cache:
         RETURNS (dict): The arrays.
         RAISES (MaralError): If they cannot be written.
         """
-        path = self.folder / f"{digest(key)}.npz"
+        path = self.folder / f"{digest({**key, 'version': VERSION})}.npz"
         try:
             with np.load(path, allow_pickle=False) as found:
                 return {name: found[name] for name in found.files}
@@ -80,7 +78,8 @@ class Cache:
             logger.warning(Warnings.W303.format(needed=needed, limit=self.limit))
             return None
         self.taken += size
-        path = self.folder / f"{digest({**key, 'dtype': str(dtype), 'shape': shape})}.rows"
+        whole = {**key, "dtype": str(dtype), "shape": shape, "version": VERSION}
+        path = self.folder / f"{digest(whole)}.rows"
         if not path.is_file() or path.stat().st_size != size:
             with writing(self.folder), replacing(path) as temporary, temporary.open("wb") as file:
                 file.truncate(size)
@@ -132,9 +131,3 @@ def write_rows(file: BinaryIO, starts: Iterable[int], stops: Iterable[int], rows
         file.seek(int(start) * data.shape[1])
         file.write(data[at : at + int(stop - start)].data)
         at += int(stop - start)
-
-
-def digest(key: dict[str, Any]) -> str:
-    """SHA-256 of plain values, 64 hexadecimal digits."""
-    text = json.dumps({**key, "version": VERSION}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()

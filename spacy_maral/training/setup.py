@@ -340,12 +340,26 @@ def finish(
         tokenizer.backend_tokenizer.no_truncation()
     with writing(run.folder):
         write_pipeline(nlp, run.folder / "pipeline.tmp", output)
-    summary = {
+    summary = summarise(pipeline, run, chosen, settings) | {
+        "seconds": time.perf_counter() - started,
+        "peak_memory_bytes": peak_memory(),
+    }
+    # in this order, so that a run killed here can still be resumed
+    with writing(run.folder):
+        write_text(run.folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
+        for checkpoint in list_checkpoints(run.folder):
+            remove_folder(checkpoint)
+        remove(run.folder / CACHE)
+
+
+def summarise(
+    pipeline: Pipeline, run: Run, chosen: dict[str, Any], settings: dict[str, Section]
+) -> dict[str, Any]:
+    """What a run was made with and of; chosen is the row of the epoch that is saved."""
+    return {
         "selected_epoch": chosen["epoch"],
         "select": run.settings.select,
         "seed": run.seed,
-        "seconds": time.perf_counter() - started,
-        "peak_memory_bytes": peak_memory(),
         "precision": run.network.precision,
         "threads": torch.get_num_threads(),
         "processes": run.ranks.size,
@@ -363,12 +377,6 @@ def finish(
         "settings": {name: section.model_dump(mode="json") for name, section in settings.items()},
         "fingerprint": run.fingerprint,
     }
-    # in this order, so that a run killed here can still be resumed
-    with writing(run.folder):
-        write_text(run.folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
-        for checkpoint in list_checkpoints(run.folder):
-            remove_folder(checkpoint)
-        remove(run.folder / CACHE)
 
 
 PACKAGES = ("spacy-maral", "spacy", "spacy-transformers", "thinc", "torch", "transformers")
