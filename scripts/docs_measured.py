@@ -14,7 +14,7 @@ import scale_costs
 from docs_text import table
 
 from spacy_maral.benchmark.study import study_table
-from spacy_maral.benchmark.tables import detail_table, f1_table
+from spacy_maral.benchmark.tables import detail_table, difference_table, f1_table, pair_of
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 END = "<!-- end -->"
@@ -79,7 +79,14 @@ def performance_tables(results: dict[str, Any]) -> dict[str, str]:
 
 
 def result_tables(results: list[dict[str, Any]]) -> dict[str, str]:
-    """The tables of a benchmark's runs, and where they were done."""
+    """The tables of a benchmark's runs, and where they were done.
+
+    Means over all runs are shown for the variants that were run on all pairs.
+    """
+    pairs = {pair_of(r) for r in results}
+    whole = [
+        r for r in results if pairs == {pair_of(o) for o in results if o["variant"] == r["variant"]}
+    ]
     found = {
         f"{r['machine']['processor']}, {r['threads']} thread{'s' if r['threads'] > 1 else ''} a run, "
         f"{r['precision_format']} in training, PyTorch {r['versions']['torch']}, {r['date'][:10]}"
@@ -87,9 +94,10 @@ def result_tables(results: list[dict[str, Any]]) -> dict[str, str]:
     }
     return {
         "machine": "\n".join(f"- {line}" for line in sorted(found)),
-        "f1": f1_table(results).strip(),
-        "details": detail_table(results).strip(),
-        "study": study_table(results).strip(),
+        "f1": f1_table(whole).strip(),
+        "differences": difference_table(results).strip(),
+        "details": detail_table(whole).strip(),
+        "study": study_table(whole).strip(),
     }
 
 

@@ -27,7 +27,7 @@ from spacy_maral.benchmark import runs as runs_module
 from spacy_maral.benchmark.corpora import choose_sentences, prepare_corpora, raw_files
 from spacy_maral.benchmark.matrix import configs_of
 from spacy_maral.benchmark.study import rank_epochs, spearman, study_table
-from spacy_maral.benchmark.tables import csv_table, markdown
+from spacy_maral.benchmark.tables import csv_table, difference_table, markdown
 from spacy_maral.cli import app
 from spacy_maral.errors import MaralError
 from spacy_maral.files import digest
@@ -35,6 +35,7 @@ from spacy_maral.files import digest
 ROOT = Path(__file__).parent.parent
 MATRIX = ROOT / "configs/benchmark.yml"
 WIDTH = "components.maral_ner.model.max_width"
+TEMPERATURE = "components.maral_ner.model.temperature"
 LINEAR = {"student.loss": "cross_entropy", "student.decision": "linear"}
 # What the names say, and nothing else may differ.
 CHANGES: dict[str, dict[str, Any]] = {
@@ -53,6 +54,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "features_clean": {"adaptation.features": "clean"},
     "prior_1": {"student.prior_scale": 1.0, "adaptation.target_prior_scale": 1.0},
     "prior_01": {"student.prior_scale": 1.0, "adaptation.target_prior_scale": 0.1},
+    "temperature_003": {TEMPERATURE: 0.03},
+    "temperature_015": {TEMPERATURE: 0.15},
+    "temperature_03": {TEMPERATURE: 0.3},
     "width_4": {WIDTH: 4},
     "width_8": {WIDTH: 8},
     "width_12": {WIDTH: 12},
@@ -419,7 +423,7 @@ def test_a_run_that_another_process_does_is_left_to_it(tmp_path, commands):
 def result(variant: str, seed: int, f1: float, **changed: Any) -> dict[str, Any]:
     return {
         "dataset": "demo", "source": "en", "target": "de", "variant": variant, "seed": seed,
-        "adapted": variant != "teacher", "f1": f1, "teacher_f1": 0.5 + seed / 100,
+        "adapted": variant != "teacher", "overrides": {}, "teacher_overrides": {}, "f1": f1, "teacher_f1": 0.5 + seed / 100,
         "precision": f1, "recall": f1, "paper_f1": f1, "dev_f1": 0.9, "seconds": 10.0,
         "peak_memory_bytes": 2**30, "epochs": [], **changed,
     }  # fmt: skip
@@ -452,6 +456,29 @@ def test_means_over_pairs_want_all_pairs():
     lines = markdown(half).splitlines()
     assert "| teacher | 50.50 ± 0.71 | 30.00 | 40.25 | +0.00 | 1-2 |" in lines
     assert "| maral | 62.00 ± 2.83 (+11.50) | - | - | - | 0-2 |" in lines
+
+
+def test_variants_are_compared_on_the_pairs_and_seeds_of_both():
+    overrides = {"adaptation.filter": False}
+    variants = [
+        result("no_filter", 0, 0.58, overrides=overrides, noise_end=0.3, dev_f1=0.91),
+        # seed 2 and Spanish have no other side
+        result("no_filter", 2, 0.99, overrides=overrides),
+        result("no_filter", 0, 0.99, target="es", overrides=overrides),
+        result("wide", 0, 0.61, teacher_overrides={"components.maral_ner.model.max_width": 12}),
+        result("wide", 1, 0.63, teacher_overrides={"components.maral_ner.model.max_width": 12}),
+    ]
+    table = difference_table([*RESULTS, *variants]).splitlines()
+    assert table[0].startswith("| variant | demo en→de | demo en→es | F1 |")
+    assert table[2:] == [
+        "| no_filter | -2.00 | - | -2.00 | -2.00 | -2.00 | +1.00 | +5.00 | 1 |",
+        "| wide | +0.00 ± 1.41 | - | +0.00 ± 1.41 | +0.00 ± 1.41 | +0.00 ± 1.41 | +0.00 ± 0.00 | - | 2 |",
+    ]
+    said = markdown([*RESULTS, *variants])
+    assert "Differences to maral in points" in said and "\n".join(table) in said
+    # without another student, or without the configuration as it is, there is nothing to compare
+    assert "Differences" not in markdown(RESULTS)
+    assert "Differences" not in markdown([RESULTS[0], *variants])
 
 
 def test_no_result_is_no_table():

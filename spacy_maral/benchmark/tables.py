@@ -59,8 +59,9 @@ def markdown(results: Sequence[Result]) -> str:
     """The tables of all results in Markdown.
 
     results (Sequence[Result]): The runs.
-    RETURNS (str): A table of F1 by variant and pair, one of what else was measured, and, where
-        the test set was looked at after each epoch, one of how criteria rank the epochs.
+    RETURNS (str): A table of F1 by variant and pair, one of differences to the configuration as it
+        is, if that was run, one of what else was measured, and, where the test set was looked at
+        after each epoch, one of how criteria rank the epochs.
     """
     if not results:
         return "No run is finished.\n"
@@ -68,6 +69,7 @@ def markdown(results: Sequence[Result]) -> str:
         "Entity-level F1 on the target's test set in percent, mean ± standard deviation over seeds, "
         "and in brackets the mean difference to the teacher of the same seed and settings.\n",
         f1_table(results),
+        *difference_part(results),
         "Means over all runs of a variant, in percent (time and memory are those of its training).\n",
         detail_table(results),
     ]
@@ -104,6 +106,48 @@ def f1_table(results: Sequence[Result]) -> str:
         low, high = min(seeds), max(seeds)
         rows.append([variant, *cells, *over_pairs, str(high) if low == high else f"{low}-{high}"])
     return markdown_table(["variant", *pairs, "mean", "to teacher", "seeds"], rows)
+
+
+def difference_part(results: Sequence[Result]) -> list[str]:
+    """The table of differences with its legend; nothing if there is nothing to compare."""
+    reference, others = _reference(results)
+    if reference is None or not others:
+        return []
+    return [
+        f"Differences to {reference} in points, mean over the pairs and seeds that both were run "
+        "on.\n",
+        difference_table(results),
+    ]
+
+
+def difference_table(results: Sequence[Result]) -> str:
+    """What each setting of the student changes, pair by pair and in all.
+
+    A variant is compared with the configuration as it is on the same pairs and seeds, and on no
+    others: the mean F1 of variants that were run on different pairs says nothing about them.
+
+    results (Sequence[Result]): The runs.
+    RETURNS (str): A Markdown table; it has no rows if the configuration as it is was not run.
+    """
+    reference, others = _reference(results)
+    pairs = _names(results, pair_of)
+    known = {(pair_of(r), r["seed"]): r for r in results if r["variant"] == reference}
+    rows = []
+    for variant in others:
+        both = [
+            (r, known[pair_of(r), r["seed"]])
+            for r in results
+            if r["variant"] == variant and (pair_of(r), r["seed"]) in known
+        ]
+        if not both:
+            continue
+        cells = [_difference([b for b in both if pair_of(b[0]) == pair], "f1") for pair in pairs]
+        whole = [
+            _difference(both, name) for name in ("f1", "precision", "recall", "dev_f1", "noise_end")
+        ]
+        rows.append([variant, *cells, *whole, str(len(both))])
+    header = ["variant", *pairs, "F1", "P", "R", "F1, source dev", "noise at end", "runs"]
+    return markdown_table(header, rows)
 
 
 def detail_table(results: Sequence[Result]) -> str:
@@ -174,6 +218,22 @@ def variant_of(result: Result) -> str:
 def select(results: Sequence[Result], variant: str, pair: str) -> list[Result]:
     """The runs of a variant on a pair, one a seed."""
     return [r for r in results if r["variant"] == variant and pair_of(r) == pair]
+
+
+def _reference(results: Sequence[Result]) -> tuple[str | None, list[str]]:
+    """The variant that is the configuration as it is, and all other students."""
+    students = [r for r in results if r["adapted"]]
+    plain = [r for r in students if not r["overrides"] and not r["teacher_overrides"]]
+    reference = variant_of(plain[0]) if plain else None
+    return reference, [name for name in _names(students, variant_of) if name != reference]
+
+
+def _difference(both: Sequence[tuple[Result, Result]], name: str) -> str:
+    """Mean difference of a figure in points, over the pairs of runs that have it."""
+    return Figure.of(
+        None if own.get(name) is None or other.get(name) is None else own[name] - other[name]
+        for own, other in both
+    ).percent(signed=True)
 
 
 def _names(results: Sequence[Result], of: Callable[[Result], str]) -> list[str]:
