@@ -708,4 +708,5 @@ class Warnings(metaclass=CodedMessages):
     W451 = "There are no test data: what the pipeline lost is not known. Give labelled data with --test."
     W465 = "{n} shards have changed since they were annotated, and are annotated again: {shards}."
     W466 = "Stopped: {done} of {shards} shards are done. The same command goes on with the others."
+    W467 = "Stopped. The same command goes on with the run that was at work, and with the others."
     # end of W4xx

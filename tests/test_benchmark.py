@@ -3,6 +3,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import signal
+import sys
+import threading
+import time
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean, stdev
@@ -26,11 +31,13 @@ from spacy_maral.benchmark import (
 from spacy_maral.benchmark import runs as runs_module
 from spacy_maral.benchmark.corpora import choose_sentences, prepare_corpora, raw_files
 from spacy_maral.benchmark.matrix import configs_of
+from spacy_maral.benchmark.processes import run_process
 from spacy_maral.benchmark.study import rank_epochs, spearman, study_table
 from spacy_maral.benchmark.tables import csv_table, difference_table, markdown
 from spacy_maral.cli import app
 from spacy_maral.errors import MaralError
 from spacy_maral.files import digest
+from spacy_maral.training.interrupts import Interrupted
 
 ROOT = Path(__file__).parent.parent
 MATRIX = ROOT / "configs/benchmark.yml"
@@ -268,17 +275,15 @@ class Commands:
     def __init__(self, monkeypatch):
         self.calls: list[tuple[str, dict[str, str]]] = []
         self.broken: str | None = None
-        monkeypatch.setattr(runs_module.subprocess, "run", self)
+        monkeypatch.setattr(runs_module, "run_process", self)
 
-    def __call__(self, words, *, stdout, **_):
+    def __call__(self, words, said, env) -> int:
         command, arguments = words[4], list(map(str, words[5:]))
         options = dict(pairwise(arguments))
         self.calls.append((command, options))
-        result = type("Result", (), {"returncode": 0})()
         if self.broken is not None and self.broken in " ".join(arguments):
-            stdout.write("Traceback\nthe reason\n")
-            result.returncode = 3
-            return result
+            said.write("Traceback\nthe reason\n")
+            return 3
         output = Path(options["-o"])
         output.parent.mkdir(parents=True, exist_ok=True)
         if command == "pseudo-label":
@@ -293,7 +298,7 @@ class Commands:
             )
         else:
             self.train(output / "training", command == "adapt")
-        return result
+        return 0
 
     def train(self, folder: Path, diagnosed: bool):
         folder.mkdir(parents=True)
@@ -415,6 +420,61 @@ def test_a_run_that_another_process_does_is_left_to_it(tmp_path, commands):
     with other._lock(runs[0].name):
         assert benchmark.run(runs[0]) is None
     assert not commands.calls and benchmark.run(runs[0])["f1"] == 0.5
+
+
+# a stop in the middle of a command
+
+SAVES = """
+import pathlib, signal, sys, time
+def save(signum, frame):
+    pathlib.Path("saved").write_text("state")
+    sys.exit(143)
+signal.signal(signal.SIGTERM, save if sys.argv[1] == "polite" else signal.SIG_IGN)
+pathlib.Path("ready").write_text("")
+time.sleep(60)
+"""
+
+
+def stopped(folder: Path, how: str, requests: int) -> BaseException:
+    """What a run of SAVES raises when this process gets SIGTERM so many times."""
+
+    def ask() -> None:
+        for _ in range(requests):
+            while not (folder / "ready").exists():
+                time.sleep(0.05)
+            time.sleep(1)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    words = [sys.executable, "-c", f"import os; os.chdir({str(folder)!r})\n{SAVES}", how]
+    thread = threading.Thread(target=ask)
+    with (folder / "log").open("w") as file, pytest.raises(KeyboardInterrupt) as raised:
+        thread.start()
+        run_process(words, file, dict(os.environ))
+    thread.join()
+    return raised.value
+
+
+def test_a_benchmark_that_is_stopped_lets_its_command_save(tmp_path):
+    handler = signal.getsignal(signal.SIGTERM)
+    started = time.monotonic()
+    error = stopped(tmp_path, "polite", 1)
+    assert isinstance(error, Interrupted) and error.exit_code == 143 and "[W467]" in str(error)
+    assert (tmp_path / "saved").read_text() == "state" and time.monotonic() - started < 30
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_a_second_request_ends_the_command_at_once(tmp_path):
+    started = time.monotonic()
+    error = stopped(tmp_path, "deaf", 2)
+    assert not isinstance(error, Interrupted)
+    assert not (tmp_path / "saved").exists() and time.monotonic() - started < 30
+
+
+def test_a_process_that_ends_has_a_status_and_an_output(tmp_path):
+    with (tmp_path / "log").open("w") as file:
+        words = [sys.executable, "-c", "import os; print(os.environ['X']); raise SystemExit(5)"]
+        assert run_process(words, file, {**os.environ, "X": "said"}) == 5
+    assert (tmp_path / "log").read_text() == "said\n"
 
 
 # tables

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +28,7 @@ from .matrix import (
     PlannedRun,
     relevant,
 )
+from .processes import run_process
 
 MODEL = "model"
 SHOWN_LINES = 15
@@ -216,6 +216,7 @@ class Benchmark:
         """Run a command of this package in a process of its own.
 
         RAISES (MaralError): If it fails, with the end of what it said.
+        RAISES (Interrupted): If a stop is asked for meanwhile.
         """
         log = self.output / "logs" / f"{log_name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -225,11 +226,7 @@ class Benchmark:
             file.write(f"\n$ python -m {' '.join(words)}\n")
             file.flush()
             start = file.tell()
-            code = subprocess.run(
-                [sys.executable, "-m", *words],
-                stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False,
-                env={**env, "PYTHONUTF8": "1"},
-            ).returncode  # fmt: skip
+            code = run_process([sys.executable, "-m", *words], file, {**env, "PYTHONUTF8": "1"})
         if code:
             said = log.read_bytes()[start:].decode("utf8", "replace").strip().splitlines()
             tail = "\n".join(f"  {line}" for line in said[-SHOWN_LINES:])
