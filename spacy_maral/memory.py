@@ -37,7 +37,7 @@ def keep_freed_memory() -> bool:
     """Let this process keep memory that it frees, for what it asks for next.
 
     The C library of most Linux systems gives large blocks back to the system at once, which then clears
-    them for the next tensor: about a tenth of a training step on a CPU. Elsewhere nothing is done.
+    them for the next tensor: some percent of a training step on one thread. Elsewhere nothing is done.
 
     RETURNS (bool): Whether it does.
     """

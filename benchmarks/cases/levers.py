@@ -19,6 +19,8 @@ from ..world import Student, Text, student_plan
 
 MAX_WIDTH = 8
 GLIBC_THRESHOLD = 1 << 17
+# a trial has to be long: after the other side's, its first step asks for all memory again
+KEEPING_STEPS = 4
 LEVERS: dict[str, dict[str, Any]] = {
     "bfloat16": {"student_precision": "float32"},
     "frozen layers": {"student_freeze_layers": 0},
@@ -77,7 +79,7 @@ def kept_memory(setting: Setting, student: Student) -> dict[str, Any]:
     def steps(side: str) -> float:
         # both go through the same batches: how fast one is depends on its sentences
         student.done = done[side]
-        count = student.steps(setting.sizes.steps)
+        count = student.steps(KEEPING_STEPS * setting.sizes.steps)
         done[side] = student.done
         return count
 
