@@ -73,7 +73,6 @@ def against(
 
 def kept_memory(setting: Setting, student: Student) -> dict[str, Any]:
     """Compare steps that keep freed memory with steps that give it back, as glibc does by itself."""
-
     done = {"ours": student.done, "other": student.done}
 
     def steps(side: str) -> float:

@@ -33,11 +33,11 @@ def run_process(words: Sequence[str], output: IO[str], env: Mapping[str, str]) -
         ) as process,
     ):
         try:
-            while not _has_ended(process):
-                if stop.signum is not None:
-                    if stop.signum == signal.SIGTERM:
-                        process.terminate()
-                    process.wait()
+            while stop.signum is None and not _has_ended(process):
+                pass
+            if stop.signum == signal.SIGTERM:
+                process.terminate()
+            process.wait()
         except BaseException:
             process.kill()
             raise

@@ -69,7 +69,16 @@ def markdown(results: Sequence[Result]) -> str:
         "Entity-level F1 on the target's test set in percent, mean ± standard deviation over seeds, "
         "and in brackets the mean difference to the teacher of the same seed and settings.\n",
         f1_table(results),
-        *difference_part(results),
+    ]
+    differences = difference_table(results)
+    if differences:
+        reference = variant_of(next(filter(is_plain, results)))
+        parts += [
+            f"Differences to {reference} in points, mean over the pairs and seeds that both were run "
+            "on.\n",
+            differences,
+        ]
+    parts += [
         "Means over all runs of a variant, in percent (time and memory are those of its training).\n",
         detail_table(results),
     ]
@@ -108,18 +117,6 @@ def f1_table(results: Sequence[Result]) -> str:
     return markdown_table(["variant", *pairs, "mean", "to teacher", "seeds"], rows)
 
 
-def difference_part(results: Sequence[Result]) -> list[str]:
-    """The table of differences with its legend; nothing if there is nothing to compare."""
-    reference, others = _reference(results)
-    if reference is None or not others:
-        return []
-    return [
-        f"Differences to {reference} in points, mean over the pairs and seeds that both were run "
-        "on.\n",
-        difference_table(results),
-    ]
-
-
 def difference_table(results: Sequence[Result]) -> str:
     """What each setting of the student changes, pair by pair and in all.
 
@@ -127,25 +124,29 @@ def difference_table(results: Sequence[Result]) -> str:
     others: the mean F1 of variants that were run on different pairs says nothing about them.
 
     results (Sequence[Result]): The runs.
-    RETURNS (str): A Markdown table; it has no rows if the configuration as it is was not run.
+    RETURNS (str): A Markdown table, empty if there is nothing to compare.
     """
-    reference, others = _reference(results)
+    known = {(pair_of(r), r["seed"]): r for r in results if is_plain(r)}
+    others = [r for r in results if r["adapted"] and not is_plain(r)]
     pairs = _names(results, pair_of)
-    known = {(pair_of(r), r["seed"]): r for r in results if r["variant"] == reference}
     rows = []
-    for variant in others:
-        both = [
-            (r, known[pair_of(r), r["seed"]])
-            for r in results
-            if r["variant"] == variant and (pair_of(r), r["seed"]) in known
-        ]
-        if not both:
-            continue
-        cells = [_difference([b for b in both if pair_of(b[0]) == pair], "f1") for pair in pairs]
-        whole = [
-            _difference(both, name) for name in ("f1", "precision", "recall", "dev_f1", "noise_end")
-        ]
-        rows.append([variant, *cells, *whole, str(len(both))])
+    for variant in _names(others, variant_of):
+        both = {
+            pair: [
+                (r, known[pair, r["seed"]])
+                for r in select(results, variant, pair)
+                if (pair, r["seed"]) in known
+            ]
+            for pair in pairs
+        }
+        everywhere = [runs for of_pair in both.values() for runs in of_pair]
+        if everywhere:
+            whole = ("f1", "precision", "recall", "dev_f1", "noise_end")
+            cells = [_difference(both[pair], "f1") for pair in pairs]
+            cells += [_difference(everywhere, name) for name in whole]
+            rows.append([variant, *cells, str(len(everywhere))])
+    if not rows:
+        return ""
     header = ["variant", *pairs, "F1", "P", "R", "F1, source dev", "noise at end", "runs"]
     return markdown_table(header, rows)
 
@@ -207,6 +208,11 @@ def delta(result: Result) -> float:
     return float(result["f1"] - result["teacher_f1"])
 
 
+def is_plain(result: Result) -> bool:
+    """Whether a student is that of the configuration as it is."""
+    return result["adapted"] and not result["overrides"] and not result["teacher_overrides"]
+
+
 def pair_of(result: Result) -> str:
     return f"{result['dataset']} {result['source']}→{result['target']}"
 
@@ -218,14 +224,6 @@ def variant_of(result: Result) -> str:
 def select(results: Sequence[Result], variant: str, pair: str) -> list[Result]:
     """The runs of a variant on a pair, one a seed."""
     return [r for r in results if r["variant"] == variant and pair_of(r) == pair]
-
-
-def _reference(results: Sequence[Result]) -> tuple[str | None, list[str]]:
-    """The variant that is the configuration as it is, and all other students."""
-    students = [r for r in results if r["adapted"]]
-    plain = [r for r in students if not r["overrides"] and not r["teacher_overrides"]]
-    reference = variant_of(plain[0]) if plain else None
-    return reference, [name for name in _names(students, variant_of) if name != reference]
 
 
 def _difference(both: Sequence[tuple[Result, Result]], name: str) -> str:
