@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean, stdev
@@ -33,7 +34,7 @@ from spacy_maral.benchmark.corpora import choose_sentences, prepare_corpora, raw
 from spacy_maral.benchmark.matrix import configs_of
 from spacy_maral.benchmark.processes import run_process
 from spacy_maral.benchmark.study import rank_epochs, spearman, study_table
-from spacy_maral.benchmark.tables import csv_table, difference_table, markdown
+from spacy_maral.benchmark.tables import csv_table, difference_table, is_plain, markdown
 from spacy_maral.cli import app
 from spacy_maral.errors import MaralError
 from spacy_maral.files import digest
@@ -44,10 +45,15 @@ MATRIX = ROOT / "configs/benchmark.yml"
 WIDTH = "components.maral_ner.model.max_width"
 TEMPERATURE = "components.maral_ner.model.temperature"
 LINEAR = {"student.loss": "cross_entropy", "student.decision": "linear"}
+SELF_TRAINING = {**LINEAR, "adaptation.filter": False, "adaptation.guidance": "none"}
 # What the names say, and nothing else may differ.
 CHANGES: dict[str, dict[str, Any]] = {
     "alpha_fast": {"adaptation.alpha_start": 0.65, "adaptation.alpha_end": 0.3},
-    "self_training": {**LINEAR, "adaptation.filter": False, "adaptation.guidance": "none"},
+    "self_training": SELF_TRAINING,
+    "maral_9000": {},
+    "self_training_9000": SELF_TRAINING,
+    "maral_12_epochs": {"student.epochs": 12},
+    "self_training_12_epochs": {**SELF_TRAINING, "student.epochs": 12},
     "maral": {},
     "no_mmc": LINEAR,
     "supcon": {"student.loss": "supcon"},
@@ -90,6 +96,8 @@ def test_all_variants_are_there():
     assert set(matrix.variants) == {"teacher", *CHANGES}
     assert not matrix.variants["teacher"].adapt
     assert matrix.diagnose and matrix.study
+    sizes = {name: v.target_sentences for name, v in matrix.variants.items() if v.target_sentences}
+    assert sizes == {"maral_9000": 9000, "self_training_9000": 9000}
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -172,6 +180,8 @@ def variants(**overrides: Any) -> dict[str, Any]:
         (variants(dim=3), "M423", "overrides.dim"),
         (variants(**{WIDTH: 4}), "M423", "up to 8 words"),
         ({"variants": {"a": {"adapt": False, "overrides": {WIDTH: 4}}}}, "M423", "a.overrides"),
+        ({"variants": {"a": {"adapt": False, "target_sentences": 9}}}, "M423", "a.target_sentences"),
+        ({"variants": {"a": {"target_sentences": 0}}}, "M421", "a.target_sentences = 0"),
         ({"variants": {"a": {"seeds": [7]}}}, "M423", "variants.a.seeds"),
         ({"variants": {"a": {"teacher": {"teacher.epochs": 0}}}}, "M423", "epochs = 0"),
     ],
@@ -233,8 +243,8 @@ def texts(path: Path) -> list[str]:
 def test_corpora_are_cut_alike_and_only_the_diagnosis_has_labels(tmp_path):
     data = write_raw(tmp_path / "raw")
     matrix = read_matrix(write_matrix(tmp_path, dev_sentences=4))
-    (pair,) = matrix.pairs
-    files = raw_files(matrix, pair, 3, data)
+    (run,) = choose_runs(plan_runs(matrix), ["maral"])
+    files = raw_files(matrix, replace(run, seed=3), data)
     corpora = prepare_corpora(files, tmp_path / "c", gold=True)
     assert corpora.sizes == {"train": 6, "dev": 4, "target": 5, "test": 12}
     docs = {
@@ -244,10 +254,26 @@ def test_corpora_are_cut_alike_and_only_the_diagnosis_has_labels(tmp_path):
     assert not any(doc.has_annotation("ENT_IOB") for doc in docs["target"])
     assert all(doc.ents for name in ("train", "target_gold", "test") for doc in docs[name])
     assert texts(corpora.target) == texts(corpora.target_gold)
-    again = prepare_corpora(raw_files(matrix, pair, 3, data), tmp_path / "d", gold=False)
+    again = prepare_corpora(
+        raw_files(matrix, replace(run, seed=3), data), tmp_path / "d", gold=False
+    )
     assert again.target_gold is None and texts(again.train) == texts(corpora.train)
-    other = prepare_corpora(raw_files(matrix, pair, 4, data), tmp_path / "c", gold=False)
+    other = prepare_corpora(
+        raw_files(matrix, replace(run, seed=4), data), tmp_path / "c", gold=False
+    )
     assert texts(other.train) != texts(corpora.train) and other.test == corpora.test
+
+
+def test_a_variant_may_have_more_target_text(tmp_path, commands):
+    sizes = {"maral": {}, "more": {"target_sentences": 9}}
+    benchmark, runs = start(tmp_path, write_matrix(tmp_path, variants=sizes))
+    run_all(benchmark, runs, lambda: None)
+    plain, more = (benchmark.result(run) for run in runs)
+    assert (plain["sizes"]["target"], more["sizes"]["target"]) == (5, 9)
+    assert plain["sizes"]["train"] == more["sizes"]["train"]
+    assert commands.done.count("train-teacher") == 1 and commands.done.count("adapt") == 2
+    assert commands.done.count("pseudo-label") == 2
+    assert is_plain(plain) and not is_plain(more)
 
 
 def test_sentences_are_chosen_by_seed_in_their_order():
@@ -262,8 +288,9 @@ def test_sentences_are_chosen_by_seed_in_their_order():
 
 def test_missing_raw_files_are_named(tmp_path):
     matrix = read_matrix(write_matrix(tmp_path))
+    run = plan_runs(matrix)[0]
     with pytest.raises(MaralError, match=r"\[M425\].*demo/\{lang\}/\{part\}"):
-        prepare_corpora(raw_files(matrix, matrix.pairs[0], 0, tmp_path), tmp_path / "c", gold=False)
+        prepare_corpora(raw_files(matrix, run, tmp_path), tmp_path / "c", gold=False)
 
 
 # running, with the commands played

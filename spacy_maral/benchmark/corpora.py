@@ -15,7 +15,7 @@ from ..data.datasets import DATASETS, list_parts
 from ..data.docs import read_docs
 from ..errors import Errors, MaralError
 from ..files import replacing, sha256
-from .matrix import LanguagePair, Matrix
+from .matrix import Matrix, PlannedRun
 
 TEST_SEED = 0
 
@@ -65,19 +65,20 @@ class Corpora:
     sizes: dict[str, int]
 
 
-def raw_files(matrix: Matrix, pair: LanguagePair, seed: int, data: Path) -> dict[str, RawFile]:
+def raw_files(matrix: Matrix, run: PlannedRun, data: Path) -> dict[str, RawFile]:
     """List the files of a dataset that a run needs, by role.
 
     matrix (Matrix): For the sizes.
-    pair (LanguagePair): Dataset and languages.
-    seed (int): Chooses the sentences; the test set is the same for all seeds.
+    run (PlannedRun): The run. Its seed chooses the sentences; the test set is the same for all seeds.
     data (Path): Folder with one folder a dataset.
     RETURNS (dict): The files, which need not be there.
     """
+    pair, seed = run.pair, run.seed
     parts = list_parts(DATASETS[pair.dataset], data / pair.dataset, pair.source, [pair.target])
     limits = {
         "train": matrix.source_sentences, "dev": matrix.dev_sentences,
-        "target": matrix.target_sentences, "test": matrix.test_sentences,
+        "target": run.settings.target_sentences or matrix.target_sentences,
+        "test": matrix.test_sentences,
     }  # fmt: skip
     return {
         role: RawFile(

@@ -67,6 +67,9 @@ class Variant(Section):
     teacher: dict[str, Any] = Field(
         default_factory=dict, description="Settings of the teacher's training, by section.key."
     )
+    target_sentences: Sentences = Field(
+        None, description="Most sentences of the target; by default as many as the benchmark's."
+    )
     seeds: list[Seed] | None = Field(None, description="Seeds of this variant; by default all.")
 
 
@@ -74,7 +77,7 @@ class Matrix(Section):
     """A benchmark: each pair with each seed and each variant is one run.
 
     `config` is relative to the file of the matrix. At most so many sentences are taken, by the
-    seed, the same ones for all variants; the test set is cut alike for all seeds. With `diagnose`
+    seed, the same ones for all variants of that size; the test set is cut alike for all seeds. With `diagnose`
     the target's gold labels are looked at for the noise of the pseudo-labels, with `study` also
     for the F1 on the test set after every epoch; neither changes what is trained.
     """
@@ -251,6 +254,8 @@ def _check_variant(path: Path, matrix: Matrix, name: str, variant: Variant) -> N
 
     if not variant.adapt and variant.overrides:
         refuse(".overrides", "there is no student to override settings of, adapt is false")
+    if not variant.adapt and variant.target_sentences is not None:
+        refuse(".target_sentences", "a teacher does not see the target, adapt is false")
     for kind in ("overrides", "teacher"):
         for key in getattr(variant, kind):
             problem = _unknown_key(base, key)

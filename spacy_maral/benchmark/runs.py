@@ -62,7 +62,7 @@ class Benchmark:
     say: Say = field(default=lambda text: None)
 
     def files(self, run: PlannedRun) -> dict[str, RawFile]:
-        return raw_files(self.matrix, run.pair, run.seed, self.data)
+        return raw_files(self.matrix, run, self.data)
 
     def encoder_key(self, config: Config) -> str:
         """What tells one encoder from another, wherever its folder is."""
@@ -243,6 +243,7 @@ def identity(run: PlannedRun) -> dict[str, Any]:
         "seed": run.seed,
         "overrides": run.settings.overrides,
         "teacher_overrides": run.settings.teacher,
+        "target_sentences": run.settings.target_sentences,
         "adapted": run.settings.adapt,
     }
 

@@ -210,7 +210,8 @@ def delta(result: Result) -> float:
 
 def is_plain(result: Result) -> bool:
     """Whether a student is that of the configuration as it is."""
-    return result["adapted"] and not result["overrides"] and not result["teacher_overrides"]
+    changes = ("overrides", "teacher_overrides", "target_sentences")
+    return result["adapted"] and not any(result.get(name) for name in changes)
 
 
 def pair_of(result: Result) -> str:
