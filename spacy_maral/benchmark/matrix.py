@@ -77,9 +77,9 @@ class Matrix(Section):
     """A benchmark: each pair with each seed and each variant is one run.
 
     `config` is relative to the file of the matrix. At most so many sentences are taken, by the
-    seed, the same ones for all variants of that size; the test set is cut alike for all seeds. With `diagnose`
-    the target's gold labels are looked at for the noise of the pseudo-labels, with `study` also
-    for the F1 on the test set after every epoch; neither changes what is trained.
+    seed, the same ones for all variants of that size; the test set is cut alike for all seeds.
+    With `diagnose` the target's gold labels are looked at for the noise of the pseudo-labels, with
+    `study` also for the F1 on the test set after every epoch; neither changes what is trained.
     """
 
     config: Path = Field(description="Configuration that the variants differ from.")
