@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..metrics import noise_by_reliability, noise_ratio
 from ..spans import OUTSIDE
 from .diagnostics import Diagnostics, EpochState, Side
-from .filtering import split_spans
+from .filtering import expected_errors, split_spans
 from .hooks import Hook, StepReport
 from .network import Network, collect
 from .pseudo_labels import PseudoLabels, overlap_losers
@@ -150,13 +150,22 @@ class Adaptation(Hook):
         before = self.classes.copy()
         if self.settings.filter:
             own = self._all(scores[np.arange(len(scores)), self.classes])
-            reliable, mixtures = split_spans(own, self._all(self.classes), seed=self.seed + epoch)
+            reliable, mixtures = split_spans(
+                own, self._all(self.classes), seed=self.seed + epoch, limits=self._limits()
+            )
             self.reliable = self.target.shard.own(reliable)
             if state is not None:
                 state.mixtures = mixtures
         self._refine(scores, epoch)
         self._set_labels()
         return int(self.target.shard.ranks.sum((before != self.classes).sum()))
+
+    def _limits(self) -> NDArray[np.int64] | None:
+        """Most labels of each class that the filter takes out; None for no limit."""
+        if self.settings.filter_limit == "none":
+            return None
+        expected = expected_errors(self.probabilities, self.classes)
+        return np.ceil(self.target.shard.ranks.sum(expected)).astype(np.int64)
 
     def _state(self, epoch: int, scores: NDArray[np.float32]) -> EpochState:
         """What the epoch was trained on, for the diagnostics."""

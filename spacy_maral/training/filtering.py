@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,10 +43,16 @@ def reliable_spans(
 
 
 def split_spans(
-    scores: NDArray[np.floating], classes: NDArray[np.integer], *, seed: int
+    scores: NDArray[np.floating],
+    classes: NDArray[np.integer],
+    *,
+    seed: int,
+    limits: NDArray[np.integer] | None = None,
 ) -> tuple[NDArray[np.bool_], dict[int, Mixture]]:
     """Decide which pseudo-labels are reliable (see `reliable_spans`), and say by which mixtures.
 
+    limits (NDArray[np.integer]): Most unreliable labels of each class, shape (K,); if the mixture
+        has more, those of the lowest scores are unreliable. None for no limit.
     RETURNS (tuple): Whether each label is reliable, shape (n,), and the mixtures by class; classes
         whose scores were not split have none.
     """
@@ -54,10 +60,33 @@ def split_spans(
     mixtures: dict[int, Mixture] = {}
     for c in np.unique(classes):
         members = np.flatnonzero(classes == c)
-        reliable[members], mixture = split_scores(scores[members], seed=seed)
+        kept, mixture = split_scores(scores[members], seed=seed)
+        if mixture is not None and limits is not None and (~kept).sum() > limits[c]:
+            kept, cut = _keep_all_but(scores[members], int(limits[c]))
+            mixture = replace(mixture, cut=cut)
+        reliable[members] = kept
         if mixture is not None:
             mixtures[int(c)] = mixture
     return reliable, mixtures
+
+
+def expected_errors(
+    probabilities: NDArray[np.floating], classes: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """Number of labels of each class that are wrong by the labels' own probabilities.
+
+    probabilities (NDArray): Soft labels, rows sum to 1, shape (n, K).
+    classes (NDArray): Hard labels, shape (n,).
+    RETURNS (NDArray[np.float64]): Sum of 1 - p over the labels of each class, shape (K,).
+    """
+    doubt = 1.0 - probabilities[np.arange(len(classes)), classes].astype(np.float64)
+    return np.bincount(classes, weights=doubt, minlength=probabilities.shape[1])
+
+
+def _keep_all_but(scores: NDArray[np.floating], n: int) -> tuple[NDArray[np.bool_], float]:
+    """Which scores are not below the n + 1 lowest, and the lowest of them; n is below their number."""
+    cut = np.partition(scores, n)[n]
+    return scores >= cut, float(cut)
 
 
 def reliable_scores(scores: NDArray[np.floating], *, seed: int) -> NDArray[np.bool_]:

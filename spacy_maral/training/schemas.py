@@ -133,6 +133,11 @@ class AdaptationSettings(Section):
         "those of a pass of its own without dropout.",
     )
     filter: bool = Field(True, description="Whether unreliable pseudo-labels are filtered out.")
+    filter_limit: Literal["none", "doubt"] = Field(
+        "none",
+        description="Most labels of a class that the filter takes out: no limit, or as many as are "
+        "wrong by the soft labels' own probabilities ('doubt').",
+    )
     guidance: Literal["both", "global", "local", "none"] = Field(
         "both",
         description="What refines labels: class densities (global, Eq. 10), neighbours (local, "

@@ -19,6 +19,7 @@ from toys import (
 
 from spacy_maral.spans import OUTSIDE
 from spacy_maral.training.adaptation import Adaptation
+from spacy_maral.training.filtering import expected_errors
 from spacy_maral.training.hooks import Hook
 from spacy_maral.training.loop import Run
 from spacy_maral.training.network import collect
@@ -151,6 +152,27 @@ def test_alpha_goes_in_a_straight_line(epochs, warmup, expected):
     when = [epoch for epoch in range(epochs) if hook._works_after(epoch)]
     assert when == list(range(warmup - 1, epochs - 1))
     np.testing.assert_allclose([hook._alpha(epoch) for epoch in when], expected)
+
+
+def test_the_filter_takes_out_no_more_labels_than_are_doubted(tmp_path):
+    """The teacher is sure of class 0 and 1 and doubts class 2, which alone is filtered freely."""
+    target = toy_corpus(80, seed=2)
+    classes = noisy_labels(target, target.classes, noise=0.3, seed=3).probabilities.argmax(1)
+    p = np.eye(K)[classes]
+    p[classes == 2] = np.eye(K)[2] * 0.4 + 0.2
+    pseudo = PseudoLabels(p, LABELS, target.max_width, target.digest)
+    taken = {}
+    for limit in ("none", "doubt"):
+        hook = make_hook(target=target, pseudo=pseudo, guidance="none", filter_limit=limit)
+        record = Record(hook)
+        make_run(tmp_path / limit, hook, hooks=[record]).train(resume=False)
+        taken[limit] = np.bincount(record.classes[0][~record.reliable[0]], minlength=K)
+        doubted = np.ceil(expected_errors(hook.probabilities, record.classes[0]))
+        if limit == "doubt":
+            assert (taken[limit] <= doubted).all()
+    assert (taken["doubt"] <= taken["none"]).all()
+    assert taken["none"][1] > taken["doubt"][1] == 0
+    assert taken["doubt"][2] > 0
 
 
 @pytest.mark.parametrize("statistics", ["all", "reliable", "source"])

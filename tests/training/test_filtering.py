@@ -11,6 +11,7 @@ from scipy.stats import norm
 
 from spacy_maral.training import filtering
 from spacy_maral.training.filtering import (
+    expected_errors,
     reliable_scores,
     reliable_spans,
     split_scores,
@@ -227,3 +228,49 @@ def test_scores_that_are_not_split_have_no_mixture():
     assert list(mixtures) == [0]
     assert mixtures[0] == split_scores(scores[:500], seed=1)[1]
     assert (reliable == reliable_spans(scores, classes, seed=1)).all()
+
+
+# how many labels it may take out
+
+
+def limited_by_sorting(scores, classes, reliable, limits) -> np.ndarray:
+    """Unreliable labels of each class in the order of their scores, up to the limit."""
+    kept = np.ones(len(scores), dtype=bool)
+    for c in np.unique(classes):
+        lowest = sorted(np.flatnonzero((classes == c) & ~reliable), key=lambda i: scores[i])
+        kept[lowest[: limits[c]]] = False
+    return kept
+
+
+@pytest.mark.parametrize("limits", [(0, 0, 0), (1, 150, 7), (10_000, 0, 300), (400, 10_000, 2)])
+def test_no_more_labels_of_a_class_are_unreliable_than_its_limit(limits):
+    classes = np.random.default_rng(1).permutation(np.repeat([0, 1, 2], 1000))
+    scores = two_gaussians(1500, 1500, -3.0, 3.0, 1.0, 1.0)
+    free, mixtures = split_spans(scores, classes, seed=0)
+    reliable, limited = split_spans(scores, classes, seed=0, limits=np.array(limits))
+    assert (reliable == limited_by_sorting(scores, classes, free, limits)).all()
+    for c, limit in enumerate(limits):
+        of_class = classes == c
+        assert (~reliable[of_class]).sum() == min(limit, (~free[of_class]).sum())
+        # the cut that the report draws is where the decision changes
+        assert (reliable[of_class] == (scores[of_class] >= limited[c].cut)).all()
+        assert limited[c].means == mixtures[c].means
+    assert (free == split_spans(scores, classes, seed=0, limits=np.full(3, 10_000))[0]).all()
+
+
+def test_equal_scores_at_the_limit_are_all_reliable():
+    scores = np.concatenate([np.full(30, -5.0), np.full(20, -4.0), np.linspace(5, 6, 100)])
+    classes = np.zeros(150, dtype=int)
+    assert (~split_spans(scores, classes, seed=0)[0]).sum() == 50
+    assert (~split_spans(scores, classes, seed=0, limits=np.array([40]))[0]).sum() == 30
+
+
+def test_expected_errors_are_those_of_labels_drawn_from_their_probabilities():
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet([4.0, 1.0, 1.0], 300)
+    classes = probabilities.argmax(1)
+    draws = (rng.random((2000, 300, 1)) > probabilities.cumsum(1)[None]).sum(2)
+    wrong = [np.bincount(classes[draw != classes], minlength=3) for draw in draws]
+    # of 2,000 draws: the mean's standard error is below 0.2
+    np.testing.assert_allclose(expected_errors(probabilities, classes), np.mean(wrong, 0), atol=0.8)
+    assert expected_errors(np.zeros((0, 3)), np.zeros(0, dtype=int)).tolist() == [0, 0, 0]
