@@ -46,6 +46,9 @@ WIDTH = "components.maral_ner.model.max_width"
 TEMPERATURE = "components.maral_ner.model.temperature"
 LINEAR = {"student.loss": "cross_entropy", "student.decision": "linear"}
 SELF_TRAINING = {**LINEAR, "adaptation.filter": False, "adaptation.guidance": "none"}
+POSTERIOR = {
+    "student.prior_scale": 1.0, "student.decision": "posterior", "adaptation.target_prior_scale": 1.0
+}  # fmt: skip
 # What the names say, and nothing else may differ.
 CHANGES: dict[str, dict[str, Any]] = {
     "alpha_fast": {"adaptation.alpha_start": 0.65, "adaptation.alpha_end": 0.3},
@@ -59,6 +62,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "supcon": {"student.loss": "supcon"},
     "no_outside": {"student.include_outside": False},
     "no_filter": {"adaptation.filter": False},
+    "filter_doubt": {"adaptation.filter_limit": "doubt"},
     "no_refinery": {"adaptation.guidance": "none"},
     "no_global": {"adaptation.guidance": "local"},
     "no_local": {"adaptation.guidance": "global"},
@@ -67,6 +71,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "features_clean": {"adaptation.features": "clean"},
     "prior_1": {"student.prior_scale": 1.0, "adaptation.target_prior_scale": 1.0},
     "prior_01": {"student.prior_scale": 1.0, "adaptation.target_prior_scale": 0.1},
+    "posterior": POSTERIOR,
+    "posterior_doubt": {**POSTERIOR, "adaptation.filter_limit": "doubt"},
     "temperature_003": {TEMPERATURE: 0.03},
     "temperature_015": {TEMPERATURE: 0.15},
     "temperature_03": {TEMPERATURE: 0.3},

@@ -84,7 +84,7 @@ def expected_errors(
 
 
 def _keep_all_but(scores: NDArray[np.floating], n: int) -> tuple[NDArray[np.bool_], float]:
-    """Which scores are not below the n + 1 lowest, and the lowest of them; n is below their number."""
+    """All scores but the n lowest, those equal to the lowest kept one included, and that one."""
     cut = np.partition(scores, n)[n]
     return scores >= cut, float(cut)
 

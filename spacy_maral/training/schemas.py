@@ -136,7 +136,7 @@ class AdaptationSettings(Section):
     filter_limit: Literal["none", "doubt"] = Field(
         "none",
         description="Most labels of a class that the filter takes out: no limit, or as many as are "
-        "wrong by the soft labels' own probabilities ('doubt').",
+        "wrong by the labels' own probabilities ('doubt'; hard labels have none).",
     )
     guidance: Literal["both", "global", "local", "none"] = Field(
         "both",
