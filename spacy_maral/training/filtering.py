@@ -80,7 +80,8 @@ def expected_errors(
     RETURNS (NDArray[np.float64]): Sum of 1 - p over the labels of each class, shape (K,).
     """
     doubt = 1.0 - probabilities[np.arange(len(classes)), classes].astype(np.float64)
-    return np.bincount(classes, weights=doubt, minlength=probabilities.shape[1])
+    expected = np.bincount(classes, weights=doubt, minlength=probabilities.shape[1])
+    return expected.astype(np.float64)
 
 
 def _keep_all_but(scores: NDArray[np.floating], n: int) -> tuple[NDArray[np.bool_], float]:
