@@ -81,12 +81,13 @@ def performance_tables(results: dict[str, Any]) -> dict[str, str]:
 def result_tables(results: list[dict[str, Any]]) -> dict[str, str]:
     """The tables of a benchmark's runs, and where they were done.
 
-    Means over all runs are shown for the variants that were run on all pairs.
+    Means over all runs are shown for the variants that were run on all pairs with all seeds.
     """
-    pairs = {pair_of(r) for r in results}
-    whole = [
-        r for r in results if pairs == {pair_of(o) for o in results if o["variant"] == r["variant"]}
-    ]
+
+    def cases(variant: str | None = None) -> set[tuple[str, int]]:
+        return {(pair_of(r), r["seed"]) for r in results if variant in (None, r["variant"])}
+
+    whole = [r for r in results if cases(r["variant"]) == cases()]
     found = {
         f"{r['machine']['processor']}, {r['threads']} thread{'s' if r['threads'] > 1 else ''} a run, "
         f"{r['precision_format']} in training, PyTorch {r['versions']['torch']}, {r['date'][:10]}"
