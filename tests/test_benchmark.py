@@ -46,9 +46,7 @@ WIDTH = "components.maral_ner.model.max_width"
 TEMPERATURE = "components.maral_ner.model.temperature"
 LINEAR = {"student.loss": "cross_entropy", "student.decision": "linear"}
 SELF_TRAINING = {**LINEAR, "adaptation.filter": False, "adaptation.guidance": "none"}
-POSTERIOR = {
-    "student.prior_scale": 1.0, "student.decision": "posterior", "adaptation.target_prior_scale": 1.0
-}  # fmt: skip
+PRIOR_1 = {"student.prior_scale": 1.0, "adaptation.target_prior_scale": 1.0}
 # What the names say, and nothing else may differ.
 CHANGES: dict[str, dict[str, Any]] = {
     "alpha_fast": {"adaptation.alpha_start": 0.65, "adaptation.alpha_end": 0.3},
@@ -69,10 +67,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "hard_labels": {"adaptation.target_labels": "hard"},
     "soft_labels": {"adaptation.target_labels": "soft"},
     "features_clean": {"adaptation.features": "clean"},
-    "prior_1": {"student.prior_scale": 1.0, "adaptation.target_prior_scale": 1.0},
+    "prior_1": PRIOR_1,
     "prior_01": {"student.prior_scale": 1.0, "adaptation.target_prior_scale": 0.1},
-    "posterior": POSTERIOR,
-    "posterior_doubt": {**POSTERIOR, "adaptation.filter_limit": "doubt"},
+    "posterior": {**PRIOR_1, "student.decision": "posterior"},
     "temperature_003": {TEMPERATURE: 0.03},
     "temperature_015": {TEMPERATURE: 0.15},
     "temperature_03": {TEMPERATURE: 0.3},

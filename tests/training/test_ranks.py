@@ -30,6 +30,7 @@ VARIANTS = {
     "linear": {
         "student.loss": "cross_entropy", "student.decision": "linear", "student.freeze_layers": 1,
         "adaptation.features": "clean", "adaptation.target_labels": "hard", "student.epochs": 2,
+        "adaptation.filter_limit": "doubt",
     },
 }  # fmt: skip
 GEOMETRY = {"kappa", "centroid_cosine", "target_density", "target_information"}
