@@ -155,7 +155,7 @@ def test_alpha_goes_in_a_straight_line(epochs, warmup, expected):
 
 
 def test_the_filter_takes_out_no_more_labels_than_are_doubted(tmp_path):
-    """The teacher is sure of class 0 and 1 and doubts class 2, which alone is filtered freely."""
+    """The teacher is sure of the entities of class 1, of which none may go, and doubts those of class 2."""
     target = toy_corpus(80, seed=2)
     classes = noisy_labels(target, target.classes, noise=0.3, seed=3).probabilities.argmax(1)
     p = np.eye(K)[classes]
