@@ -1,10 +1,12 @@
-"""Compare two readings of the refinery's guidance on labels whose truth is known.
+"""Compare readings of the refinery's guidance on labels whose truth is known.
 
     python scripts/study_guidance.py STUDENT TEACHER train.spacy dev.spacy
 
 All text is of the source language: the teacher labels the development data, and the student's
-features refine these labels, either by the mean over the classes of a span, as the product does,
-or by the mean over the spans of a class.
+features refine these labels, by classes above the mean over the classes of a span, as the product
+does, by those above the mean over the spans of a class, or by what each class has of the densities
+and of the neighbours (`guidance_weights = "graded"`). The table has the noise of the entity labels
+and the log loss of those that the filter finds doubtful.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from spacy_maral.training.adaptation import Adaptation
 from spacy_maral.training.chunks import predict
 from spacy_maral.training.filtering import reliable_spans
 from spacy_maral.training.pseudo_labels import overlap_losers
-from spacy_maral.training.refinery import above_mean, neighbour_classes, refine
+from spacy_maral.training.refinery import above_mean, neighbour_classes, refine, relative_density
 from spacy_maral.training.schemas import AdaptationSettings, TrainingSettings
 from spacy_maral.training.setup import as_pipeline
 from spacy_maral.training.shards import Shard
@@ -33,6 +35,8 @@ from spacy_maral.training.shards import Shard
 ALPHAS = (0.9, 0.7, 0.5, 0.2)
 # spans of a class that its mean number of neighbours is taken over
 SAMPLE = 2000
+# probability that a label has at least, in the log loss; below it float16 has nothing
+LEAST = 1e-7
 
 
 def make_hook(student: Path, teacher: Path, source: Path, dev: Path, sentences: int) -> Adaptation:
@@ -66,15 +70,13 @@ def class_means(
     ])  # fmt: skip
 
 
-def compare_readings(hook: Adaptation) -> list[list[str]]:
-    """Noise of the entity labels, refined by either reading with each alpha."""
-    rho, classes, gold = hook._scores(), hook.classes, hook.gold
-    assert gold is not None
-    rng = np.random.default_rng(0)
-    rows = np.arange(len(rho))
-    doubtful = np.flatnonzero(~reliable_spans(rho[rows, classes], classes, seed=0))
-    sample = [np.flatnonzero(classes == c) for c in range(hook.n_classes)]
-    known = np.concatenate([rng.permutation(members)[:SAMPLE] for members in sample])
+def find_readings(
+    hook: Adaptation, rho: NDArray[np.float32], doubtful: NDArray[np.int64]
+) -> dict[str, tuple[NDArray, NDArray]]:
+    """Global and local guidance of the doubtful spans, by each reading of them."""
+    classes, rng = hook.classes, np.random.default_rng(0)
+    members = [np.flatnonzero(classes == c) for c in range(hook.n_classes)]
+    known = np.concatenate([rng.permutation(rows)[:SAMPLE] for rows in members])
     bank = hook._bank(rng)
     near, near_known = (
         neighbour_classes(
@@ -83,26 +85,40 @@ def compare_readings(hook: Adaptation) -> list[list[str]]:
         )
         for spans in (doubtful, known)
     )  # fmt: skip
-    readings = {
-        "classes of the span": (above_mean(rho[doubtful]), above_mean(near)),
-        "spans of the class": (
+    return {
+        "mean over the classes of the span": (above_mean(rho[doubtful]), above_mean(near)),
+        "mean over the spans of the class": (
             rho[doubtful] > class_means(rho, classes, hook.n_classes),
             near > class_means(near_known, classes[known], hook.n_classes),
         ),
+        "graded": (relative_density(rho[doubtful]), near),
     }
-    found = [["as the teacher has them", *[f"{noise_ratio(classes, gold):.3f}"] * len(ALPHAS)]]
-    for name, (by_density, by_neighbours) in readings.items():
-        noise = []
+
+
+def compare_readings(hook: Adaptation) -> list[list[str]]:
+    """Noise of the entity labels and log loss of the doubtful ones, by reading and alpha."""
+    rho, classes, gold = hook._scores(), hook.classes, hook.gold
+    assert gold is not None
+    reliable = reliable_spans(rho[np.arange(len(rho)), classes], classes, seed=0)
+    doubtful = np.flatnonzero(~reliable)
+
+    def judge(labels: NDArray[np.float32]) -> str:
+        hard = labels.argmax(1)
+        hard[overlap_losers(labels, *hook.words)] = OUTSIDE
+        truth = labels[doubtful, gold[doubtful]].astype(np.float64)
+        return f"{noise_ratio(hard, gold):.3f}, {-np.log(truth.clip(LEAST)).mean():.3f}"
+
+    found = [["as the teacher has them", *[judge(hook.probabilities)] * len(ALPHAS)]]
+    for name, (by_density, by_neighbours) in find_readings(hook, rho, doubtful).items():
+        judged = []
         for alpha in ALPHAS:
             new = hook.probabilities.copy()
             new[doubtful] = refine(
                 new[doubtful], alpha=alpha, global_guidance=by_density,
                 local_guidance=by_neighbours,
             )  # fmt: skip
-            labels = new.argmax(1)
-            labels[overlap_losers(new, *hook.words)] = OUTSIDE
-            noise.append(f"{noise_ratio(labels, gold):.3f}")
-        found.append([f"mean over the {name}", *noise])
+            judged.append(judge(new))
+        found.append([name, *judged])
     return found
 
 
@@ -114,7 +130,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--sentences", type=int, default=1500, help="of the source, for the bank")
     found = parser.parse_args(arguments)
     hook = make_hook(found.student, found.teacher, found.source, found.dev, found.sentences)
-    print(table(["noise of labels", *(f"α {alpha}" for alpha in ALPHAS)], compare_readings(hook)))  # noqa: T201
+    print(table(["noise, log loss", *(f"α {alpha}" for alpha in ALPHAS)], compare_readings(hook)))  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
+import math
+
 import numpy as np
 import pytest
+import study_guidance
 from study_guidance import ALPHAS, class_means, compare_readings
 from test_adaptation import make_hook
 
@@ -14,16 +17,34 @@ def test_class_means():
     assert found[2] == np.inf
 
 
-def test_both_readings_are_compared():
+def test_readings_are_compared():
     hook = make_hook(features="clean", diagnose_with_gold=True, bank_outside_rate=1.0)
     hook.on_epoch_start(0)
     hook.network.eval()
     hook._collect_features()
     before = hook.probabilities.copy()
-    start, by_span, by_class = compare_readings(hook)
-    assert len(start) == len(by_span) == len(by_class) == 1 + len(ALPHAS)
+    start, *readings = compare_readings(hook)
+    assert len(readings) == 3
+    assert all(len(row) == 1 + len(ALPHAS) for row in (start, *readings))
     assert len(set(start[1:])) == 1
-    assert by_span[1:] != by_class[1:]
-    assert all(0 <= float(noise) <= 1 for row in (start, by_span, by_class) for noise in row[1:])
+    assert len({tuple(row[1:]) for row in readings}) == 3
+    for row in (start, *readings):
+        noise, loss = np.array([[float(v) for v in cell.split(", ")] for cell in row[1:]]).T
+        assert (noise >= 0).all() and (noise <= 1).all() and (loss > 0).all()
     # the hook's own labels stay as they are
     np.testing.assert_array_equal(hook.probabilities, before)
+
+
+def test_the_loss_is_that_of_the_doubtful_labels(monkeypatch):
+    hook = make_hook(features="clean", diagnose_with_gold=True, bank_outside_rate=1.0)
+    hook.on_epoch_start(0)
+    hook.network.eval()
+    hook._collect_features()
+    doubtful = np.arange(0, len(hook.classes), 5)
+    reliable = np.ones(len(hook.classes), dtype=bool)
+    reliable[doubtful] = False
+    monkeypatch.setattr(study_guidance, "reliable_spans", lambda *_, seed: reliable)
+    loss = float(compare_readings(hook)[0][1].split(", ")[1])
+    truths = [float(hook.probabilities[i, hook.gold[i]]) for i in doubtful]
+    expected = sum(-math.log(max(p, 1e-7)) for p in truths) / len(truths)
+    assert loss == pytest.approx(expected, abs=6e-4)

@@ -22,6 +22,7 @@ from .refinery import (
     bank_share,
     neighbour_classes,
     refine,
+    relative_density,
     sample_bank,
 )
 from .schemas import AdaptationSettings, TrainingSettings
@@ -284,11 +285,14 @@ class Adaptation(Hook):
         doubtful = np.flatnonzero(~self.reliable)
         if not self.settings.filter:
             doubtful = np.arange(len(self.classes))
+        graded = self.settings.guidance_weights == "graded"
         by_density = by_neighbours = None
         if guidance in ("both", "global"):
-            by_density = above_mean(scores[doubtful])
+            rho = scores[doubtful]
+            by_density = relative_density(rho) if graded else above_mean(rho)
         if guidance in ("both", "local"):
-            by_neighbours = above_mean(self._neighbours(doubtful, epoch))
+            shares = self._neighbours(doubtful, epoch)
+            by_neighbours = shares if graded else above_mean(shares)
         self.probabilities[doubtful] = refine(
             self.probabilities[doubtful],
             alpha=self._alpha(epoch),

@@ -129,24 +129,34 @@ def above_mean(values: NDArray[np.floating]) -> NDArray[np.bool_]:
     return values > values.mean(1, keepdims=True)
 
 
+def relative_density(scores: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Density of each class where a span is, by that of its densest class.
+
+    scores (NDArray): rho of each span and class, shape (n, K).
+    RETURNS (NDArray): exp(rho) / exp(largest rho of the span), shape (n, K).
+    """
+    return np.exp(scores - scores.max(1, keepdims=True))
+
+
 def refine(
     probabilities: NDArray[np.floating],
     *,
     alpha: float,
-    global_guidance: NDArray[np.bool_] | None,
-    local_guidance: NDArray[np.bool_] | None,
+    global_guidance: NDArray[np.bool_ | np.floating] | None,
+    local_guidance: NDArray[np.bool_ | np.floating] | None,
 ) -> NDArray[np.float32]:
     """Move soft labels towards the classes that the guidances allow (Eq. 10, 11).
 
     d = norm(norm(d_c) + norm(d_n)), p <- norm(alpha p + (1 - alpha) d), with norm the division by
-    the sum. Where no class is allowed by either guidance the label stays as it is.
+    the sum. Where no class is allowed by either guidance the label stays as it is. Guidances that
+    are not 0 or 1 give classes shares of their own.
 
     probabilities (NDArray): Soft labels, shape (n, K).
     alpha (float): What is kept of them.
-    global_guidance (NDArray[np.bool_]): d_c: classes whose rho is above the span's mean; None to
-        leave it out.
-    local_guidance (NDArray[np.bool_]): d_n: classes of more neighbours than the span's mean; None
-        to leave it out.
+    global_guidance (NDArray): d_c: classes whose rho is above the span's mean, or how probable
+        rho makes each; None to leave it out.
+    local_guidance (NDArray): d_n: classes of more neighbours than the span's mean, or their
+        shares; None to leave it out.
     RETURNS (NDArray[np.float32]): New soft labels, shape (n, K).
     """
     old = _normalise(np.asarray(probabilities, dtype=np.float32))

@@ -143,6 +143,11 @@ class AdaptationSettings(Section):
         description="What refines labels: class densities (global, Eq. 10), neighbours (local, "
         "Eq. 11), both, or nothing.",
     )
+    guidance_weights: Literal["equal", "graded"] = Field(
+        "equal",
+        description="Whether all classes that a guidance allows get the same share of a label "
+        "(Eq. 10, 11), or each as much as its density or its neighbours say ('graded').",
+    )
     neighbours: int = Field(200, ge=1, description="Number of neighbours k of Eq. 11.")
     bank_outside_rate: float = Field(
         0.03,

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 from toys import (
     LABELS,
     K,
@@ -289,8 +290,11 @@ def test_the_bank_holds_no_more_than_it_has_room_for():
     assert sizes[1] == pytest.approx(60, abs=25)
 
 
-def test_the_refinery_works_on_the_features_as_a_slow_transcription_does(tmp_path):
-    hook = make_hook(epochs=3, features="clean", bank_outside_rate=1.0, alpha_start=0.5)
+@pytest.mark.parametrize("weights", ["equal", "graded"])
+def test_the_refinery_works_on_the_features_as_a_slow_transcription_does(weights):
+    hook = make_hook(
+        epochs=3, features="clean", bank_outside_rate=1.0, alpha_start=0.5, guidance_weights=weights
+    )
     hook.on_epoch_start(0)
     hook.network.eval()
     stats = hook.network.span_model.statistics
@@ -321,6 +325,9 @@ def test_the_refinery_works_on_the_features_as_a_slow_transcription_does(tmp_pat
     d = np.zeros_like(before)
     for guide in (rho, density):
         for i in range(len(d)):
+            if weights == "graded":
+                d[i] += softmax(guide[i].astype(np.float64)) if guide is rho else guide[i]
+                continue
             mean = sum(guide[i]) / K
             tied[i] |= np.isclose(guide[i], mean, atol=1e-4).any()
             allowed = (guide[i] > mean).astype(float)

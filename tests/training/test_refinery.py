@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import softmax
 
 from spacy_maral.training import refinery
 from spacy_maral.training.refinery import (
@@ -13,6 +14,7 @@ from spacy_maral.training.refinery import (
     build_index,
     neighbour_classes,
     refine,
+    relative_density,
     sample_bank,
 )
 
@@ -194,15 +196,26 @@ def refine_row(p, d_c, d_n, alpha):
     return norm1([alpha * a + (1 - alpha) * b for a, b in zip(p, d, strict=True)])
 
 
+def test_relative_density():
+    scores = np.random.default_rng(3).normal(0, 300, (200, K)).astype(np.float32)
+    found = relative_density(scores)
+    assert found.dtype == np.float32 and (found.max(1) == 1).all()
+    shares = found / found.sum(1, keepdims=True)
+    np.testing.assert_allclose(shares, softmax(scores.astype(np.float64), axis=1), atol=1e-5)
+
+
+@pytest.mark.parametrize("graded", [False, True])
 @pytest.mark.parametrize("use", ["both", "global", "local", "none"])
 @pytest.mark.parametrize("alpha", [1.0, 0.95, 0.8, 0.0])
-def test_refinement_is_that_of_the_equations(use, alpha):
+def test_refinement_is_that_of_the_equations(use, alpha, graded):
     rng = np.random.default_rng(11)
     n = 300
     p = rng.dirichlet(np.full(K, 0.4), n).astype(np.float32)
     d_c, d_n = rng.random((2, n, K)) < 0.35
     d_c[:40] = False
     d_n[20:60] = False
+    if graded:
+        d_c, d_n = d_c * rng.random((n, K)), d_n * rng.random((n, K))
     by_density = d_c if use in ("both", "global") else None
     by_neighbours = d_n if use in ("both", "local") else None
     new = refine(p, alpha=alpha, global_guidance=by_density, local_guidance=by_neighbours)
