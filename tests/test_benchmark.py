@@ -47,26 +47,23 @@ TEMPERATURE = "components.maral_ner.model.temperature"
 LINEAR = {"student.loss": "cross_entropy", "student.decision": "linear"}
 SELF_TRAINING = {**LINEAR, "adaptation.filter": False, "adaptation.guidance": "none"}
 PRIOR_1 = {"student.prior_scale": 1.0, "adaptation.target_prior_scale": 1.0}
+ALPHA_FAST = {"adaptation.alpha_start": 0.65, "adaptation.alpha_end": 0.3}
+GRADED = {"adaptation.guidance_weights": "graded"}
 # What the names say, and nothing else may differ.
 CHANGES: dict[str, dict[str, Any]] = {
-    "alpha_fast": {"adaptation.alpha_start": 0.65, "adaptation.alpha_end": 0.3},
+    "alpha_fast": ALPHA_FAST,
     "self_training": SELF_TRAINING,
     "maral_9000": {},
     "self_training_9000": SELF_TRAINING,
-    "maral_12_epochs": {"student.epochs": 12},
-    "self_training_12_epochs": {**SELF_TRAINING, "student.epochs": 12},
     "maral": {},
     "no_mmc": LINEAR,
     "supcon": {"student.loss": "supcon"},
     "no_outside": {"student.include_outside": False},
     "no_filter": {"adaptation.filter": False},
     "filter_doubt": {"adaptation.filter_limit": "doubt"},
-    "graded_guidance": {"adaptation.guidance_weights": "graded"},
-    "graded_fast": {
-        "adaptation.guidance_weights": "graded",
-        "adaptation.alpha_start": 0.65,
-        "adaptation.alpha_end": 0.3,
-    },
+    "graded_guidance": GRADED,
+    "graded_fast": {**GRADED, **ALPHA_FAST},
+    "graded_clean": {**GRADED, **ALPHA_FAST, "adaptation.features": "clean"},
     "no_refinery": {"adaptation.guidance": "none"},
     "no_global": {"adaptation.guidance": "local"},
     "no_local": {"adaptation.guidance": "global"},
@@ -82,7 +79,6 @@ CHANGES: dict[str, dict[str, Any]] = {
     "head_rate_0003": {"student.head_learn_rate": 0.0003},
     "head_rate_003": {"student.head_learn_rate": 0.003},
     "pseudo_count_300": {"components.maral_ner.model.pseudo_count": 300},
-    "all_layers": {"student.freeze_layers": 0},
     "width_4": {WIDTH: 4},
     "width_8": {WIDTH: 8},
     "width_12": {WIDTH: 12},
