@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from spacy_maral.data import read_docs
 from spacy_maral.evaluation import load_pipeline
 from spacy_maral.metrics import noise_ratio
-from spacy_maral.spans import OUTSIDE
+from spacy_maral.spans import OUTSIDE, softmax
 from spacy_maral.training.adaptation import Adaptation
 from spacy_maral.training.chunks import predict
 from spacy_maral.training.filtering import reliable_spans
 from spacy_maral.training.pseudo_labels import overlap_losers
-from spacy_maral.training.refinery import above_mean, neighbour_classes, refine, relative_density
+from spacy_maral.training.refinery import above_mean, neighbour_classes, refine
 from spacy_maral.training.schemas import AdaptationSettings, TrainingSettings
 from spacy_maral.training.setup import as_pipeline
 from spacy_maral.training.shards import Shard
@@ -91,7 +91,7 @@ def find_readings(
             rho[doubtful] > class_means(rho, classes, hook.n_classes),
             near > class_means(near_known, classes[known], hook.n_classes),
         ),
-        "graded": (relative_density(rho[doubtful]), near),
+        "graded": (softmax(rho[doubtful]), near),
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from spacy.tokens import Doc, Span, SpanGroup
 
-from .spans import OUTSIDE, decode
+from .spans import OUTSIDE, decode, softmax
 
 IOB_BEGIN, IOB_INSIDE = 3, 1
 SCORE = "maral_score"
@@ -142,9 +142,7 @@ def runners_up(
     threshold (float): The probability.
     RETURNS (Labelled): In order of the candidates; one of them may have several classes.
     """
-    rows = predictions.scores[free].astype(np.float64)
-    probabilities = np.exp(rows - rows.max(axis=1, keepdims=True, initial=-np.inf))
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    probabilities = softmax(predictions.scores[free])
     probabilities[np.searchsorted(free, entities.candidates), entities.classes] = 0.0
     probabilities[:, OUTSIDE] = 0.0
     place, classes = np.nonzero(probabilities >= threshold)

@@ -161,6 +161,13 @@ def _schedule(
     return spans[chosen]
 
 
+def softmax(scores: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Softmax along the last axis; -inf gives 0."""
+    scores = np.asarray(scores, dtype=np.float64)
+    weights = np.exp(scores - scores.max(-1, keepdims=True, initial=-np.inf))
+    return weights / weights.sum(-1, keepdims=True)
+
+
 def decode(
     scores: FloatArray, starts: ArrayLike, ends: ArrayLike
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:

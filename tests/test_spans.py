@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import special
 
 from spacy_maral.errors import MaralError
 from spacy_maral.spans import (
@@ -16,6 +17,7 @@ from spacy_maral.spans import (
     enumerate_spans,
     label_spans,
     resolve_overlaps,
+    softmax,
     span_counts,
     span_index,
     word_piece_ends,
@@ -337,3 +339,15 @@ def test_word_shapes(shape, words):
 
 def test_no_words_have_no_shapes():
     assert word_shapes([]).shape == (0,)
+
+
+def test_softmax():
+    scores = np.random.default_rng(3).normal(0, 300, (200, 4)).astype(np.float32)
+    scores[:20, 1] = -np.inf
+    found = softmax(scores)
+    assert found.dtype == np.float64 and (found[:20, 1] == 0).all()
+    np.testing.assert_allclose(
+        found, special.softmax(scores.astype(np.float64), axis=1), atol=1e-15
+    )
+    assert softmax(np.zeros((0, 4))).shape == (0, 4)
+    assert softmax(np.zeros((0, 0))).shape == (0, 0)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..metrics import noise_by_reliability, noise_ratio
-from ..spans import OUTSIDE
+from ..spans import OUTSIDE, softmax
 from .diagnostics import Diagnostics, EpochState, Side
 from .filtering import expected_errors, split_spans
 from .hooks import Hook, StepReport
@@ -22,7 +22,6 @@ from .refinery import (
     bank_share,
     neighbour_classes,
     refine,
-    relative_density,
     sample_bank,
 )
 from .schemas import AdaptationSettings, TrainingSettings
@@ -289,7 +288,7 @@ class Adaptation(Hook):
         by_density = by_neighbours = None
         if guidance in ("both", "global"):
             rho = scores[doubtful]
-            by_density = relative_density(rho) if graded else above_mean(rho)
+            by_density = softmax(rho) if graded else above_mean(rho)
         if guidance in ("both", "local"):
             shares = self._neighbours(doubtful, epoch)
             by_neighbours = shares if graded else above_mean(shares)

@@ -129,15 +129,6 @@ def above_mean(values: NDArray[np.floating]) -> NDArray[np.bool_]:
     return values > values.mean(1, keepdims=True)
 
 
-def relative_density(scores: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Density of each class where a span is, by that of its densest class.
-
-    scores (NDArray): rho of each span and class, shape (n, K).
-    RETURNS (NDArray): exp(rho) / exp(largest rho of the span), shape (n, K).
-    """
-    return np.exp(scores - scores.max(1, keepdims=True))
-
-
 def refine(
     probabilities: NDArray[np.floating],
     *,

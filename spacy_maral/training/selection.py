@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..spans import OUTSIDE, decode
+from ..spans import OUTSIDE, decode, softmax
 from .corpus import Corpus, concat_ranges
 from .network import Network, run_over
 
@@ -150,13 +150,6 @@ def mutual_information(probabilities: NDArray[np.floating]) -> float:
 def entropy(p: NDArray[np.floating]) -> NDArray[np.float64]:
     """Entropy along the last axis, in nats."""
     return -(p * np.log(np.where(p > 0, p, 1))).sum(-1)
-
-
-def softmax(scores: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Softmax along the last axis; -inf gives 0."""
-    scores = np.asarray(scores, dtype=np.float64)
-    weights = np.exp(scores - scores.max(-1, keepdims=True))
-    return weights / weights.sum(-1, keepdims=True)
 
 
 def choose_docs(n_words: Sequence[int], seed: int) -> NDArray[np.int64]:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import softmax
 
 from spacy_maral.training import refinery
 from spacy_maral.training.refinery import (
@@ -14,7 +13,6 @@ from spacy_maral.training.refinery import (
     build_index,
     neighbour_classes,
     refine,
-    relative_density,
     sample_bank,
 )
 
@@ -194,14 +192,6 @@ def refine_row(p, d_c, d_n, alpha):
     if not any(d):
         return norm1(p)
     return norm1([alpha * a + (1 - alpha) * b for a, b in zip(p, d, strict=True)])
-
-
-def test_relative_density():
-    scores = np.random.default_rng(3).normal(0, 300, (200, K)).astype(np.float32)
-    found = relative_density(scores)
-    assert found.dtype == np.float32 and (found.max(1) == 1).all()
-    shares = found / found.sum(1, keepdims=True)
-    np.testing.assert_allclose(shares, softmax(scores.astype(np.float64), axis=1), atol=1e-5)
 
 
 @pytest.mark.parametrize("graded", [False, True])
