@@ -239,8 +239,9 @@ class Errors(metaclass=CodedMessages):
         "outside."
     )
     M212 = (
-        "prior_scale must be at least 0 and memory above 0, found prior_scale={prior_scale} and "
-        "memory={memory}. Change these settings of the component."
+        "prior_scale must be at least 0, outside_weight and memory above 0, found "
+        "prior_scale={prior_scale}, outside_weight={outside_weight} and memory={memory}. Change "
+        "these settings of the component."
     )
     M213 = (
         "spans_threshold must be above 0 and at most 1 and needs a spans_key, found "

@@ -20,7 +20,7 @@ def max_margin(
     log_prior: Tensor | None = None,
     *,
     weights: Tensor | None = None,
-    include_outside: bool = True,
+    outside_weight: float = 1.0,
     reduction: str = "mean",
 ) -> Tensor:
     """Max-margin loss (MMC), -log softmax_c(log pi(c) + rho(z, c)) at the target (Eq. 7 and 12).
@@ -29,15 +29,15 @@ def max_margin(
     targets (Tensor): Class of every span, (N,), int64, or a distribution over classes, (N, K).
     log_prior (Tensor): Log prior of the classes, scaled as wanted, (K,). None stands for a uniform one.
     weights (Tensor): Weight >= 0 of every span, (N,). None stands for 1.
-    include_outside (bool): If False, spans whose target (whose most probable class) is outside get the weight 0; outside
-        stays one of the classes that the other spans are compared with.
+    outside_weight (float): Factor >= 0 on the weight of spans whose target (whose most probable class) is outside. With 0
+        outside still is one of the classes that the other spans are compared with.
     reduction (str): "mean" (by weight), "sum" (of weighted losses) or "none" (weighted losses, (N,)).
     RETURNS (Tensor): The loss. A mean or sum over nothing is 0, with a graph.
     RAISES (MaralError): If the shapes do not fit or the reduction is unknown.
     """
     logits = scores if log_prior is None else scores + log_prior.to(scores.dtype)
     return cross_entropy(
-        logits, targets, weights=weights, include_outside=include_outside, reduction=reduction
+        logits, targets, weights=weights, outside_weight=outside_weight, reduction=reduction
     )
 
 
@@ -46,7 +46,7 @@ def cross_entropy(
     targets: Tensor,
     *,
     weights: Tensor | None = None,
-    include_outside: bool = True,
+    outside_weight: float = 1.0,
     reduction: str = "mean",
 ) -> Tensor:
     """Cross-entropy of hard or soft targets under softmax of the logits.
@@ -54,7 +54,7 @@ def cross_entropy(
     logits (Tensor): (N, K); N may be 0. Half precision is raised to float32.
     targets (Tensor): Class of every span, (N,), int64, or a distribution over classes, (N, K).
     weights (Tensor): Weight >= 0 of every span, (N,). None stands for 1.
-    include_outside (bool): As in `max_margin`.
+    outside_weight (float): As in `max_margin`.
     reduction (str): "mean", "sum" or "none", as in `max_margin`.
     RETURNS (Tensor): The loss. A mean or sum over nothing is 0, with a graph.
     RAISES (MaralError): If the shapes do not fit or the reduction is unknown.
@@ -73,7 +73,7 @@ def cross_entropy(
     else:
         losses = -log_probs.gather(1, targets.unsqueeze(1)).squeeze(1)
         hard = targets
-    return _reduce(losses, _span_weights(losses, hard, weights, include_outside), reduction)
+    return _reduce(losses, _span_weights(losses, hard, weights, outside_weight), reduction)
 
 
 def supcon(
@@ -82,7 +82,7 @@ def supcon(
     temperature: float = 0.07,
     *,
     weights: Tensor | None = None,
-    include_outside: bool = True,
+    outside_weight: float = 1.0,
     reduction: str = "mean",
     chunk_size: int = 1024,
 ) -> Tensor:
@@ -96,7 +96,7 @@ def supcon(
     classes (Tensor): Class of every span, (N,), int64. Spans with a negative class take no part.
     temperature (float): tau, > 0.
     weights (Tensor): Weight >= 0 of every span as an anchor, (N,). None stands for 1.
-    include_outside (bool): If False, outside spans are no anchors; they still are contrasts.
+    outside_weight (float): Factor >= 0 on the weight of outside spans as anchors. With 0 they still are contrasts.
     reduction (str): "mean" (by weight over the anchors), "sum" or "none" ((N,), 0 where there is no anchor).
     chunk_size (int): Anchors per chunk.
     RETURNS (Tensor): The loss. Anchors without positives are left out; over none of them it is 0, with a graph.
@@ -114,7 +114,7 @@ def supcon(
         member = (classes.unsqueeze(1) == labels).to(unit.dtype)
         n_positive = member @ member.sum(0) - 1
         is_anchor = n_positive > 0
-        span_weights = _span_weights(unit[:, 0], classes, weights, include_outside) * is_anchor
+        span_weights = _span_weights(unit[:, 0], classes, weights, outside_weight) * is_anchor
         anchors = (span_weights > 0).nonzero().squeeze(1)
         recompute = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
         partition = [
@@ -140,13 +140,13 @@ def _log_partition(rows: Tensor, unit: Tensor, present: Tensor, temperature: flo
 
 
 def _span_weights(
-    losses: Tensor, hard: Tensor, weights: Tensor | None, include_outside: bool
+    losses: Tensor, hard: Tensor, weights: Tensor | None, outside_weight: float
 ) -> Tensor:
-    """Weight of every span, (N,): given or 1, and 0 for outside spans when they are excluded."""
+    """Weight of every span, (N,): given or 1, for outside spans times theirs."""
     result = torch.ones_like(losses) if weights is None else weights.to(losses)
     if result.shape != losses.shape:
         raise MaralError(Errors.M031.format(weights=tuple(result.shape), n_spans=len(losses)))
-    return result if include_outside else result * (hard != OUTSIDE)
+    return torch.where(hard == OUTSIDE, result * outside_weight, result)
 
 
 def _reduce(losses: Tensor, weights: Tensor, reduction: str) -> Tensor:

@@ -71,6 +71,7 @@ def score_entities(examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]
         "decision": "likelihood",
         "prior_scale": 1.0,
         "include_outside": True,
+        "outside_weight": 1.0,
         "memory": 10000.0,
         "overwrite": True,
         "scores": True,
@@ -89,6 +90,7 @@ def make_maral_ner(
     decision: str,
     prior_scale: float,
     include_outside: bool,
+    outside_weight: float,
     memory: float,
     overwrite: bool,
     scores: bool,
@@ -108,6 +110,7 @@ def make_maral_ner(
         prior) or "linear" (the linear head; goes with cross_entropy).
     prior_scale (float): Factor on the log prior in the max-margin loss.
     include_outside (bool): Whether spans outside entities count in the loss.
+    outside_weight (float): Weight of an outside span in the mean of the loss; an entity has 1.
     memory (float): Number of spans over which the running class means forget, in `update`.
     overwrite (bool): Whether entities that a document has already are replaced. If not, they are
         kept, and no new entity overlaps them, as with spaCy's own `ner`.
@@ -128,6 +131,7 @@ def make_maral_ner(
         decision=decision,
         prior_scale=prior_scale,
         include_outside=include_outside,
+        outside_weight=outside_weight,
         memory=memory,
         overwrite=overwrite,
         scores=scores,
@@ -151,6 +155,7 @@ class MaralNER(TrainablePipe):
         decision: str = "likelihood",
         prior_scale: float = 1.0,
         include_outside: bool = True,
+        outside_weight: float = 1.0,
         memory: float = 10000.0,
         overwrite: bool = True,
         scores: bool = True,
@@ -170,6 +175,7 @@ class MaralNER(TrainablePipe):
             "decision": decision,
             "prior_scale": prior_scale,
             "include_outside": include_outside,
+            "outside_weight": outside_weight,
             "memory": memory,
             "overwrite": overwrite,
             "scores": scores,
@@ -334,8 +340,7 @@ class MaralNER(TrainablePipe):
         """
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
-        examples = list(examples)
-        validate_examples(examples, "MaralNER.update")
+        validate_examples(examples := list(examples), "MaralNER.update")
         if not any(len(eg.predicted) for eg in examples):
             return losses
         batch, backprop = self.model.begin_update([eg.predicted for eg in examples])
@@ -357,8 +362,7 @@ class MaralNER(TrainablePipe):
 
         examples (Iterable[Example]): The batch.
         scores (SpanBatch): What the model gave for it.
-        RETURNS (tuple): The loss, a mean over spans, and its gradients by z and logits, None where
-            the loss does not depend on them.
+        RETURNS (tuple): The loss, and its gradients by z and logits (None if it is not of them).
         """
         examples = list(examples)
         validate_examples(examples, "MaralNER.get_loss")
@@ -385,7 +389,7 @@ class MaralNER(TrainablePipe):
             torch.from_numpy(classes).to(z.device),
             self.cfg["loss"],
             log_prior=self.cfg["prior_scale"] * module.statistics.prior.log(),
-            include_outside=self.cfg["include_outside"],
+            outside_weight=self.cfg["outside_weight"] * self.cfg["include_outside"],
         )
         loss.backward()
         return loss.item(), (_gradient(z), _gradient(logits))

@@ -14,7 +14,7 @@ from .errors import Errors, MaralError
 from .span_model import DECISIONS, LOSSES, SpanModel
 
 FLAGS = ("include_outside", "overwrite", "scores")
-NUMBERS = ("prior_scale", "memory", "threshold")
+NUMBERS = ("prior_scale", "outside_weight", "memory", "threshold")
 
 
 def check_choice(name: str, value: str, known: Sequence[str]) -> None:
@@ -36,9 +36,9 @@ def check_settings(cfg: Mapping[str, Any]) -> None:
     check_choice("decision", cfg["decision"], DECISIONS)
     if cfg["decision"] == "linear" and cfg["loss"] != "cross_entropy":
         raise MaralError(Errors.M208.format(loss=cfg["loss"]))
-    prior_scale, memory = cfg["prior_scale"], cfg["memory"]
-    if prior_scale < 0 or memory <= 0:
-        raise MaralError(Errors.M212.format(prior_scale=prior_scale, memory=memory))
+    factors = {name: cfg[name] for name in ("prior_scale", "outside_weight", "memory")}
+    if factors["prior_scale"] < 0 or factors["outside_weight"] <= 0 or factors["memory"] <= 0:
+        raise MaralError(Errors.M212.format(**factors))
     threshold, key = cfg["spans_threshold"], cfg["spans_key"]
     if threshold is not None and not (key and 0 < threshold <= 1):
         raise MaralError(Errors.M213.format(threshold=threshold, key=key))

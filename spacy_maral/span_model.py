@@ -150,7 +150,7 @@ class SpanModel(nn.Module):
         *,
         log_prior: Tensor | None = None,
         weights: Tensor | None = None,
-        include_outside: bool = True,
+        outside_weight: float = 1.0,
     ) -> Tensor:
         """Loss of N spans: max-margin on rho (Eq. 7), cross-entropy of the head, or contrastive.
 
@@ -160,22 +160,22 @@ class SpanModel(nn.Module):
         kind (str): One of `LOSSES`.
         log_prior (Tensor): What the max-margin loss adds to rho, shape (K,); None for nothing.
         weights (Tensor): Weight of each span, shape (N,); with 0 it takes no part. None for 1.
-        include_outside (bool): Whether outside spans count (see `losses`).
+        outside_weight (float): Factor on the weight of outside spans (see `losses`).
         RETURNS (Tensor): A mean over spans.
         """
         hard = targets if targets.ndim == 1 else targets.argmax(-1)
         counted = hard >= 0 if weights is None else (hard >= 0) & (weights > 0)
         if kind == "supcon":
             classes, tau = hard.masked_fill(~counted, -1), self.statistics.temperature
-            return supcon(output.z, classes, tau, include_outside=include_outside)
+            return supcon(output.z, classes, tau, outside_weight=outside_weight)
         share = counted.float() if weights is None else weights * counted
         wanted = targets.clamp(min=OUTSIDE) if targets.ndim == 1 else targets
         if kind == "cross_entropy":
             return cross_entropy(
-                output.logits, wanted, weights=share, include_outside=include_outside
+                output.logits, wanted, weights=share, outside_weight=outside_weight
             )
         rho = self.statistics.score(output.z)
-        return max_margin(rho, wanted, log_prior, weights=share, include_outside=include_outside)
+        return max_margin(rho, wanted, log_prior, weights=share, outside_weight=outside_weight)
 
 
 def check_settings(*, dropout: float, decision: str, **positive: float) -> None:

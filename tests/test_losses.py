@@ -70,10 +70,10 @@ def test_loss_of_scores_from_the_class_statistics() -> None:
     assert torch.autograd.gradcheck(loss, raw.requires_grad_())
 
 
-@pytest.mark.parametrize("include_outside", [True, False])
-def test_hard_targets_equal_one_hot_soft_targets(include_outside: bool) -> None:
+@pytest.mark.parametrize("outside_weight", [1.0, 0.3, 0.0])
+def test_hard_targets_equal_one_hot_soft_targets(outside_weight: float) -> None:
     scores, targets, weights = make()
-    options = {"weights": weights, "include_outside": include_outside, "reduction": "none"}
+    options = {"weights": weights, "outside_weight": outside_weight, "reduction": "none"}
     hard = losses.cross_entropy(scores, targets, **options)
     soft = losses.cross_entropy(scores, one_hot(targets, 4).to(DOUBLE), **options)
     assert bool((hard > 0).any())
@@ -94,10 +94,23 @@ def test_without_outside_the_outside_spans_have_no_weight() -> None:
     scores, targets, _ = make()
     targets[:5] = 0
     entity = targets != 0
-    found = losses.max_margin(scores, targets, include_outside=False)
+    found = losses.max_margin(scores, targets, outside_weight=0)
     torch.testing.assert_close(found, losses.max_margin(scores[entity], targets[entity]))
     soft = torch.tensor([[0.6, 0.2, 0.2, 0.0]], dtype=DOUBLE)
-    assert float(losses.max_margin(scores[:1], soft, include_outside=False)) == 0
+    assert float(losses.max_margin(scores[:1], soft, outside_weight=0)) == 0
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_outside_spans_count_as_much_as_they_weigh(soft: bool) -> None:
+    """A mean in which an entity stands four times is one in which outside weighs a quarter."""
+    scores, targets, _ = make()
+    targets[:5] = 0
+    times = torch.where(targets == 0, 1, 4)
+    wanted = losses.max_margin(scores.repeat_interleave(times, 0), targets.repeat_interleave(times))
+    given = one_hot(targets, 4).to(DOUBLE) if soft else targets
+    found = losses.max_margin(scores, given, outside_weight=0.25)
+    torch.testing.assert_close(found, wanted)
+    assert float(found) != pytest.approx(float(losses.max_margin(scores, given)), rel=1e-3)
 
 
 def test_classes_ruled_out_do_not_spoil_the_loss() -> None:
@@ -118,14 +131,14 @@ def test_half_precision_is_raised() -> None:
     assert float(found) == pytest.approx(float(wanted), rel=1e-5)
 
 
-def literal_supcon(z, classes, temperature, include_outside) -> dict[int, float]:
+def literal_supcon(z, classes, temperature) -> dict[int, float]:
     """The sum over positives of Khosla et al., Eq. 2, one pair at a time."""
     cosines = (z @ z.T).tolist()
     values = {}
     for i, own in enumerate(classes.tolist()):
         others = [a for a in range(len(z)) if a != i and classes[a] >= 0]
         positives = [a for a in others if classes[a] == own]
-        if own < 0 or not positives or (own == 0 and not include_outside):
+        if own < 0 or not positives:
             continue
         total = sum(math.exp(cosines[i][a] / temperature) for a in others)
         logs = [math.log(math.exp(cosines[i][p] / temperature) / total) for p in positives]
@@ -141,22 +154,21 @@ def features(n: int) -> tuple[torch.Tensor, torch.Tensor]:
     return z, classes
 
 
-@pytest.mark.parametrize("include_outside", [True, False])
+@pytest.mark.parametrize("outside_weight", [1.0, 0.3, 0.0])
 @pytest.mark.parametrize("chunk_size", [1, 7, 1024])
-def test_supcon_matches_the_double_loop(chunk_size: int, include_outside: bool) -> None:
+def test_supcon_matches_the_double_loop(chunk_size: int, outside_weight: float) -> None:
     z, classes = features(30)
-    wanted = literal_supcon(z, classes, 0.1, include_outside)
-    assert 3 not in wanted and len(wanted) > 8
-    options = {"include_outside": include_outside, "chunk_size": chunk_size}
-    found = losses.supcon(z, classes, 0.1, **options)
-    assert float(found) == pytest.approx(sum(wanted.values()) / len(wanted), rel=1e-12)
-    each = losses.supcon(z, classes, 0.1, reduction="none", **options).tolist()
-    assert each == pytest.approx([wanted.get(i, 0.0) for i in range(30)], rel=1e-12)
-    weights = torch.linspace(0, 2, 30, dtype=DOUBLE)
-    total = sum(float(weights[i]) for i in wanted)
-    mean = sum(float(weights[i]) * loss for i, loss in wanted.items()) / total
-    weighted = losses.supcon(z, classes, 0.1, weights=weights, **options)
-    assert float(weighted) == pytest.approx(mean, rel=1e-12)
+    each = literal_supcon(z, classes, 0.1)
+    assert 3 not in each and len(each) > 8
+    options = {"outside_weight": outside_weight, "chunk_size": chunk_size}
+    for given in (None, torch.linspace(0, 2, 30, dtype=DOUBLE)):
+        weights = [1.0] * 30 if given is None else given.tolist()
+        weighs = {i: weights[i] * (outside_weight if classes[i] == 0 else 1) for i in each}
+        wanted = {i: weighs[i] * loss for i, loss in each.items()}
+        found = losses.supcon(z, classes, 0.1, weights=given, reduction="none", **options).tolist()
+        assert found == pytest.approx([wanted.get(i, 0.0) for i in range(30)], rel=1e-12)
+        mean = losses.supcon(z, classes, 0.1, weights=given, **options)
+        assert float(mean) == pytest.approx(sum(wanted.values()) / sum(weighs.values()), rel=1e-12)
 
 
 def test_supcon_gradients_do_not_depend_on_the_chunks() -> None:
@@ -200,7 +212,7 @@ def test_nothing_to_learn_from_is_zero_with_a_graph(n: int) -> None:
     outside = torch.zeros(n, dtype=torch.int64)
     alone = torch.arange(n) + 1
     for loss in (
-        losses.max_margin(scores, outside, include_outside=False),
+        losses.max_margin(scores, outside, outside_weight=0),
         losses.cross_entropy(scores, torch.zeros(n, 4), weights=torch.zeros(n)),
         losses.supcon(scores, alone),
         losses.supcon(scores, outside - 1),

@@ -127,6 +127,31 @@ def test_prior_is_share_of_classes(make_nlp):
     np.testing.assert_allclose(prior.numpy(), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("loss", ["max_margin", "cross_entropy", "supcon"])
+def test_outside_spans_count_as_much_as_they_weigh(make_nlp, train_examples, loss):
+    """The mean with a weight follows from the means over all spans and over those of entities."""
+    nlp = make_nlp(loss=loss)
+    pipe, examples = nlp.get_pipe("maral_ner"), train_examples(nlp)
+    batch = pipe.model.predict([example.predicted for example in examples])
+
+    def mean(**settings):
+        pipe.cfg.update(settings)
+        value, gradients = pipe.get_loss(examples, batch)
+        assert any(gradient is not None and gradient.any() for gradient in gradients)
+        return value
+
+    everything, entities_only = mean(), mean(include_outside=False)
+    classes = pipe._gold(examples)
+    counts = np.bincount(classes)
+    if loss == "supcon":
+        counts[counts == 1] = 0  # alone in its class, a span has nothing to be pulled to
+    n, n_entities = counts.sum(), counts[1:].sum()
+    of_outside = everything * n - entities_only * n_entities
+    wanted = (0.2 * of_outside + entities_only * n_entities) / (0.2 * counts[0] + n_entities)
+    assert mean(include_outside=True, outside_weight=0.2) == pytest.approx(wanted, rel=1e-4)
+    assert wanted != pytest.approx(everything, rel=1e-3)
+
+
 def test_missing_annotation_has_no_loss(make_nlp):
     nlp = make_nlp()
     pipe = nlp.get_pipe("maral_ner")
@@ -531,6 +556,7 @@ def test_no_labels(make_nlp):
         ({"decision": "vote"}, "no decision 'vote'.*likelihood, posterior, linear"),
         ({"decision": "linear"}, 'loss = "max_margin" does not train it'),
         ({"prior_scale": -1.0}, "prior_scale=-1.0"),
+        ({"outside_weight": 0.0}, "outside_weight=0.0"),
         ({"memory": 0.0}, "memory=0.0"),
         ({"spans_threshold": 0.5}, "spans_threshold=0.5 with spans_key=None"),
         ({"spans_threshold": 2.0, "spans_key": "a"}, "at most 1"),

@@ -32,6 +32,9 @@ class TrainingSettings(Section):
         "linear head (goes with cross_entropy).",
     )
     include_outside: bool = Field(True, description="Whether outside spans count in the loss.")
+    outside_weight: float = Field(
+        1.0, gt=0, description="Weight of an outside span in the mean of the loss; an entity has 1."
+    )
     prior_scale: float = Field(
         1.0, ge=0, description="Factor on the log prior of the source in the max-margin loss."
     )

@@ -47,7 +47,7 @@ logger = logging.getLogger("spacy")
 
 COMPONENT = "maral_ner"
 # settings that the component has as well, for a saved pipeline to be trained further
-SHARED_OPTIONS = ("loss", "decision", "prior_scale", "include_outside")
+SHARED_OPTIONS = ("loss", "decision", "prior_scale", "include_outside", "outside_weight")
 
 
 @dataclass

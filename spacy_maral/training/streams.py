@@ -122,7 +122,7 @@ class Stream:
             settings.loss,
             log_prior=prior if prior.ndim == 1 else ranks.rows(prior),
             weights=ranks.rows(weights),
-            include_outside=settings.include_outside,
+            outside_weight=settings.outside_weight * settings.include_outside,
         )
         parts = {self.name: loss.item()}
         total = self.weight * loss

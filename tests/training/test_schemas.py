@@ -60,6 +60,7 @@ def test_a_missing_section_lists_its_keys():
         (TrainingSettings, "epochs", "many"),
         (TrainingSettings, "loss", "hinge"),
         (TrainingSettings, "decision", "argmax"),
+        (TrainingSettings, "outside_weight", 0.0),
         (TrainingSettings, "prior_scale", -0.1),
         (TrainingSettings, "batch_tokens", 0),
         (TrainingSettings, "batch_docs", -1),

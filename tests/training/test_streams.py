@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -47,48 +49,52 @@ def step_of(stream, *, docs=5, **settings):
 
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("loss_name", ["max_margin", "cross_entropy"])
-@pytest.mark.parametrize("include_outside", [True, False])
-def test_the_loss_is_that_of_the_settings(soft, loss_name, include_outside):
+@pytest.mark.parametrize("of_outside", [(True, 1.0), (True, 0.2), (False, 1.0), (False, 0.2)])
+def test_the_loss_is_that_of_the_settings(soft, loss_name, of_outside):
     corpus = toy_corpus(8)
     rng = np.random.default_rng(2)
     stream = source_stream(Shard.of(corpus), K, 0.7)
     stream.weights = (rng.random(corpus.n_spans) < 0.6).astype(np.float32)
     if soft:
         stream.targets = rng.dirichlet(np.ones(K), corpus.n_spans).astype(np.float32)
-    loss, rho, logits, ids, _ = step_of(stream, loss=loss_name, include_outside=include_outside)
+    names = ("include_outside", "outside_weight")
+    settings = {"loss": loss_name, **dict(zip(names, of_outside, strict=True))}
+    loss, rho, logits, ids, _ = step_of(stream, **settings)
     scores = logits
     if loss_name == "max_margin":
         scores = rho + 0.7 * torch.from_numpy(stream.prior).log()
     total, weight = 0.0, 0.0
     for row, i in zip(scores.log_softmax(1), ids, strict=True):
         target = np.eye(K)[stream.targets[i]] if not soft else stream.targets[i]
-        used = stream.weights[i] * (include_outside or target.argmax() != 0)
+        used = stream.weights[i] * (math.prod(of_outside) if target.argmax() == 0 else 1)
         total += used * -float(np.dot(target, row.numpy()))
         weight += used
     assert loss.total.item() == pytest.approx(total / weight, rel=1e-4)
     assert loss.parts == {"source": pytest.approx(total / weight, rel=1e-4)}
 
 
-def test_contrastive_loss_leaves_unreliable_spans_out():
+@pytest.mark.parametrize("outside_weight", [1.0, 0.2])
+def test_contrastive_loss_leaves_unreliable_spans_out(outside_weight):
     corpus = toy_corpus(8)
     stream = source_stream(Shard.of(corpus), K, 1.0)
     keep = np.random.default_rng(0).random(corpus.n_spans) < 0.5
     stream.weights = keep.astype(np.float32)
-    loss, _, _, ids, network = step_of(stream, loss="supcon")
+    loss, _, _, ids, network = step_of(stream, loss="supcon", outside_weight=outside_weight)
     z = (
         network(network.batch(corpus, np.arange(5)))
         .z.detach()
         .double()[torch.from_numpy(keep[ids])]
     )
     classes = torch.from_numpy(stream.classes[ids][keep[ids]])
-    losses = []
+    losses, weights = [], []
     for i in range(len(z)):
         others = [j for j in range(len(z)) if j != i]
         log_sum = torch.stack([z[i] @ z[j] / 0.07 for j in others]).logsumexp(0)
         same = [log_sum - z[i] @ z[j] / 0.07 for j in others if classes[j] == classes[i]]
         if same:
-            losses.append(torch.stack(same).mean())
-    assert loss.total.item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-4)
+            losses.append(float(torch.stack(same).mean()))
+            weights.append(outside_weight if classes[i] == 0 else 1.0)
+    assert loss.total.item() == pytest.approx(np.average(losses, weights=weights), rel=1e-4)
 
 
 def test_a_stream_without_reliable_spans_still_has_a_graph():
