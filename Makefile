@@ -47,8 +47,10 @@ demo: $(STAMP)
 	MARAL_OVERRIDES="$(OVERRIDES)" $(PY) -m spacy project run all . $(DEMO_$(DEMO)) $(VARS)
 	@cat metrics/demo-*/table.md
 
+# One process a core; a file's tests share what they set up, so they stay together.
+test: export OMP_NUM_THREADS ?= 1
 test: $(STAMP)
-	$(PY) -m pytest
+	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 # make bench ENCODER=encoders/e5-small DATA=data/wikiann: takes long; a second start goes on
 bench: $(STAMP)
