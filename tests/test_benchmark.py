@@ -88,6 +88,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "width_8": {WIDTH: 8},
     "width_12": {WIDTH: 12},
     "init_teacher": {"adaptation.init": "teacher"},
+    "all_layers": {"student.freeze_layers": 0},
     "mlm": {"adaptation.mlm_weight": 1.0},
 }
 
