@@ -108,8 +108,9 @@ def flat(config: Any, prefix: str = "") -> dict[str, Any]:
 
 def test_all_variants_are_there():
     matrix = read_matrix(MATRIX)
-    assert set(matrix.variants) == {"teacher", *CHANGES}
-    assert not matrix.variants["teacher"].adapt
+    teachers = {name: v.teacher for name, v in matrix.variants.items() if not v.adapt}
+    assert teachers == {"teacher": {}, "teacher_all_layers": {"teacher.freeze_layers": 0}}
+    assert set(matrix.variants) == {*teachers, *CHANGES}
     assert matrix.diagnose and matrix.study
     sizes = {name: v.target_sentences for name, v in matrix.variants.items() if v.target_sentences}
     assert sizes == {"maral_9000": 9000, "self_training_9000": 9000}
@@ -140,8 +141,9 @@ def test_teachers_are_shared_where_their_settings_are_the_same(tmp_path):
         for run in runs
         if run.seed == 0 and run.pair.target == "de"
     }
-    assert {name for name in keys if keys[name] != keys["maral"]} == {"width_4", "width_12"}
-    assert keys["width_4"] != keys["width_12"]
+    own = {name: keys[name] for name in keys if keys[name] != keys["maral"]}
+    assert set(own) == {"width_4", "width_12", "teacher_all_layers"}
+    assert len(set(own.values())) == 3
     of_maral = {
         (r.pair.name, r.seed): benchmark.teacher_key(r) for r in runs if r.variant == "maral"
     }
