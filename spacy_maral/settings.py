@@ -36,9 +36,8 @@ def check_settings(cfg: Mapping[str, Any]) -> None:
     check_choice("decision", cfg["decision"], DECISIONS)
     if cfg["decision"] == "linear" and cfg["loss"] != "cross_entropy":
         raise MaralError(Errors.M208.format(loss=cfg["loss"]))
-    factors = {name: cfg[name] for name in ("prior_scale", "outside_weight", "memory")}
-    if factors["prior_scale"] < 0 or factors["outside_weight"] <= 0 or factors["memory"] <= 0:
-        raise MaralError(Errors.M212.format(**factors))
+    if cfg["prior_scale"] < 0 or cfg["outside_weight"] <= 0 or cfg["memory"] <= 0:
+        raise MaralError(Errors.M212.format(**cfg))
     threshold, key = cfg["spans_threshold"], cfg["spans_key"]
     if threshold is not None and not (key and 0 < threshold <= 1):
         raise MaralError(Errors.M213.format(threshold=threshold, key=key))
