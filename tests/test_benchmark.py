@@ -89,6 +89,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "width_12": {WIDTH: 12},
     "init_teacher": {"adaptation.init": "teacher"},
     "all_layers": {"student.freeze_layers": 0},
+    "self_training_all_layers": {**SELF_TRAINING, "student.freeze_layers": 0},
     "mlm": {"adaptation.mlm_weight": 1.0},
 }
 
