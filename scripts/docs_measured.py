@@ -13,8 +13,14 @@ from typing import Any
 import scale_costs
 from docs_text import table
 
-from spacy_maral.benchmark.study import study_table
-from spacy_maral.benchmark.tables import detail_table, difference_table, f1_table, pair_of
+from spacy_maral.benchmark.study import settings_table, study_table
+from spacy_maral.benchmark.tables import (
+    against_plain,
+    detail_table,
+    difference_table,
+    f1_table,
+    pair_of,
+)
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 END = "<!-- end -->"
@@ -99,6 +105,7 @@ def result_tables(results: list[dict[str, Any]]) -> dict[str, str]:
         "differences": difference_table(results).strip(),
         "details": detail_table(whole).strip(),
         "study": study_table(whole).strip(),
+        "settings": settings_table(against_plain(results)).strip(),
     }
 
 

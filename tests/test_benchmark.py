@@ -33,8 +33,14 @@ from spacy_maral.benchmark import runs as runs_module
 from spacy_maral.benchmark.corpora import choose_sentences, prepare_corpora, raw_files
 from spacy_maral.benchmark.matrix import configs_of
 from spacy_maral.benchmark.processes import run_process
-from spacy_maral.benchmark.study import rank_epochs, spearman, study_table
-from spacy_maral.benchmark.tables import csv_table, difference_table, is_plain, markdown
+from spacy_maral.benchmark.study import rank_epochs, settings_table, spearman, study_table
+from spacy_maral.benchmark.tables import (
+    against_plain,
+    csv_table,
+    difference_table,
+    is_plain,
+    markdown,
+)
 from spacy_maral.cli import app
 from spacy_maral.errors import MaralError
 from spacy_maral.files import digest
@@ -530,7 +536,8 @@ def result(variant: str, seed: int, f1: float, **changed: Any) -> dict[str, Any]
         "dataset": "demo", "source": "en", "target": "de", "variant": variant, "seed": seed,
         "adapted": variant != "teacher", "overrides": {}, "teacher_overrides": {}, "f1": f1, "teacher_f1": 0.5 + seed / 100,
         "precision": f1, "recall": f1, "paper_f1": f1, "dev_f1": 0.9, "seconds": 10.0,
-        "peak_memory_bytes": 2**30, "epochs": [], **changed,
+        "peak_memory_bytes": 2**30, "epochs": [], "selected_epoch": None,
+        "settings": variant, **changed,
     }  # fmt: skip
 
 
@@ -613,6 +620,40 @@ def test_the_study_ranks_epochs():
     assert "| target_agreement | +1.00 | +1.00 | 0.00 |" in table
     assert "| target_density | - | - | - |" in table
     assert study_table(RESULTS) == ""
+
+
+def test_the_study_ranks_settings():
+    def run(variant: str, seed: int, f1: float, score: float, **changed: Any) -> dict[str, Any]:
+        # the first epoch is the one that was saved
+        rows = [{"epoch": e, "score": s, "target_f1": f1} for e, s in ((1, score), (2, 0.99))]
+        overrides = {} if variant == "maral" else {"adaptation.filter": variant}
+        return result(
+            variant, seed, f1, overrides=overrides, epochs=rows, selected_epoch=1, **changed
+        )
+
+    plain = [run("maral", 0, 0.60, 0.80), run("maral", 1, 0.70, 0.90)]
+    others = [
+        run("a", 0, 0.58, 0.81), run("b", 0, 0.55, 0.79), run("c", 0, 0.65, 0.80),
+        # against the other seed: better by its score, worse in F1
+        run("a", 1, 0.69, 0.92),
+        # no other setting, and no other side
+        run("same", 0, 0.60, 0.80, settings="maral"), run("d", 2, 0.9, 0.99),
+    ]  # fmt: skip
+    compared = against_plain([*plain, *others])
+    assert [(own["variant"], own["seed"]) for own, _ in compared] == [
+        ("a", 0), ("b", 0), ("c", 0), ("a", 1), ("same", 0)
+    ]  # fmt: skip
+    # by hand: changes of the score +.01 -.01 0 +.02, of F1 -.02 -.05 +.05 -.01
+    rho = spearman([0.01, -0.01, 0, 0.02], [-0.02, -0.05, 0.05, -0.01])
+    assert rho == pytest.approx(0.4)
+    table = settings_table(compared)
+    assert "over up to 4 runs" in table
+    assert "| source_dev | +0.40 | +0.40 | -1.50 (2) |" in table
+    # criteria that no run has are not there
+    assert "target_density" not in table and "| last" not in table
+    assert settings_table(compared[:1]) == settings_table([]) == ""
+    assert table in markdown([*plain, *others])
+    assert "other settings" not in markdown(plain)
 
 
 # the command

@@ -1,4 +1,4 @@
-"""How well criteria that need no target gold rank the epochs of a run."""
+"""How well criteria that need no target gold rank the epochs of a run, and settings."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def study_table(results: Sequence[dict[str, Any]]) -> str:
     studied = [r for r in results if r["epochs"] and all(TRUTH in row for row in r["epochs"])]
     if not studied:
         return ""
-    pairs = list(dict.fromkeys((r["dataset"], r["source"], r["target"]) for r in studied))
+    pairs = _pairs(studied)
     rows = []
     for criterion, key in SELECTION.items():
         usable = [r for r in studied if all(key in row for row in r["epochs"])]
         cells = []
         for pair in [*pairs, None]:
-            own = [r for r in usable if pair in (None, (r["dataset"], r["source"], r["target"]))]
+            own = [r for r in usable if pair in (None, _pair(r))]
             found = [rank_epochs(r["epochs"], key) for r in own]
             correlations = [rho for rho, _ in found if rho is not None]
             cells.append(f"{mean(correlations):+.2f}" if correlations else MISSING)
@@ -45,6 +45,45 @@ def study_table(results: Sequence[dict[str, Any]]) -> str:
         "Spearman's rank correlation of selection criteria with the F1 on the target's test set over "
         f"the epochs of a run, mean over {len(studied)} runs ({n_epochs} epochs), and the F1 points "
         "by which the chosen epoch falls short of the run's best.\n\n" + table
+    )
+
+
+def settings_table(compared: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> str:
+    """How well each criterion tells which settings are better on the target than those compared with.
+
+    compared (Sequence[tuple]): Results of runs with other settings, each with that of the
+        configuration as it is on the same pair with the same seed.
+    RETURNS (str): A table in Markdown with a line before it, or nothing if there are no two runs
+        whose criteria can be compared.
+    """
+    runs = [(own, base) for own, base in compared if own["settings"] != base["settings"]]
+    rows, most = [], 0
+    pairs = _pairs([own for own, _ in runs])
+    for criterion, key in SELECTION.items():
+        known = [
+            (_pair(own), _chosen(own)[key] - _chosen(base)[key], own["f1"] - base["f1"])
+            for own, base in runs
+            if key in _chosen(own) and key in _chosen(base)
+        ]
+        if criterion == "last" or len(known) < 2:
+            continue
+        most = max(most, len(known))
+        of_pairs = [
+            [(x, y) for own, x, y in known if pair in (None, own)] for pair in [*pairs, None]
+        ]
+        found = [spearman(*zip(*both, strict=True)) if both else None for both in of_pairs]
+        cells = [MISSING if rho is None else f"{rho:+.2f}" for rho in found]
+        higher = [y for _, x, y in known if x > 0]
+        gained = f"{100 * mean(higher):+.2f} ({len(higher)})" if higher else MISSING
+        rows.append([criterion, *cells, gained])
+    if not rows:
+        return ""
+    names = [f"{dataset} {source}→{target}" for dataset, source, target in pairs]
+    return (
+        "Spearman's rank correlation of what other settings change in a criterion, at the epoch that "
+        f"is saved, with what they change in the F1 on the target's test set, over up to {most} runs; "
+        "and the mean change of F1, in points, of those runs that the criterion prefers.\n\n"
+        + markdown_table(["criterion", *names, "all", "F1 where preferred (runs)"], rows)
     )
 
 
@@ -73,6 +112,20 @@ def spearman(a: ArrayLike, b: ArrayLike) -> float | None:
     if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
     return float(np.corrcoef(x, y)[0, 1])
+
+
+def _pair(result: dict[str, Any]) -> tuple[str, str, str]:
+    return result["dataset"], result["source"], result["target"]
+
+
+def _pairs(results: Sequence[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    return list(dict.fromkeys(map(_pair, results)))
+
+
+def _chosen(result: dict[str, Any]) -> dict[str, Any]:
+    """The row of the epoch that was saved, empty if it is not known."""
+    rows = [row for row in result["epochs"] if row["epoch"] == result["selected_epoch"]]
+    return rows[-1] if rows else {}
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:

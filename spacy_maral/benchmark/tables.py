@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ..files import write_file
 from ..reports import MISSING, markdown_table
-from .study import study_table
+from .study import settings_table, study_table
 
 Result = dict[str, Any]
 CSV_FIGURES = (
@@ -85,6 +85,9 @@ def markdown(results: Sequence[Result]) -> str:
     study = study_table(results)
     if study:
         parts.append(study)
+    settings = settings_table(against_plain(results)) if study else ""
+    if settings:
+        parts.append(settings)
     return "\n".join(parts)
 
 
@@ -126,25 +129,18 @@ def difference_table(results: Sequence[Result]) -> str:
     results (Sequence[Result]): The runs.
     RETURNS (str): A Markdown table, empty if there is nothing to compare.
     """
-    known = {(pair_of(r), r["seed"]): r for r in results if is_plain(r)}
-    others = [r for r in results if r["adapted"] and not is_plain(r)]
+    compared = against_plain(results)
     pairs = _names(results, pair_of)
     rows = []
-    for variant in _names(others, variant_of):
-        both = {
-            pair: [
-                (r, known[pair, r["seed"]])
-                for r in select(results, variant, pair)
-                if (pair, r["seed"]) in known
-            ]
+    for variant in _names([own for own, _ in compared], variant_of):
+        everywhere = [both for both in compared if variant_of(both[0]) == variant]
+        whole = ("f1", "precision", "recall", "dev_f1", "noise_end")
+        cells = [
+            _difference([both for both in everywhere if pair_of(both[0]) == pair], "f1")
             for pair in pairs
-        }
-        everywhere = [runs for of_pair in both.values() for runs in of_pair]
-        if everywhere:
-            whole = ("f1", "precision", "recall", "dev_f1", "noise_end")
-            cells = [_difference(both[pair], "f1") for pair in pairs]
-            cells += [_difference(everywhere, name) for name in whole]
-            rows.append([variant, *cells, str(len(everywhere))])
+        ]
+        cells += [_difference(everywhere, name) for name in whole]
+        rows.append([variant, *cells, str(len(everywhere))])
     if not rows:
         return ""
     header = ["variant", *pairs, "F1", "P", "R", "F1, source dev", "noise at end", "runs"]
@@ -201,6 +197,20 @@ def csv_table(results: Sequence[Result]) -> str:
                 line += [_number(figure.mean), _number(figure.sd)]
             table.writerow([*line, f"{mean(r['seconds'] for r in own):.1f}"])
     return file.getvalue()
+
+
+def against_plain(results: Sequence[Result]) -> list[tuple[Result, Result]]:
+    """Each student of another setting with that of the configuration as it is, where both are run.
+
+    results (Sequence[Result]): The runs.
+    RETURNS (list[tuple]): The run of the other setting, and that of the same pair and seed.
+    """
+    known = {(pair_of(r), r["seed"]): r for r in results if is_plain(r)}
+    return [
+        (r, known[pair_of(r), r["seed"]])
+        for r in results
+        if r["adapted"] and not is_plain(r) and (pair_of(r), r["seed"]) in known
+    ]
 
 
 def delta(result: Result) -> float:
