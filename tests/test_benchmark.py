@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import signal
@@ -11,11 +9,9 @@ import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import pytest
-import scipy.stats
 import spacy
 import srsly
 from spacy.tokens import DocBin
@@ -33,13 +29,8 @@ from spacy_maral.benchmark import runs as runs_module
 from spacy_maral.benchmark.corpora import choose_sentences, prepare_corpora, raw_files
 from spacy_maral.benchmark.matrix import configs_of
 from spacy_maral.benchmark.processes import run_process
-from spacy_maral.benchmark.study import rank_epochs, settings_table, spearman, study_table
 from spacy_maral.benchmark.tables import (
-    against_plain,
-    csv_table,
-    difference_table,
     is_plain,
-    markdown,
 )
 from spacy_maral.cli import app
 from spacy_maral.errors import MaralError
@@ -526,134 +517,6 @@ def test_a_process_that_ends_has_a_status_and_an_output(tmp_path):
         words = [sys.executable, "-c", "import os; print(os.environ['X']); raise SystemExit(5)"]
         assert run_process(words, file, {**os.environ, "X": "said"}) == 5
     assert (tmp_path / "log").read_text() == "said\n"
-
-
-# tables
-
-
-def result(variant: str, seed: int, f1: float, **changed: Any) -> dict[str, Any]:
-    return {
-        "dataset": "demo", "source": "en", "target": "de", "variant": variant, "seed": seed,
-        "adapted": variant != "teacher", "overrides": {}, "teacher_overrides": {}, "f1": f1, "teacher_f1": 0.5 + seed / 100,
-        "precision": f1, "recall": f1, "paper_f1": f1, "dev_f1": 0.9, "seconds": 10.0,
-        "peak_memory_bytes": 2**30, "epochs": [], "selected_epoch": None,
-        "settings": variant, **changed,
-    }  # fmt: skip
-
-
-RESULTS = [
-    result("teacher", 0, 0.50), result("teacher", 1, 0.51),
-    result("maral", 0, 0.60, noise_start=0.5, noise_end=0.25), result("maral", 1, 0.64),
-]  # fmt: skip
-
-
-def test_tables_have_means_deviations_and_differences():
-    lines = markdown(RESULTS).splitlines()
-    f1s = (0.60, 0.64)
-    assert f"| {100 * mean(f1s):.2f} ± {100 * stdev(f1s):.2f} (+11.50) |" in "\n".join(lines)
-    assert next(line for line in lines if line.startswith("| maral")) == (
-        "| maral | 62.00 ± 2.83 (+11.50) | 62.00 | +11.50 | 2 |"
-    )
-    assert "| 0.500 | 0.250 |" in "\n".join(lines)
-    rows = list(csv.DictReader(io.StringIO(csv_table(RESULTS))))
-    assert [row["variant"] for row in rows] == ["teacher", "maral"]
-    assert float(rows[1]["f1_mean"]) == pytest.approx(0.62)
-    assert float(rows[1]["f1_sd"]) == pytest.approx(stdev(f1s), abs=1e-6)
-    assert float(rows[1]["delta_mean"]) == pytest.approx(0.115)
-    assert rows[1]["seeds"] == "2" and rows[0]["noise_end_mean"] == ""
-
-
-def test_means_over_pairs_want_all_pairs():
-    half = [*RESULTS, result("teacher", 0, 0.3, target="es", teacher_f1=0.3)]
-    lines = markdown(half).splitlines()
-    assert "| teacher | 50.50 ± 0.71 | 30.00 | 40.25 | +0.00 | 1-2 |" in lines
-    assert "| maral | 62.00 ± 2.83 (+11.50) | - | - | - | 0-2 |" in lines
-
-
-def test_variants_are_compared_on_the_pairs_and_seeds_of_both():
-    overrides = {"adaptation.filter": False}
-    variants = [
-        result("no_filter", 0, 0.58, overrides=overrides, noise_end=0.3, dev_f1=0.91),
-        # seed 2 and Spanish have no other side
-        result("no_filter", 2, 0.99, overrides=overrides),
-        result("no_filter", 0, 0.99, target="es", overrides=overrides),
-        result("wide", 0, 0.61, teacher_overrides={"components.maral_ner.model.max_width": 12}),
-        result("wide", 1, 0.63, teacher_overrides={"components.maral_ner.model.max_width": 12}),
-    ]
-    table = difference_table([*RESULTS, *variants]).splitlines()
-    assert table[0].startswith("| variant | demo en→de | demo en→es | F1 |")
-    assert table[2:] == [
-        "| no_filter | -2.00 | - | -2.00 | -2.00 | -2.00 | +1.00 | +5.00 | 1 |",
-        "| wide | +0.00 ± 1.41 | - | +0.00 ± 1.41 | +0.00 ± 1.41 | +0.00 ± 1.41 | +0.00 ± 0.00 | - | 2 |",
-    ]
-    said = markdown([*RESULTS, *variants])
-    assert "Differences to maral in points" in said and "\n".join(table) in said
-    # without another student, or without the configuration as it is, there is nothing to compare
-    assert "Differences" not in markdown(RESULTS)
-    assert "Differences" not in markdown([RESULTS[0], *variants])
-
-
-def test_no_result_is_no_table():
-    assert markdown([]) == "No run is finished.\n"
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_rank_correlation_is_that_of_scipy(seed):
-    import numpy as np
-
-    a, b = np.random.default_rng(seed).integers(0, 5, (2, 9))
-    assert spearman(a, b) == pytest.approx(scipy.stats.spearmanr(a, b).statistic)
-    assert spearman([1, 1, 1], [1, 2, 3]) is None and spearman([1], [1]) is None
-
-
-def test_the_study_ranks_epochs():
-    epochs = [
-        {"epoch": e, "score": s, "target_agreement": a, "target_f1": f}
-        for e, s, a, f in ((1, 0.8, 0.9, 0.60), (2, 0.9, 0.7, 0.55), (3, 0.9, 0.8, 0.57))
-    ]
-    rho, lost = rank_epochs(epochs, "target_agreement")
-    assert rho == pytest.approx(1) and lost == 0
-    rho, lost = rank_epochs(epochs, "score")
-    # of the two best by source dev the later
-    assert rho < 0 and lost == pytest.approx(0.03)
-    table = study_table([result("maral", 0, 0.6, epochs=epochs)])
-    assert "| target_agreement | +1.00 | +1.00 | 0.00 |" in table
-    assert "| target_density | - | - | - |" in table
-    assert study_table(RESULTS) == ""
-
-
-def test_the_study_ranks_settings():
-    def run(variant: str, seed: int, f1: float, score: float, **changed: Any) -> dict[str, Any]:
-        # the first epoch is the one that was saved
-        rows = [{"epoch": e, "score": s, "target_f1": f1} for e, s in ((1, score), (2, 0.99))]
-        overrides = {} if variant == "maral" else {"adaptation.filter": variant}
-        return result(
-            variant, seed, f1, overrides=overrides, epochs=rows, selected_epoch=1, **changed
-        )
-
-    plain = [run("maral", 0, 0.60, 0.80), run("maral", 1, 0.70, 0.90)]
-    others = [
-        run("a", 0, 0.58, 0.81), run("b", 0, 0.55, 0.79), run("c", 0, 0.65, 0.80),
-        # against the other seed: better by its score, worse in F1
-        run("a", 1, 0.69, 0.92),
-        # no other setting, and no other side
-        run("same", 0, 0.60, 0.80, settings="maral"), run("d", 2, 0.9, 0.99),
-    ]  # fmt: skip
-    compared = against_plain([*plain, *others])
-    assert [(own["variant"], own["seed"]) for own, _ in compared] == [
-        ("a", 0), ("b", 0), ("c", 0), ("a", 1), ("same", 0)
-    ]  # fmt: skip
-    # by hand: changes of the score +.01 -.01 0 +.02, of F1 -.02 -.05 +.05 -.01
-    rho = spearman([0.01, -0.01, 0, 0.02], [-0.02, -0.05, 0.05, -0.01])
-    assert rho == pytest.approx(0.4)
-    table = settings_table(compared)
-    assert "over up to 4 runs" in table
-    assert "| source_dev | +0.40 | +0.40 | -1.50 (2) |" in table
-    # criteria that no run has are not there
-    assert "target_density" not in table and "| last" not in table
-    assert settings_table(compared[:1]) == settings_table([]) == ""
-    assert table in markdown([*plain, *others])
-    assert "other settings" not in markdown(plain)
 
 
 # the command

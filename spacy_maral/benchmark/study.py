@@ -12,10 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from ..reports import MISSING, markdown_table
 from ..training.selection import SELECTION
 
+Result = dict[str, Any]
 TRUTH = "target_f1"
+FEWEST = 5
+"""Runs that a rank correlation over settings is of, at least."""
 
 
-def study_table(results: Sequence[dict[str, Any]]) -> str:
+def study_table(results: Sequence[Result]) -> str:
     """Rank correlation of each criterion with the target's F1, and what choosing by it costs.
 
     results (Sequence[dict]): Results of runs, with their epochs.
@@ -25,13 +28,13 @@ def study_table(results: Sequence[dict[str, Any]]) -> str:
     studied = [r for r in results if r["epochs"] and all(TRUTH in row for row in r["epochs"])]
     if not studied:
         return ""
-    pairs = _pairs(studied)
+    pairs = list(dict.fromkeys(map(pair_of, studied)))
     rows = []
     for criterion, key in SELECTION.items():
         usable = [r for r in studied if all(key in row for row in r["epochs"])]
         cells = []
         for pair in [*pairs, None]:
-            own = [r for r in usable if pair in (None, _pair(r))]
+            own = [r for r in usable if pair in (None, pair_of(r))]
             found = [rank_epochs(r["epochs"], key) for r in own]
             correlations = [rho for rho, _ in found if rho is not None]
             cells.append(f"{mean(correlations):+.2f}" if correlations else MISSING)
@@ -39,8 +42,7 @@ def study_table(results: Sequence[dict[str, Any]]) -> str:
                 cells.append(f"{100 * mean(lost for _, lost in found):.2f}" if found else MISSING)
         rows.append([criterion, *cells])
     n_epochs = sum(len(r["epochs"]) for r in studied)
-    names = [f"{dataset} {source}→{target}" for dataset, source, target in pairs]
-    table = markdown_table(["select", *names, "all", "F1 lost"], rows)
+    table = markdown_table(["select", *pairs, "all", "F1 lost"], rows)
     return (
         "Spearman's rank correlation of selection criteria with the F1 on the target's test set over "
         f"the epochs of a run, mean over {len(studied)} runs ({n_epochs} epochs), and the F1 points "
@@ -48,42 +50,46 @@ def study_table(results: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def settings_table(compared: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> str:
-    """How well each criterion tells which settings are better on the target than those compared with.
+def settings_table(compared: Sequence[tuple[Result, Result]]) -> str:
+    """How well each criterion tells which settings are better on the target.
+
+    Two runs are compared if they have the same teacher, target text and number format, since the
+    criteria depend on these too.
 
     compared (Sequence[tuple]): Results of runs with other settings, each with that of the
         configuration as it is on the same pair with the same seed.
-    RETURNS (str): A table in Markdown with a line before it, or nothing if there are no two runs
-        whose criteria can be compared.
+    RETURNS (str): A table in Markdown with a line before it, or nothing if fewer than FEWEST runs
+        can be compared.
     """
-    runs = [(own, base) for own, base in compared if own["settings"] != base["settings"]]
-    rows, most = [], 0
-    pairs = _pairs([own for own, _ in runs])
+    runs = [(own, base) for own, base in compared if _is_comparable(own, base)]
+    pairs = list(dict.fromkeys(pair_of(own) for own, _ in runs))
+    rows = []
     for criterion, key in SELECTION.items():
         known = [
-            (_pair(own), _chosen(own)[key] - _chosen(base)[key], own["f1"] - base["f1"])
+            (pair_of(own), _saved(own)[key] - _saved(base)[key], own["f1"] - base["f1"])
             for own, base in runs
-            if key in _chosen(own) and key in _chosen(base)
+            if criterion != "last" and key in _saved(own) and key in _saved(base)
         ]
-        if criterion == "last" or len(known) < 2:
+        if len(known) < FEWEST:
             continue
-        most = max(most, len(known))
-        of_pairs = [
-            [(x, y) for own, x, y in known if pair in (None, own)] for pair in [*pairs, None]
-        ]
-        found = [spearman(*zip(*both, strict=True)) if both else None for both in of_pairs]
-        cells = [MISSING if rho is None else f"{rho:+.2f}" for rho in found]
-        higher = [y for _, x, y in known if x > 0]
-        gained = f"{100 * mean(higher):+.2f} ({len(higher)})" if higher else MISSING
-        rows.append([criterion, *cells, gained])
+        cells = []
+        for pair in [*pairs, None]:
+            both = [(x, y) for own, x, y in known if pair in (None, own)]
+            rho = spearman(*zip(*both, strict=True)) if len(both) >= FEWEST else None
+            cells.append(MISSING if rho is None else f"{rho:+.2f}")
+        for higher in (True, False):
+            gains = [y for _, x, y in known if (x > 0) is higher]
+            cells.append(f"{100 * mean(gains):+.2f} ({len(gains)})" if gains else MISSING)
+        rows.append([criterion, *cells])
     if not rows:
         return ""
-    names = [f"{dataset} {source}→{target}" for dataset, source, target in pairs]
+    header = ["criterion", *pairs, "all", "F1 where it is higher", "where it is not"]
     return (
-        "Spearman's rank correlation of what other settings change in a criterion, at the epoch that "
-        f"is saved, with what they change in the F1 on the target's test set, over up to {most} runs; "
-        "and the mean change of F1, in points, of those runs that the criterion prefers.\n\n"
-        + markdown_table(["criterion", *names, "all", "F1 where preferred (runs)"], rows)
+        "Each run with another setting against that of the configuration as it is, on the same pair "
+        "with the same seed: Spearman's rank correlation of the change of a criterion, at the epoch "
+        "that is saved, with the change of the F1 on the target's test set; and the mean change of "
+        "F1, in points, of the runs in which the criterion is higher and of the others, with their "
+        "number.\n\n" + markdown_table(header, rows)
     )
 
 
@@ -114,15 +120,17 @@ def spearman(a: ArrayLike, b: ArrayLike) -> float | None:
     return float(np.corrcoef(x, y)[0, 1])
 
 
-def _pair(result: dict[str, Any]) -> tuple[str, str, str]:
-    return result["dataset"], result["source"], result["target"]
+def pair_of(result: Result) -> str:
+    return f"{result['dataset']} {result['source']}→{result['target']}"
 
 
-def _pairs(results: Sequence[dict[str, Any]]) -> list[tuple[str, str, str]]:
-    return list(dict.fromkeys(map(_pair, results)))
+def _is_comparable(own: Result, base: Result) -> bool:
+    """Whether settings of the student are all that two runs differ in."""
+    same = ("teacher_overrides", "precision_format", "sizes")
+    return own["settings"] != base["settings"] and all(own[name] == base[name] for name in same)
 
 
-def _chosen(result: dict[str, Any]) -> dict[str, Any]:
+def _saved(result: Result) -> dict[str, Any]:
     """The row of the epoch that was saved, empty if it is not known."""
     rows = [row for row in result["epochs"] if row["epoch"] == result["selected_epoch"]]
     return rows[-1] if rows else {}

@@ -8,13 +8,12 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..files import write_file
 from ..reports import MISSING, markdown_table
-from .study import settings_table, study_table
+from .study import Result, pair_of, settings_table, study_table
 
-Result = dict[str, Any]
 CSV_FIGURES = (
     "f1", "delta", "precision", "recall", "paper_f1", "dev_f1", "noise_start", "noise_end",
 )  # fmt: skip
@@ -60,8 +59,9 @@ def markdown(results: Sequence[Result]) -> str:
 
     results (Sequence[Result]): The runs.
     RETURNS (str): A table of F1 by variant and pair, one of differences to the configuration as it
-        is, if that was run, one of what else was measured, and, where the test set was looked at
-        after each epoch, one of how criteria rank the epochs.
+        is, if that was run, one of what else was measured, where the test set was looked at after
+        each epoch one of how criteria rank the epochs, and one of how they rank the settings, if
+        there are enough.
     """
     if not results:
         return "No run is finished.\n"
@@ -82,12 +82,8 @@ def markdown(results: Sequence[Result]) -> str:
         "Means over all runs of a variant, in percent (time and memory are those of its training).\n",
         detail_table(results),
     ]
-    study = study_table(results)
-    if study:
-        parts.append(study)
-    settings = settings_table(against_plain(results)) if study else ""
-    if settings:
-        parts.append(settings)
+    studies = (study_table(results), settings_table(against_plain(results)))
+    parts += [table for table in studies if table]
     return "\n".join(parts)
 
 
@@ -222,10 +218,6 @@ def is_plain(result: Result) -> bool:
     """Whether a student is that of the configuration as it is."""
     changes = ("overrides", "teacher_overrides", "target_sentences")
     return result["adapted"] and not any(result.get(name) for name in changes)
-
-
-def pair_of(result: Result) -> str:
-    return f"{result['dataset']} {result['source']}→{result['target']}"
 
 
 def variant_of(result: Result) -> str:
