@@ -85,8 +85,8 @@ def settings_table(compared: Sequence[tuple[Result, Result]]) -> str:
         return ""
     header = ["criterion", *pairs, "all", "F1 where it is higher", "where it is not"]
     return (
-        "Each run with another setting against that of the configuration as it is, on the same pair "
-        "with the same seed: Spearman's rank correlation of the change of a criterion, at the epoch "
+        "Each run with another setting of the student against that of the configuration as it is, "
+        "with the same pair, seed, teacher, target text and number format: Spearman's rank correlation of the change of a criterion, at the epoch "
         "that is saved, with the change of the F1 on the target's test set; and the mean change of "
         "F1, in points, of the runs in which the criterion is higher and of the others, with their "
         "number.\n\n" + markdown_table(header, rows)
