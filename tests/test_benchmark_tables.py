@@ -147,9 +147,7 @@ def test_the_study_ranks_settings():
     # changes of the score and of F1, by hand
     scores = [0.01, -0.01, 0, 0.06, 0.02, 0.03]
     f1s = [-0.02, -0.05, 0.05, 0.01, -0.01, 0.01]
-    of_german, of_all = (
-        scipy.stats.spearmanr(scores[:n], f1s[:n]).statistic for n in (5, 6)
-    )  # fmt: skip
+    of_german, of_all = (scipy.stats.spearmanr(scores[:n], f1s[:n]).statistic for n in (5, 6))
     table = settings_table(compared)
     # where it is higher: -2 +1 -1 +1; the others: -5 and +5
     assert f"| source_dev | {of_german:+.2f} | - | {of_all:+.2f} | -0.25 (4) | +0.00 (2) |" in table

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..reports import MISSING, markdown_table
-from ..training.selection import SELECTION
+from ..training.selection import ON_TARGET, SELECTION
 
 Result = dict[str, Any]
 TRUTH = "target_f1"
@@ -61,20 +61,25 @@ def settings_table(compared: Sequence[tuple[Result, Result]]) -> str:
     RETURNS (str): A table in Markdown with a line before it, or nothing if fewer than FEWEST runs
         can be compared.
     """
-    runs = [(own, base) for own, base in compared if _is_comparable(own, base)]
-    pairs = list(dict.fromkeys(pair_of(own) for own, _ in runs))
+    runs = [
+        (pair_of(own), _saved(own), _saved(base), own["f1"] - base["f1"])
+        for own, base in compared
+        if _is_comparable(own, base)
+    ]
+    pairs = list(dict.fromkeys(pair for pair, *_ in runs))
     rows = []
-    for criterion, key in SELECTION.items():
+    for criterion in ("source_dev", *ON_TARGET):
+        key = SELECTION[criterion]
         known = [
-            (pair_of(own), _saved(own)[key] - _saved(base)[key], own["f1"] - base["f1"])
-            for own, base in runs
-            if criterion != "last" and key in _saved(own) and key in _saved(base)
+            (pair, own[key] - base[key], gain)
+            for pair, own, base, gain in runs
+            if key in own and key in base
         ]
         if len(known) < FEWEST:
             continue
         cells = []
         for pair in [*pairs, None]:
-            both = [(x, y) for own, x, y in known if pair in (None, own)]
+            both = [(x, y) for of, x, y in known if pair in (None, of)]
             rho = spearman(*zip(*both, strict=True)) if len(both) >= FEWEST else None
             cells.append(MISSING if rho is None else f"{rho:+.2f}")
         for higher in (True, False):
@@ -86,10 +91,11 @@ def settings_table(compared: Sequence[tuple[Result, Result]]) -> str:
     header = ["criterion", *pairs, "all", "F1 where it is higher", "where it is not"]
     return (
         "Each run with another setting of the student against that of the configuration as it is, "
-        "with the same pair, seed, teacher, target text and number format: Spearman's rank correlation of the change of a criterion, at the epoch "
-        "that is saved, with the change of the F1 on the target's test set; and the mean change of "
-        "F1, in points, of the runs in which the criterion is higher and of the others, with their "
-        "number.\n\n" + markdown_table(header, rows)
+        "with the same pair, seed, teacher, target text and number format: Spearman's rank "
+        "correlation of the change of a criterion, at the epoch that is saved, with the change of the "
+        "F1 on the target's test set; and the mean change of F1, in points, of the runs in which the "
+        "criterion is higher and of the others, with their number.\n\n"
+        + markdown_table(header, rows)
     )
 
 
