@@ -12,6 +12,7 @@ import numpy as np
 
 from .errors import Errors, MaralError
 from .metrics import Entities, EntityReport, score_entities
+from .model.machine import use_device
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -103,8 +104,6 @@ def load_pipeline(name: str | Path, *, gpu_id: int = -1) -> Language:
     RAISES (MaralError): If there is none of that name, or its files are damaged.
     """
     import spacy
-
-    from .training.setup import use_device
 
     use_device(gpu_id)
     try:

@@ -19,8 +19,8 @@ from thinc.api import Config
 from ..errors import Errors, MaralError
 from ..files import digest, write_file, write_json
 from ..layout import LOG, RUN_FOLDER, SUMMARY
+from ..model.machine import describe_machine
 from .corpora import Corpora, RawFile, file_hash, prepare_corpora, raw_files
-from .machine import describe_machine
 from .matrix import (
     STUDENT_SECTIONS,
     TEACHER_SECTIONS,

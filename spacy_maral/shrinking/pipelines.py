@@ -13,11 +13,11 @@ import torch
 from spacy.language import Language
 from thinc.api import Model
 
-from ..benchmark.machine import describe_machine
 from ..errors import Errors, MaralError
 from ..evaluation import load_pipeline, read_gold
 from ..files import replacing, write_json
 from ..layout import META, RUN_FOLDER, SUMMARY
+from ..model.machine import describe_machine
 from ..training.setup import PACKAGES
 from ..transformer import BoundedTransformer, EncoderShim
 from .footprint import folder_bytes, measure_loading

@@ -10,13 +10,14 @@ from spacy.language import Language
 from ..data.docs import read_docs
 from ..data.labels import LabelMap, load_label_map
 from ..errors import Errors, MaralError
+from ..model.machine import use_device
 from ..pipeline import DEFAULT_MODEL
 from .annotators import Reading, corpus_words
 from .chunks import Annotator, Mapper, Task, label_docs, load_annotator
 from .inputs import Inputs, Paths, as_paths
 from .pseudo_labels import merge_labels
 from .schemas import read_config
-from .setup import COMPONENT, Pipeline, use_device
+from .setup import COMPONENT, Pipeline
 
 
 def pseudo_label(

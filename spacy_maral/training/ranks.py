@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import Errors, MaralError
+from ..model.machine import use_device
 
 Item = TypeVar("Item")
 LOST = ("gloo", "Connection", "NCCL", "socket")
@@ -134,8 +135,6 @@ def joined(gpu_id: int) -> Iterator[Ranks]:
     YIELDS (Ranks): Which process this is.
     RAISES (MaralError): If another process ends before this one.
     """
-    from .setup import use_device
-
     size = int(os.environ.get("WORLD_SIZE", 1))
     if size == 1 or "MASTER_ADDR" not in os.environ:
         use_device(gpu_id)

@@ -18,12 +18,12 @@ import torch
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.util import load_model_from_config
-from thinc.api import Config, set_gpu_allocator
+from thinc.api import Config
 from torch import nn
 from transformers import AutoConfig, AutoModelForMaskedLM
 
 from ..architectures import get_encoder, get_span_module
-from ..errors import Errors, MaralError, Warnings, first_line
+from ..errors import Errors, MaralError, Warnings
 from ..files import remove, remove_folder, write_text
 from ..layout import CACHE, META, SUMMARY
 from ..memory import peak_memory
@@ -99,26 +99,6 @@ def cache_of(settings: TrainingSettings, folder: Path) -> Cache:
     RETURNS (Cache): The cache.
     """
     return Cache(settings.cache or folder / CACHE, settings.frozen_cache)
-
-
-def use_device(gpu_id: int) -> None:
-    """Use a GPU, or the CPU for -1.
-
-    RAISES (MaralError): If there is no such GPU, or nothing to use it with.
-    """
-    if gpu_id < 0:
-        spacy.require_cpu()
-        return
-    try:
-        set_gpu_allocator("pytorch")
-        spacy.require_gpu(gpu_id)
-        if not torch.cuda.is_available():  # Apple's GPUs compute no float64, which the scores need
-            raise ValueError("PyTorch finds no CUDA device")
-        torch.zeros(1, device=torch.device("cuda", gpu_id))
-    except (ValueError, RuntimeError) as error:
-        spacy.require_cpu()
-        problem = first_line(error)
-        raise MaralError(Errors.M345.format(gpu_id=gpu_id, problem=problem)) from error
 
 
 def run_seed(config: Config) -> int:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from spacy_maral import load
 from spacy_maral.cli import app
 from spacy_maral.errors import MaralError
-from spacy_maral.training import setup
+from spacy_maral.model import machine
 
 # a number that no machine has, so that the tests say the same on those with GPUs
 MISSING = 99
@@ -18,7 +18,7 @@ MISSING = 99
 
 def test_a_missing_gpu_is_an_error_and_leaves_the_cpu():
     with pytest.raises(MaralError, match=r"M345.*GPU 99 cannot be used.*leave out --gpu-id"):
-        setup.use_device(MISSING)
+        machine.use_device(MISSING)
     assert isinstance(get_current_ops(), NumpyOps)
 
 
@@ -52,9 +52,9 @@ def test_what_else_can_be_missing(monkeypatch, cupy, cuda, problem):
         if cupy is not None:
             raise cupy
 
-    monkeypatch.setattr(setup, "set_gpu_allocator", lambda name: None)
-    monkeypatch.setattr(setup.spacy, "require_gpu", require_gpu)
+    monkeypatch.setattr(machine, "set_gpu_allocator", lambda name: None)
+    monkeypatch.setattr(machine.spacy, "require_gpu", require_gpu)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     with pytest.raises(MaralError) as error:
-        setup.use_device(0)
+        machine.use_device(0)
     assert f"cannot be used: {problem}. Install" in str(error.value)

@@ -1,4 +1,4 @@
-"""What a benchmark ran on."""
+"""The machine: the device that torch computes on, and what figures were measured on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import os
 import platform
 from pathlib import Path
 from typing import Any
+
+import spacy
+import torch
+from thinc.api import set_gpu_allocator
+
+from ..errors import Errors, MaralError, first_line
 
 
 def describe_machine(gpu_id: int) -> dict[str, Any]:
@@ -33,6 +39,24 @@ def _processor() -> str:
 
 
 def _gpu(gpu_id: int) -> str | None:
-    import torch
-
     return torch.cuda.get_device_name(gpu_id) if torch.cuda.is_available() else None
+
+
+def use_device(gpu_id: int) -> None:
+    """Use a GPU, or the CPU for -1.
+
+    RAISES (MaralError): If there is no such GPU, or nothing to use it with.
+    """
+    if gpu_id < 0:
+        spacy.require_cpu()
+        return
+    try:
+        set_gpu_allocator("pytorch")
+        spacy.require_gpu(gpu_id)
+        if not torch.cuda.is_available():  # Apple's GPUs compute no float64, which the scores need
+            raise ValueError("PyTorch finds no CUDA device")
+        torch.zeros(1, device=torch.device("cuda", gpu_id))
+    except (ValueError, RuntimeError) as error:
+        spacy.require_cpu()
+        problem = first_line(error)
+        raise MaralError(Errors.M345.format(gpu_id=gpu_id, problem=problem)) from error

@@ -1,0 +1,1 @@
+"""What a span is, which class it has, and the component that writes it."""
