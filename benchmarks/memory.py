@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from spacy_maral.errors import Errors, MaralError
-from spacy_maral.memory import keep_freed_memory, peak_memory
+from spacy_maral.model.memory import keep_freed_memory, peak_memory
 
 from .setting import ROOT, Setting, Sizes
 

@@ -12,8 +12,8 @@ from spacy.tokens import Doc
 from torch import nn
 
 from spacy_maral.metrics import Entities
-from spacy_maral.span_model import SpanModel
-from spacy_maral.spans import label_spans, span_counts
+from spacy_maral.model.span_model import SpanModel
+from spacy_maral.model.spans import label_spans, span_counts
 from spacy_maral.training.adaptation import Adaptation
 from spacy_maral.training.corpus import Corpus, offsets
 from spacy_maral.training.network import Network

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc
 
 from spacy_maral.data import convert, read_docs
-from spacy_maral.spans import label_spans
+from spacy_maral.model.spans import label_spans
 from spacy_maral.training.adaptation import Adaptation
 from spacy_maral.training.corpus import digest_docs
 from spacy_maral.training.inputs import Inputs

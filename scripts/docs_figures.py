@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
 from spacy_maral.charts import Curve, histogram
-from spacy_maral.geometry import centroid_cosine, compactness
-from spacy_maral.losses import cross_entropy, max_margin
-from spacy_maral.spans import decode, enumerate_spans
+from spacy_maral.model.geometry import centroid_cosine, compactness
+from spacy_maral.model.losses import cross_entropy, max_margin
+from spacy_maral.model.spans import decode, enumerate_spans
+from spacy_maral.model.vmf import ClassStatistics, score
 from spacy_maral.svg import Scale, clean, colour_class, element, grid, short, text_at, ticks
 from spacy_maral.training.filtering import split_scores
-from spacy_maral.vmf import ClassStatistics, score
 
 STYLE = """
 text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; fill: #5b6575; }

@@ -27,7 +27,7 @@ from wasabi import msg
 from spacy_maral.data.docs import read_docs
 from spacy_maral.files import write_json
 from spacy_maral.model.machine import describe_machine
-from spacy_maral.spans import span_counts
+from spacy_maral.model.spans import span_counts
 
 # two small sizes tell what a start and what a document costs, the largest checks the two
 SIZES = {

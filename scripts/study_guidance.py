@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from spacy_maral.data import read_docs
 from spacy_maral.evaluation import load_pipeline
 from spacy_maral.metrics import noise_ratio
-from spacy_maral.spans import OUTSIDE, softmax
+from spacy_maral.model.spans import OUTSIDE, softmax
 from spacy_maral.training.adaptation import Adaptation
 from spacy_maral.training.chunks import predict
 from spacy_maral.training.filtering import reliable_spans

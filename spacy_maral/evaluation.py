@@ -158,8 +158,8 @@ def without_labels(nlp: Language, docs: Iterable[Doc]) -> Iterator[Doc]:
 
 def span_model_facts(nlp: Language) -> tuple[int | None, set[str]]:
     """Widest span and labels of a pipeline's maral_ner; None and no labels without one."""
-    from .architectures import get_span_module
-    from .pipeline import MaralNER
+    from .model.architectures import get_span_module
+    from .model.maral_ner import MaralNER
 
     for _, pipe in nlp.pipeline:
         if isinstance(pipe, MaralNER):

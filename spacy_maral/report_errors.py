@@ -5,7 +5,7 @@ from __future__ import annotations
 from .charts import bar_chart, heat_map
 from .diagnostics import Figure
 from .metrics import OUTSIDE_NAME, EntityReport
-from .spans import OUTSIDE
+from .model.spans import OUTSIDE
 from .svg import percent
 
 KINDS = {

@@ -15,8 +15,9 @@ from thinc.api import Model
 from thinc.types import Ragged
 from transformers.file_utils import ModelOutput
 
-from spacy_maral import architectures
-from spacy_maral.architectures import (
+from spacy_maral.errors import MaralError
+from spacy_maral.model import architectures
+from spacy_maral.model.architectures import (
     HEADER,
     build_span_model,
     build_word_piece_ends,
@@ -26,10 +27,9 @@ from spacy_maral.architectures import (
     get_span_module,
     serialize,
 )
-from spacy_maral.errors import MaralError
-from spacy_maral.span_model import SpanModel
-from spacy_maral.spans import enumerate_spans
-from spacy_maral.word_ends import word_ends
+from spacy_maral.model.span_model import SpanModel
+from spacy_maral.model.spans import enumerate_spans
+from spacy_maral.model.word_ends import word_ends
 
 LONG = "Angela Merkel visited Paris in May . " * 12
 

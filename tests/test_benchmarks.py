@@ -12,9 +12,9 @@ from benchmarks.cases import CASES, NotInstalled, choose, spanmarker
 from benchmarks.literal_step import clean_overlaps
 from benchmarks.results import add_result, read_results
 from benchmarks.timing import Trials, alternate, compare
-from spacy_maral import vmf
 from spacy_maral.errors import MaralError
-from spacy_maral.spans import decode
+from spacy_maral.model import vmf
+from spacy_maral.model.spans import decode
 
 ROW = {"ratio": 2.0, "ours": 1.0, "other": 2.0, "unit": "s"}
 

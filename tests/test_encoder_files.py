@@ -5,9 +5,9 @@ import spacy
 import srsly
 import torch
 
-from spacy_maral.architectures import get_encoder
-from spacy_maral.encoder_files import PLACE, apart, write_nested
-from spacy_maral.transformer import build_transformer
+from spacy_maral.model.architectures import get_encoder
+from spacy_maral.model.encoder.files import PLACE, apart, write_nested
+from spacy_maral.model.encoder.transformer import build_transformer
 
 WINDOW = {
     "@span_getters": "spacy-maral.bounded_windows.v1", "max_words": 24, "stride": 16, "max_chars": 60,

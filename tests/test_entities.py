@@ -15,10 +15,10 @@ from spacy.displacy.render import DEFAULT_LABEL_COLORS
 from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 
-from spacy_maral.annotation import SCORE, Predictions
-from spacy_maral.colors import entity_colors
 from spacy_maral.errors import MaralError
-from spacy_maral.spans import enumerate_spans
+from spacy_maral.model.colors import entity_colors
+from spacy_maral.model.predictions import SCORE, Predictions
+from spacy_maral.model.spans import enumerate_spans
 
 KEY = "found"
 

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from spacy_maral.geometry import (
+from spacy_maral.model.geometry import (
     centroid_cosine,
     class_quantiles,
     compactness,
     mean_off_diagonal,
     span_margins,
 )
-from spacy_maral.vmf import simplex_directions
+from spacy_maral.model.vmf import simplex_directions
 
 K, Q = 5, 8
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn.functional import normalize, one_hot
 
-from spacy_maral import losses, vmf
 from spacy_maral.errors import MaralError
+from spacy_maral.model import losses, vmf
 
 DOUBLE = torch.float64
 

@@ -4,13 +4,13 @@ import sys
 
 import pytest
 
-from spacy_maral.memory import unchanged_mappings
+from spacy_maral.model.memory import unchanged_mappings
 
 # pages are asked for one by one: each is a fault the first time that it is touched
 COUNT = """
 import resource, sys
 import numpy as np
-from spacy_maral.memory import keep_freed_memory
+from spacy_maral.model.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 def touch(): np.ones(1 << 20)
@@ -35,7 +35,7 @@ def test_freed_memory_is_not_asked_for_again():
 
 
 def test_elsewhere_nothing_is_done(monkeypatch):
-    from spacy_maral import memory
+    from spacy_maral.model import memory
 
     monkeypatch.setattr(memory.platform, "libc_ver", lambda: ("", ""))
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: pytest.fail("no such library"))
@@ -47,7 +47,7 @@ def test_the_peak_is_not_that_of_the_process_before():
     import numpy as np
 
     large = np.ones(1 << 26)  # 512 MiB
-    code = "from spacy_maral.memory import peak_memory; print(peak_memory())"
+    code = "from spacy_maral.model.memory import peak_memory; print(peak_memory())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 2**22 < int(done.stdout) < large.nbytes
 
@@ -56,7 +56,7 @@ def test_the_peak_is_not_that_of_the_process_before():
 def test_freed_memory_is_given_back():
     code = """
 from pathlib import Path
-from spacy_maral.memory import give_back_memory, keep_freed_memory
+from spacy_maral.model.memory import give_back_memory, keep_freed_memory
 def resident():
     return int(Path("/proc/self/status").read_text().partition("VmRSS:")[2].split()[0]) / 1024
 keep_freed_memory()
@@ -74,7 +74,7 @@ MAPPED = """
 import sys
 from pathlib import Path
 import torch
-from spacy_maral.memory import give_back_memory
+from spacy_maral.model.memory import give_back_memory
 
 def resident():
     return int(Path("/proc/self/status").read_text().partition("RssFile:")[2].split()[0]) // 1024

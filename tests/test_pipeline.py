@@ -12,10 +12,10 @@ from sentences import LABELS, TEXTS
 from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 
-from spacy_maral.annotation import Predictions
-from spacy_maral.architectures import get_span_module
 from spacy_maral.errors import MaralError
-from spacy_maral.spans import enumerate_spans
+from spacy_maral.model.architectures import get_span_module
+from spacy_maral.model.predictions import Predictions
+from spacy_maral.model.spans import enumerate_spans
 
 KEY = "found"
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from spacy_maral.rows import LIKE_LENGTH, filled, group_rows, row_lengths
+from spacy_maral.model.encoder.batches import LIKE_LENGTH, filled, group_rows, row_lengths
 
 LENGTHS = np.random.default_rng(0).integers(1, 60, 200)
 

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from spacy_maral.errors import MaralError
-from spacy_maral.span_model import SpanModel, SpanOutput
-from spacy_maral.spans import N_SHAPES, OUTSIDE, enumerate_spans
+from spacy_maral.model.span_model import SpanModel, SpanOutput
+from spacy_maral.model.spans import N_SHAPES, OUTSIDE, enumerate_spans
 
 H, K, W = 7, 4, 3
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import special
 
 from spacy_maral.errors import MaralError
-from spacy_maral.spans import (
+from spacy_maral.model.spans import (
     OUTSIDE,
     SHAPES,
     decode,

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from spacy_maral.losses import cross_entropy, max_margin, supcon
-from spacy_maral.vmf import ClassStatistics
+from spacy_maral.model.losses import cross_entropy, max_margin, supcon
+from spacy_maral.model.vmf import ClassStatistics
 
 SIZES = (500, 5, 5, 5, 5)
 DIM = 16

@@ -15,9 +15,9 @@ from sentences import LABELS, TEXTS
 from spacy.tokens import Doc
 from spacy.vocab import Vocab
 
-from spacy_maral.architectures import get_encoder
 from spacy_maral.errors import MaralError
-from spacy_maral.transformer import (
+from spacy_maral.model.architectures import get_encoder
+from spacy_maral.model.encoder.transformer import (
     FORMAT_VERSION,
     PART_PIECES,
     build_transformer,

@@ -12,9 +12,9 @@ from scipy import stats
 from scipy.special import ive
 from torch.nn.functional import normalize
 
-from spacy_maral import vmf
-from spacy_maral.bessel import CPU_BLOCK
 from spacy_maral.errors import MaralError
+from spacy_maral.model import vmf
+from spacy_maral.model.bessel import CPU_BLOCK
 
 DIMS = (2, 3, 16, 64, 256, 1024)
 KAPPAS = (0.0, 1e-6, 1e-3, 1.0, 10.0, 1e2, 1e3, 1e4, 1e5, 1e7)

@@ -9,7 +9,7 @@ from spacy.tokens import Doc
 from spacy.vocab import Vocab
 
 from spacy_maral.errors import MaralError
-from spacy_maral.windows import configure_bounded_windows
+from spacy_maral.model.encoder.windows import configure_bounded_windows
 
 VOCAB = Vocab()
 

@@ -10,7 +10,7 @@ import platform
 from collections.abc import Callable
 from typing import Any
 
-from spacy_maral.memory import MMAP_THRESHOLD, TRIM_THRESHOLD, keep_freed_memory
+from spacy_maral.model.memory import MMAP_THRESHOLD, TRIM_THRESHOLD, keep_freed_memory
 
 from ..literal_world import random_batches
 from ..setting import Setting

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from spacy_maral.files import remove
-from spacy_maral.memory import give_back_memory
+from spacy_maral.model.memory import give_back_memory
 
 from ..literal_world import build_literal, random_batches
 from ..memory import in_process

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from spacy_maral import vmf
-from spacy_maral.bessel import log_scaled_bessel
+from spacy_maral.model import vmf
+from spacy_maral.model.bessel import log_scaled_bessel
 
 from .. import literal
 from ..setting import Setting

@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 from wasabi import Printer, msg
 
 from ..errors import Errors, MaralError
-from ..memory import keep_freed_memory
+from ..model.memory import keep_freed_memory
 
 HELP = """Cross-lingual named entity recognition: train a teacher on one language, let it
 label raw text of others, and adapt a student to them.

@@ -96,8 +96,8 @@ def optimise_cli(
     card.
     """
     prepare(code, verbose)
+    from ..model.encoder.weights import has_bfloat16
     from ..shrinking import optimise
-    from ..weights import has_bfloat16
 
     if not has_bfloat16():
         msg.warn(Warnings.W452)

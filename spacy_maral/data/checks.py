@@ -11,7 +11,7 @@ import numpy as np
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 
-from ..spans import span_counts
+from ..model.spans import span_counts
 
 
 @dataclass

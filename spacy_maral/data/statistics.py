@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..spans import span_counts
+from ..model.spans import span_counts
 from .convert import SUFFIX, check_language, read_docbin, read_labelled
 from .formats import Sentence
 from .labels import OUTSIDE_TAG, LabelMap

@@ -52,7 +52,7 @@ def main() -> None:
 
     # what loading it would import
     from ..evaluation import load_pipeline
-    from ..transformer import BoundedTransformer  # noqa: F401
+    from ..model.encoder.transformer import BoundedTransformer  # noqa: F401
 
     before = resident_bytes("VmRSS")
     started = time.perf_counter()

@@ -17,9 +17,9 @@ from ..errors import Errors, MaralError
 from ..evaluation import load_pipeline, read_gold
 from ..files import replacing, write_json
 from ..layout import META, RUN_FOLDER, SUMMARY
+from ..model.encoder.transformer import BoundedTransformer, EncoderShim
 from ..model.machine import describe_machine
 from ..training.setup import PACKAGES
-from ..transformer import BoundedTransformer, EncoderShim
 from .footprint import folder_bytes, measure_loading
 from .parity import Parity, compare_pipelines
 from .report import KEY, with_section

@@ -15,11 +15,11 @@ from spacy.tokens import Doc
 from tqdm.auto import tqdm
 
 from ..data.raw import read_raw
-from ..encoder_files import make_objects, tokenizer_files
 from ..errors import Errors, MaralError
 from ..evaluation import load_pipeline
-from ..transformer import EncoderShim
-from ..weights import check_trainable, stored_tensors
+from ..model.encoder.files import make_objects, tokenizer_files
+from ..model.encoder.transformer import EncoderShim
+from ..model.encoder.weights import check_trainable, stored_tensors
 from .pipelines import Smaller, check_output, find_encoder, save_small
 from .vocabulary import Vocabulary, tokenizer_parts
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..metrics import noise_by_reliability, noise_ratio
-from ..spans import OUTSIDE, softmax
+from ..model.spans import OUTSIDE, softmax
 from .diagnostics import Diagnostics, EpochState, Side
 from .filtering import expected_errors, split_spans
 from .hooks import Hook, StepReport

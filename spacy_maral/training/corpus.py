@@ -16,9 +16,9 @@ from tqdm.auto import tqdm
 
 from ..errors import Errors, MaralError
 from ..metrics import Entities
-from ..rows import group_rows
-from ..spans import enumerate_spans, label_spans, span_counts, word_piece_ends, word_shapes
-from ..transformer import tokenize
+from ..model.encoder.batches import group_rows
+from ..model.encoder.transformer import tokenize
+from ..model.spans import enumerate_spans, label_spans, span_counts, word_piece_ends, word_shapes
 from .cache import Arrays, Rows
 
 ENCODE_DOCS = 256

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..files import replacing, write_text
-from ..geometry import centroid_cosine, class_quantiles, compactness, span_margins
 from ..layout import DIAGNOSTICS_VERSION
-from ..spans import OUTSIDE
+from ..model.geometry import centroid_cosine, class_quantiles, compactness, span_margins
+from ..model.spans import OUTSIDE
 from .filtering import Mixture
 from .shards import Shard
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from ..span_model import SpanOutput
+from ..model.span_model import SpanOutput
 from .corpus import Batch
 from .streams import Stream
 

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from ..data.docs import read_docs
 from ..data.raw import RawReport, is_docbin, read_raw
 from ..errors import Errors, MaralError
-from ..memory import give_back_memory
+from ..model.memory import give_back_memory
 from .corpus import digest_docs
 from .pseudo_labels import PseudoLabels, join_labels
 from .streams import Parts

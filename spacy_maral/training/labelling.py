@@ -11,7 +11,7 @@ from ..data.docs import read_docs
 from ..data.labels import LabelMap, load_label_map
 from ..errors import Errors, MaralError
 from ..model.machine import use_device
-from ..pipeline import DEFAULT_MODEL
+from ..model.maral_ner import DEFAULT_MODEL
 from .annotators import Reading, corpus_words
 from .chunks import Annotator, Mapper, Task, label_docs, load_annotator
 from .inputs import Inputs, Paths, as_paths

@@ -23,9 +23,9 @@ from tqdm.auto import tqdm
 
 from ..errors import Errors, MaralError, Warnings
 from ..files import write_text
-from ..geometry import centroid_cosine, mean_off_diagonal
 from ..layout import LOG
-from ..span_model import SpanOutput
+from ..model.geometry import centroid_cosine, mean_off_diagonal
+from ..model.span_model import SpanOutput
 from .checkpoint import (
     BEST,
     Checkpoint,

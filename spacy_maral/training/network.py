@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..errors import Errors, MaralError
-from ..memory import give_back_memory
 from ..metrics import Entities
-from ..span_model import SpanModel, SpanOutput
-from ..spans import decode
-from ..weights import digest_tensors, has_bfloat16
+from ..model.encoder.weights import digest_tensors, has_bfloat16
+from ..model.memory import give_back_memory
+from ..model.span_model import SpanModel, SpanOutput
+from ..model.spans import decode
 from .cache import Cache
 from .corpus import Batch, Corpus, make_batch, plan_batches
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import Errors, MaralError
 from ..files import replacing
-from ..spans import OUTSIDE, decode
+from ..model.spans import OUTSIDE, decode
 from .corpus import Corpus
 from .network import Network, collect
 

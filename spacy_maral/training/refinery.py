@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from ..spans import OUTSIDE
+from ..model.spans import OUTSIDE
 
 QUERY_BATCH = 8192
 # rows of a bank beyond which neighbours are searched in inverted lists

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..spans import OUTSIDE, decode, softmax
+from ..model.spans import OUTSIDE, decode, softmax
 from .corpus import Corpus, concat_ranges
 from .network import Network, run_over
 

@@ -22,13 +22,13 @@ from thinc.api import Config
 from torch import nn
 from transformers import AutoConfig, AutoModelForMaskedLM
 
-from ..architectures import get_encoder, get_span_module
 from ..errors import Errors, MaralError, Warnings
 from ..files import remove, remove_folder, write_text
 from ..layout import CACHE, META, SUMMARY
-from ..memory import peak_memory
 from ..metrics import score_entities
-from ..weights import check_trainable
+from ..model.architectures import get_encoder, get_span_module
+from ..model.encoder.weights import check_trainable
+from ..model.memory import peak_memory
 from .cache import Cache
 from .checkpoint import list_checkpoints, writing
 from .corpus import Corpus, digest_docs, digest_tokenizer, encode

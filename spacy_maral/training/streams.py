@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..span_model import SpanOutput
+from ..model.span_model import SpanOutput
 from .corpus import Batch, Corpus, group_docs
 from .network import Network
 from .ranks import Ranks

@@ -16,7 +16,7 @@ from spacy_maral.data.checks import (
     retokenise,
     shared_sentences,
 )
-from spacy_maral.windows import configure_bounded_windows
+from spacy_maral.model.encoder.windows import configure_bounded_windows
 
 VOCAB = Vocab()
 

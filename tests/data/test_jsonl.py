@@ -6,9 +6,9 @@ import pytest
 import spacy
 from spacy.tokens import DocBin, Span
 
-from spacy_maral.annotation import register_score
 from spacy_maral.data import convert, read_labelled, read_prodigy, stats, write_prodigy
 from spacy_maral.errors import MaralError
+from spacy_maral.model.predictions import register_score
 
 TEXT = "Ada Lovelace met Acme Corp. in London."
 ENTS = [[0, 12, "PER"], [17, 27, "ORG"], [31, 37, "LOC"]]

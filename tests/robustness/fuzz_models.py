@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc
 from thinc.api import Model
 
-from spacy_maral.architectures import build_span_model, deserialize, serialize
 from spacy_maral.files import sha256
-from spacy_maral.pipeline import MaralNER
-from spacy_maral.span_model import SpanModel, SpanOutput
+from spacy_maral.model.architectures import build_span_model, deserialize, serialize
+from spacy_maral.model.maral_ner import MaralNER
+from spacy_maral.model.span_model import SpanModel, SpanOutput
 from spacy_maral.training.checkpoint import (
     ARRAYS,
     PARTS,

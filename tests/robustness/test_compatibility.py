@@ -13,8 +13,10 @@ import srsly
 import torch
 from make_golden import GOLDEN, found_in
 
-from spacy_maral import architectures, layout, run_record, transformer
+from spacy_maral import layout, run_record
 from spacy_maral.errors import MaralError
+from spacy_maral.model import architectures
+from spacy_maral.model.encoder import transformer
 from spacy_maral.training import checkpoint, pseudo_labels
 from spacy_maral.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from spacy_maral.training.pseudo_labels import PseudoLabels

@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from mutations import damaged, damaged_value
 
-from spacy_maral.architectures import deserialize
 from spacy_maral.data.docs import read_docs
 from spacy_maral.data.formats import FORMATS
 from spacy_maral.data.jsonl import read_jsonl
 from spacy_maral.errors import MaralError
+from spacy_maral.model.architectures import deserialize
 from spacy_maral.training.schemas import TrainingSettings, read_config, read_section
 
 QUICK = settings(

@@ -23,7 +23,8 @@ from toys import (
 from worlds import adapt_in, make_docs, rows_of, tensors_of, write
 
 from spacy_maral.errors import MaralError
-from spacy_maral.spans import OUTSIDE
+from spacy_maral.model.spans import OUTSIDE
+from spacy_maral.model.vmf import ClassStatistics
 from spacy_maral.training import train_teacher
 from spacy_maral.training.adaptation import Adaptation
 from spacy_maral.training.filtering import reliable_scores
@@ -32,7 +33,6 @@ from spacy_maral.training.loop import Run
 from spacy_maral.training.pseudo_labels import PseudoLabels
 from spacy_maral.training.schemas import AdaptationSettings
 from spacy_maral.training.shards import Shard
-from spacy_maral.vmf import ClassStatistics
 
 SOURCE, TARGET = toy_corpus(16, seed=1), toy_corpus(20, seed=2)
 SETTINGS = {"warmup_epochs": 1, "neighbours": 10, "bank_outside_rate": 0.2, "alpha_start": 0.6}

@@ -16,7 +16,7 @@ from sentences import LABELS, TEXTS
 from spacy.tokens import Doc
 from thinc.api import Adam
 
-from spacy_maral.architectures import get_encoder, get_span_module
+from spacy_maral.model.architectures import get_encoder, get_span_module
 
 ARCHITECTURE = "spacy-maral.TransformerModel.v1"
 LONG = 100_000

@@ -12,9 +12,9 @@ from sentences import TEXTS
 from spacy.training import Example
 from typer.testing import CliRunner
 
-from spacy_maral import weights
 from spacy_maral.cli import app
 from spacy_maral.errors import MaralError
+from spacy_maral.model.encoder import weights
 from spacy_maral.shrinking import footprint, optimise, pipelines, trim_vocab
 from spacy_maral.shrinking.pipelines import find_encoder
 

@@ -18,7 +18,7 @@ from toys import (
     toy_settings,
 )
 
-from spacy_maral.spans import OUTSIDE
+from spacy_maral.model.spans import OUTSIDE
 from spacy_maral.training.adaptation import Adaptation
 from spacy_maral.training.filtering import expected_errors
 from spacy_maral.training.hooks import Hook

@@ -13,7 +13,7 @@ from toys import toy_corpus
 from worlds import NAMES, OTHERS, adapt_in, f1_of, make_docs, rows_of
 
 from spacy_maral.errors import MaralError
-from spacy_maral.spans import OUTSIDE, enumerate_spans
+from spacy_maral.model.spans import OUTSIDE, enumerate_spans
 from spacy_maral.training import pseudo_label
 from spacy_maral.training.annotators import Reading, read_silver
 from spacy_maral.training.chunks import Task, label_docs

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from spacy.tokens import Doc, Span
 from toys import toy_corpus
 
-from spacy_maral.architectures import get_encoder
 from spacy_maral.errors import MaralError
-from spacy_maral.spans import enumerate_spans, word_shapes
+from spacy_maral.model.architectures import get_encoder
+from spacy_maral.model.spans import enumerate_spans, word_shapes
 from spacy_maral.training import corpus as module
 from spacy_maral.training.corpus import (
     Corpus,

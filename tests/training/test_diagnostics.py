@@ -9,7 +9,7 @@ from test_adaptation import SOURCE, TARGET, make_hook, make_run
 from toys import LABELS, K, assert_equal, snapshot, toy_corpus, without_timings
 from worlds import adapt_in, rows_of
 
-from spacy_maral.spans import enumerate_spans
+from spacy_maral.model.spans import enumerate_spans
 from spacy_maral.training import adaptation
 from spacy_maral.training.diagnostics import (
     CONTEXT,

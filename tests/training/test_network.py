@@ -9,9 +9,9 @@ from spacy.tokens import Doc
 from torch import nn
 from toys import snapshot, toy_corpus, toy_network
 
-from spacy_maral.architectures import get_encoder, get_span_module
 from spacy_maral.errors import MaralError
-from spacy_maral.spans import enumerate_spans
+from spacy_maral.model.architectures import get_encoder, get_span_module
+from spacy_maral.model.spans import enumerate_spans
 from spacy_maral.training.cache import Cache
 from spacy_maral.training.corpus import encode
 from spacy_maral.training.network import (

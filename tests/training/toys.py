@@ -7,8 +7,8 @@ import torch
 from transformers import XLMRobertaConfig, XLMRobertaModel
 
 from spacy_maral.metrics import Entities, score_entities
-from spacy_maral.span_model import SpanModel
-from spacy_maral.spans import label_spans, span_counts
+from spacy_maral.model.span_model import SpanModel
+from spacy_maral.model.spans import label_spans, span_counts
 from spacy_maral.training.corpus import Corpus
 from spacy_maral.training.network import Network, predict_entities
 from spacy_maral.training.pseudo_labels import PseudoLabels

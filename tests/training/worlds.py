@@ -10,7 +10,7 @@ import spacy
 import torch
 from spacy.tokens import Doc, DocBin, Span
 
-from spacy_maral.architectures import get_encoder, get_span_module
+from spacy_maral.model.architectures import get_encoder, get_span_module
 from spacy_maral.training import adapt, pseudo_label, train_teacher
 
 NAMES = {"LOC": ["Paris", "Madrid", "York"], "PER": ["Merkel", "Obama", "Pedro"]}

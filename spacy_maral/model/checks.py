@@ -10,7 +10,7 @@ from typing import Any
 import srsly
 from thinc.api import Model
 
-from .errors import Errors, MaralError
+from ..errors import Errors, MaralError
 from .span_model import DECISIONS, LOSSES, SpanModel
 
 FLAGS = ("include_outside", "overwrite", "scores")

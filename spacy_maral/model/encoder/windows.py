@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from spacy.tokens import Doc, Span
 
-from .errors import Errors, MaralError
+from ...errors import Errors, MaralError
 
 
 def configure_bounded_windows(

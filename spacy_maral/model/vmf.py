@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from ..errors import Errors, MaralError
 from .bessel import bessel_ratio, log_scaled_bessel
-from .errors import Errors, MaralError
 
 METHODS = ("auto", "miller")
 PRIOR_FLOOR = 1e-8

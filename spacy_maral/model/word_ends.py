@@ -11,7 +11,7 @@ from thinc.api import Model
 from thinc.types import Floats2d
 from transformers.file_utils import ModelOutput
 
-from .errors import Errors, MaralError
+from ..errors import Errors, MaralError
 from .spans import word_piece_ends
 
 WordEnds = tuple[Floats2d, Floats2d]

@@ -17,7 +17,7 @@ from thinc.api import get_torch_default_device
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.modeling_utils import no_init_weights
 
-from .errors import Errors, MaralError, Warnings
+from ...errors import Errors, MaralError, Warnings
 from .weights import prepare_inference
 
 # stands in a message where bytes go that are written apart; how many of them are copied at once

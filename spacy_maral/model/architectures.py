@@ -29,7 +29,7 @@ from thinc.api import (
 )
 from thinc.types import Floats2d
 
-from .errors import Errors, MaralError
+from ..errors import Errors, MaralError
 from .span_model import SpanModel, SpanOutput, check_settings, check_sizes
 from .spans import enumerate_spans, word_shapes
 from .word_ends import WordEnds, word_ends

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .errors import Errors, MaralError
+from ..errors import Errors, MaralError
 from .losses import cross_entropy, max_margin, supcon
 from .spans import N_SHAPES, OUTSIDE
 from .vmf import ClassStatistics

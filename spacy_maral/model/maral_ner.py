@@ -20,11 +20,11 @@ from spacy.util import logger
 from thinc.api import Config, Model, Optimizer, torch2xp
 from thinc.types import Floats2d
 
-from .annotation import Predictions, annotate, register_score
+from ..errors import Errors, MaralError, Warnings
 from .architectures import SpanBatch, SpanGradients, class_scores, get_span_module, to_torch
-from .errors import Errors, MaralError, Warnings
+from .checks import check_choice, check_loaded, check_parts, check_settings, loading
 from .gold import gold_classes
-from .settings import check_choice, check_loaded, check_parts, check_settings, loading
+from .predictions import Predictions, annotate, register_score
 from .span_model import DECISIONS, SpanOutput
 from .spans import span_counts
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .errors import Errors, MaralError
+from ..errors import Errors, MaralError
 from .spans import OUTSIDE
 
 REDUCTIONS = ("mean", "sum", "none")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .errors import Errors, MaralError
+from ...errors import Errors, MaralError
 
 WEIGHTS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 # an encoder that is kept in this computes in it on a CPU, and cannot be trained

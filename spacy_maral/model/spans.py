@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import Errors, MaralError
+from ..errors import Errors, MaralError
 
 OUTSIDE = 0
 SHAPES = ("upper", "lower", "title", "digit", "other")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from spacy.training import Example
 
-from .errors import Errors, MaralError
+from ..errors import Errors, MaralError
 from .spans import enumerate_spans, label_spans
 
 UNKNOWN = -1

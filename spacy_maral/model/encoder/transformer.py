@@ -26,10 +26,10 @@ from thinc.api import ArgsKwargs
 from thinc.types import Ragged
 from transformers.file_utils import ModelOutput
 
-from .encoder_files import PLACE, apart, load_objects, tokenizer_files, write_nested
-from .errors import Errors, MaralError, first_line
-from .rows import group_rows, joined, row_lengths
-from .settings import check_choice
+from ...errors import Errors, MaralError, first_line
+from ..checks import check_choice
+from .batches import group_rows, joined, row_lengths
+from .files import PLACE, apart, load_objects, tokenizer_files, write_nested
 from .weights import WEIGHTS, check_trainable, stored_tensors
 
 FORMAT_VERSION = 1

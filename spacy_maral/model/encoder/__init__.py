@@ -1,0 +1,1 @@
+"""The transformer: windows of text, batches of pieces, files, weights."""
