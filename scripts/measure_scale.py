@@ -25,7 +25,7 @@ from spacy.tokens import Doc, DocBin
 from wasabi import msg
 
 from spacy_maral.data.docs import read_docs
-from spacy_maral.files import write_json
+from spacy_maral.data.files import write_json
 from spacy_maral.model.machine import describe_machine
 from spacy_maral.model.spans import span_counts
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import srsly
 
+from .data.files import write_json
+from .data.layout import META, RUN_FOLDER, SUMMARY
 from .errors import Errors, MaralError
-from .files import write_json
-from .layout import META, RUN_FOLDER, SUMMARY
 from .reports import markdown_table
 from .shrinking.report import smaller_section
 from .training.schemas import read_config

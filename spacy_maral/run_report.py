@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from .data.files import write_file
 from .diagnostics import (
     Figure,
     centroid_figures,
@@ -20,7 +21,6 @@ from .diagnostics import (
     signed,
 )
 from .evaluation import load_pipeline
-from .files import write_file
 from .mistakes import Judgement, judge
 from .report_sentences import doubtful_sentences, mistake_sentences
 from .run_record import RunRecord, read_run, read_sample

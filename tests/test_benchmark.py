@@ -33,8 +33,8 @@ from spacy_maral.benchmark.tables import (
     is_plain,
 )
 from spacy_maral.cli import app
+from spacy_maral.data.files import digest
 from spacy_maral.errors import MaralError
-from spacy_maral.files import digest
 from spacy_maral.training.interrupts import Interrupted
 
 ROOT = Path(__file__).parent.parent

@@ -8,9 +8,8 @@ import stat
 
 import pytest
 
-from spacy_maral import files
-from spacy_maral.errors import MaralError
-from spacy_maral.files import (
+from spacy_maral.data import files
+from spacy_maral.data.files import (
     remove_leftovers,
     replacing,
     sha256,
@@ -18,6 +17,7 @@ from spacy_maral.files import (
     write_json,
     write_text,
 )
+from spacy_maral.errors import MaralError
 
 
 def full(*args, **kwargs):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from wasabi import Printer
 
+from spacy_maral.data.files import write_json
 from spacy_maral.errors import MaralError
-from spacy_maral.files import write_json
 from spacy_maral.metrics import Entities, score_entities
 from spacy_maral.reports import (
     COMPARISON_HEADER,

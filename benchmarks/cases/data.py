@@ -15,7 +15,7 @@ from typing import Any
 from transformers import AutoTokenizer
 
 from spacy_maral.data import convert, read_docs
-from spacy_maral.files import remove
+from spacy_maral.data.files import remove
 
 from ..literal import make_rows
 from ..literal_world import sentences_of

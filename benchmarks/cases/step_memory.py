@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from spacy_maral.files import remove
+from spacy_maral.data.files import remove
 from spacy_maral.model.memory import give_back_memory
 
 from ..literal_world import build_literal, random_batches

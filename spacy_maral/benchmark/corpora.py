@@ -13,8 +13,8 @@ from spacy.tokens import DocBin
 from ..data import convert
 from ..data.datasets import DATASETS, list_parts
 from ..data.docs import read_docs
+from ..data.files import replacing, sha256
 from ..errors import Errors, MaralError
-from ..files import replacing, sha256
 from .matrix import Matrix, PlannedRun
 
 TEST_SEED = 0

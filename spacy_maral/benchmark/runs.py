@@ -16,9 +16,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 from thinc.api import Config
 
+from ..data.files import digest, write_file, write_json
+from ..data.layout import LOG, RUN_FOLDER, SUMMARY
 from ..errors import Errors, MaralError
-from ..files import digest, write_file, write_json
-from ..layout import LOG, RUN_FOLDER, SUMMARY
 from ..model.machine import describe_machine
 from .corpora import Corpora, RawFile, file_hash, prepare_corpora, raw_files
 from .matrix import (

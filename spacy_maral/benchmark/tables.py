@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import NamedTuple
 
-from ..files import write_file
+from ..data.files import write_file
 from ..reports import MISSING, markdown_table
 from .study import Result, pair_of, settings_table, study_table
 

@@ -80,7 +80,7 @@ def card_cli(
     'spacy huggingface-hub push' the model card on the hub.
     """  # fmt: skip
     from ..card import CardFacts, read_sources, write_card
-    from ..layout import META
+    from ..data.layout import META
 
     meta = {
         "name": name, "version": version, "license": license, "author": author, "email": email,

@@ -40,8 +40,8 @@ def evaluate_cli(
     where words do). The output file has fractions, the tables percentages.
     """
     prepare(code, verbose)
+    from ..data.files import write_json
     from ..evaluation import evaluate_pipeline, load_pipeline
-    from ..files import write_json
     from ..reports import show_report
 
     with reported("evaluate the pipeline"):
@@ -70,7 +70,7 @@ def compare_cli(
     gold entities and by the paper's protocol, for every test set that the
     evaluate command has written metrics of.
     """
-    from ..files import write_file
+    from ..data.files import write_file
     from ..reports import COMPARISON_HEADER, markdown_table, read_comparison
 
     with reported("compare the models"):

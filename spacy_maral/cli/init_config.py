@@ -69,7 +69,7 @@ def init_config_cli(
     settings to start from. An encoder that is a folder here is looked at: how
     many layers it has, and whether it has a masked-language-model head.
     """
-    from ..files import write_file
+    from ..data.files import write_file
     from ..templates import Choices, choose_language, make_config
 
     is_stdout = str(output_file) == "-"

@@ -15,8 +15,8 @@ from spacy.vocab import Vocab
 from tqdm.auto import tqdm
 
 from ..errors import Errors, MaralError, Warnings
-from ..files import replacing
 from .docs import SUFFIX, read_docs
+from .files import replacing
 from .formats import Sentence, map_labels, read_sentences
 from .jsonl import read_jsonl
 from .labels import LabelMap, load_label_map

@@ -7,9 +7,9 @@ from pathlib import Path
 from spacy.language import Language
 from spacy.util import get_model_meta, get_package_path, is_package
 
+from ..data.layout import META
 from ..errors import Errors, MaralError
 from ..evaluation import load_pipeline
-from ..layout import META
 from ..training.folders import digest_pipeline
 
 FINGERPRINT = 12

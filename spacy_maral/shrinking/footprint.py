@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..layout import RUN_FOLDER
+from ..data.layout import RUN_FOLDER
 
 RUNS = 3
 KEYS = ("seconds", "resident_bytes", "pipeline_bytes", "peak_bytes")

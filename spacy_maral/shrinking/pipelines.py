@@ -13,10 +13,10 @@ import torch
 from spacy.language import Language
 from thinc.api import Model
 
+from ..data.files import replacing, write_json
+from ..data.layout import META, RUN_FOLDER, SUMMARY
 from ..errors import Errors, MaralError
 from ..evaluation import load_pipeline, read_gold
-from ..files import replacing, write_json
-from ..layout import META, RUN_FOLDER, SUMMARY
 from ..model.encoder.transformer import BoundedTransformer, EncoderShim
 from ..model.machine import describe_machine
 from ..training.setup import PACKAGES

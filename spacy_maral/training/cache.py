@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..data.files import digest, replacing
 from ..errors import Errors, MaralError, Warnings
-from ..files import digest, replacing
 from .checkpoint import writing
 
 logger = logging.getLogger("spacy")

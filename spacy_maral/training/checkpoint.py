@@ -18,8 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..data.files import remove_folder, replacing, sha256
 from ..errors import Errors, MaralError, Warnings
-from ..files import remove_folder, replacing, sha256
 
 logger = logging.getLogger("spacy")
 

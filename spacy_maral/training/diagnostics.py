@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..files import replacing, write_text
-from ..layout import DIAGNOSTICS_VERSION
+from ..data.files import replacing, write_text
+from ..data.layout import DIAGNOSTICS_VERSION
 from ..model.geometry import centroid_cosine, class_quantiles, compactness, span_margins
 from ..model.spans import OUTSIDE
 from .filtering import Mixture

@@ -14,9 +14,9 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from thinc.api import Config
 
+from ..data.files import remove_leftovers, sha256
+from ..data.layout import DIAGNOSTICS, META, RUN_FOLDER, SUMMARY
 from ..errors import Errors, MaralError, Warnings
-from ..files import remove_leftovers, sha256
-from ..layout import DIAGNOSTICS, META, RUN_FOLDER, SUMMARY
 from .checkpoint import (
     differences,
     list_checkpoints,

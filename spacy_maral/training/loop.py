@@ -21,9 +21,9 @@ from safetensors.torch import load_file
 from torch import nn
 from tqdm.auto import tqdm
 
+from ..data.files import write_text
+from ..data.layout import LOG
 from ..errors import Errors, MaralError, Warnings
-from ..files import write_text
-from ..layout import LOG
 from ..model.geometry import centroid_cosine, mean_off_diagonal
 from ..model.span_model import SpanOutput
 from .checkpoint import (

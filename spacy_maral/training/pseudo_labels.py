@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.files import replacing
 from ..errors import Errors, MaralError
-from ..files import replacing
 from ..model.spans import OUTSIDE, decode
 from .corpus import Corpus
 from .network import Network, collect

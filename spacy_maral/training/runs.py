@@ -13,8 +13,8 @@ from typing import Any
 from spacy.tokens import Doc
 from thinc.api import Config
 
+from ..data.layout import DIAGNOSTICS, META, RUN_FOLDER
 from ..errors import Errors, MaralError
-from ..layout import DIAGNOSTICS, META, RUN_FOLDER
 from .adaptation import Adaptation
 from .chunks import predict
 from .diagnostics import Diagnostics

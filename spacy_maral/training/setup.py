@@ -22,9 +22,9 @@ from thinc.api import Config
 from torch import nn
 from transformers import AutoConfig, AutoModelForMaskedLM
 
+from ..data.files import remove, remove_folder, write_text
+from ..data.layout import CACHE, META, SUMMARY
 from ..errors import Errors, MaralError, Warnings
-from ..files import remove, remove_folder, write_text
-from ..layout import CACHE, META, SUMMARY
 from ..metrics import score_entities
 from ..model.architectures import get_encoder, get_span_module
 from ..model.encoder.weights import check_trainable

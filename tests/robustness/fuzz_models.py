@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc
 from thinc.api import Model
 
-from spacy_maral.files import sha256
+from spacy_maral.data.files import sha256
 from spacy_maral.model.architectures import build_span_model, deserialize, serialize
 from spacy_maral.model.maral_ner import MaralNER
 from spacy_maral.model.span_model import SpanModel, SpanOutput

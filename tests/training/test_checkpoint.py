@@ -15,9 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from spacy_maral import files
+from spacy_maral.data import files
+from spacy_maral.data.files import remove_folder, sha256
 from spacy_maral.errors import MaralError
-from spacy_maral.files import remove_folder, sha256
 from spacy_maral.training import checkpoint as module
 from spacy_maral.training.checkpoint import (
     Checkpoint,

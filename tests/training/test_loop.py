@@ -23,7 +23,7 @@ from toys import (
     without_timings,
 )
 
-from spacy_maral import files
+from spacy_maral.data import files
 from spacy_maral.errors import MaralError
 from spacy_maral.training import checkpoint as checkpoint_module
 from spacy_maral.training import loop

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import Errors, MaralError
+from ..errors import Errors, MaralError
 
 TEMPORARY = ".tmp"
 
