@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc
 from torch import nn
 
-from spacy_maral.metrics import Entities
+from spacy_maral.evaluation.metrics import Entities
 from spacy_maral.model.span_model import SpanModel
 from spacy_maral.model.spans import label_spans, span_counts
 from spacy_maral.training.adaptation import Adaptation

@@ -21,7 +21,7 @@ from spacy.tokens import DocBin
 from wasabi import msg
 
 from spacy_maral import load, read_prodigy, read_raw, write_prodigy
-from spacy_maral.evaluation import without_labels
+from spacy_maral.evaluation.evaluate import without_labels
 
 
 def export(model: Path, text: Path, output: Path, *, lang: str, n: int) -> int:

@@ -10,12 +10,21 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
-from spacy_maral.charts import Curve, histogram
+from spacy_maral.evaluation.report.charts import Curve, histogram
+from spacy_maral.evaluation.report.svg import (
+    Scale,
+    clean,
+    colour_class,
+    element,
+    grid,
+    short,
+    text_at,
+    ticks,
+)
 from spacy_maral.model.geometry import centroid_cosine, compactness
 from spacy_maral.model.losses import cross_entropy, max_margin
 from spacy_maral.model.spans import decode, enumerate_spans
 from spacy_maral.model.vmf import ClassStatistics, score
-from spacy_maral.svg import Scale, clean, colour_class, element, grid, short, text_at, ticks
 from spacy_maral.training.filtering import split_scores
 
 STYLE = """

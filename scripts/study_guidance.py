@@ -20,8 +20,8 @@ from docs_text import table
 from numpy.typing import NDArray
 
 from spacy_maral.data import read_docs
-from spacy_maral.evaluation import load_pipeline
-from spacy_maral.metrics import noise_ratio
+from spacy_maral.evaluation.evaluate import load_pipeline
+from spacy_maral.evaluation.metrics import noise_ratio
 from spacy_maral.model.spans import OUTSIDE, softmax
 from spacy_maral.training.adaptation import Adaptation
 from spacy_maral.training.chunks import predict

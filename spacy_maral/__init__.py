@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .data import convert, prepare_text, read_docs, read_prodigy, read_raw, write_prodigy
     from .errors import MaralError
-    from .evaluation import evaluate_pipeline
-    from .evaluation import load_pipeline as load
+    from .evaluation.evaluate import evaluate_pipeline
+    from .evaluation.evaluate import load_pipeline as load
     from .scale import annotate_corpus
     from .shrinking import optimise, trim_vocab
     from .training import adapt, pseudo_label, train_teacher
@@ -36,7 +36,7 @@ _HOMES = {
     "adapt": "training",
     "annotate_corpus": "scale",
     "convert": "data",
-    "evaluate_pipeline": "evaluation",
+    "evaluate_pipeline": "evaluation.evaluate",
     "optimise": "shrinking",
     "prepare_text": "data",
     "pseudo_label": "training",
@@ -72,7 +72,7 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         return version("spacy-maral")
     if name == "load":
-        return import_module(".evaluation", __name__).load_pipeline
+        return import_module(".evaluation.evaluate", __name__).load_pipeline
     if name in _HOMES:
         return getattr(import_module(f".{_HOMES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,10 +16,16 @@ from spacy.tokens import Doc, DocBin, Span
 from spacy.vocab import Vocab
 from typer.testing import CliRunner
 
-from spacy_maral.card import CardFacts, performance, read_metrics, read_sources, write_card
 from spacy_maral.cli import app
 from spacy_maral.data.datasets import DATASETS
 from spacy_maral.errors import MaralError
+from spacy_maral.evaluation.report.card import (
+    CardFacts,
+    performance,
+    read_metrics,
+    read_sources,
+    write_card,
+)
 
 SUMMARY = {
     "selected_epoch": 3, "select": "last", "seed": 7, "precision": "float32",

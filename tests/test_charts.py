@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_maral.charts import (
+from spacy_maral.evaluation.report.charts import (
     Curve,
     Points,
     Series,
@@ -18,7 +18,15 @@ from spacy_maral.charts import (
     line_chart,
     scatter,
 )
-from spacy_maral.svg import LINE_HEIGHT, N_COLOURS, clean, colour_class, short, spread, ticks
+from spacy_maral.evaluation.report.svg import (
+    LINE_HEIGHT,
+    N_COLOURS,
+    clean,
+    colour_class,
+    short,
+    spread,
+    ticks,
+)
 
 NASTY = "<script>alert('1 & 2')</script>\"\x00\x1b\ud800"
 

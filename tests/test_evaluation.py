@@ -7,8 +7,8 @@ from spacy.tokens import Doc, DocBin, Span
 from spacy.vocab import Vocab
 
 from spacy_maral.errors import MaralError
-from spacy_maral.evaluation import entities_from_docs, evaluate_pipeline, load_pipeline
-from spacy_maral.metrics import Score
+from spacy_maral.evaluation.evaluate import entities_from_docs, evaluate_pipeline, load_pipeline
+from spacy_maral.evaluation.metrics import Score
 
 
 @Language.component("maral_test_witness")

@@ -11,8 +11,8 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 from spacy.vocab import Vocab
 
-from spacy_maral.evaluation import entities_from_docs
-from spacy_maral.metrics import (
+from spacy_maral.evaluation.evaluate import entities_from_docs
+from spacy_maral.evaluation.metrics import (
     Entities,
     Score,
     noise_by_reliability,

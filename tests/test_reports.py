@@ -6,8 +6,8 @@ from wasabi import Printer
 
 from spacy_maral.data.files import write_json
 from spacy_maral.errors import MaralError
-from spacy_maral.metrics import Entities, score_entities
-from spacy_maral.reports import (
+from spacy_maral.evaluation.metrics import Entities, score_entities
+from spacy_maral.evaluation.tables import (
     COMPARISON_HEADER,
     markdown_table,
     read_comparison,

@@ -12,15 +12,10 @@ import srsly
 from pydantic import Field, ValidationError, field_validator
 from thinc.api import Config
 
+from ..data.config import read_config
 from ..data.datasets import DATASETS
 from ..errors import Errors, MaralError
-from ..training.schemas import (
-    AdaptationSettings,
-    Section,
-    TrainingSettings,
-    read_config,
-    read_section,
-)
+from ..training.schemas import AdaptationSettings, Section, TrainingSettings, read_section
 
 SCHEMAS: dict[str, type[Section]] = {
     "teacher": TrainingSettings, "student": TrainingSettings, "adaptation": AdaptationSettings

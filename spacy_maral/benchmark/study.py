@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..reports import MISSING, markdown_table
+from ..evaluation.tables import MISSING, markdown_table
 from ..training.selection import ON_TARGET, SELECTION
 
 Result = dict[str, Any]

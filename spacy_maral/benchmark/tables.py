@@ -11,7 +11,7 @@ from statistics import mean, stdev
 from typing import NamedTuple
 
 from ..data.files import write_file
-from ..reports import MISSING, markdown_table
+from ..evaluation.tables import MISSING, markdown_table
 from .study import Result, pair_of, settings_table, study_table
 
 CSV_FIGURES = (

@@ -79,8 +79,8 @@ def card_cli(
     pipeline was trained. 'spacy package' makes the README.md of the package from it, and
     'spacy huggingface-hub push' the model card on the hub.
     """  # fmt: skip
-    from ..card import CardFacts, read_sources, write_card
     from ..data.layout import META
+    from ..evaluation.report.card import CardFacts, read_sources, write_card
 
     meta = {
         "name": name, "version": version, "license": license, "author": author, "email": email,

@@ -94,9 +94,9 @@ def _load(
     from spacy.util import load_model_from_config
 
     from ..data.checks import Part
+    from ..data.config import read_config
     from ..data.docs import read_docs
     from ..training.inputs import read_targets
-    from ..training.schemas import read_config
     from ..training.setup import require_component
 
     config = read_config(config_path, overrides)

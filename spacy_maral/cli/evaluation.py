@@ -41,8 +41,8 @@ def evaluate_cli(
     """
     prepare(code, verbose)
     from ..data.files import write_json
-    from ..evaluation import evaluate_pipeline, load_pipeline
-    from ..reports import show_report
+    from ..evaluation.evaluate import evaluate_pipeline, load_pipeline
+    from ..evaluation.tables import show_report
 
     with reported("evaluate the pipeline"):
         nlp = load_pipeline(model, gpu_id=gpu_id)
@@ -71,7 +71,7 @@ def compare_cli(
     evaluate command has written metrics of.
     """
     from ..data.files import write_file
-    from ..reports import COMPARISON_HEADER, markdown_table, read_comparison
+    from ..evaluation.tables import COMPARISON_HEADER, markdown_table, read_comparison
 
     with reported("compare the models"):
         rows = [comparison.row() for comparison in read_comparison(folder)]

@@ -42,7 +42,7 @@ def report_cli(
     wrong there.
     """
     prepare(code)
-    from ..run_report import write_report
+    from ..evaluation.report.page import write_report
 
     with reported("write the report"):
         path = write_report(run, output, gold=gold, dev=dev, gpu_id=gpu_id)

@@ -108,7 +108,7 @@ def optimise_cli(
 
 def _show(result: Smaller, output: Path) -> None:
     """Print what became of a pipeline, and warn if it is worse or nobody knows."""
-    from ..shrinking.report import rows_of
+    from ..evaluation.report.smaller import rows_of
 
     rows = rows_of(result.facts)
     msg.table(rows, header=("", "before", "after"), aligns=("l", "r", "r"), divider=True)

@@ -143,3 +143,16 @@ def _sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """What differs between two fingerprints, a line each, as "[student] epochs: 3 is now 4"."""
+    lines = []
+    for key in sorted(old.keys() | new.keys()):
+        before, now = (
+            json.dumps(side[key], ensure_ascii=False) if key in side else "not set"
+            for side in (old, new)
+        )
+        if before != now:
+            lines.append(f"{key}: {before} is now {now}")
+    return lines

@@ -14,9 +14,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ..data.files import TEMPORARY
+from ..data.files import TEMPORARY, differences
 from ..errors import Errors, MaralError, Warnings
-from ..training.checkpoint import differences
 from ..training.interrupts import Interrupted, sole_run
 from .engines import Engine, LocalEngine
 from .model import model_version

@@ -9,7 +9,7 @@ from spacy.util import get_model_meta, get_package_path, is_package
 
 from ..data.layout import META
 from ..errors import Errors, MaralError
-from ..evaluation import load_pipeline
+from ..evaluation.evaluate import load_pipeline
 from ..training.folders import digest_pipeline
 
 FINGERPRINT = 12

@@ -51,7 +51,7 @@ def main() -> None:
     import torch  # noqa: F401
 
     # what loading it would import
-    from ..evaluation import load_pipeline
+    from ..evaluation.evaluate import load_pipeline
     from ..model.encoder.transformer import BoundedTransformer  # noqa: F401
 
     before = resident_bytes("VmRSS")

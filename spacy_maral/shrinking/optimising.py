@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..evaluation import load_pipeline
+from ..evaluation.evaluate import load_pipeline
 from ..model.encoder.weights import FOR_INFERENCE, check_trainable
 from .pipelines import Smaller, check_output, find_encoder, save_small
 

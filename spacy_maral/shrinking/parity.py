@@ -11,8 +11,8 @@ from typing import Any
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from ..evaluation import as_entities, read_entities, without_labels
-from ..metrics import EntityReport, score_entities
+from ..evaluation.evaluate import as_entities, read_entities, without_labels
+from ..evaluation.metrics import EntityReport, score_entities
 from ..model.architectures import get_encoder
 
 BLOCK_WORDS = 3000

@@ -16,13 +16,13 @@ from thinc.api import Model
 from ..data.files import replacing, write_json
 from ..data.layout import META, RUN_FOLDER, SUMMARY
 from ..errors import Errors, MaralError
-from ..evaluation import load_pipeline, read_gold
+from ..evaluation.evaluate import load_pipeline, read_gold
+from ..evaluation.report.smaller import KEY, with_section
 from ..model.encoder.transformer import BoundedTransformer, EncoderShim
 from ..model.machine import describe_machine
 from ..training.setup import PACKAGES
 from .footprint import folder_bytes, measure_loading
 from .parity import Parity, compare_pipelines
-from .report import KEY, with_section
 
 ARCHITECTURE = "spacy-maral.TransformerModel.v1"
 

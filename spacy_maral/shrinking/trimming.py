@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from ..data.raw import read_raw
 from ..errors import Errors, MaralError
-from ..evaluation import load_pipeline
+from ..evaluation.evaluate import load_pipeline
 from ..model.encoder.files import make_objects, tokenizer_files
 from ..model.encoder.transformer import EncoderShim
 from ..model.encoder.weights import check_trainable, stored_tensors

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..metrics import noise_by_reliability, noise_ratio
+from ..evaluation.metrics import noise_by_reliability, noise_ratio
 from ..model.spans import OUTSIDE, softmax
 from .diagnostics import Diagnostics, EpochState, Side
 from .filtering import expected_errors, split_spans

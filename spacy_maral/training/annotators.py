@@ -20,7 +20,7 @@ from ..data.labels import LabelMap
 from ..data.raw import describe_counts, is_docbin
 from ..data.tokens import Splitter
 from ..errors import Errors, MaralError, Warnings
-from ..evaluation import without_labels
+from ..evaluation.evaluate import without_labels
 from ..model.spans import OUTSIDE, enumerate_spans, span_counts, span_index
 from .corpus import digest_docs
 from .pseudo_labels import PseudoLabels, overlap_losers

@@ -148,19 +148,6 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return [path for _, _, path in sorted(places)]
 
 
-def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """What differs between two fingerprints, a line each, as "[student] epochs: 3 is now 4"."""
-    lines = []
-    for key in sorted(old.keys() | new.keys()):
-        before, now = (
-            json.dumps(side[key], ensure_ascii=False) if key in side else "not set"
-            for side in (old, new)
-        )
-        if before != now:
-            lines.append(f"{key}: {before} is now {now}")
-    return lines
-
-
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn a failure to write into an error that says what is safe and what to do.

@@ -17,8 +17,8 @@ from spacy.tokens import Doc, DocBin
 from spacy.util import import_file
 from spacy.vocab import Vocab
 
-from .. import evaluation
 from ..errors import Errors, MaralError
+from ..evaluation import evaluate
 from .annotators import Mention, Reading, as_labels, find_mentions, read_silver
 from .corpus import digest_docs
 from .pseudo_labels import PseudoLabels, predict_labels
@@ -97,7 +97,7 @@ def load_annotator(given: Annotator, gpu_id: int = -1) -> Pipeline | Language | 
             return path
         if path.is_dir():
             check_folder(path)
-        given = evaluation.load_pipeline(given, gpu_id=gpu_id)
+        given = evaluate.load_pipeline(given, gpu_id=gpu_id)
     return as_pipeline(given, None) if COMPONENT in given.pipe_names else given
 
 

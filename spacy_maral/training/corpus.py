@@ -15,7 +15,7 @@ from spacy.tokens import Doc
 from tqdm.auto import tqdm
 
 from ..errors import Errors, MaralError
-from ..metrics import Entities
+from ..evaluation.metrics import Entities
 from ..model.encoder.batches import group_rows
 from ..model.encoder.transformer import tokenize
 from ..model.spans import enumerate_spans, label_spans, span_counts, word_piece_ends, word_shapes

@@ -14,15 +14,10 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from thinc.api import Config
 
-from ..data.files import remove_leftovers, sha256
+from ..data.files import differences, remove_leftovers, sha256
 from ..data.layout import DIAGNOSTICS, META, RUN_FOLDER, SUMMARY
 from ..errors import Errors, MaralError, Warnings
-from .checkpoint import (
-    differences,
-    list_checkpoints,
-    peek_state,
-    writing,
-)
+from .checkpoint import list_checkpoints, peek_state, writing
 from .corpus import digest_docs
 from .schemas import Section
 

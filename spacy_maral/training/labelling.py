@@ -7,6 +7,7 @@ from pathlib import Path
 
 from spacy.language import Language
 
+from ..data.config import read_config
 from ..data.docs import read_docs
 from ..data.labels import LabelMap, load_label_map
 from ..errors import Errors, MaralError
@@ -16,7 +17,6 @@ from .annotators import Reading, corpus_words
 from .chunks import Annotator, Mapper, Task, label_docs, load_annotator
 from .inputs import Inputs, Paths, as_paths
 from .pseudo_labels import merge_labels
-from .schemas import read_config
 from .setup import COMPONENT, Pipeline
 
 

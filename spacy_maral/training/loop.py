@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import nn
 from tqdm.auto import tqdm
 
-from ..data.files import write_text
+from ..data.files import differences, write_text
 from ..data.layout import LOG
 from ..errors import Errors, MaralError, Warnings
 from ..model.geometry import centroid_cosine, mean_off_diagonal
@@ -30,7 +30,6 @@ from .checkpoint import (
     BEST,
     Checkpoint,
     describe_newest,
-    differences,
     load_checkpoint,
     save_checkpoint,
     save_tensors,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..errors import Errors, MaralError
-from ..metrics import Entities
+from ..evaluation.metrics import Entities
 from ..model.encoder.weights import digest_tensors, has_bfloat16
 from ..model.memory import give_back_memory
 from ..model.span_model import SpanModel, SpanOutput

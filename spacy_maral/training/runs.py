@@ -13,6 +13,7 @@ from typing import Any
 from spacy.tokens import Doc
 from thinc.api import Config
 
+from ..data.config import read_config
 from ..data.layout import DIAGNOSTICS, META, RUN_FOLDER
 from ..errors import Errors, MaralError
 from .adaptation import Adaptation
@@ -33,7 +34,7 @@ from .loop import Run
 from .network import Network
 from .pseudo_labels import PseudoLabels
 from .ranks import ALONE, Ranks, joined
-from .schemas import AdaptationSettings, Section, TrainingSettings, read_config, read_section
+from .schemas import AdaptationSettings, Section, TrainingSettings, read_section
 from .selection import ON_TARGET, Evaluate
 from .setup import (
     COMPONENT,

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from spacy.util import load_config
-from thinc.api import Config, ConfigValidationError
 
 from ..errors import Errors, MaralError
 
@@ -190,28 +188,6 @@ class AdaptationSettings(Section):
         description="Whether figures of each epoch, and the words of some spans and sentences, are "
         "kept for the report.",
     )
-
-
-def read_config(
-    path: str | Path, overrides: dict[str, Any] | None = None, *, interpolate: bool = True
-) -> Config:
-    """Read a configuration.
-
-    path (str | Path): The file.
-    overrides (dict): Settings that replace those of the file, as {"section.key": value}.
-    interpolate (bool): Whether to put in what its variables stand for.
-    RETURNS (Config): The configuration.
-    RAISES (MaralError): If the file is missing or is no configuration.
-    """
-    try:
-        return load_config(path, overrides or {}, interpolate=interpolate)
-    except ConfigValidationError as error:
-        short = ConfigValidationError.from_error(error, title="", show_config=False)
-        problem = short.text.strip()
-    except Exception as error:
-        # the parser reports what it cannot read by whatever it fails with
-        problem = f"{type(error).__name__}: {error}"
-    raise MaralError(Errors.M217.format(path=path, problem=problem))
 
 
 def read_section(config: Any, name: str, schema: type[Section]) -> Any:

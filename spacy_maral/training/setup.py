@@ -25,7 +25,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 from ..data.files import remove, remove_folder, write_text
 from ..data.layout import CACHE, META, SUMMARY
 from ..errors import Errors, MaralError, Warnings
-from ..metrics import score_entities
+from ..evaluation.metrics import score_entities
 from ..model.architectures import get_encoder, get_span_module
 from ..model.encoder.weights import check_trainable
 from ..model.memory import peak_memory

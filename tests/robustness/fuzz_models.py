@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc
 from thinc.api import Model
 
+from spacy_maral.data.config import read_config
 from spacy_maral.data.files import sha256
 from spacy_maral.model.architectures import build_span_model, deserialize, serialize
 from spacy_maral.model.maral_ner import MaralNER
@@ -38,12 +39,7 @@ from spacy_maral.training.checkpoint import (
     save_checkpoint,
 )
 from spacy_maral.training.pseudo_labels import PseudoLabels
-from spacy_maral.training.schemas import (
-    AdaptationSettings,
-    TrainingSettings,
-    read_config,
-    read_section,
-)
+from spacy_maral.training.schemas import AdaptationSettings, TrainingSettings, read_section
 
 SECTIONS = {
     "teacher": TrainingSettings, "student": TrainingSettings, "adaptation": AdaptationSettings,

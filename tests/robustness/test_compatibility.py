@@ -13,9 +13,9 @@ import srsly
 import torch
 from make_golden import GOLDEN, found_in
 
-from spacy_maral import run_record
 from spacy_maral.data import layout
 from spacy_maral.errors import MaralError
+from spacy_maral.evaluation.report import run_record
 from spacy_maral.model import architectures
 from spacy_maral.model.encoder import transformer
 from spacy_maral.training import checkpoint, pseudo_labels

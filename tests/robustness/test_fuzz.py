@@ -16,12 +16,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from mutations import damaged, damaged_value
 
+from spacy_maral.data.config import read_config
 from spacy_maral.data.docs import read_docs
 from spacy_maral.data.formats import FORMATS
 from spacy_maral.data.jsonl import read_jsonl
 from spacy_maral.errors import MaralError
 from spacy_maral.model.architectures import deserialize
-from spacy_maral.training.schemas import TrainingSettings, read_config, read_section
+from spacy_maral.training.schemas import TrainingSettings, read_section
 
 QUICK = settings(
     max_examples=60, deadline=None, derandomize=True,

@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 from worlds import adapt_in, make_docs, rows_of, write
 
 from spacy_maral.cli import app
-from spacy_maral.diagnostics import crop_bins, mixture_curves, tsne
 from spacy_maral.errors import MaralError
-from spacy_maral.evaluation import evaluate_pipeline
-from spacy_maral.mistakes import CONTEXT, judge
-from spacy_maral.run_record import read_run, read_sample
-from spacy_maral.run_report import NO_RECORDS, TEACHER, render_report, write_report
+from spacy_maral.evaluation.evaluate import evaluate_pipeline
+from spacy_maral.evaluation.mistakes import CONTEXT, judge
+from spacy_maral.evaluation.report.figures import crop_bins, mixture_curves, tsne
+from spacy_maral.evaluation.report.page import NO_RECORDS, TEACHER, render_report, write_report
+from spacy_maral.evaluation.report.run_record import read_run, read_sample
 
 SECTIONS = ["curves", "labels", "geometry", "map", "errors", "run"]
 VOID = {"meta", "br", "link", "img", "hr"}
@@ -86,7 +86,7 @@ def check(text: str) -> Page:
 def quick_map(request, monkeypatch):
     """Places that take no time, where the map is not what the test is about."""
     if "map" not in request.node.name:
-        monkeypatch.setattr("spacy_maral.diagnostics.tsne", lambda z, seed: z[:, :2])
+        monkeypatch.setattr("spacy_maral.evaluation.report.figures.tsne", lambda z, seed: z[:, :2])
 
 
 @pytest.fixture(scope="module")

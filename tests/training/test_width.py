@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from toys import LABELS, toy_corpus
 
-from spacy_maral.metrics import Entities
+from spacy_maral.evaluation.metrics import Entities
 from spacy_maral.training.setup import report_width
 from spacy_maral.training.shards import Shard
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from transformers import XLMRobertaConfig, XLMRobertaModel
 
-from spacy_maral.metrics import Entities, score_entities
+from spacy_maral.evaluation.metrics import Entities, score_entities
 from spacy_maral.model.span_model import SpanModel
 from spacy_maral.model.spans import label_spans, span_counts
 from spacy_maral.training.corpus import Corpus

@@ -29,7 +29,7 @@ def smaller_section(meta: Mapping[str, Any]) -> str:
     meta (Mapping): The pipeline's meta.json.
     RETURNS (str): Markdown.
     """
-    from ..reports import markdown_table
+    from ..tables import markdown_table
 
     parts = []
     for task, report in meta.get(KEY, {}).items():

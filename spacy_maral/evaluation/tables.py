@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from wasabi import Printer
 
-from .errors import Errors, MaralError
+from ..errors import Errors, MaralError
 from .metrics import ERROR_KINDS, OUTSIDE_NAME, EntityReport
 
 ROLES = ("teacher", "student")

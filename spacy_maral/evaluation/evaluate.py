@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import Errors, MaralError
+from ..errors import Errors, MaralError
+from ..model.machine import use_device
 from .metrics import Entities, EntityReport, score_entities
-from .model.machine import use_device
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -121,7 +121,7 @@ def read_gold(data: str | Path | Iterable[Doc]) -> list[Doc]:
     RAISES (MaralError): If the file cannot be read, or a document has no entity annotation.
     """
     if isinstance(data, str | Path):
-        from .data import read_docs
+        from ..data import read_docs
 
         docs, place = read_docs(data), str(data)
     else:
@@ -158,8 +158,8 @@ def without_labels(nlp: Language, docs: Iterable[Doc]) -> Iterator[Doc]:
 
 def span_model_facts(nlp: Language) -> tuple[int | None, set[str]]:
     """Widest span and labels of a pipeline's maral_ner; None and no labels without one."""
-    from .model.architectures import get_span_module
-    from .model.maral_ner import MaralNER
+    from ..model.architectures import get_span_module
+    from ..model.maral_ner import MaralNER
 
     for _, pipe in nlp.pipeline:
         if isinstance(pipe, MaralNER):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from .evaluation import as_entities, check_labelled, span_model_facts, without_labels
+from .evaluate import as_entities, check_labelled, span_model_facts, without_labels
 from .metrics import EntityReport, score_entities
 
 if TYPE_CHECKING:

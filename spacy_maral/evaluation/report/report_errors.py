@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from ...model.spans import OUTSIDE
+from ..metrics import OUTSIDE_NAME, EntityReport
 from .charts import bar_chart, heat_map
-from .diagnostics import Figure
-from .metrics import OUTSIDE_NAME, EntityReport
-from .model.spans import OUTSIDE
+from .figures import Figure
 from .svg import percent
 
 KINDS = {

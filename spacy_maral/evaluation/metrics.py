@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .model.spans import OUTSIDE
+from ..model.spans import OUTSIDE
 
 OUTSIDE_NAME = "O"
 ERROR_KINDS = ("wrong_type", "boundary", "boundary_and_type", "spurious", "missed")

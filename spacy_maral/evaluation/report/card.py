@@ -11,12 +11,12 @@ from typing import Any
 
 import srsly
 
-from .data.files import write_json
-from .data.layout import META, RUN_FOLDER, SUMMARY
-from .errors import Errors, MaralError
-from .reports import markdown_table
-from .shrinking.report import smaller_section
-from .training.schemas import read_config
+from ...data.config import read_config
+from ...data.files import write_json
+from ...data.layout import META, RUN_FOLDER, SUMMARY
+from ...errors import Errors, MaralError
+from ..tables import markdown_table
+from .smaller import smaller_section
 
 COMPONENT = "maral_ner"
 ROLE, DEV = "student-", "dev"
@@ -226,7 +226,7 @@ def _description(meta: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
 
 
 def _data_section(data: Mapping[str, Sequence[Path]]) -> str:
-    from .data import read_docs
+    from ...data import read_docs
 
     rows = []
     for name, paths in data.items():

@@ -8,8 +8,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from .data.files import write_file
-from .diagnostics import (
+from ...data.files import write_file
+from ..evaluate import load_pipeline
+from ..mistakes import Judgement, judge
+from .figures import (
     Figure,
     centroid_figures,
     curve_figures,
@@ -20,10 +22,8 @@ from .diagnostics import (
     score_figures,
     signed,
 )
-from .evaluation import load_pipeline
-from .mistakes import Judgement, judge
-from .report_sentences import doubtful_sentences, mistake_sentences
 from .run_record import RunRecord, read_run, read_sample
+from .sentences import doubtful_sentences, mistake_sentences
 from .svg import clean, colour_class, percent, short
 
 NO_RECORDS = (
@@ -65,7 +65,7 @@ def write_report(
     data = gold or dev
     judgement = None
     if data is not None:
-        from .data import read_docs
+        from ...data import read_docs
 
         docs = read_docs(data)
         judgement = judge(load_pipeline(run, gpu_id=gpu_id), docs, name=str(data))
@@ -91,7 +91,7 @@ def render_report(record: RunRecord, judgement: Judgement | None = None, data: s
     ]
     kind = "Adaptation" if record.is_adaptation else "Teacher"
     name = record.folder.resolve().name
-    style = (files("spacy_maral") / "templates" / "report.css").read_text(encoding="utf8")
+    style = (files(__package__) / "page.css").read_text(encoding="utf8")
     links = "".join(f'<a href="#{s.key}">{clean(s.heading)}</a>' for s in sections)
     body = "".join(
         f'<section id="{s.key}"><h2>{clean(s.heading)}</h2>{s.body}</section>' for s in sections
@@ -256,8 +256,8 @@ def _errors(record: RunRecord, judgement: Judgement | None, data: str) -> Sectio
             "of the source with --dev."
         )
         return Section("errors", heading, _absent(text))
+    from ..tables import score_table
     from .report_errors import error_figures
-    from .reports import score_table
 
     header, rows = score_table(judgement.report)
     body = (

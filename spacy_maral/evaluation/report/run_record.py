@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .data.layout import DIAGNOSTICS, DIAGNOSTICS_VERSION, LOG, RUN_FOLDER, SUMMARY
-from .errors import Errors, MaralError
-from .metrics import OUTSIDE_NAME
+from ...data.layout import DIAGNOSTICS, DIAGNOSTICS_VERSION, LOG, RUN_FOLDER, SUMMARY
+from ...errors import Errors, MaralError
+from ..metrics import OUTSIDE_NAME
 
 ROW_KEYS = (
     "epoch", "losses", "dev_precision", "dev_recall", "dev_f1", "centroid_cosine", "seconds",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..mistakes import Entity, Mistake
 from .marked_text import Marked, mark_entities
-from .mistakes import Entity, Mistake
 from .svg import clean, percent
 
 N_SHOWN = 10

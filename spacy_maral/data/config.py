@@ -1,0 +1,33 @@
+"""Configuration files: read, with settings replaced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from spacy.util import load_config
+from thinc.api import Config, ConfigValidationError
+
+from ..errors import Errors, MaralError
+
+
+def read_config(
+    path: str | Path, overrides: dict[str, Any] | None = None, *, interpolate: bool = True
+) -> Config:
+    """Read a configuration.
+
+    path (str | Path): The file.
+    overrides (dict): Settings that replace those of the file, as {"section.key": value}.
+    interpolate (bool): Whether to put in what its variables stand for.
+    RETURNS (Config): The configuration.
+    RAISES (MaralError): If the file is missing or is no configuration.
+    """
+    try:
+        return load_config(path, overrides or {}, interpolate=interpolate)
+    except ConfigValidationError as error:
+        short = ConfigValidationError.from_error(error, title="", show_config=False)
+        problem = short.text.strip()
+    except Exception as error:
+        # the parser reports what it cannot read by whatever it fails with
+        problem = f"{type(error).__name__}: {error}"
+    raise MaralError(Errors.M217.format(path=path, problem=problem))

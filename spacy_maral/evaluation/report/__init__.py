@@ -1,0 +1,1 @@
+"""Scores and runs for people: a page of figures, a model card."""
