@@ -18,8 +18,8 @@ from spacy_maral.training.adaptation import Adaptation
 from spacy_maral.training.corpus import Corpus, offsets
 from spacy_maral.training.network import Network
 from spacy_maral.training.pseudo_labels import PseudoLabels
-from spacy_maral.training.schemas import AdaptationSettings, TrainingSettings
-from spacy_maral.training.shards import Shard
+from spacy_maral.training.settings import AdaptationSettings, TrainingSettings
+from spacy_maral.training.shares import Shard
 
 from .world import soft_labels
 

@@ -18,9 +18,9 @@ from spacy_maral.training.adaptation import Adaptation
 from spacy_maral.training.corpus import digest_docs
 from spacy_maral.training.inputs import Inputs
 from spacy_maral.training.loop import Run
+from spacy_maral.training.pipelines import Pipeline, build_pipeline
 from spacy_maral.training.pseudo_labels import PseudoLabels
-from spacy_maral.training.runs import StudentPlan, student_run
-from spacy_maral.training.setup import Pipeline, build_pipeline
+from spacy_maral.training.teacher import StudentPlan, student_run
 
 from .setting import CONFIG, SOURCE, TARGET, Setting
 

@@ -20,7 +20,7 @@ import spacy_maral
 from spacy_maral.benchmark.matrix import LanguagePair, Matrix, Variant
 from spacy_maral.errors import Errors, Warnings
 from spacy_maral.model.maral_ner import make_maral_ner
-from spacy_maral.training.schemas import AdaptationSettings, Section, TrainingSettings
+from spacy_maral.training.settings import AdaptationSettings, Section, TrainingSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 RANGES = {

@@ -11,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from spacy_maral.training.schemas import Section
+from spacy_maral.training.settings import Section
 
 NOTE = "<!-- Written by scripts/build_docs.py from the code. Do not edit. -->\n"
 COMMAND = "python -m spacy maral"

@@ -26,11 +26,11 @@ from spacy_maral.model.spans import OUTSIDE, softmax
 from spacy_maral.training.adaptation import Adaptation
 from spacy_maral.training.chunks import predict
 from spacy_maral.training.filtering import reliable_spans
+from spacy_maral.training.pipelines import as_pipeline
 from spacy_maral.training.pseudo_labels import overlap_losers
 from spacy_maral.training.refinery import above_mean, neighbour_classes, refine
-from spacy_maral.training.schemas import AdaptationSettings, TrainingSettings
-from spacy_maral.training.setup import as_pipeline
-from spacy_maral.training.shards import Shard
+from spacy_maral.training.settings import AdaptationSettings, TrainingSettings
+from spacy_maral.training.shares import Shard
 
 ALPHAS = (0.9, 0.7, 0.5, 0.2)
 # spans of a class that its mean number of neighbours is taken over

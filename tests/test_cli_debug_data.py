@@ -12,7 +12,7 @@ from spacy.vocab import Vocab
 from typer.testing import CliRunner
 
 from spacy_maral.cli import app
-from spacy_maral.templates import Choices, make_config
+from spacy_maral.training.new_config import Choices, make_config
 
 VOCAB = Vocab()
 NAMES = ["ada", "bob", "eve", "kim", "lee", "max", "pia", "roy", "tom", "zoe"]

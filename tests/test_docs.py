@@ -32,7 +32,7 @@ from thinc.api import Config
 from typer.testing import CliRunner
 
 from spacy_maral.errors import Errors, Warnings
-from spacy_maral.training.schemas import AdaptationSettings, TrainingSettings
+from spacy_maral.training.settings import AdaptationSettings, TrainingSettings
 
 TUTORIAL = DOCS / "tutorial.md"
 OTHERS = [

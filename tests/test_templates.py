@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from spacy_maral.cli import app
 from spacy_maral.cli.init_config import Size
 from spacy_maral.errors import MaralError
-from spacy_maral.templates import (
+from spacy_maral.training.new_config import (
     ENCODERS,
     WIDTHS,
     Choices,
@@ -21,7 +21,7 @@ from spacy_maral.templates import (
     fill_config,
     make_config,
 )
-from spacy_maral.training.schemas import AdaptationSettings, TrainingSettings, read_section
+from spacy_maral.training.settings import AdaptationSettings, TrainingSettings, read_section
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 MADE_BY = "# Made by: python -m spacy maral "

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from spacy_maral.training.refinery import EXACT_ROWS, build_index
-from spacy_maral.training.schemas import AdaptationSettings
+from spacy_maral.training.settings import AdaptationSettings
 
 from ..memory import in_process
 from ..setting import SOURCE, TARGET, Setting

@@ -15,7 +15,7 @@ from thinc.api import Config
 from ..data.config import read_config
 from ..data.datasets import DATASETS
 from ..errors import Errors, MaralError
-from ..training.schemas import AdaptationSettings, Section, TrainingSettings, read_section
+from ..training.settings import AdaptationSettings, Section, TrainingSettings, read_section
 
 SCHEMAS: dict[str, type[Section]] = {
     "teacher": TrainingSettings, "student": TrainingSettings, "adaptation": AdaptationSettings

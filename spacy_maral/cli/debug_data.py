@@ -15,7 +15,7 @@ from ._util import CODE, WITH_OVERRIDES, app, prepare, read_overrides, reported
 if TYPE_CHECKING:
     from spacy.language import Language
 
-    from ..data.checks import Part
+    from ..training.data_checks import Part
 
 
 @app.command("debug-data", context_settings=WITH_OVERRIDES)
@@ -75,7 +75,7 @@ def debug_data_cli(
     """  # fmt: skip
     overrides = read_overrides(ctx.args)
     prepare(code, verbose)
-    from ..data.debugging import DataReport
+    from ..training.data_report import DataReport
 
     with reported("check the data"):
         parts, nlp = _load(config_path, overrides, source, dev, targets, lang or None, tests)
@@ -93,11 +93,11 @@ def _load(
     """Read the files and make the pipeline, without the encoder's weights."""
     from spacy.util import load_model_from_config
 
-    from ..data.checks import Part
     from ..data.config import read_config
     from ..data.docs import read_docs
+    from ..training.data_checks import Part
     from ..training.inputs import read_targets
-    from ..training.setup import require_component
+    from ..training.pipelines import require_component
 
     config = read_config(config_path, overrides)
     nlp = load_model_from_config(config, auto_fill=True)

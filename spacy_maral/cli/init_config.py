@@ -70,7 +70,7 @@ def init_config_cli(
     many layers it has, and whether it has a masked-language-model head.
     """
     from ..data.files import write_file
-    from ..templates import Choices, choose_language, make_config
+    from ..training.new_config import Choices, choose_language, make_config
 
     is_stdout = str(output_file) == "-"
     name = "config.cfg" if is_stdout else output_file.name

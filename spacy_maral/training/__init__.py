@@ -1,6 +1,6 @@
 """Training: a teacher on the source language, and its adaptation to a target language."""
 
 from .labelling import pseudo_label
-from .runs import adapt, train_teacher
+from .teacher import adapt, train_teacher
 
 __all__ = ["adapt", "pseudo_label", "train_teacher"]

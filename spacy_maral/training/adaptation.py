@@ -24,8 +24,8 @@ from .refinery import (
     refine,
     sample_bank,
 )
-from .schemas import AdaptationSettings, TrainingSettings
-from .shards import Shard
+from .settings import AdaptationSettings, TrainingSettings
+from .shares import Shard
 from .streams import Parts, Stream, share, source_stream
 
 SCORE_BATCH = 65_536

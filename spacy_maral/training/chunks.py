@@ -21,8 +21,8 @@ from ..errors import Errors, MaralError
 from ..evaluation import evaluate
 from .annotators import Mention, Reading, as_labels, find_mentions, read_silver
 from .corpus import digest_docs
+from .pipelines import COMPONENT, Pipeline, as_pipeline, check_folder
 from .pseudo_labels import PseudoLabels, predict_labels
-from .setup import COMPONENT, Pipeline, as_pipeline, check_folder
 
 CHUNK_DOCS = 10_000
 LABEL_TOKENS = 8192

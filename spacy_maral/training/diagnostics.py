@@ -17,7 +17,7 @@ from ..data.layout import DIAGNOSTICS_VERSION
 from ..model.geometry import centroid_cosine, class_quantiles, compactness, span_margins
 from ..model.spans import OUTSIDE
 from .filtering import Mixture
-from .shards import Shard
+from .shares import Shard
 
 N_BINS = 240
 LOW_MARGIN = 0.05

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from spacy.tokens import Doc
 
+from .pipelines import Pipeline, evaluator
 from .pseudo_labels import PseudoLabels
-from .schemas import TrainingSettings
 from .selection import (
     Evaluate,
     TargetSignals,
@@ -14,8 +14,8 @@ from .selection import (
     spans_of,
     with_signals,
 )
-from .setup import Pipeline, evaluator
-from .shards import Shard
+from .settings import TrainingSettings
+from .shares import Shard
 
 DIAGNOSIS = "diagnosis"
 

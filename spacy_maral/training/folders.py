@@ -19,7 +19,7 @@ from ..data.layout import DIAGNOSTICS, META, RUN_FOLDER, SUMMARY
 from ..errors import Errors, MaralError, Warnings
 from .checkpoint import list_checkpoints, peek_state, writing
 from .corpus import digest_docs
-from .schemas import Section
+from .settings import Section
 
 logger = logging.getLogger("spacy")
 

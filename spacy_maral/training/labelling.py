@@ -16,8 +16,8 @@ from ..model.maral_ner import DEFAULT_MODEL
 from .annotators import Reading, corpus_words
 from .chunks import Annotator, Mapper, Task, label_docs, load_annotator
 from .inputs import Inputs, Paths, as_paths
+from .pipelines import COMPONENT, Pipeline
 from .pseudo_labels import merge_labels
-from .setup import COMPONENT, Pipeline
 
 
 def pseudo_label(

@@ -46,9 +46,9 @@ from .optimiser import (
     set_learn_rate,
     trained_tensors,
 )
-from .ranks import ALONE, Ranks
-from .schemas import TrainingSettings
+from .processes import ALONE, Ranks
 from .selection import SELECTION
+from .settings import TrainingSettings
 from .streams import StepLoss, Stream
 
 # 30 halvings below where the scale starts

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from .schemas import TrainingSettings
+from .settings import TrainingSettings
 
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 

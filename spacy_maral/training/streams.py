@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from ..model.span_model import SpanOutput
 from .corpus import Batch, Corpus, group_docs
 from .network import Network
-from .ranks import Ranks
-from .schemas import TrainingSettings
-from .shards import Shard
+from .processes import Ranks
+from .settings import TrainingSettings
+from .shares import Shard
 
 
 class StepLoss(NamedTuple):

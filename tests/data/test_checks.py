@@ -8,7 +8,8 @@ from spacy.tokens import Doc, Span
 from spacy.vocab import Vocab
 from transformers import AutoTokenizer
 
-from spacy_maral.data.checks import (
+from spacy_maral.model.encoder.windows import configure_bounded_windows
+from spacy_maral.training.data_checks import (
     Part,
     count_pieces,
     coverage,
@@ -16,7 +17,6 @@ from spacy_maral.data.checks import (
     retokenise,
     shared_sentences,
 )
-from spacy_maral.model.encoder.windows import configure_bounded_windows
 
 VOCAB = Vocab()
 

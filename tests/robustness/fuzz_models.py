@@ -39,7 +39,7 @@ from spacy_maral.training.checkpoint import (
     save_checkpoint,
 )
 from spacy_maral.training.pseudo_labels import PseudoLabels
-from spacy_maral.training.schemas import AdaptationSettings, TrainingSettings, read_section
+from spacy_maral.training.settings import AdaptationSettings, TrainingSettings, read_section
 
 SECTIONS = {
     "teacher": TrainingSettings, "student": TrainingSettings, "adaptation": AdaptationSettings,

@@ -23,7 +23,8 @@ import numpy as np
 import torch
 
 import spacy_maral
-from spacy_maral.training import adapt, runs
+from spacy_maral.training import adapt
+from spacy_maral.training import teacher as runs
 
 PACKAGE = Path(spacy_maral.__file__).parent
 WATCHED = {

@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from worlds import CONFIG, make_docs  # noqa: E402
 
 from spacy_maral.cli import app  # noqa: E402
-from spacy_maral.training import setup  # noqa: E402
+from spacy_maral.training import pipelines as setup  # noqa: E402
 
 OURS, THEIRS = "spacy-maral.TransformerModel.v1", "spacy-transformers.TransformerModel.v3"
 LABEL = "../../../escaped"

@@ -22,7 +22,7 @@ from spacy_maral.data.formats import FORMATS
 from spacy_maral.data.jsonl import read_jsonl
 from spacy_maral.errors import MaralError
 from spacy_maral.model.architectures import deserialize
-from spacy_maral.training.schemas import TrainingSettings, read_section
+from spacy_maral.training.settings import TrainingSettings, read_section
 
 QUICK = settings(
     max_examples=60, deadline=None, derandomize=True,

@@ -31,8 +31,8 @@ from spacy_maral.training.filtering import reliable_scores
 from spacy_maral.training.hooks import Hook
 from spacy_maral.training.loop import Run
 from spacy_maral.training.pseudo_labels import PseudoLabels
-from spacy_maral.training.schemas import AdaptationSettings
-from spacy_maral.training.shards import Shard
+from spacy_maral.training.settings import AdaptationSettings
+from spacy_maral.training.shares import Shard
 
 SOURCE, TARGET = toy_corpus(16, seed=1), toy_corpus(20, seed=2)
 SETTINGS = {"warmup_epochs": 1, "neighbours": 10, "bank_outside_rate": 0.2, "alpha_start": 0.6}

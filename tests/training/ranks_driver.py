@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from spacy_maral.training import adapt, runs, train_teacher
+from spacy_maral.training import adapt, train_teacher
+from spacy_maral.training import teacher as runs
 from spacy_maral.training.hooks import Hook
 
 STEPS = {"train_teacher": train_teacher, "adapt": adapt}

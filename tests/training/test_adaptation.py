@@ -25,8 +25,8 @@ from spacy_maral.training.hooks import Hook
 from spacy_maral.training.loop import Run
 from spacy_maral.training.network import collect
 from spacy_maral.training.pseudo_labels import PseudoLabels
-from spacy_maral.training.schemas import AdaptationSettings
-from spacy_maral.training.shards import Shard
+from spacy_maral.training.settings import AdaptationSettings
+from spacy_maral.training.shares import Shard
 
 SOURCE, TARGET = toy_corpus(16, seed=1), toy_corpus(20, seed=2)
 PSEUDO = noisy_labels(TARGET, TARGET.classes, noise=0.3, seed=0)

@@ -20,7 +20,7 @@ from spacy_maral.training.diagnostics import (
     balanced_sample,
 )
 from spacy_maral.training.filtering import Mixture, split_spans
-from spacy_maral.training.shards import Shard
+from spacy_maral.training.shares import Shard
 
 DIM = 6
 FILES = [".epoch-0001", ".epoch-0002", ".epoch-0003", ".epoch-0004"]
@@ -251,7 +251,7 @@ def test_the_mixtures_are_those_that_the_filter_decided_by(tmp_path, monkeypatch
 
 
 def test_a_resumed_run_writes_the_same_bytes(world, tmp_path, monkeypatch):
-    from spacy_maral.training import runs
+    from spacy_maral.training import teacher as runs
 
     overrides = {"student.epochs": 3, "adaptation.diagnose_with_gold": True}
     whole = adapt_in(world, tmp_path / "whole", overrides=overrides)

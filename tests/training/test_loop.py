@@ -31,8 +31,8 @@ from spacy_maral.training.adaptation import Adaptation
 from spacy_maral.training.checkpoint import list_checkpoints, load_checkpoint
 from spacy_maral.training.interrupts import Interrupted
 from spacy_maral.training.loop import Hook, Run
-from spacy_maral.training.schemas import AdaptationSettings
-from spacy_maral.training.shards import Shard
+from spacy_maral.training.settings import AdaptationSettings
+from spacy_maral.training.shares import Shard
 from spacy_maral.training.streams import Stream, source_stream
 
 SCORES = {"dev_precision": 0.0, "dev_recall": 0.0, "dev_f1": 0.0}

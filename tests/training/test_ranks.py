@@ -12,8 +12,8 @@ import torch
 from toys import toy_corpus
 from worlds import adapt_in, make_docs, rows_of, tensors_of, write
 
-from spacy_maral.training.ranks import ALONE, Ranks
-from spacy_maral.training.shards import Shard
+from spacy_maral.training.processes import ALONE, Ranks
+from spacy_maral.training.shares import Shard
 
 DRIVER = Path(__file__).with_name("ranks_driver.py")
 # with dropout each process draws for its own documents

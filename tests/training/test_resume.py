@@ -20,10 +20,12 @@ from worlds import (
 
 from spacy_maral.cli import app
 from spacy_maral.errors import MaralError
-from spacy_maral.training import folders, loop, runs, setup, train_teacher
+from spacy_maral.training import folders, loop, train_teacher
+from spacy_maral.training import pipelines as setup
+from spacy_maral.training import teacher as runs
 from spacy_maral.training.checkpoint import list_checkpoints
 from spacy_maral.training.interrupts import sole_run
-from spacy_maral.training.schemas import AdaptationSettings
+from spacy_maral.training.settings import AdaptationSettings
 
 SHORT = {"student.epochs": 2, "student.select": "source_dev"}
 # config.cfg, meta.json, tokenizer, vocab, transformer, maral_ner

@@ -23,7 +23,8 @@ from worlds import (
 from spacy_maral.errors import MaralError
 from spacy_maral.evaluation.metrics import Entities, score_entities
 from spacy_maral.model.architectures import get_span_module
-from spacy_maral.training import pseudo_label, setup, train_teacher
+from spacy_maral.training import pipelines as setup
+from spacy_maral.training import pseudo_label, train_teacher
 from spacy_maral.training.network import Network
 from spacy_maral.training.pseudo_labels import PseudoLabels
 

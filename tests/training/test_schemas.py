@@ -5,7 +5,7 @@ from pydantic import ValidationError
 from thinc.api import Config
 
 from spacy_maral.errors import MaralError
-from spacy_maral.training.schemas import AdaptationSettings, TrainingSettings, read_section
+from spacy_maral.training.settings import AdaptationSettings, TrainingSettings, read_section
 
 CONFIG = """
 [student]

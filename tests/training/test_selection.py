@@ -22,7 +22,6 @@ from spacy_maral.errors import MaralError
 from spacy_maral.training import train_teacher
 from spacy_maral.training.hooks import Hook
 from spacy_maral.training.loop import Run
-from spacy_maral.training.schemas import TrainingSettings
 from spacy_maral.training.selection import (
     ON_TARGET,
     SELECTION,
@@ -34,7 +33,8 @@ from spacy_maral.training.selection import (
     neighbourhood_density,
     spans_of,
 )
-from spacy_maral.training.shards import Shard
+from spacy_maral.training.settings import TrainingSettings
+from spacy_maral.training.shares import Shard
 from spacy_maral.training.streams import source_stream
 
 # the criteria, against their definitions

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from toys import BOS, EOS, PAD, VOCABULARY, K, toy_corpus, toy_network, toy_settings
 
-from spacy_maral.training.shards import Shard
+from spacy_maral.training.shares import Shard
 from spacy_maral.training.streams import MaskedLM, Parts, Stream, share, source_stream
 
 MASK = VOCABULARY - 1

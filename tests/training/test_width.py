@@ -8,8 +8,8 @@ import pytest
 from toys import LABELS, toy_corpus
 
 from spacy_maral.evaluation.metrics import Entities
-from spacy_maral.training.setup import report_width
-from spacy_maral.training.shards import Shard
+from spacy_maral.training.pipelines import report_width
+from spacy_maral.training.shares import Shard
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from spacy_maral.model.spans import label_spans, span_counts
 from spacy_maral.training.corpus import Corpus
 from spacy_maral.training.network import Network, predict_entities
 from spacy_maral.training.pseudo_labels import PseudoLabels
-from spacy_maral.training.schemas import TrainingSettings
+from spacy_maral.training.settings import TrainingSettings
 
 LABELS = ["LOC", "PER"]
 K = len(LABELS) + 1

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..errors import Errors, MaralError
 from .corpus import Corpus, concat_ranges, offsets, word_places
-from .ranks import ALONE, Ranks
+from .processes import ALONE, Ranks
 
 
 class Shard(NamedTuple):

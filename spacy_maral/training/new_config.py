@@ -154,7 +154,7 @@ def fill_config(text: str) -> str:
 
 def _all_settings(text: str) -> dict[str, Any]:
     """All settings, by section, with those that have their defaults."""
-    from ..training.schemas import AdaptationSettings, TrainingSettings
+    from .settings import AdaptationSettings, TrainingSettings
 
     config = load_config_from_str(text)
     nlp = load_model_from_config(config, auto_fill=True)
@@ -177,7 +177,7 @@ def _check(text: str) -> None:
 
     RAISES (MaralError): If they will not.
     """
-    from ..training.schemas import AdaptationSettings, TrainingSettings, read_section
+    from .settings import AdaptationSettings, TrainingSettings, read_section
 
     config = load_config_from_str(text, interpolate=True)
     read_section(config, "teacher", TrainingSettings)

@@ -32,11 +32,7 @@ from .inputs import Inputs, Paths, as_paths
 from .interrupts import sole_run
 from .loop import Run
 from .network import Network
-from .pseudo_labels import PseudoLabels
-from .ranks import ALONE, Ranks, joined
-from .schemas import AdaptationSettings, Section, TrainingSettings, read_section
-from .selection import ON_TARGET, Evaluate
-from .setup import (
+from .pipelines import (
     COMPONENT,
     Pipeline,
     build_pipeline,
@@ -52,6 +48,10 @@ from .setup import (
     reporting,
     run_seed,
 )
+from .processes import ALONE, Ranks, joined
+from .pseudo_labels import PseudoLabels
+from .selection import ON_TARGET, Evaluate
+from .settings import AdaptationSettings, Section, TrainingSettings, read_section
 from .streams import source_stream
 
 

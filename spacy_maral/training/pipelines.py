@@ -37,10 +37,10 @@ from .hooks import Hook
 from .logging import EpochLines, SpacyLogger
 from .loop import Run
 from .network import Network, input_embeddings, predict_entities
-from .ranks import Ranks
-from .schemas import AdaptationSettings, Section, TrainingSettings
+from .processes import Ranks
 from .selection import SELECTION
-from .shards import Shard
+from .settings import AdaptationSettings, Section, TrainingSettings
+from .shares import Shard
 from .streams import MaskedLM, Stream
 
 logger = logging.getLogger("spacy")

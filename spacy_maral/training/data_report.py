@@ -9,7 +9,7 @@ from typing import Any
 from spacy.language import Language
 from wasabi import MESSAGES, Printer
 
-from .checks import (
+from .data_checks import (
     Part,
     Pieces,
     count_pieces,

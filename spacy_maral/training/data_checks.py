@@ -192,7 +192,7 @@ def count_pieces(part: Part, tokenizer: Any, get_spans: Callable, special: Seque
     RETURNS (Pieces): The counts.
     """
     # the training package imports this one
-    from ..training.corpus import encode
+    from .corpus import encode
 
     corpus = encode(part.docs, tokenizer, get_spans, [], 1, labelled=False, name=part.name)
     numbers, counts = np.unique(corpus.pieces, return_counts=True)
