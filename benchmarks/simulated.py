@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc
 from torch import nn
 
+from spacy_maral.adaptation.progressive import Adaptation
+from spacy_maral.adaptation.pseudo_labels import PseudoLabels
 from spacy_maral.evaluation.metrics import Entities
 from spacy_maral.model.span_model import SpanModel
 from spacy_maral.model.spans import label_spans, span_counts
-from spacy_maral.training.adaptation import Adaptation
 from spacy_maral.training.corpus import Corpus, offsets
 from spacy_maral.training.network import Network
-from spacy_maral.training.pseudo_labels import PseudoLabels
 from spacy_maral.training.settings import AdaptationSettings, TrainingSettings
 from spacy_maral.training.shares import Shard
 

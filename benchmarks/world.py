@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from spacy.tokens import Doc
 
-from spacy_maral.data import convert, read_docs
+from spacy_maral.adaptation.progressive import Adaptation
+from spacy_maral.adaptation.pseudo_labels import PseudoLabels
+from spacy_maral.adaptation.student import StudentPlan, student_run
+from spacy_maral.data.convert import convert
+from spacy_maral.data.docs import read_docs
 from spacy_maral.model.spans import label_spans
-from spacy_maral.training.adaptation import Adaptation
 from spacy_maral.training.corpus import digest_docs
 from spacy_maral.training.inputs import Inputs
 from spacy_maral.training.loop import Run
 from spacy_maral.training.pipelines import Pipeline, build_pipeline
-from spacy_maral.training.pseudo_labels import PseudoLabels
-from spacy_maral.training.teacher import StudentPlan, student_run
 
 from .setting import CONFIG, SOURCE, TARGET, Setting
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
+from spacy_maral.adaptation.filter import split_scores
 from spacy_maral.evaluation.report.charts import Curve, histogram
 from spacy_maral.evaluation.report.svg import (
     Scale,
@@ -25,7 +26,6 @@ from spacy_maral.model.geometry import centroid_cosine, compactness
 from spacy_maral.model.losses import cross_entropy, max_margin
 from spacy_maral.model.spans import decode, enumerate_spans
 from spacy_maral.model.vmf import ClassStatistics, score
-from spacy_maral.training.filtering import split_scores
 
 STYLE = """
 text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; fill: #5b6575; }

@@ -17,7 +17,7 @@ from pathlib import Path
 import make_demo_corpus
 from wasabi import msg
 
-from spacy_maral.data import ConvertReport, convert
+from spacy_maral.data.convert import ConvertReport, convert
 from spacy_maral.data.datasets import DATASETS, Part, list_parts
 from spacy_maral.errors import Errors, MaralError
 

@@ -19,16 +19,16 @@ import numpy as np
 from docs_text import table
 from numpy.typing import NDArray
 
-from spacy_maral.data import read_docs
+from spacy_maral.adaptation.chunks import predict
+from spacy_maral.adaptation.filter import reliable_spans
+from spacy_maral.adaptation.progressive import Adaptation
+from spacy_maral.adaptation.pseudo_labels import overlap_losers
+from spacy_maral.adaptation.refinery import above_mean, neighbour_classes, refine
+from spacy_maral.data.docs import read_docs
 from spacy_maral.evaluation.evaluate import load_pipeline
 from spacy_maral.evaluation.metrics import noise_ratio
 from spacy_maral.model.spans import OUTSIDE, softmax
-from spacy_maral.training.adaptation import Adaptation
-from spacy_maral.training.chunks import predict
-from spacy_maral.training.filtering import reliable_spans
 from spacy_maral.training.pipelines import as_pipeline
-from spacy_maral.training.pseudo_labels import overlap_losers
-from spacy_maral.training.refinery import above_mean, neighbour_classes, refine
 from spacy_maral.training.settings import AdaptationSettings, TrainingSettings
 from spacy_maral.training.shares import Shard
 

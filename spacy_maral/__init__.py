@@ -21,31 +21,36 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .data import convert, prepare_text, read_docs, read_prodigy, read_raw, write_prodigy
+    from .adaptation import adapt, pseudo_label
+    from .data.convert import convert
+    from .data.docs import read_docs
+    from .data.prodigy import read_prodigy, write_prodigy
+    from .data.raw import prepare_text, read_raw
     from .errors import MaralError
     from .evaluation.evaluate import evaluate_pipeline
     from .evaluation.evaluate import load_pipeline as load
     from .scale import annotate_corpus
     from .shrinking import optimise, trim_vocab
-    from .training import adapt, pseudo_label, train_teacher
+    from .training import train_teacher
 
     __version__: str
 
 _HOMES = {
     "MaralError": "errors",
-    "adapt": "training",
+    "adapt": "adaptation",
     "annotate_corpus": "scale",
-    "convert": "data",
+    "convert": "data.convert",
     "evaluate_pipeline": "evaluation.evaluate",
+    "load": "evaluation.evaluate",
     "optimise": "shrinking",
-    "prepare_text": "data",
-    "pseudo_label": "training",
-    "read_docs": "data",
-    "read_prodigy": "data",
-    "read_raw": "data",
+    "prepare_text": "data.raw",
+    "pseudo_label": "adaptation",
+    "read_docs": "data.docs",
+    "read_prodigy": "data.prodigy",
+    "read_raw": "data.raw",
     "train_teacher": "training",
     "trim_vocab": "shrinking",
-    "write_prodigy": "data",
+    "write_prodigy": "data.prodigy",
 }
 
 __all__ = [
@@ -71,10 +76,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         return version("spacy-maral")
-    if name == "load":
-        return import_module(".evaluation.evaluate", __name__).load_pipeline
     if name in _HOMES:
-        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        home = import_module(f".{_HOMES[name]}", __name__)
+        return getattr(home, "load_pipeline" if name == "load" else name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -15,7 +15,7 @@ def test_every_public_name_is_there_with_a_docstring():
         assert value.__doc__, name
         assert name in dir(spacy_maral)
     assert spacy_maral.load is spacy_maral.evaluation.evaluate.load_pipeline
-    assert spacy_maral.convert is spacy_maral.data.convert
+    assert spacy_maral.convert is spacy_maral.data.convert.convert
 
 
 def test_the_version_is_that_of_the_distribution():

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from spacy_maral.cli import app
 from spacy_maral.cli._util import ORDER
 from spacy_maral.cli.data import Format
-from spacy_maral.data import FORMATS
+from spacy_maral.data.detection import FORMATS
 from spacy_maral.errors import MaralError
 
 COMMANDS = [
@@ -85,8 +85,9 @@ def called(monkeypatch) -> dict:
 
         return call
 
-    for name in ("train_teacher", "pseudo_label", "adapt"):
-        monkeypatch.setattr(f"spacy_maral.training.{name}", fake(name))
+    homes = {"train_teacher": "training", "pseudo_label": "adaptation", "adapt": "adaptation"}
+    for name, home in homes.items():
+        monkeypatch.setattr(f"spacy_maral.{home}.{name}", fake(name))
     monkeypatch.delenv("SPACY_CONFIG_OVERRIDES", raising=False)
     return calls
 

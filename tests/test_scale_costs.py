@@ -10,7 +10,7 @@ from docs_measured import fill
 from scale_costs import SIZES, Part, check_table, cost_table, main, read_parts
 from spacy.tokens import DocBin
 
-from spacy_maral.data import read_docs
+from spacy_maral.data.docs import read_docs
 
 GIB = 2**30
 

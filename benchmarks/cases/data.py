@@ -14,7 +14,8 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from spacy_maral.data import convert, read_docs
+from spacy_maral.data.convert import convert
+from spacy_maral.data.docs import read_docs
 from spacy_maral.data.files import remove
 
 from ..literal import make_rows

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from spacy_maral.training.refinery import EXACT_ROWS, build_index
+from spacy_maral.adaptation.refinery import EXACT_ROWS, build_index
 from spacy_maral.training.settings import AdaptationSettings
 
 from ..memory import in_process

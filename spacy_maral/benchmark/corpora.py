@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from spacy.tokens import DocBin
 
-from ..data import convert
+from ..data.convert import convert
 from ..data.datasets import DATASETS, list_parts
 from ..data.docs import read_docs
 from ..data.files import replacing, sha256

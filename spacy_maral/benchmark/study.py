@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..evaluation.tables import MISSING, markdown_table
-from ..training.selection import ON_TARGET, SELECTION
+from ..training.settings import ON_TARGET, SELECTION
 
 Result = dict[str, Any]
 TRUTH = "target_f1"

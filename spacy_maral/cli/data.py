@@ -15,7 +15,7 @@ from wasabi import msg
 from ._util import app, reported, show_counts
 
 if TYPE_CHECKING:
-    from ..data import SpanStatistics
+    from ..data.statistics import SpanStatistics
 
 
 class Format(str, Enum):
@@ -55,7 +55,7 @@ def convert_cli(
     sentence. What does not follow the format is refused with its line, or
     repaired where a convention allows it, and then counted below.
     """
-    from ..data import convert
+    from ..data.convert import convert
 
     with reported("convert the data"), warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always", UserWarning)
@@ -114,7 +114,7 @@ def stats_cli(
     than the longest candidate span count for their class; the spans outside
     entities are all candidates less all entities.
     """
-    from ..data import stats
+    from ..data.statistics import stats
 
     with reported("count the spans"):
         statistics = stats(

@@ -68,7 +68,7 @@ def pseudo_label_cli(
     '--engine ray' workers share the text; the labels are the same.
     """
     prepare(code, verbose)
-    from ..training import pseudo_label
+    from ..adaptation import pseudo_label
 
     with reported("label the text"):
         chosen = ray_engine(

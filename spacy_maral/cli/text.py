@@ -37,7 +37,7 @@ def prepare_text_cli(
     Sentences that are too short or too long, or that repeat an earlier one,
     are left out and counted below.
     """
-    from ..data import prepare_text
+    from ..data.raw import prepare_text
 
     with reported("prepare the text"):
         report = prepare_text(

@@ -112,7 +112,7 @@ def adapt_cli(
     """
     overrides = read_overrides(ctx.args)
     prepare(code, verbose)
-    from ..training import adapt
+    from ..adaptation import adapt
 
     with reported("adapt the student"):
         path = adapt(

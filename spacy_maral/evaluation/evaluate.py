@@ -121,7 +121,7 @@ def read_gold(data: str | Path | Iterable[Doc]) -> list[Doc]:
     RAISES (MaralError): If the file cannot be read, or a document has no entity annotation.
     """
     if isinstance(data, str | Path):
-        from ..data import read_docs
+        from ..data.docs import read_docs
 
         docs, place = read_docs(data), str(data)
     else:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from spacy.tokens import Doc, Span, SpanGroup
 
+from ..errors import Errors, MaralError
 from .spans import OUTSIDE, decode, softmax
 
 IOB_BEGIN, IOB_INSIDE = 3, 1
@@ -189,3 +190,35 @@ def set_span_group(doc: Doc, key: str, spans: Sequence[Span], scores: NDArray[np
     group = SpanGroup(doc, name=key, spans=list(spans))
     group.attrs["scores"] = scores
     doc.spans[key] = group
+
+
+SCORES = ("maral_score", "score")
+"""Extension attributes of an entity in which a confidence is looked for."""
+
+
+def entity_score(ent: Span, attr: str | None) -> float | None:
+    """The confidence of an entity, None if it has none.
+
+    RAISES (MaralError): If the attribute that was named does not hold a score.
+    """
+    for name in SCORES if attr is None else (attr,):
+        if Span.has_extension(name):
+            value = ent._.get(name)
+            if value is not None:
+                return checked_score(ent, value, f"ent._.{name}")
+        elif attr is not None:
+            raise MaralError(
+                Errors.M343.format(text=ent.text, found="not set", place=f"ent._.{attr}")
+            )
+    return None
+
+
+def checked_score(ent: Span, value: Any, where: str) -> float:
+    """A score as a float.
+
+    RAISES (MaralError): If it is no number from 0 to 1.
+    """
+    number = isinstance(value, int | float | np.floating) and not isinstance(value, bool)
+    if not number or not 0 <= value <= 1:
+        raise MaralError(Errors.M343.format(text=ent.text, found=repr(value), place=where))
+    return float(value)

@@ -262,7 +262,7 @@ class Annotator:
 
     def _read(self, document: Document, doc: Doc) -> Annotated:
         """The entities of a document, as plain values: kept documents keep the encoder's output."""
-        from ..training.annotators import entity_score
+        from ..model.predictions import entity_score
 
         entities = [
             Entity(

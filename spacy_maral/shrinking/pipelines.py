@@ -20,7 +20,7 @@ from ..evaluation.evaluate import load_pipeline, read_gold
 from ..evaluation.report.smaller import KEY, with_section
 from ..model.encoder.transformer import BoundedTransformer, EncoderShim
 from ..model.machine import describe_machine
-from ..training.pipelines import PACKAGES
+from ..training.summary import PACKAGES
 from .footprint import folder_bytes, measure_loading
 from .parity import Parity, compare_pipelines
 

@@ -1,6 +1,17 @@
-"""Training: a teacher on the source language, and its adaptation to a target language."""
+"""A teacher, and the loop that trains anything."""
 
-from .labelling import pseudo_label
-from .teacher import adapt, train_teacher
+from __future__ import annotations
 
-__all__ = ["adapt", "pseudo_label", "train_teacher"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .teacher import train_teacher
+
+__all__ = ["train_teacher"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(import_module(".teacher", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

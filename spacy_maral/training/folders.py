@@ -7,6 +7,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from ..data.layout import DIAGNOSTICS, META, RUN_FOLDER, SUMMARY
 from ..errors import Errors, MaralError, Warnings
 from .checkpoint import list_checkpoints, peek_state, writing
 from .corpus import digest_docs
+from .interrupts import sole_run
+from .processes import Ranks
 from .settings import Section
 
 logger = logging.getLogger("spacy")
@@ -147,3 +150,21 @@ def replace(part: Path, destination: Path) -> None:
     if destination.is_dir():
         shutil.rmtree(destination)
     part.replace(destination)
+
+
+@contextmanager
+def run_folder(output: Path, resume: bool, ranks: Ranks) -> Iterator[Path]:
+    """The folder of a run, tidied up and locked by the first of its processes.
+
+    output (Path): The pipeline's folder.
+    resume (bool): Whether the run is to be resumed.
+    ranks (Ranks): The processes.
+    YIELDS (Path): The run's folder in it.
+    RAISES (MaralError): If another run is in it, or has left checkpoints that are not asked for.
+    """
+    folder = output / RUN_FOLDER
+    with sole_run(folder) if ranks.is_first else nullcontext():
+        if ranks.is_first:
+            prepare_output(output, resume)
+        ranks.say(None)
+        yield folder

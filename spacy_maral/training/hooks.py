@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
 from ..model.span_model import SpanOutput
 from .corpus import Batch
+from .network import Network
 from .streams import Stream
 
 
@@ -42,3 +44,6 @@ class Hook:
 
     def restore(self, arrays: dict[str, NDArray]) -> None:
         """Take the state of a checkpoint over."""
+
+
+Evaluate = Callable[[Network], dict[str, float]]

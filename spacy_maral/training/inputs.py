@@ -13,8 +13,6 @@ from ..data.docs import read_docs
 from ..data.raw import RawReport, is_docbin, read_raw
 from ..errors import Errors, MaralError
 from ..model.memory import give_back_memory
-from .corpus import digest_docs
-from .pseudo_labels import PseudoLabels, join_labels
 from .streams import Parts
 
 Paths = str | Path | Sequence[str | Path]
@@ -62,28 +60,6 @@ class Inputs:
         return {
             f"{side} files": " + ".join(map(str, parts.sizes)) for side, parts in self.parts.items()
         }
-
-    def read_labels(self, paths: Paths, labels: Sequence[str] | None = None) -> PseudoLabels:
-        """Read pseudo-labels of the target.
-
-        paths (Paths): A file for all target documents, or one for each of the target's files.
-        labels (Sequence[str] | None): Entity labels; None to take those of the first file.
-        RETURNS (PseudoLabels): Labels of all target documents.
-        RAISES (MaralError): If they belong to other documents or labels, or do not fit together.
-        """
-        files, target = as_paths(paths), self.docs["target"]
-        if len(files) == 1:
-            return PseudoLabels.load(files[0], digest=digest_docs(target), labels=labels)
-        sizes = self.parts["target"].sizes if "target" in self.parts else (len(target),)
-        if len(files) != len(sizes):
-            found = {"n": len(files), "what": "files of pseudo-labels", "n_targets": len(sizes)}
-            raise MaralError(Errors.M338.format(**found))
-        found_labels, first = [], 0
-        for file, size in zip(files, sizes, strict=True):
-            digest = digest_docs(target[first : first + size])
-            found_labels.append(PseudoLabels.load(file, digest=digest, labels=labels))
-            first += size
-        return join_labels(found_labels, files, digest_docs(target))
 
 
 def as_paths(paths: Paths) -> list[Path]:

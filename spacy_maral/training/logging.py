@@ -15,6 +15,8 @@ from tqdm.auto import tqdm
 
 from ..errors import Errors, MaralError
 from .hooks import Hook, StepReport
+from .pipelines import Pipeline
+from .settings import TrainingSettings
 
 PRF = ("precision", "recall", "f1")
 # what spaCy's loggers have a place of their own for, or can count themselves
@@ -165,3 +167,11 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
         else:
             found[f"{prefix}{name}"] = value
     return found
+
+
+def reporting(pipeline: Pipeline, settings: TrainingSettings) -> list[Hook]:
+    """Hooks that tell how a run is going."""
+    hooks: list[Hook] = [EpochLines(settings.epochs)]
+    if settings.logger is not None:
+        hooks.append(SpacyLogger(settings.logger, pipeline.nlp, settings.epochs))
+    return hooks

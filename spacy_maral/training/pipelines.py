@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import platform
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 import spacy
@@ -19,29 +14,18 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.util import load_model_from_config
 from thinc.api import Config
-from torch import nn
-from transformers import AutoConfig, AutoModelForMaskedLM
 
-from ..data.files import remove, remove_folder, write_text
-from ..data.layout import CACHE, META, SUMMARY
+from ..data.layout import CACHE, META
 from ..errors import Errors, MaralError, Warnings
 from ..evaluation.metrics import score_entities
 from ..model.architectures import get_encoder, get_span_module
 from ..model.encoder.weights import check_trainable
-from ..model.memory import peak_memory
 from .cache import Cache
-from .checkpoint import list_checkpoints, writing
 from .corpus import Corpus, digest_docs, digest_tokenizer, encode
-from .folders import write_pipeline
-from .hooks import Hook
-from .logging import EpochLines, SpacyLogger
-from .loop import Run
-from .network import Network, input_embeddings, predict_entities
+from .network import Network, predict_entities
 from .processes import Ranks
-from .selection import SELECTION
-from .settings import AdaptationSettings, Section, TrainingSettings
+from .settings import TrainingSettings
 from .shares import Shard
-from .streams import MaskedLM, Stream
 
 logger = logging.getLogger("spacy")
 
@@ -205,18 +189,6 @@ def report_width(shard: Shard, labels: Sequence[str]) -> None:
     )
 
 
-def check_width(wanted: int, student: Pipeline) -> None:
-    """Refuse pseudo-labels of other candidates than the student's.
-
-    wanted (int): Longest span that has a label, in words.
-    student (Pipeline): The student.
-    RAISES (MaralError): If the student has another span width.
-    """
-    found = student.network.span_model.max_width
-    if found != wanted:
-        raise MaralError(Errors.M317.format(teacher=wanted, student=found))
-
-
 def evaluator(
     pipeline: Pipeline, dev: Corpus, settings: TrainingSettings
 ) -> Callable[[Network], dict[str, float]]:
@@ -233,130 +205,3 @@ def evaluator(
         }
 
     return evaluate
-
-
-def reporting(pipeline: Pipeline, settings: TrainingSettings) -> list[Hook]:
-    """Hooks that tell how a run is going."""
-    hooks: list[Hook] = [EpochLines(settings.epochs)]
-    if settings.logger is not None:
-        hooks.append(SpacyLogger(settings.logger, pipeline.nlp, settings.epochs))
-    return hooks
-
-
-def encoder_name(pipeline: Pipeline) -> str:
-    """Name or folder of the pretrained encoder."""
-    return pipeline.nlp.get_pipe("transformer").model.attrs["name"]  # type: ignore[attr-defined]
-
-
-def check_head(pipeline: Pipeline, settings: AdaptationSettings) -> None:
-    """Refuse to train a language model that the encoder has no head for.
-
-    RAISES (MaralError): If the settings weigh that loss, and there is no pretrained LM head, or it
-        is of another vocabulary.
-    """
-    if not settings.mlm_weight:
-        return
-    _, tokenizer, _ = get_encoder(pipeline.nlp)
-    name = encoder_name(pipeline)
-    config = AutoConfig.from_pretrained(name)
-    architectures = config.architectures or []
-    if not any(a.endswith("ForMaskedLM") for a in architectures) or tokenizer.mask_token_id is None:
-        raise MaralError(Errors.M318.format(encoder=name, architectures=", ".join(architectures)))
-    rows = len(cast(Any, input_embeddings(pipeline.network.encoder)).weight)
-    if rows != config.vocab_size:
-        raise MaralError(Errors.M462.format(rows=rows, encoder=name, scores=config.vocab_size))
-
-
-def masked_lm(pipeline: Pipeline, settings: AdaptationSettings, target: Stream) -> nn.Module | None:
-    """Give the target stream a masked-language-model loss, if the settings weigh one.
-
-    RETURNS (nn.Module): The encoder's LM head, to be trained along, or None.
-    RAISES (MaralError): If the encoder has no pretrained LM head.
-    """
-    if not settings.mlm_weight:
-        return None
-    check_head(pipeline, settings)
-    _, tokenizer, _ = get_encoder(pipeline.nlp)
-    full = AutoModelForMaskedLM.from_pretrained(encoder_name(pipeline))
-    head = full.lm_head if hasattr(full, "lm_head") else full.cls
-    full.get_output_embeddings().weight = input_embeddings(pipeline.network.encoder).weight
-    loss = MaskedLM(
-        head.to(pipeline.network.device),
-        tokenizer.mask_token_id,
-        tokenizer.all_special_ids,
-        settings.mask_rate,
-    )
-    target.extra = (settings.mlm_weight, loss)
-    return head
-
-
-def finish(
-    pipeline: Pipeline, run: Run, output: Path, started: float, *, settings: dict[str, Section]
-) -> None:
-    """Write the pipeline and a summary of the run; checkpoints are no longer needed.
-
-    Of several processes the first does it.
-
-    pipeline (Pipeline): With the selected weights.
-    run (Run): The finished run.
-    output (Path): The pipeline's folder.
-    started (float): `time.perf_counter` at the start.
-    settings (dict): The sections of the configuration that the run went by.
-    """
-    if not run.ranks.is_first:
-        return
-    nlp = pipeline.nlp
-    key = SELECTION[run.settings.select]
-    chosen = max(run.rows, key=lambda row: (row[key], row["epoch"]))
-    nlp.meta["performance"] = {
-        "source_dev_ents_p": chosen["dev_precision"],
-        "source_dev_ents_r": chosen["dev_recall"],
-        "source_dev_ents_f": chosen["dev_f1"],
-    }
-    _, tokenizer, _ = get_encoder(nlp)
-    if tokenizer.is_fast:
-        # what is saved does not depend on what was read last, or found in the cache
-        tokenizer.backend_tokenizer.no_padding()
-        tokenizer.backend_tokenizer.no_truncation()
-    with writing(run.folder):
-        write_pipeline(nlp, run.folder / "pipeline.tmp", output)
-    summary = summarise(pipeline, run, chosen, settings) | {
-        "seconds": time.perf_counter() - started,
-        "peak_memory_bytes": peak_memory(),
-    }
-    # in this order, so that a run killed here can still be resumed
-    with writing(run.folder):
-        write_text(run.folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
-        for checkpoint in list_checkpoints(run.folder):
-            remove_folder(checkpoint)
-        remove(run.folder / CACHE)
-
-
-def summarise(
-    pipeline: Pipeline, run: Run, chosen: dict[str, Any], settings: dict[str, Section]
-) -> dict[str, Any]:
-    """What a run was made with and of; chosen is the row of the epoch that is saved."""
-    return {
-        "selected_epoch": chosen["epoch"],
-        "select": run.settings.select,
-        "seed": run.seed,
-        "precision": run.network.precision,
-        "threads": torch.get_num_threads(),
-        "processes": run.ranks.size,
-        "machine": platform.platform(),
-        "versions": {name: version(name) for name in PACKAGES},
-        "labels": pipeline.labels,
-        "data": {
-            stream.name: {
-                "documents": stream.shard.n_docs,
-                "words": stream.shard.n_words,
-                "candidate_spans": stream.shard.n_spans,
-            }
-            for stream in run.streams
-        },
-        "settings": {name: section.model_dump(mode="json") for name, section in settings.items()},
-        "fingerprint": run.fingerprint,
-    }
-
-
-PACKAGES = ("spacy-maral", "spacy", "spacy-transformers", "thinc", "torch", "transformers")

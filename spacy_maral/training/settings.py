@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -210,3 +211,16 @@ def read_section(config: Any, name: str, schema: type[Section]) -> Any:
         )
         known = ", ".join(schema.model_fields)
         raise MaralError(Errors.M302.format(problems=problems, known=known)) from None
+
+
+SELECTION: Mapping[str, str] = {
+    "source_dev": "score",
+    "last": "epoch",
+    "target_agreement": "target_agreement",
+    "target_density": "target_density",
+    "target_information": "target_information",
+}
+"""What each value of `select` goes by, as a key of an epoch's row; the highest is kept."""
+
+
+ON_TARGET = tuple(name for name in SELECTION if name.startswith("target_"))

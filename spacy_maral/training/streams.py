@@ -8,9 +8,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..model.span_model import SpanOutput
 from .corpus import Batch, Corpus, group_docs
@@ -191,34 +190,3 @@ def share(counts: NDArray) -> NDArray[np.float64]:
     """Counts as shares; a class without any keeps the share of half a span."""
     floored = np.maximum(np.asarray(counts, dtype=np.float64), 0.5)
     return floored / floored.sum()
-
-
-@dataclass
-class MaskedLM:
-    """Masked-language-model loss (Eq. 51) on the rows of a batch.
-
-    head (nn.Module): The encoder's LM head, from hidden states to logits over the vocabulary.
-    mask_id (int): The mask piece. special_ids: Pieces that are never masked.
-    mask_rate (float): Share of the pieces that is masked. The pieces are drawn from torch's CPU
-        generator, which the loop seeds for each step, so that a resumed run draws the same.
-    """
-
-    head: nn.Module
-    mask_id: int
-    special_ids: list[int]
-    mask_rate: float
-
-    def __call__(self, network: Network, batch: Batch) -> tuple[Tensor, int]:
-        """RETURNS (tuple): Sum of the masked pieces' losses, and their number."""
-        ids = torch.from_numpy(batch.input_ids)
-        maskable = ~torch.isin(ids, torch.tensor(self.special_ids))
-        chosen = maskable & (torch.rand(ids.shape) < self.mask_rate)
-        masked = ids.masked_fill(chosen, self.mask_id).to(network.device)
-        with network.autocast():
-            states = network.encode(masked, network.tensor(batch.attention_mask))
-            logits = self.head(states[chosen.to(network.device)])
-        if not len(logits):
-            return states.sum() * 0, 0
-        wanted = ids[chosen].to(network.device)
-        loss = torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="sum")
-        return loss, len(wanted)

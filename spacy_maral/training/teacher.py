@@ -2,57 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spacy.tokens import Doc
-from thinc.api import Config
-
 from ..data.config import read_config
-from ..data.layout import DIAGNOSTICS, META, RUN_FOLDER
 from ..errors import Errors, MaralError
-from .adaptation import Adaptation
-from .chunks import predict
-from .diagnostics import Diagnostics
-from .evaluators import student_evaluator
 from .folders import (
-    digest_labels,
-    digest_pipeline,
     fingerprint,
     is_finished,
-    prepare_output,
+    run_folder,
 )
-from .hooks import Hook
+from .hooks import Evaluate
 from .inputs import Inputs, Paths, as_paths
-from .interrupts import sole_run
-from .loop import Run
-from .network import Network
+from .logging import reporting
+from .loop import Run, never
 from .pipelines import (
-    COMPONENT,
     Pipeline,
     build_pipeline,
     cache_of,
-    check_folder,
-    check_head,
-    check_width,
     evaluator,
-    finish,
-    load_pipeline,
-    masked_lm,
     report_width,
-    reporting,
     run_seed,
 )
 from .processes import ALONE, Ranks, joined
-from .pseudo_labels import PseudoLabels
-from .selection import ON_TARGET, Evaluate
-from .settings import AdaptationSettings, Section, TrainingSettings, read_section
+from .settings import ON_TARGET, TrainingSettings, read_section
 from .streams import source_stream
+from .summary import finish
 
 
 def train_teacher(
@@ -145,248 +121,3 @@ def teacher_run(
         hooks=reporting(pipeline, settings) if ranks.is_first else (),
         ranks=ranks,
     )
-
-
-def never(network: Network) -> dict[str, float]:
-    """Evaluation by a process that is not the first: none."""
-    return {}
-
-
-@contextmanager
-def run_folder(output: Path, resume: bool, ranks: Ranks) -> Iterator[Path]:
-    """The folder of a run, tidied up and locked by the first of its processes.
-
-    output (Path): The pipeline's folder.
-    resume (bool): Whether the run is to be resumed.
-    ranks (Ranks): The processes.
-    YIELDS (Path): The run's folder in it.
-    RAISES (MaralError): If another run is in it, or has left checkpoints that are not asked for.
-    """
-    folder = output / RUN_FOLDER
-    with sole_run(folder) if ranks.is_first else nullcontext():
-        if ranks.is_first:
-            prepare_output(output, resume)
-        ranks.say(None)
-        yield folder
-
-
-@dataclass
-class StudentPlan:
-    """How a student is trained: the configuration and its sections [student] and [adaptation]."""
-
-    config: Config
-    training: TrainingSettings
-    adaptation: AdaptationSettings
-
-    @classmethod
-    def read(cls, path: str | Path, overrides: dict[str, Any] | None) -> StudentPlan:
-        """Read the configuration.
-
-        RAISES (MaralError): If a section is missing or has a setting that cannot be used.
-        """
-        config = read_config(path, overrides)
-        training = read_section(config, "student", TrainingSettings)
-        return cls(config, training, read_section(config, "adaptation", AdaptationSettings))
-
-    @property
-    def sections(self) -> dict[str, Section]:
-        return {"student": self.training, "adaptation": self.adaptation}
-
-    @property
-    def seed(self) -> int:
-        return run_seed(self.config)
-
-    def check(self, teacher: Path | None, labels: Paths | None, diagnosis: Paths | None) -> None:
-        """Refuse what does not go together, before any work goes into it.
-
-        RAISES (MaralError): If there is nothing to get pseudo-labels or weights from, or labelled
-            target text is given without leave to look at it.
-        """
-        if diagnosis is not None and not self.adaptation.diagnose_with_gold:
-            raise MaralError(Errors.M331.format(path=diagnosis))
-        if teacher is None and labels is None:
-            raise MaralError(Errors.M335)
-        if teacher is None and self.adaptation.init == "teacher":
-            raise MaralError(Errors.M336)
-        if teacher is not None:
-            check_folder(teacher)
-
-
-def adapt(
-    config_path: str | Path,
-    *,
-    source: Paths,
-    target: Paths,
-    dev: Paths,
-    output: str | Path,
-    teacher: str | Path | None = None,
-    labels: Paths | None = None,
-    diagnosis: Paths | None = None,
-    lang: str | Sequence[str] | None = None,
-    overrides: dict[str, Any] | None = None,
-    resume: bool = False,
-    gpu_id: int = -1,
-) -> Path:
-    """Adapt a student to the target language, by the sections [student] and [adaptation].
-
-    Of several files of source or target, such as languages, each has a label prior of its own; all
-    share the class means.
-
-    EXAMPLE: adapt("maral.cfg", teacher="teacher", source="train.spacy", dev="dev.spacy",
-        target=["de.spacy", "fr.txt"], lang=["de", "fr"], output="student")
-
-    config_path (str | Path): The configuration.
-    source (Paths): Labelled training documents of the source language (.spacy).
-    target (Paths): Documents of the target language (.spacy), whose entities are not used, or raw
-        text (see `read_raw`).
-    dev (Paths): Labelled development documents of the source language (.spacy).
-    output (str | Path): Folder for the pipeline; its subfolder "training" holds log and
-        checkpoints.
-    teacher (str | Path | None): Folder of the teacher's pipeline. Not needed with labels, unless
-        the student starts from it.
-    labels (Paths | None): Pseudo-labels of the target, as `pseudo_label` wrote them: a file for all
-        of it, or one for each file of the target. By default the teacher is asked.
-    diagnosis (Paths | None): Labelled documents of the target language (.spacy), to write their F1
-        into the log after every epoch, for studies; nothing in the run goes by it.
-    lang (str | Sequence[str] | None): Language of raw text; one for all, or one for each target.
-    overrides (dict): Settings that replace those of the configuration.
-    resume (bool): Go on from the last checkpoint in the folder, if there is one.
-    gpu_id (int): GPU to use, -1 for the CPU.
-    RETURNS (Path): The folder of the pipeline.
-    RAISES (MaralError): If the configuration, the labels or the data cannot be used.
-    """
-    started, output = time.perf_counter(), Path(output)
-    folder_of_teacher = None if teacher is None else Path(teacher)
-    with joined(gpu_id) as ranks:
-        plan = StudentPlan.read(config_path, overrides)
-        plan.check(folder_of_teacher, labels, diagnosis)
-        with run_folder(output, resume, ranks) as folder:
-            inputs = Inputs.read(lang, source=source, target=target, dev=dev, diagnosis=diagnosis)
-            files = origins(folder_of_teacher, labels)
-            identity = fingerprint(plan.config, plan.sections, inputs.docs, **files)
-            identity |= inputs.sizes()
-            if resume and is_finished(folder, identity):
-                return output
-            student, pseudo = student_and_labels(plan, folder_of_teacher, inputs, labels)
-            run, hook = student_run(student, inputs, pseudo, plan, folder, identity, ranks)
-            inputs.forget()
-            run.train(resume=resume)
-            prior = student.network.tensor(hook.target.prior)
-            student.network.span_model.statistics.set_prior(prior)
-            finish(student, run, output, started, settings=plan.sections)
-    return output
-
-
-def origins(teacher: Path | None, labels: Paths | None) -> dict[str, str]:
-    """Digests of the teacher and of the pseudo-labels, for a run's fingerprint."""
-    found = {} if teacher is None else {"teacher": digest_pipeline(teacher)}
-    if labels is not None:
-        found["pseudo-labels"] = " + ".join(map(digest_labels, as_paths(labels)))
-    return found
-
-
-def student_and_labels(
-    plan: StudentPlan, teacher: Path | None, inputs: Inputs, files: Paths | None
-) -> tuple[Pipeline, PseudoLabels]:
-    """Make the student, see that it fits the pseudo-labels, and get these.
-
-    plan (StudentPlan): Settings of the student.
-    teacher (Path | None): Folder of the teacher's pipeline.
-    inputs (Inputs): The documents.
-    files (Paths | None): Pseudo-labels made earlier; None to ask the teacher.
-    RETURNS (tuple): The student, and the pseudo-labels.
-    RAISES (MaralError): If student and teacher, or labels and documents, do not fit.
-    """
-    asked = pseudo = None
-    if files is not None:
-        pseudo = inputs.read_labels(files, None if teacher is None else teacher_labels(teacher))
-        names, width = pseudo.labels, pseudo.max_width
-    else:
-        assert teacher is not None
-        asked = load_pipeline(teacher)
-        names, width = asked.labels, asked.network.span_model.max_width
-    if plan.adaptation.init == "encoder" or teacher is None:
-        student = build_pipeline(plan.config, names, plan.training)
-    else:
-        student = load_pipeline(teacher, plan.training)
-    check_width(width, student)
-    check_head(student, plan.adaptation)
-    if pseudo is None:
-        assert asked is not None
-        pseudo = predict(asked, inputs.docs["target"])
-    return student, pseudo
-
-
-def teacher_labels(path: Path) -> list[str] | None:
-    """Entity labels of a teacher of ours, without loading it; None for any other pipeline."""
-    meta = json.loads((path / META).read_text(encoding="utf8"))
-    return meta.get("labels", {}).get(COMPONENT)
-
-
-def student_run(
-    student: Pipeline,
-    inputs: Inputs,
-    labels: PseudoLabels,
-    plan: StudentPlan,
-    folder: Path,
-    identity: dict[str, Any],
-    ranks: Ranks = ALONE,
-) -> tuple[Run, Adaptation]:
-    """Put the run of a student together.
-
-    student (Pipeline): What is trained.
-    inputs (Inputs): The documents of "source", "target" and "dev", and maybe of "diagnosis".
-    labels (PseudoLabels): Labels of the target.
-    plan (StudentPlan): Settings of the student.
-    folder (Path): Where checkpoints and the log are kept.
-    identity (dict): The run's fingerprint.
-    ranks (Ranks): The processes that do the run.
-    RETURNS (tuple): The run, and its hook that keeps the pseudo-labels.
-    """
-    training, adaptation, docs = plan.training, plan.adaptation, inputs.docs
-    student.cache = cache_of(training, folder)
-    source, target = (
-        student.deal(docs[name], ranks, labelled=gold, name=name)
-        for name, gold in (("source", True), ("target", adaptation.diagnose_with_gold))
-    )
-    report_width(source, student.labels)
-    hook = Adaptation(
-        student.network, source, target, labels,
-        training=training, settings=adaptation, seed=plan.seed, parts=inputs.parts,
-        diagnostics=diagnostics(student, adaptation, folder, plan.seed),
-        words=words_of(docs, "source", "target") if adaptation.diagnostics else None,
-    )  # fmt: skip
-    student.network.span_model.statistics.set_prior(student.network.tensor(hook.source.prior))
-    evaluate: Evaluate = never
-    reports: list[Hook] = []
-    if ranks.is_first:
-        evaluate = student_evaluator(student, target, docs, labels, training, plan.seed)
-        reports = reporting(student, training)
-    run = Run(
-        network=student.network,
-        extra=masked_lm(student, adaptation, hook.target),
-        streams=[hook.source, hook.target],
-        settings=training,
-        evaluate=evaluate,
-        folder=folder,
-        fingerprint=identity,
-        seed=plan.seed,
-        hooks=[hook, *reports],
-        ranks=ranks,
-    )
-    return run, hook
-
-
-def diagnostics(
-    student: Pipeline, settings: AdaptationSettings, folder: Path, seed: int
-) -> Diagnostics | None:
-    """What keeps figures and spans of each epoch, or None if the settings want nothing kept."""
-    if not settings.diagnostics:
-        return None
-    temperature = student.network.span_model.statistics.temperature
-    return Diagnostics(folder / DIAGNOSTICS, student.labels, temperature=temperature, seed=seed)
-
-
-def words_of(docs: Mapping[str, Sequence[Doc]], *names: str) -> dict[str, list[list[str]]]:
-    """Words of each document, by the side that it is of; they take a tenth of its memory."""
-    return {name: [[token.text for token in doc] for doc in docs[name]] for name in names}

@@ -9,8 +9,9 @@ import pytest
 import spacy
 from spacy.tokens import Doc, DocBin
 
-from spacy_maral.data import convert, read_docbin, read_sentences, stats
-from spacy_maral.data.convert import is_unspaced
+from spacy_maral.data.convert import convert, is_unspaced, read_docbin
+from spacy_maral.data.formats import read_sentences
+from spacy_maral.data.statistics import stats
 from spacy_maral.errors import MaralError
 
 WIKIANN = (

@@ -13,8 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from spacy_maral.data import FORMATS, detect_format, read_sentences
-from spacy_maral.data.formats import REPAIR_IOB1, REPAIR_NFC, REPAIR_TEXT, align_spaces
+from spacy_maral.data.detection import FORMATS, detect_format
+from spacy_maral.data.formats import (
+    REPAIR_IOB1,
+    REPAIR_NFC,
+    REPAIR_TEXT,
+    align_spaces,
+    read_sentences,
+)
 from spacy_maral.errors import MaralError
 
 CONLL_2003 = """\

@@ -6,7 +6,9 @@ import pytest
 import spacy
 from spacy.tokens import DocBin, Span
 
-from spacy_maral.data import convert, read_labelled, read_prodigy, stats, write_prodigy
+from spacy_maral.data.convert import convert, read_labelled
+from spacy_maral.data.prodigy import read_prodigy, write_prodigy
+from spacy_maral.data.statistics import stats
 from spacy_maral.errors import MaralError
 from spacy_maral.model.predictions import register_score
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from spacy_maral.data import load_label_map, read_sentences
+from spacy_maral.data.formats import read_sentences
+from spacy_maral.data.labels import load_label_map
 from spacy_maral.errors import MaralError
 
 

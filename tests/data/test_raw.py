@@ -7,8 +7,7 @@ import pytest
 import spacy
 from spacy.tokens import Doc, DocBin, Span
 
-from spacy_maral.data import RawReport, prepare_text, read_raw
-from spacy_maral.data.raw import list_files
+from spacy_maral.data.raw import RawReport, list_files, prepare_text, read_raw
 from spacy_maral.errors import MaralError
 
 GERMAN = """Angela Merkel besuchte z. B. Paris. Danach ging sie nach Hause!

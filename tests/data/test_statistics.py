@@ -11,7 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_maral.data import Entity, Sentence, convert, span_statistics, stats
+from spacy_maral.data.convert import convert
+from spacy_maral.data.formats import Sentence
+from spacy_maral.data.statistics import span_statistics, stats
+from spacy_maral.data.tags import Entity
 from spacy_maral.errors import MaralError
 
 WIKIANN = "ORG PER LOC"

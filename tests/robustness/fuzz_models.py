@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc
 from thinc.api import Model
 
+from spacy_maral.adaptation.pseudo_labels import PseudoLabels
 from spacy_maral.data.config import read_config
 from spacy_maral.data.files import sha256
 from spacy_maral.model.architectures import build_span_model, deserialize, serialize
@@ -38,7 +39,6 @@ from spacy_maral.training.checkpoint import (
     peek_state,
     save_checkpoint,
 )
-from spacy_maral.training.pseudo_labels import PseudoLabels
 from spacy_maral.training.settings import AdaptationSettings, TrainingSettings, read_section
 
 SECTIONS = {

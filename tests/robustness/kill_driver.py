@@ -3,7 +3,7 @@
 It imports everything once and forks a process for each attempt, so that an attempt costs a second
 and not ten. A process is killed from outside after a time, or kills itself at a line of the package:
 of the functions that save, filter, refine, evaluate and end a run one is drawn, then one of its
-lines, then which time it runs.
+lines, then which time it student.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ import numpy as np
 import torch
 
 import spacy_maral
-from spacy_maral.training import adapt
-from spacy_maral.training import teacher as runs
+from spacy_maral.adaptation import adapt, student
 
 PACKAGE = Path(spacy_maral.__file__).parent
 WATCHED = {
     str(PACKAGE / f"{name}.py")
     for name in (
-        "files", "training/adaptation", "training/checkpoint", "training/diagnostics",
-        "training/folders", "training/loop", "training/setup",
+        "adaptation/diagnostics", "adaptation/filter", "adaptation/progressive",
+        "adaptation/refinery", "data/files", "training/checkpoint", "training/folders",
+        "training/loop", "training/summary",
     )
 }  # fmt: skip
 
@@ -74,14 +74,14 @@ def attempt(job: dict[str, Any], output: Path, last: tuple[str, str, int, int] |
         os.dup2(errors.fileno(), 2)
         os.dup2(nothing.fileno(), 1)
     torch.set_num_threads(1)
-    finish = runs.finish
+    finish = student.finish
 
     def note_and_finish(pipeline, run, *args, **kwargs):
         hook = run.hooks[0]
         np.savez(f"{output}.labels.npz", probabilities=hook.probabilities, reliable=hook.reliable)
         finish(pipeline, run, *args, **kwargs)
 
-    runs.finish = note_and_finish
+    student.finish = note_and_finish
     lines = Lines(last)
     sys.settrace(lines)
     arguments = {name: Path(path) for name, path in job["arguments"].items()}

@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from worlds import CONFIG, make_docs  # noqa: E402
 
 from spacy_maral.cli import app  # noqa: E402
-from spacy_maral.training import pipelines as setup  # noqa: E402
+from spacy_maral.training import summary  # noqa: E402
 
 OURS, THEIRS = "spacy-maral.TransformerModel.v1", "spacy-transformers.TransformerModel.v3"
 LABEL = "../../../escaped"
@@ -70,7 +70,7 @@ def main() -> None:
         maral("convert", raw, folder / f"{name}.spacy", "--format", "conll", "--lang", "xx")
     train, dev, target = (folder / f"{name}.spacy" for name in sizes)
     # the checkpoints stay, so that they can be looked into
-    setup.remove_folder = lambda path: None
+    summary.remove_folder = lambda path: None
     maral("train-teacher", config, "-s", train, "-d", dev, "-o", folder / "teacher")
     maral("pseudo-label", folder / "teacher", target, "-o", folder / "labels.npz")
     maral(

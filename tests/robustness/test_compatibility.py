@@ -13,14 +13,15 @@ import srsly
 import torch
 from make_golden import GOLDEN, found_in
 
+from spacy_maral.adaptation import pseudo_labels
+from spacy_maral.adaptation.pseudo_labels import PseudoLabels
 from spacy_maral.data import layout
 from spacy_maral.errors import MaralError
 from spacy_maral.evaluation.report import run_record
 from spacy_maral.model import architectures
 from spacy_maral.model.encoder import transformer
-from spacy_maral.training import checkpoint, pseudo_labels
+from spacy_maral.training import checkpoint
 from spacy_maral.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from spacy_maral.training.pseudo_labels import PseudoLabels
 
 VERSIONS = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir())
 MOST_BYTES = 300_000

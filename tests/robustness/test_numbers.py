@@ -22,15 +22,15 @@ from toys import (
 )
 from worlds import adapt_in, make_docs, rows_of, tensors_of, write
 
+from spacy_maral.adaptation.filter import reliable_scores
+from spacy_maral.adaptation.progressive import Adaptation
+from spacy_maral.adaptation.pseudo_labels import PseudoLabels
 from spacy_maral.errors import MaralError
 from spacy_maral.model.spans import OUTSIDE
 from spacy_maral.model.vmf import ClassStatistics
 from spacy_maral.training import train_teacher
-from spacy_maral.training.adaptation import Adaptation
-from spacy_maral.training.filtering import reliable_scores
 from spacy_maral.training.hooks import Hook
 from spacy_maral.training.loop import Run
-from spacy_maral.training.pseudo_labels import PseudoLabels
 from spacy_maral.training.settings import AdaptationSettings
 from spacy_maral.training.shares import Shard
 

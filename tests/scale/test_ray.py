@@ -13,10 +13,10 @@ import spacy
 from scale_corpora import GOLDEN, LINES, contents, read, save_ruler
 from spacy.tokens import DocBin
 
+from spacy_maral.adaptation import pseudo_label
 from spacy_maral.errors import MaralError
 from spacy_maral.scale import RayEngine, annotate_corpus
 from spacy_maral.scale.ray_engine import same_signals
-from spacy_maral.training import pseudo_label
 
 # not imported here: what the engine asks of Ray it asks before
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
@@ -158,7 +158,7 @@ def test_items_keep_their_order_and_bytes(cluster):
 
 
 def test_pseudo_labels_are_the_same_file(cluster, tmp_path, monkeypatch):
-    monkeypatch.setattr("spacy_maral.training.chunks.CHUNK_DOCS", 5)
+    monkeypatch.setattr("spacy_maral.adaptation.chunks.CHUNK_DOCS", 5)
     docs = [spacy.blank("xx")(text) for text in LINES * 2]
     DocBin(docs=docs).to_disk(tmp_path / "target.spacy")
     for name, engine in (("here", None), ("there", RayEngine(workers=1))):

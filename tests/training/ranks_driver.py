@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from spacy_maral.training import adapt, train_teacher
-from spacy_maral.training import teacher as runs
+from spacy_maral.adaptation import adapt, student
+from spacy_maral.training import train_teacher
 from spacy_maral.training.hooks import Hook
 
 STEPS = {"train_teacher": train_teacher, "adapt": adapt}
@@ -37,11 +37,11 @@ class Dies(Hook):
 
 def work(job: dict[str, Any], rank: int) -> None:
     torch.set_num_threads(1)
-    finish, student_run = runs.finish, runs.student_run
+    finish, student_run = student.finish, student.student_run
 
     def note_and_finish(pipeline, run, output, *args, **kwargs):
         hook = run.hooks[0] if run.hooks else None
-        if isinstance(hook, runs.Adaptation):
+        if isinstance(hook, student.Adaptation):
             labels = hook._all(hook.probabilities), hook._all(hook.reliable)
             if run.ranks.is_first:
                 np.savez(f"{output}.labels.npz", probabilities=labels[0], reliable=labels[1])
@@ -53,7 +53,7 @@ def work(job: dict[str, Any], rank: int) -> None:
             run.hooks = [*run.hooks, Dies(job["epoch"])]
         return run, hook
 
-    runs.finish, runs.student_run = note_and_finish, doomed_run
+    student.finish, student.student_run = note_and_finish, doomed_run
     STEPS[job["step"]](**job["arguments"])
 
 

@@ -18,13 +18,13 @@ from toys import (
     toy_settings,
 )
 
+from spacy_maral.adaptation.filter import expected_errors
+from spacy_maral.adaptation.progressive import Adaptation
+from spacy_maral.adaptation.pseudo_labels import PseudoLabels
 from spacy_maral.model.spans import OUTSIDE
-from spacy_maral.training.adaptation import Adaptation
-from spacy_maral.training.filtering import expected_errors
 from spacy_maral.training.hooks import Hook
 from spacy_maral.training.loop import Run
 from spacy_maral.training.network import collect
-from spacy_maral.training.pseudo_labels import PseudoLabels
 from spacy_maral.training.settings import AdaptationSettings
 from spacy_maral.training.shares import Shard
 

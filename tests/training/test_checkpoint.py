@@ -239,11 +239,11 @@ def test_the_state_is_read_without_the_tensors(folder):
 def test_differences():
     old = {"[student] epochs": 3, "[nlp] lang": "de", "gone": None, "same": [1, 2]}
     new = {"[student] epochs": 4, "[nlp] lang": "sr", "same": [1, 2], "came": 0.5}
-    assert module.differences(old, new) == [
+    assert files.differences(old, new) == [
         '[nlp] lang: "de" is now "sr"', "[student] epochs: 3 is now 4",
         "came: not set is now 0.5", "gone: null is now not set",
     ]  # fmt: skip
-    assert module.differences(old, old) == []
+    assert files.differences(old, old) == []
 
 
 def save_until_it_fails(folder) -> None:

@@ -8,9 +8,9 @@ import spacy
 from spacy.tokens import Doc, DocBin
 from worlds import NAMES
 
+from spacy_maral.adaptation import pseudo_label
+from spacy_maral.adaptation.chunks import ChunkWorker, Task, load_annotator, pack, predict
 from spacy_maral.errors import MaralError
-from spacy_maral.training import pseudo_label
-from spacy_maral.training.chunks import ChunkWorker, Task, load_annotator, pack, predict
 
 
 class Workers:
@@ -32,7 +32,7 @@ class Workers:
 
 @pytest.fixture
 def chunks_of_seven(monkeypatch):
-    monkeypatch.setattr("spacy_maral.training.chunks.CHUNK_DOCS", 7)
+    monkeypatch.setattr("spacy_maral.adaptation.chunks.CHUNK_DOCS", 7)
 
 
 def test_workers_give_the_same_file(world, tmp_path, chunks_of_seven):

@@ -9,9 +9,8 @@ from test_adaptation import SOURCE, TARGET, make_hook, make_run
 from toys import LABELS, K, assert_equal, snapshot, toy_corpus, without_timings
 from worlds import adapt_in, rows_of
 
-from spacy_maral.model.spans import enumerate_spans
-from spacy_maral.training import adaptation
-from spacy_maral.training.diagnostics import (
+from spacy_maral.adaptation import progressive as adaptation
+from spacy_maral.adaptation.diagnostics import (
     CONTEXT,
     N_DOUBTFUL,
     Diagnostics,
@@ -19,7 +18,8 @@ from spacy_maral.training.diagnostics import (
     Side,
     balanced_sample,
 )
-from spacy_maral.training.filtering import Mixture, split_spans
+from spacy_maral.adaptation.filter import Mixture, split_spans
+from spacy_maral.model.spans import enumerate_spans
 from spacy_maral.training.shares import Shard
 
 DIM = 6
@@ -251,7 +251,7 @@ def test_the_mixtures_are_those_that_the_filter_decided_by(tmp_path, monkeypatch
 
 
 def test_a_resumed_run_writes_the_same_bytes(world, tmp_path, monkeypatch):
-    from spacy_maral.training import teacher as runs
+    from spacy_maral.adaptation import student
 
     overrides = {"student.epochs": 3, "adaptation.diagnose_with_gold": True}
     whole = adapt_in(world, tmp_path / "whole", overrides=overrides)
@@ -260,14 +260,14 @@ def test_a_resumed_run_writes_the_same_bytes(world, tmp_path, monkeypatch):
     stale.parent.mkdir(parents=True)
     stale.write_text("of an earlier run", encoding="utf8")
 
-    class Stop(runs.Adaptation):
+    class Stop(student.Adaptation):
         def on_epoch_end(self, epoch):
             info = super().on_epoch_end(epoch)
             if epoch == 1:
                 raise KeyboardInterrupt
             return info
 
-    monkeypatch.setattr(runs, "Adaptation", Stop)
+    monkeypatch.setattr(student, "Adaptation", Stop)
     with pytest.raises(KeyboardInterrupt):
         adapt_in(world, output, overrides=overrides)
     monkeypatch.undo()

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from spacy_maral.training import filtering
-from spacy_maral.training.filtering import (
+from spacy_maral.adaptation import filter as filter_module
+from spacy_maral.adaptation.filter import (
     expected_errors,
     reliable_scores,
     reliable_spans,
@@ -116,7 +116,7 @@ def test_no_component_has_a_majority(monkeypatch):
         def predict_proba(self, x):
             return np.tile([0.6, 0.4], (len(x), 1))
 
-    monkeypatch.setattr(filtering, "GaussianMixture", Undecided)
+    monkeypatch.setattr(filter_module, "GaussianMixture", Undecided)
     assert reliable_scores(np.arange(20.0), seed=0).all()
 
 
@@ -130,7 +130,7 @@ def test_components_that_coincide_split_nothing(monkeypatch):
         def fit(self, x):
             return self
 
-    monkeypatch.setattr(filtering, "GaussianMixture", Coinciding)
+    monkeypatch.setattr(filter_module, "GaussianMixture", Coinciding)
     assert reliable_scores(np.arange(20.0), seed=0).all()
 
 
@@ -148,17 +148,17 @@ def test_the_same_seed_gives_the_same_answer_and_no_warnings():
 def test_many_scores_are_fitted_by_a_sample(monkeypatch):
     fitted = []
 
-    class Counting(filtering.GaussianMixture):
+    class Counting(filter_module.GaussianMixture):
         def fit(self, x, y=None):
             fitted.append(x[:, 0].copy())
             return super().fit(x, y)
 
-    monkeypatch.setattr(filtering, "GaussianMixture", Counting)
+    monkeypatch.setattr(filter_module, "GaussianMixture", Counting)
     case = (90_000, 60_000, -4.0, 4.0, 1.0, 1.0)
     scores = two_gaussians(*case)
     reliable = reliable_scores(scores, seed=0)
     (sample,) = fitted
-    assert len(sample) == filtering.MAX_FIT == 100_000
+    assert len(sample) == filter_module.MAX_FIT == 100_000
     assert len(np.unique(sample)) == len(sample)  # drawn without replacement
     assert sample.min() >= 0 and sample.max() <= 1
     assert reliable.shape == scores.shape

@@ -8,10 +8,11 @@ import spacy
 from spacy.tokens import DocBin
 from worlds import adapt_in, make_docs, rows_of, write
 
+from spacy_maral.adaptation import pseudo_label
+from spacy_maral.adaptation.pseudo_labels import PseudoLabels, read_labels
 from spacy_maral.errors import MaralError
-from spacy_maral.training import pseudo_label, train_teacher
+from spacy_maral.training import train_teacher
 from spacy_maral.training.inputs import Inputs
-from spacy_maral.training.pseudo_labels import PseudoLabels
 
 SHORT = {"student.epochs": 2}
 
@@ -54,18 +55,18 @@ def test_one_file_of_labels_for_several_targets(world, halves, tmp_path):
     single = [
         pseudo_label(world["teacher"], half, tmp_path / f"{half.stem}.npz") for half in halves
     ]
-    joined, read = inputs.read_labels(single), inputs.read_labels(labels)
+    joined, read = read_labels(single, inputs), read_labels(labels, inputs)
     np.testing.assert_allclose(joined.probabilities, read.probabilities, atol=2e-3)
     assert joined.digest == read.digest and joined.reliable is None
     with pytest.raises(MaralError, match="their digest is"):
-        inputs.read_labels(single[::-1])
+        read_labels(single[::-1], inputs)
     with pytest.raises(MaralError, match="3 files of pseudo-labels for 2 targets"):
-        inputs.read_labels([*single, single[0]])
+        read_labels([*single, single[0]], inputs)
     mask = np.zeros(len(np.load(single[0])["probabilities"]), dtype=bool)
     part = PseudoLabels.load(single[0], digest=str(np.load(single[0])["digest"]))
     part.reliable = mask
     part.save(single[0])
-    joined = inputs.read_labels(single)
+    joined = read_labels(single, inputs)
     assert not joined.reliable[: len(mask)].any() and joined.reliable[len(mask) :].all()
 
 

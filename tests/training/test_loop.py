@@ -23,11 +23,11 @@ from toys import (
     without_timings,
 )
 
+from spacy_maral.adaptation.progressive import Adaptation
 from spacy_maral.data import files
 from spacy_maral.errors import MaralError
 from spacy_maral.training import checkpoint as checkpoint_module
 from spacy_maral.training import loop
-from spacy_maral.training.adaptation import Adaptation
 from spacy_maral.training.checkpoint import list_checkpoints, load_checkpoint
 from spacy_maral.training.interrupts import Interrupted
 from spacy_maral.training.loop import Hook, Run

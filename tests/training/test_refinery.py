@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spacy_maral.training import refinery
-from spacy_maral.training.refinery import (
+from spacy_maral.adaptation import refinery
+from spacy_maral.adaptation.refinery import (
     Bank,
     above_mean,
     bank_share,

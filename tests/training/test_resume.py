@@ -18,13 +18,13 @@ from worlds import (
     write,
 )
 
+from spacy_maral.adaptation import masked_lm, student
 from spacy_maral.cli import app
 from spacy_maral.errors import MaralError
-from spacy_maral.training import folders, loop, train_teacher
-from spacy_maral.training import pipelines as setup
-from spacy_maral.training import teacher as runs
+from spacy_maral.training import folders, loop, summary, train_teacher
 from spacy_maral.training.checkpoint import list_checkpoints
 from spacy_maral.training.interrupts import sole_run
+from spacy_maral.training.pipelines import Pipeline
 from spacy_maral.training.settings import AdaptationSettings
 
 SHORT = {"student.epochs": 2, "student.select": "source_dev"}
@@ -46,12 +46,12 @@ def test_an_interrupted_run_is_resumed(world, tmp_path, monkeypatch, extra):
     whole = adapt_in(world, tmp_path / "whole", overrides=extra)
     output = tmp_path / "broken"
 
-    class Stop(runs.Adaptation):
+    class Stop(student.Adaptation):
         def on_row(self, row):
             if row["epoch"] == 2:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "Adaptation", Stop)
+    monkeypatch.setattr(student, "Adaptation", Stop)
     with pytest.raises(KeyboardInterrupt):
         adapt_in(world, output, overrides=extra)
     monkeypatch.undo()
@@ -74,9 +74,9 @@ MOMENTS = {
     "before the first part is moved": (folders, "replace", 1),
     "between two parts": (folders, "replace", 2),
     "before meta.json": (folders, "replace", N_PARTS),
-    "before the summary": (setup, "write_text", 1),
-    "before the first checkpoint goes": (setup, "remove_folder", 1),
-    "between two checkpoints": (setup, "remove_folder", 2),
+    "before the summary": (summary, "write_text", 1),
+    "before the first checkpoint goes": (summary, "remove_folder", 1),
+    "between two checkpoints": (summary, "remove_folder", 2),
 }
 
 
@@ -126,7 +126,7 @@ def no_work(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("work was done")
 
-    for owner, name in [(setup.Pipeline, "encode"), (loop.Run, "train")]:
+    for owner, name in [(Pipeline, "encode"), (loop.Run, "train")]:
         monkeypatch.setattr(owner, name, refuse)
 
 
@@ -189,15 +189,15 @@ def test_gold_of_the_target_counts_only_where_it_is_looked_at():
 def test_an_unfinished_run_with_other_settings_is_refused_before_any_work(
     world, tmp_path, monkeypatch
 ):
-    class Stop(runs.Adaptation):
+    class Stop(student.Adaptation):
         def on_row(self, row):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "Adaptation", Stop)
+    monkeypatch.setattr(student, "Adaptation", Stop)
     with pytest.raises(KeyboardInterrupt):
         adapt_in(world, tmp_path, overrides=SHORT)
     monkeypatch.undo()
-    monkeypatch.setattr(setup.Pipeline, "encode", None)
+    monkeypatch.setattr(Pipeline, "encode", None)
     with pytest.raises(MaralError, match="M311") as error:
         adapt_in(world, tmp_path, overrides={**SHORT, "student.epochs": 3}, resume=True)
     assert str(error.value).split("\n")[1] == "  [student] epochs: 2 is now 3"
@@ -215,7 +215,7 @@ def test_widths_and_heads_are_looked_at_before_any_work(world, tmp_path, no_work
         adapt_in(world, tmp_path / "a", overrides=narrow)
     headless = SimpleNamespace(architectures=["XLMRobertaModel"])
     reader = SimpleNamespace(from_pretrained=lambda name: headless)
-    monkeypatch.setattr(setup, "AutoConfig", reader)
+    monkeypatch.setattr(masked_lm, "AutoConfig", reader)
     with pytest.raises(MaralError, match="M318"):
         adapt_in(world, tmp_path / "b", overrides={"adaptation.mlm_weight": 0.1})
     headless.architectures, headless.vocab_size = ["XLMRobertaForMaskedLM"], 7
@@ -234,7 +234,7 @@ def test_a_run_that_starts_anew_is_not_taken_for_the_old_one(ended, world, tmp_p
     whole, older = ended
     output = tmp_path / "again"
     shutil.copytree(older, output)
-    monkeypatch.setattr(setup.Pipeline, "encode", interrupt_at_once)
+    monkeypatch.setattr(Pipeline, "encode", interrupt_at_once)
     with pytest.raises(KeyboardInterrupt):
         adapt_in(world, output, overrides=SHORT)
     monkeypatch.undo()
@@ -276,7 +276,7 @@ def test_a_full_disk_at_the_end_is_named(ended, world, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_stops_and_goes_on(ended, world, tmp_path, monkeypatch, signum):
-    class Stop(runs.Adaptation):
+    class Stop(student.Adaptation):
         calls = 0
 
         def on_step(self, report):
@@ -290,7 +290,7 @@ def test_the_command_stops_and_goes_on(ended, world, tmp_path, monkeypatch, sign
         command += [f"--{name}", str(world[name])]
     for name, value in SHORT.items():
         command += [f"--{name}", str(value)]
-    monkeypatch.setattr(runs, "Adaptation", Stop)
+    monkeypatch.setattr(student, "Adaptation", Stop)
     stopped = CliRunner().invoke(app, command)
     monkeypatch.undo()
     assert stopped.exit_code == 128 + signum
@@ -305,7 +305,7 @@ def test_the_command_stops_and_goes_on(ended, world, tmp_path, monkeypatch, sign
 
 
 def test_the_command_is_interrupted_before_it_trains(world, tmp_path, monkeypatch):
-    monkeypatch.setattr(setup.Pipeline, "encode", interrupt_at_once)
+    monkeypatch.setattr(Pipeline, "encode", interrupt_at_once)
     command = ["train-teacher", str(world["config"]), "-o", str(tmp_path)]
     command += ["--source", str(world["source"]), "--dev", str(world["dev"])]
     result = CliRunner().invoke(app, command)

@@ -20,13 +20,13 @@ from worlds import (
     write,
 )
 
+from spacy_maral.adaptation import pseudo_label
+from spacy_maral.adaptation.pseudo_labels import PseudoLabels
 from spacy_maral.errors import MaralError
 from spacy_maral.evaluation.metrics import Entities, score_entities
 from spacy_maral.model.architectures import get_span_module
-from spacy_maral.training import pipelines as setup
-from spacy_maral.training import pseudo_label, train_teacher
+from spacy_maral.training import pipelines, train_teacher
 from spacy_maral.training.network import Network
-from spacy_maral.training.pseudo_labels import PseudoLabels
 
 # the whole road
 
@@ -160,7 +160,7 @@ def test_what_is_computed_once_is_kept_for_the_next_training(world, tmp_path, mo
     def refuse(*args, **kwargs):
         raise AssertionError("it is in the cache")
 
-    monkeypatch.setattr(setup, "encode", refuse)
+    monkeypatch.setattr(pipelines, "encode", refuse)
     monkeypatch.setattr(Network, "_run_frozen", refuse)
     second = adapt_in(world, tmp_path / "second", overrides=kept, labels=labels)
     assert {path.name: path.stat().st_mtime_ns for path in cache.iterdir()} == files
@@ -209,7 +209,7 @@ def test_pseudo_labels_of_other_labels_or_a_newer_release(world, tmp_path, monke
     np.testing.assert_allclose(found.probabilities, p, atol=1e-3)
     with pytest.raises(MaralError, match=r"labels is \['LOC', 'PER'\], this run\s+has \['LOC'\]"):
         PseudoLabels.load(tmp_path / "ok.npz", digest="d", labels=["LOC"])
-    monkeypatch.setattr("spacy_maral.training.pseudo_labels.FORMAT_VERSION", 5)
+    monkeypatch.setattr("spacy_maral.adaptation.pseudo_labels.FORMAT_VERSION", 5)
     PseudoLabels(p, ["LOC", "PER"], 3, "d").save(tmp_path / "new.npz")
     monkeypatch.undo()
     with pytest.raises(MaralError, match="format version 5"):

@@ -18,13 +18,7 @@ from toys import (
 )
 from worlds import adapt_in, rows_of, tensors_of
 
-from spacy_maral.errors import MaralError
-from spacy_maral.training import train_teacher
-from spacy_maral.training.hooks import Hook
-from spacy_maral.training.loop import Run
-from spacy_maral.training.selection import (
-    ON_TARGET,
-    SELECTION,
+from spacy_maral.adaptation.signals import (
     TargetSignals,
     agreement,
     choose_docs,
@@ -33,7 +27,11 @@ from spacy_maral.training.selection import (
     neighbourhood_density,
     spans_of,
 )
-from spacy_maral.training.settings import TrainingSettings
+from spacy_maral.errors import MaralError
+from spacy_maral.training import train_teacher
+from spacy_maral.training.hooks import Hook
+from spacy_maral.training.loop import Run
+from spacy_maral.training.settings import ON_TARGET, SELECTION, TrainingSettings
 from spacy_maral.training.shares import Shard
 from spacy_maral.training.streams import source_stream
 

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 from toys import BOS, EOS, PAD, VOCABULARY, K, toy_corpus, toy_network, toy_settings
 
+from spacy_maral.adaptation.masked_lm import MaskedLM
 from spacy_maral.training.shares import Shard
-from spacy_maral.training.streams import MaskedLM, Parts, Stream, share, source_stream
+from spacy_maral.training.streams import Parts, Stream, share, source_stream
 
 MASK = VOCABULARY - 1
 

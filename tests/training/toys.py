@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from transformers import XLMRobertaConfig, XLMRobertaModel
 
+from spacy_maral.adaptation.pseudo_labels import PseudoLabels
 from spacy_maral.evaluation.metrics import Entities, score_entities
 from spacy_maral.model.span_model import SpanModel
 from spacy_maral.model.spans import label_spans, span_counts
 from spacy_maral.training.corpus import Corpus
 from spacy_maral.training.network import Network, predict_entities
-from spacy_maral.training.pseudo_labels import PseudoLabels
 from spacy_maral.training.settings import TrainingSettings
 
 LABELS = ["LOC", "PER"]

@@ -226,7 +226,7 @@ def _description(meta: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
 
 
 def _data_section(data: Mapping[str, Sequence[Path]]) -> str:
-    from ...data import read_docs
+    from ...data.docs import read_docs
 
     rows = []
     for name, paths in data.items():

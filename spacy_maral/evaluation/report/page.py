@@ -65,7 +65,7 @@ def write_report(
     data = gold or dev
     judgement = None
     if data is not None:
-        from ...data import read_docs
+        from ...data.docs import read_docs
 
         docs = read_docs(data)
         judgement = judge(load_pipeline(run, gpu_id=gpu_id), docs, name=str(data))

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from ..evaluation.metrics import noise_by_reliability, noise_ratio
 from ..model.spans import OUTSIDE, softmax
+from ..training.hooks import Hook, StepReport
+from ..training.network import Network, collect
+from ..training.settings import AdaptationSettings, TrainingSettings
+from ..training.shares import Shard
+from ..training.streams import Parts, Stream, share, source_stream
 from .diagnostics import Diagnostics, EpochState, Side
-from .filtering import expected_errors, split_spans
-from .hooks import Hook, StepReport
-from .network import Network, collect
+from .filter import expected_errors, split_spans
 from .pseudo_labels import PseudoLabels, overlap_losers
 from .refinery import (
     Bank,
@@ -24,9 +27,6 @@ from .refinery import (
     refine,
     sample_bank,
 )
-from .settings import AdaptationSettings, TrainingSettings
-from .shares import Shard
-from .streams import Parts, Stream, share, source_stream
 
 SCORE_BATCH = 65_536
 

@@ -16,8 +16,8 @@ from ..data.files import replacing, write_text
 from ..data.layout import DIAGNOSTICS_VERSION
 from ..model.geometry import centroid_cosine, class_quantiles, compactness, span_margins
 from ..model.spans import OUTSIDE
-from .filtering import Mixture
-from .shares import Shard
+from ..training.shares import Shard
+from .filter import Mixture
 
 N_BINS = 240
 LOW_MARGIN = 0.05

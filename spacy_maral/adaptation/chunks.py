@@ -19,9 +19,9 @@ from spacy.vocab import Vocab
 
 from ..errors import Errors, MaralError
 from ..evaluation import evaluate
+from ..training.corpus import digest_docs
+from ..training.pipelines import COMPONENT, Pipeline, as_pipeline, check_folder
 from .annotators import Mention, Reading, as_labels, find_mentions, read_silver
-from .corpus import digest_docs
-from .pipelines import COMPONENT, Pipeline, as_pipeline, check_folder
 from .pseudo_labels import PseudoLabels, predict_labels
 
 CHUNK_DOCS = 10_000

@@ -13,10 +13,10 @@ from ..data.labels import LabelMap, load_label_map
 from ..errors import Errors, MaralError
 from ..model.machine import use_device
 from ..model.maral_ner import DEFAULT_MODEL
+from ..training.inputs import Inputs, Paths, as_paths
+from ..training.pipelines import COMPONENT, Pipeline
 from .annotators import Reading, corpus_words
 from .chunks import Annotator, Mapper, Task, label_docs, load_annotator
-from .inputs import Inputs, Paths, as_paths
-from .pipelines import COMPONENT, Pipeline
 from .pseudo_labels import merge_labels
 
 

@@ -7,28 +7,26 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc, Span, SpanGroup
 
-from ..data import read_docs
+from ..data.docs import read_docs
 from ..data.jsonl import TextEntity, read_annotated
 from ..data.labels import LabelMap
 from ..data.raw import describe_counts, is_docbin
 from ..data.tokens import Splitter
 from ..errors import Errors, MaralError, Warnings
 from ..evaluation.evaluate import without_labels
+from ..model.predictions import checked_score, entity_score
 from ..model.spans import OUTSIDE, enumerate_spans, span_counts, span_index
-from .corpus import digest_docs
+from ..training.corpus import digest_docs
 from .pseudo_labels import PseudoLabels, overlap_losers
 
 logger = logging.getLogger("spacy")
-
-SCORES = ("maral_score", "score")
-"""Extension attributes of an entity in which a confidence is looked for."""
 
 
 class Mention(NamedTuple):
@@ -183,34 +181,6 @@ def scored_spans(doc: Doc, reading: Reading, name: str) -> Iterator[tuple[Span, 
     where = f"doc.spans['{reading.spans_key}'].attrs['scores']"
     for span, score in zip(group, scores, strict=True):
         yield span, None if score is None else checked_score(span, score, where)
-
-
-def entity_score(ent: Span, attr: str | None) -> float | None:
-    """The confidence of an entity, None if it has none.
-
-    RAISES (MaralError): If the attribute that was named does not hold a score.
-    """
-    for name in SCORES if attr is None else (attr,):
-        if Span.has_extension(name):
-            value = ent._.get(name)
-            if value is not None:
-                return checked_score(ent, value, f"ent._.{name}")
-        elif attr is not None:
-            raise MaralError(
-                Errors.M343.format(text=ent.text, found="not set", place=f"ent._.{attr}")
-            )
-    return None
-
-
-def checked_score(ent: Span, value: Any, where: str) -> float:
-    """A score as a float.
-
-    RAISES (MaralError): If it is no number from 0 to 1.
-    """
-    number = isinstance(value, int | float | np.floating) and not isinstance(value, bool)
-    if not number or not 0 <= value <= 1:
-        raise MaralError(Errors.M343.format(text=ent.text, found=repr(value), place=where))
-    return float(value)
 
 
 def as_labels(

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from spacy.tokens import Doc
 
 from ..model.spans import OUTSIDE, decode, softmax
-from .corpus import Corpus, concat_ranges
-from .network import Network, run_over
-
-SELECTION: Mapping[str, str] = {
-    "source_dev": "score",
-    "last": "epoch",
-    "target_agreement": "target_agreement",
-    "target_density": "target_density",
-    "target_information": "target_information",
-}
-"""What each value of `select` goes by, as a key of an epoch's row; the highest is kept."""
-ON_TARGET = tuple(name for name in SELECTION if name.startswith("target_"))
+from ..training.corpus import Corpus, concat_ranges
+from ..training.hooks import Evaluate
+from ..training.network import Network, run_over
+from ..training.pipelines import Pipeline, evaluator
+from ..training.settings import TrainingSettings
+from ..training.shares import Shard
+from .pseudo_labels import PseudoLabels
 
 SAMPLE_DOCS = 500
 SAMPLE_SPANS = 200
 DENSITY_TEMPERATURE = 0.05
-
-Evaluate = Callable[[Network], dict[str, float]]
 
 
 class TargetSignals:
@@ -178,3 +172,42 @@ def choose_spans(classes: NDArray[np.integer], n_classes: int, seed: int) -> NDA
 def spans_of(doc_spans: NDArray[np.int64], docs: NDArray[np.int64]) -> NDArray[np.int64]:
     """The candidates of some documents, by the offsets of all documents' candidates."""
     return concat_ranges(doc_spans[docs], doc_spans[docs + 1])
+
+
+DIAGNOSIS = "diagnosis"
+
+
+def student_evaluator(
+    student: Pipeline,
+    target: Shard,
+    docs: dict[str, list[Doc]],
+    labels: PseudoLabels,
+    settings: TrainingSettings,
+    seed: int,
+) -> Evaluate:
+    """Scores on source dev, signals of raw target text, and, for a study, F1 on labelled target text.
+
+    student (Pipeline): What is trained.
+    target (Shard): The target's documents, encoded.
+    docs (dict): All documents of "target", those of "dev", and maybe labelled ones of the target
+        under "diagnosis", whose F1 goes into the log as "target_f1"; nothing goes by it.
+    labels (PseudoLabels): The teacher's labels of the target.
+    settings (TrainingSettings): The section [student].
+    seed (int): Chooses the documents and spans of the signals.
+    RETURNS (Callable): From the network to scores by name.
+    """
+    chosen = choose_docs([len(doc) for doc in docs["target"]], seed)
+    some = [docs["target"][i] for i in chosen]
+    sample = student.encode(some, labelled=False, name="target sample")
+    classes = labels.probabilities[spans_of(target.doc_spans, chosen)].argmax(1)
+    spans = choose_spans(classes, len(labels.labels) + 1, seed)
+    tokens = 4 * settings.batch_tokens
+    parts: list[Evaluate] = [
+        evaluator(student, student.encode(docs["dev"], labelled=True, name="dev"), settings),
+        TargetSignals(sample, spans, batch_tokens=tokens, seed=seed),
+    ]
+    if DIAGNOSIS in docs:
+        gold = student.encode(docs[DIAGNOSIS], labelled=True, name=DIAGNOSIS)
+        score = evaluator(student, gold, settings)
+        parts.append(lambda network: {"target_f1": score(network)["dev_f1"]})
+    return with_signals(*parts)

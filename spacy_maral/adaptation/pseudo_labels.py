@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from ..data.files import replacing
 from ..errors import Errors, MaralError
 from ..model.spans import OUTSIDE, decode
-from .corpus import Corpus
-from .network import Network, collect
+from ..training.corpus import Corpus, digest_docs
+from ..training.inputs import Inputs, Paths, as_paths
+from ..training.network import Network, collect
 
 FORMAT_VERSION = 2
 
@@ -99,6 +100,30 @@ class PseudoLabels:
         if mask is not None and (mask.dtype != bool or mask.shape != (len(table),)):
             return f"{mask.shape} values of type {mask.dtype} say which of {len(table)} rows are reliable"
         return "" if self.max_width >= 1 else f"the widest span has {self.max_width} words"
+
+
+def read_labels(paths: Paths, inputs: Inputs, labels: Sequence[str] | None = None) -> PseudoLabels:
+    """Read pseudo-labels of the target.
+
+    paths (Paths): A file for all target documents, or one for each of the target's files.
+    inputs (Inputs): The documents of "target".
+    labels (Sequence[str] | None): Entity labels; None to take those of the first file.
+    RETURNS (PseudoLabels): Labels of all target documents.
+    RAISES (MaralError): If they belong to other documents or labels, or do not fit together.
+    """
+    files, target = as_paths(paths), inputs.docs["target"]
+    if len(files) == 1:
+        return PseudoLabels.load(files[0], digest=digest_docs(target), labels=labels)
+    sizes = inputs.parts["target"].sizes if "target" in inputs.parts else (len(target),)
+    if len(files) != len(sizes):
+        found = {"n": len(files), "what": "files of pseudo-labels", "n_targets": len(sizes)}
+        raise MaralError(Errors.M338.format(**found))
+    found_labels, first = [], 0
+    for file, size in zip(files, sizes, strict=True):
+        digest = digest_docs(target[first : first + size])
+        found_labels.append(PseudoLabels.load(file, digest=digest, labels=labels))
+        first += size
+    return join_labels(found_labels, files, digest_docs(target))
 
 
 def join_labels(

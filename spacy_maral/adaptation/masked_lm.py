@@ -1,0 +1,96 @@
+"""Masked language modelling of target text beside the span losses (Eq. 51)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForMaskedLM
+
+from ..errors import Errors, MaralError
+from ..model.architectures import get_encoder
+from ..training.corpus import Batch
+from ..training.network import Network, input_embeddings
+from ..training.pipelines import Pipeline
+from ..training.settings import AdaptationSettings
+from ..training.streams import Stream
+
+
+def encoder_name(pipeline: Pipeline) -> str:
+    """Name or folder of the pretrained encoder."""
+    return pipeline.nlp.get_pipe("transformer").model.attrs["name"]  # type: ignore[attr-defined]
+
+
+def check_head(pipeline: Pipeline, settings: AdaptationSettings) -> None:
+    """Refuse to train a language model that the encoder has no head for.
+
+    RAISES (MaralError): If the settings weigh that loss, and there is no pretrained LM head, or it
+        is of another vocabulary.
+    """
+    if not settings.mlm_weight:
+        return
+    _, tokenizer, _ = get_encoder(pipeline.nlp)
+    name = encoder_name(pipeline)
+    config = AutoConfig.from_pretrained(name)
+    architectures = config.architectures or []
+    if not any(a.endswith("ForMaskedLM") for a in architectures) or tokenizer.mask_token_id is None:
+        raise MaralError(Errors.M318.format(encoder=name, architectures=", ".join(architectures)))
+    rows = len(cast(Any, input_embeddings(pipeline.network.encoder)).weight)
+    if rows != config.vocab_size:
+        raise MaralError(Errors.M462.format(rows=rows, encoder=name, scores=config.vocab_size))
+
+
+def masked_lm(pipeline: Pipeline, settings: AdaptationSettings, target: Stream) -> nn.Module | None:
+    """Give the target stream a masked-language-model loss, if the settings weigh one.
+
+    RETURNS (nn.Module): The encoder's LM head, to be trained along, or None.
+    RAISES (MaralError): If the encoder has no pretrained LM head.
+    """
+    if not settings.mlm_weight:
+        return None
+    check_head(pipeline, settings)
+    _, tokenizer, _ = get_encoder(pipeline.nlp)
+    full = AutoModelForMaskedLM.from_pretrained(encoder_name(pipeline))
+    head = full.lm_head if hasattr(full, "lm_head") else full.cls
+    full.get_output_embeddings().weight = input_embeddings(pipeline.network.encoder).weight
+    loss = MaskedLM(
+        head.to(pipeline.network.device),
+        tokenizer.mask_token_id,
+        tokenizer.all_special_ids,
+        settings.mask_rate,
+    )
+    target.extra = (settings.mlm_weight, loss)
+    return head
+
+
+@dataclass
+class MaskedLM:
+    """Masked-language-model loss (Eq. 51) on the rows of a batch.
+
+    head (nn.Module): The encoder's LM head, from hidden states to logits over the vocabulary.
+    mask_id (int): The mask piece. special_ids: Pieces that are never masked.
+    mask_rate (float): Share of the pieces that is masked. The pieces are drawn from torch's CPU
+        generator, which the loop seeds for each step, so that a resumed run draws the same.
+    """
+
+    head: nn.Module
+    mask_id: int
+    special_ids: list[int]
+    mask_rate: float
+
+    def __call__(self, network: Network, batch: Batch) -> tuple[Tensor, int]:
+        """RETURNS (tuple): Sum of the masked pieces' losses, and their number."""
+        ids = torch.from_numpy(batch.input_ids)
+        maskable = ~torch.isin(ids, torch.tensor(self.special_ids))
+        chosen = maskable & (torch.rand(ids.shape) < self.mask_rate)
+        masked = ids.masked_fill(chosen, self.mask_id).to(network.device)
+        with network.autocast():
+            states = network.encode(masked, network.tensor(batch.attention_mask))
+            logits = self.head(states[chosen.to(network.device)])
+        if not len(logits):
+            return states.sum() * 0, 0
+        wanted = ids[chosen].to(network.device)
+        loss = torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="sum")
+        return loss, len(wanted)

@@ -1,0 +1,94 @@
+"""What a finished run leaves: the pipeline, and a summary of how it was made."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..data.files import remove, remove_folder, write_text
+from ..data.layout import CACHE, SUMMARY
+from ..model.architectures import get_encoder
+from ..model.memory import peak_memory
+from .checkpoint import list_checkpoints, writing
+from .folders import write_pipeline
+from .loop import Run
+from .pipelines import Pipeline
+from .settings import SELECTION, Section
+
+
+def finish(
+    pipeline: Pipeline, run: Run, output: Path, started: float, *, settings: dict[str, Section]
+) -> None:
+    """Write the pipeline and a summary of the run; checkpoints are no longer needed.
+
+    Of several processes the first does it.
+
+    pipeline (Pipeline): With the selected weights.
+    run (Run): The finished run.
+    output (Path): The pipeline's folder.
+    started (float): `time.perf_counter` at the start.
+    settings (dict): The sections of the configuration that the run went by.
+    """
+    if not run.ranks.is_first:
+        return
+    nlp = pipeline.nlp
+    key = SELECTION[run.settings.select]
+    chosen = max(run.rows, key=lambda row: (row[key], row["epoch"]))
+    nlp.meta["performance"] = {
+        "source_dev_ents_p": chosen["dev_precision"],
+        "source_dev_ents_r": chosen["dev_recall"],
+        "source_dev_ents_f": chosen["dev_f1"],
+    }
+    _, tokenizer, _ = get_encoder(nlp)
+    if tokenizer.is_fast:
+        # what is saved does not depend on what was read last, or found in the cache
+        tokenizer.backend_tokenizer.no_padding()
+        tokenizer.backend_tokenizer.no_truncation()
+    with writing(run.folder):
+        write_pipeline(nlp, run.folder / "pipeline.tmp", output)
+    summary = summarise(pipeline, run, chosen, settings) | {
+        "seconds": time.perf_counter() - started,
+        "peak_memory_bytes": peak_memory(),
+    }
+    # in this order, so that a run killed here can still be resumed
+    with writing(run.folder):
+        write_text(run.folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
+        for checkpoint in list_checkpoints(run.folder):
+            remove_folder(checkpoint)
+        remove(run.folder / CACHE)
+
+
+def summarise(
+    pipeline: Pipeline, run: Run, chosen: dict[str, Any], settings: dict[str, Section]
+) -> dict[str, Any]:
+    """What a run was made with and of; chosen is the row of the epoch that is saved."""
+    return {
+        "selected_epoch": chosen["epoch"],
+        "select": run.settings.select,
+        "seed": run.seed,
+        "precision": run.network.precision,
+        "threads": torch.get_num_threads(),
+        "processes": run.ranks.size,
+        "machine": platform.platform(),
+        "versions": {name: version(name) for name in PACKAGES},
+        "labels": pipeline.labels,
+        "data": {
+            stream.name: {
+                "documents": stream.shard.n_docs,
+                "words": stream.shard.n_words,
+                "candidate_spans": stream.shard.n_spans,
+            }
+            for stream in run.streams
+        },
+        "settings": {name: section.model_dump(mode="json") for name, section in settings.items()},
+        "fingerprint": run.fingerprint,
+    }
+
+
+PACKAGES = ("spacy-maral", "spacy", "spacy-transformers", "thinc", "torch", "transformers")
