@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from .errors import MaralError
     from .evaluation.evaluate import evaluate_pipeline
     from .evaluation.evaluate import load_pipeline as load
-    from .scale import annotate_corpus
-    from .shrinking import optimise, trim_vocab
+    from .scale import annotate_corpus, optimise, trim_vocab
     from .training import train_teacher
 
     __version__: str
@@ -42,14 +41,14 @@ _HOMES = {
     "convert": "data.convert",
     "evaluate_pipeline": "evaluation.evaluate",
     "load": "evaluation.evaluate",
-    "optimise": "shrinking",
+    "optimise": "scale",
     "prepare_text": "data.raw",
     "pseudo_label": "adaptation",
     "read_docs": "data.docs",
     "read_prodigy": "data.prodigy",
     "read_raw": "data.raw",
     "train_teacher": "training",
-    "trim_vocab": "shrinking",
+    "trim_vocab": "scale",
     "write_prodigy": "data.prodigy",
 }
 

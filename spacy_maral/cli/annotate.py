@@ -19,7 +19,7 @@ from ._engine import ADDRESS, CPUS, ENGINE, GPUS, RETRIES, WORKERS, EngineName, 
 from ._util import CODE, GPU_ID, VERBOSE, app, prepare, reported, show_counts
 
 if TYPE_CHECKING:
-    from ..scale.progress import Progress
+    from ..scale.annotate.progress import Progress
 
 LINE_SECONDS = 30.0
 

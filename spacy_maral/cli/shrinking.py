@@ -13,7 +13,7 @@ from ..errors import Warnings
 from ._util import CODE, VERBOSE, app, prepare, reported
 
 if TYPE_CHECKING:
-    from ..shrinking.pipelines import Smaller
+    from ..scale.shrink.pipelines import Smaller
 
 MOST_LOST = 0.3
 MODEL = Arg(..., help="Model name or path")
@@ -67,7 +67,7 @@ def trim_vocab_cli(
     the old one, and kept in its trim-vocab.json and its model card.
     """
     prepare(code, verbose)
-    from ..shrinking import trim_vocab
+    from ..scale.shrink.trimming import trim_vocab
 
     with reported("trim the vocabulary"):
         result = trim_vocab(
@@ -97,7 +97,7 @@ def optimise_cli(
     """
     prepare(code, verbose)
     from ..model.encoder.weights import has_bfloat16
-    from ..shrinking import optimise
+    from ..scale.shrink.optimising import optimise
 
     if not has_bfloat16():
         msg.warn(Warnings.W452)

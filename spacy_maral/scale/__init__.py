@@ -1,9 +1,28 @@
-"""Corpora of any size: shard by shard, here or on a Ray cluster, each document exactly once."""
+"""A trained pipeline on any corpus, here or on a Ray cluster, or made smaller and faster."""
 
-from .corpus import annotate_corpus
-from .engines import LocalEngine
-from .ray_engine import RayEngine
-from .shard import ShardSettings, ShardSummary, annotate_shard
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .annotate.corpus_run import annotate_corpus
+    from .annotate.engines import LocalEngine
+    from .annotate.ray_engine import RayEngine
+    from .annotate.shard import ShardSettings, ShardSummary, annotate_shard
+    from .shrink.optimising import optimise
+    from .shrink.trimming import trim_vocab
+
+_HOMES = {
+    "LocalEngine": "annotate.engines",
+    "RayEngine": "annotate.ray_engine",
+    "ShardSettings": "annotate.shard",
+    "ShardSummary": "annotate.shard",
+    "annotate_corpus": "annotate.corpus_run",
+    "annotate_shard": "annotate.shard",
+    "optimise": "shrink.optimising",
+    "trim_vocab": "shrink.trimming",
+}
 
 __all__ = [
     "LocalEngine",
@@ -12,4 +31,12 @@ __all__ = [
     "ShardSummary",
     "annotate_corpus",
     "annotate_shard",
+    "optimise",
+    "trim_vocab",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

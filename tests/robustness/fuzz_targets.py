@@ -17,7 +17,7 @@ from mutations import SPECIALS, damaged, damaged_value
 from spacy.tokens import Doc, DocBin, Span
 from spacy.vocab import Vocab
 
-from spacy_maral.data.convert.convert import read_docbin
+from spacy_maral.data.convert import read_docbin
 from spacy_maral.data.formats import FORMATS, Sentence, read_sentences
 from spacy_maral.data.jsonl import LEFT_OUT, REPAIR_BLANKS, read_jsonl
 from spacy_maral.data.labels import load_label_map

@@ -16,7 +16,7 @@ from spacy.tokens import DocBin
 from spacy_maral.adaptation import pseudo_label
 from spacy_maral.errors import MaralError
 from spacy_maral.scale import RayEngine, annotate_corpus
-from spacy_maral.scale.ray_engine import same_signals
+from spacy_maral.scale.annotate.ray_engine import same_signals
 
 # not imported here: what the engine asks of Ray it asks before
 pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
@@ -26,7 +26,7 @@ DEADLY = """
 import os, signal
 from pathlib import Path
 from spacy.language import Language
-from spacy_maral.scale import shard
+from spacy_maral.scale.annotate import shard
 
 # rows are written before the worker dies
 shard.WINDOW_WORDS = 8
@@ -51,7 +51,7 @@ def cluster():
 @pytest.fixture
 def deadly(tmp_path, monkeypatch) -> dict[str, Path]:
     """A model with that component, its code, and the mark that it has killed once."""
-    monkeypatch.setattr("spacy_maral.scale.shard.WINDOW_WORDS", 8)
+    monkeypatch.setattr("spacy_maral.scale.annotate.shard.WINDOW_WORDS", 8)
     code, mark = tmp_path / "code.py", tmp_path / "mark"
     code.write_text(DEADLY.format(mark=str(mark)))
     spacy.util.import_file("deadly", code)

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import PreTrainedTokenizerFast
 
 from spacy_maral.errors import MaralError
-from spacy_maral.shrinking.vocabulary import Vocabulary, byte_alphabet, script_of
+from spacy_maral.scale.shrink.vocabulary import Vocabulary, byte_alphabet, script_of
 
 SENTENCES = [text for text, _ in TEXTS] + [
     "The visitor visited New York yesterday , and nothing else .",

@@ -10,11 +10,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..data.layout import RUN_FOLDER
+from ...data.layout import RUN_FOLDER
 
 RUNS = 3
 KEYS = ("seconds", "resident_bytes", "pipeline_bytes", "peak_bytes")
-CODE = "from spacy_maral.shrinking.footprint import main; main()"
+CODE = "from spacy_maral.scale.shrink.footprint import main; main()"
 
 
 def folder_bytes(path: Path) -> int:
@@ -51,8 +51,8 @@ def main() -> None:
     import torch  # noqa: F401
 
     # what loading it would import
-    from ..evaluation.evaluate import load_pipeline
-    from ..model.encoder.transformer import BoundedTransformer  # noqa: F401
+    from ...evaluation.evaluate import load_pipeline
+    from ...model.encoder.transformer import BoundedTransformer  # noqa: F401
 
     before = resident_bytes("VmRSS")
     started = time.perf_counter()

@@ -10,10 +10,10 @@ from typing import Any
 
 from spacy.util import import_file
 
-from ..errors import Errors, MaralError
+from ...errors import Errors, MaralError
+from .corpus_files import FORMATS, Shard, places
 from .model import load_model
 from .shard import ShardSettings, ShardSummary, Step, annotate_steps
-from .shards import FORMATS, Shard, places
 from .storage import FileInfo, list_files, read_json, remove_file, write_json
 
 

@@ -4,8 +4,8 @@ import fsspec
 import pytest
 
 from spacy_maral.errors import MaralError
-from spacy_maral.scale.shards import find_shards
-from spacy_maral.scale.storage import (
+from spacy_maral.scale.annotate.corpus_files import find_shards
+from spacy_maral.scale.annotate.storage import (
     absolute,
     list_files,
     open_filesystem,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_maral.errors import MaralError
-from spacy_maral.scale.readers import Document, Rejected, ShardReader
+from spacy_maral.scale.annotate.readers import Document, Rejected, ShardReader
 
 
 def read(path, **fields):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..evaluation.evaluate import load_pipeline
-from ..model.encoder.weights import FOR_INFERENCE, check_trainable
+from ...evaluation.evaluate import load_pipeline
+from ...model.encoder.weights import FOR_INFERENCE, check_trainable
 from .pipelines import Smaller, check_output, find_encoder, save_small
 
 TASK = "optimise"

@@ -11,9 +11,9 @@ from typing import Any
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from ..evaluation.evaluate import as_entities, read_entities, without_labels
-from ..evaluation.metrics import EntityReport, score_entities
-from ..model.architectures import get_encoder
+from ...evaluation.evaluate import as_entities, read_entities, without_labels
+from ...evaluation.metrics import EntityReport, score_entities
+from ...model.architectures import get_encoder
 
 BLOCK_WORDS = 3000
 WARM_UP = 16

@@ -13,8 +13,8 @@ from typing import IO, Any, NamedTuple
 import fsspec
 from fsspec.core import url_to_fs
 
-from ..data.files import TEMPORARY
-from ..errors import Errors, MaralError
+from ...data.files import TEMPORARY
+from ...errors import Errors, MaralError
 
 # where file systems keep what changes when a file does
 VERSION_KEYS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")

@@ -12,8 +12,8 @@ from spacy.tokens import Doc
 
 from spacy_maral.errors import MaralError
 from spacy_maral.scale import ShardSettings, annotate_shard
-from spacy_maral.scale.readers import Document
-from spacy_maral.scale.shard import Annotator, token_batches
+from spacy_maral.scale.annotate.readers import Document
+from spacy_maral.scale.annotate.shard import Annotator, token_batches
 
 SETTINGS = ShardSettings("v")
 
@@ -130,7 +130,7 @@ def test_formats_say_the_same(ruler, tmp_path):
 
 def test_parquet_is_written_in_parts(ruler, tmp_path, monkeypatch):
     pq = pytest.importorskip("pyarrow.parquet")
-    monkeypatch.setattr("spacy_maral.scale.writers.ROW_GROUP", 3)
+    monkeypatch.setattr("spacy_maral.scale.annotate.writers.ROW_GROUP", 3)
     path = tmp_path / "s.txt"
     path.write_text("\n".join(LINES), encoding="utf8")
     output = tmp_path / "s.parquet"
@@ -140,7 +140,7 @@ def test_parquet_is_written_in_parts(ruler, tmp_path, monkeypatch):
 
 
 def test_a_shard_is_not_read_further_than_needed(ruler, monkeypatch):
-    monkeypatch.setattr("spacy_maral.scale.shard.WINDOW_WORDS", 96)
+    monkeypatch.setattr("spacy_maral.scale.annotate.shard.WINDOW_WORDS", 96)
     drawn = 0
 
     def endless():

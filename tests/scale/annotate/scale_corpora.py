@@ -8,7 +8,7 @@ from pathlib import Path
 import spacy
 from sentences import TEXTS
 
-GOLDEN = Path(__file__).parents[1] / "data" / "golden" / "0.1" / "model"
+GOLDEN = Path(__file__).parents[2] / "data" / "golden" / "0.1" / "model"
 LINES = [text for text, _ in TEXTS]
 PATTERNS = [
     {"label": "PER", "pattern": "Angela Merkel"},

@@ -15,8 +15,10 @@ from typer.testing import CliRunner
 from spacy_maral.cli import app
 from spacy_maral.errors import MaralError
 from spacy_maral.model.encoder import weights
-from spacy_maral.shrinking import footprint, optimise, pipelines, trim_vocab
-from spacy_maral.shrinking.pipelines import find_encoder
+from spacy_maral.scale.shrink import footprint, pipelines
+from spacy_maral.scale.shrink.optimising import optimise
+from spacy_maral.scale.shrink.pipelines import find_encoder
+from spacy_maral.scale.shrink.trimming import trim_vocab
 
 LATIN = [text for text, _ in TEXTS if not any(character > "\u0900" for character in text)]
 LOADING = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ..errors import Errors, MaralError
+from ...errors import Errors, MaralError
 from .storage import (
     FileInfo,
     absolute,

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc
 from tqdm.auto import tqdm
 
-from ..data.raw import read_raw
-from ..errors import Errors, MaralError
-from ..evaluation.evaluate import load_pipeline
-from ..model.encoder.files import make_objects, tokenizer_files
-from ..model.encoder.transformer import EncoderShim
-from ..model.encoder.weights import check_trainable, stored_tensors
+from ...data.raw import read_raw
+from ...errors import Errors, MaralError
+from ...evaluation.evaluate import load_pipeline
+from ...model.encoder.files import make_objects, tokenizer_files
+from ...model.encoder.transformer import EncoderShim
+from ...model.encoder.weights import check_trainable, stored_tensors
 from .pipelines import Smaller, check_output, find_encoder, save_small
 from .vocabulary import Vocabulary, tokenizer_parts
 

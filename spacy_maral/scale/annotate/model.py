@@ -7,10 +7,10 @@ from pathlib import Path
 from spacy.language import Language
 from spacy.util import get_model_meta, get_package_path, is_package
 
-from ..data.layout import META
-from ..errors import Errors, MaralError
-from ..evaluation.evaluate import load_pipeline
-from ..training.folders import digest_pipeline
+from ...data.layout import META
+from ...errors import Errors, MaralError
+from ...evaluation.evaluate import load_pipeline
+from ...training.folders import digest_pipeline
 
 FINGERPRINT = 12
 

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import Errors, MaralError, first_line
+from ...errors import Errors, MaralError, first_line
+from .corpus_files import Shard
 from .extras import import_extra
-from .shards import Shard
 from .worker import Report, Work, Worker
 
 # no statistics are sent anywhere; what is started here listens to this machine only

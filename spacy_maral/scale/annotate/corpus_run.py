@@ -14,14 +14,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ..data.files import TEMPORARY, differences
-from ..errors import Errors, MaralError, Warnings
-from ..training.interrupts import Interrupted, sole_run
+from ...data.files import TEMPORARY, differences
+from ...errors import Errors, MaralError, Warnings
+from ...training.interrupts import Interrupted, sole_run
+from .corpus_files import BEGUN, FORMATS, RUN, Shard, find_shards, places
 from .engines import Engine, LocalEngine
 from .model import model_version
 from .progress import Progress
 from .shard import ShardSettings, ShardSummary
-from .shards import BEGUN, FORMATS, RUN, Shard, find_shards, places
 from .storage import (
     FileInfo,
     absolute,
@@ -32,7 +32,7 @@ from .storage import (
     read_json,
     remove_file,
     write_json,
-)  # fmt: skip
+)
 from .worker import Work
 
 logger = logging.getLogger("spacy")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from .shards import Shard
+from .corpus_files import Shard
 from .worker import Report, Work, Worker
 
 

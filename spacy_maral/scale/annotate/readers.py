@@ -9,11 +9,11 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, NamedTuple, cast
 
-from ..data.jsonl import parse_row, row_text
-from ..data.text import BYTE_ORDER_MARK, decode
-from ..errors import Errors, MaralError
+from ...data.jsonl import parse_row, row_text
+from ...data.text import BYTE_ORDER_MARK, decode
+from ...errors import Errors, MaralError
+from .corpus_files import JSONL, PARQUET, kind_of
 from .extras import import_pyarrow
-from .shards import JSONL, PARQUET, kind_of
 from .storage import open_read
 
 PARQUET_ROWS = 1024

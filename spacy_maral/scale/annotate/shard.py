@@ -12,9 +12,9 @@ from typing import Any
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from ..errors import Errors, MaralError
+from ...errors import Errors, MaralError
+from .corpus_files import FORMATS, REJECTED, Places, kind_of
 from .readers import Document, Rejected, ShardReader, set_aside
-from .shards import FORMATS, REJECTED, Places, kind_of
 from .storage import absolute, join
 from .writers import Annotated, Entity, RejectedWriter, open_writer
 
@@ -262,7 +262,7 @@ class Annotator:
 
     def _read(self, document: Document, doc: Doc) -> Annotated:
         """The entities of a document, as plain values: kept documents keep the encoder's output."""
-        from ..model.predictions import entity_score
+        from ...model.predictions import entity_score
 
         entities = [
             Entity(

@@ -13,14 +13,14 @@ import torch
 from spacy.language import Language
 from thinc.api import Model
 
-from ..data.files import replacing, write_json
-from ..data.layout import META, RUN_FOLDER, SUMMARY
-from ..errors import Errors, MaralError
-from ..evaluation.evaluate import load_pipeline, read_gold
-from ..evaluation.report.smaller import KEY, with_section
-from ..model.encoder.transformer import BoundedTransformer, EncoderShim
-from ..model.machine import describe_machine
-from ..training.summary import PACKAGES
+from ...data.files import replacing, write_json
+from ...data.layout import META, RUN_FOLDER, SUMMARY
+from ...errors import Errors, MaralError
+from ...evaluation.evaluate import load_pipeline, read_gold
+from ...evaluation.report.smaller import KEY, with_section
+from ...model.encoder.transformer import BoundedTransformer, EncoderShim
+from ...model.machine import describe_machine
+from ...training.summary import PACKAGES
 from .footprint import folder_bytes, measure_loading
 from .parity import Parity, compare_pipelines
 

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 from spacy_maral.cli import app
 from spacy_maral.errors import MaralError
 from spacy_maral.scale import annotate_corpus
-from spacy_maral.scale.model import load_model, model_version
-from spacy_maral.scale.progress import Progress, clock
-from spacy_maral.scale.shard import Step
+from spacy_maral.scale.annotate.model import load_model, model_version
+from spacy_maral.scale.annotate.progress import Progress, clock
+from spacy_maral.scale.annotate.shard import Step
 
 OUTPUTS = ["a.jsonl", "more/b.jsonl"]
 
@@ -59,7 +59,7 @@ def test_a_second_start_passes_over_what_is_done(ruler, corpus, out, monkeypatch
     def load(*arguments):
         raise AssertionError("there is nothing to do")
 
-    monkeypatch.setattr("spacy_maral.scale.worker.load_model", load)
+    monkeypatch.setattr("spacy_maral.scale.annotate.worker.load_model", load)
     third = annotate_corpus(ruler, corpus, out)
     assert (third.documents, third.shards_skipped) == (second.documents, 3)
 
@@ -165,7 +165,7 @@ def test_remote_corpora(ruler, corpus, out):
 
 
 def test_progress_goes_from_nothing_to_all(ruler, corpus, out, monkeypatch):
-    monkeypatch.setattr("spacy_maral.scale.shard.WINDOW_WORDS", 1)
+    monkeypatch.setattr("spacy_maral.scale.annotate.shard.WINDOW_WORDS", 1)
     seen = []
     annotate_corpus(
         ruler, corpus, out, batch_words=1,
