@@ -17,8 +17,8 @@ from spacy.language import Language
 from weasel.cli.document import project_document
 
 import spacy_maral
-from spacy_maral.benchmark.matrix import LanguagePair, Matrix, Variant
 from spacy_maral.errors import Errors, Warnings
+from spacy_maral.experiments.matrix import LanguagePair, Matrix, Variant
 from spacy_maral.model.maral_ner import make_maral_ner
 from spacy_maral.training.settings import AdaptationSettings, Section, TrainingSettings
 

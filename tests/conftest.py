@@ -16,6 +16,7 @@ from spacy.language import Language
 from spacy.training import Example, offsets_to_biluo_tags
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
+from worlds import make_world
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 MODEL_MAX_LENGTH = 64
@@ -168,3 +169,9 @@ def make_nlp(encoder_dir: Path, examples_for: Callable) -> Callable[..., Languag
         return nlp
 
     return make
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory, encoder_dir: Path) -> dict[str, Path]:
+    """Data, a configuration, a trained teacher and its pseudo-labels, see `worlds.make_world`."""
+    return make_world(tmp_path_factory.mktemp("world"), encoder_dir)

@@ -1,52 +1,103 @@
-"""The layers that CONTRIBUTING.md lists: every module is in one, and imports from none below."""
+"""Which way imports point: each folder from those before it, at the top of a file or inside a function."""
 
 from __future__ import annotations
 
 import ast
-import re
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-PACKAGE = ROOT / "spacy_maral"
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "spacy_maral"
+# folders on one floor know nothing of each other
+FLOORS = [
+    {"errors"}, {"model"}, {"data"}, {"evaluation"}, {"training"},
+    {"adaptation", "scale", "experiments"}, {"cli"},
+]  # fmt: skip
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+# what knows nothing of spaCy
+NUMERIC = ("bessel", "geometry", "losses", "span_model", "spans", "vmf")
 
 
-def layers() -> dict[str, int]:
-    """The number of each module's layer, numerics first."""
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf8")
-    rows = text.split("\n## Layers\n")[1].split("\n## ")[0].splitlines()
-    cells = [row.split("|")[2] for row in rows if re.match(r"\|[^-]", row)][1:]
-    return {
-        name.rstrip("/"): number
-        for number, cell in enumerate(cells)
-        for name in re.findall(r"`(\w+/?)`", cell)
-    }
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def modules() -> set[str]:
-    names = {path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("__")}
-    return names | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-def imported(path: Path) -> set[str]:
-    """Modules of the package that a file imports when it is imported itself."""
-    found: set[str] = set()
-    depth = len(path.relative_to(PACKAGE).parts)
-    for node in ast.parse(path.read_text(encoding="utf8")).body:
-        if isinstance(node, ast.ImportFrom) and node.level == depth:
-            found |= {node.module.split(".")[0]} if node.module else {x.name for x in node.names}
+def imports_of(name: str) -> set[str]:
+    """Modules of the package that a module imports, wherever in its file."""
+    path = MODULES[name]
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package[: len(package) - node.level + 1]
+            base += node.module.split(".") if node.module else []
+            for alias in node.names:
+                full = ".".join([*base, alias.name])
+                found.add(full if full in MODULES else ".".join(base))
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names = (
+                [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+            )
+            assert not any(n and n.split(".")[0] == "spacy_maral" for n in names), (
+                f"{path}: absolute"
+            )
     return found
 
 
-def test_every_module_has_a_layer() -> None:
-    assert set(layers()) == modules()
+IMPORTS = {name: imports_of(name) for name in MODULES}
+INNER = [name for name in MODULES if name not in ("", "__main__")]
 
 
-def test_no_layer_imports_from_one_below() -> None:
-    layer = layers()
-    wrong = []
-    for path in PACKAGE.rglob("*.py"):
-        own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if not own.startswith("__"):
-            wrong += [f"{own}: {x}" for x in imported(path) if layer[x] > layer[own]]
-    assert not wrong
-    assert "evaluation" in imported(PACKAGE / "training" / "pipelines.py")
+def test_the_package_has_the_rooms_that_the_contributing_page_names():
+    found = {path.stem for path in PACKAGE.iterdir() if not path.name.startswith("__")}
+    assert found == {*FLOOR, "py"}
+    page = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf8")
+    assert all(f"`{room}/`" in page or f"`{room}.py`" in page for room in FLOOR)
+
+
+@pytest.mark.parametrize("name", INNER)
+def test_no_import_runs_upward(name):
+    room = name.split(".")[0]
+    for other in IMPORTS[name]:
+        there = other.split(".")[0]
+        assert there == room or FLOOR[there] < FLOOR[room], f"{name} imports {other}"
+
+
+def test_no_import_runs_in_a_circle():
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " → ".join([*path, name])
+        if name not in done:
+            for other in IMPORTS[name]:
+                visit(other, (*path, name))
+            done.add(name)
+
+    for name in INNER:
+        visit(name, ())
+
+
+@pytest.mark.parametrize("name", [n for n, p in MODULES.items() if p.name == "__init__.py"])
+def test_faces_import_nothing_when_they_are_imported(name):
+    if name == "cli":
+        return
+    tree = ast.parse(MODULES[name].read_text(encoding="utf8"))
+    assert not [node for node in tree.body if isinstance(node, ast.ImportFrom) and node.level]
+
+
+@pytest.mark.parametrize("name", NUMERIC)
+def test_numeric_files_know_nothing_of_spacy(name):
+    waiting, seen = [f"model.{name}"], set()
+    while waiting:
+        one = waiting.pop()
+        seen.add(one)
+        text = MODULES[one].read_text(encoding="utf8")
+        for node in ast.walk(ast.parse(text)):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {n.split(".")[0] for n in names} & {"spacy", "thinc", "spacy_transformers"}
+        waiting += IMPORTS[one] - seen

@@ -47,7 +47,9 @@ def benchmark_cli(
     table.md, table.csv and results.json. Labels of a target's test set serve
     the scores only.
     """
-    from ..benchmark import Benchmark, choose_runs, plan_runs, read_matrix, run_all, write_tables
+    from ..experiments.matrix import choose_runs, plan_runs, read_matrix
+    from ..experiments.runs import Benchmark, run_all
+    from ..experiments.tables import write_tables
 
     with reported("run the benchmark"):
         matrix = read_matrix(matrix_path)

@@ -27,9 +27,9 @@ import torch
 from packaging.requirements import Requirement
 from spacy.cli.package import get_meta
 
-from spacy_maral.benchmark.matrix import read_matrix
 from spacy_maral.data.datasets import DATASETS, list_parts
 from spacy_maral.errors import MaralError
+from spacy_maral.experiments.matrix import read_matrix
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "data" / "golden" / "0.1" / "model"

@@ -191,7 +191,7 @@ def test_sources_that_are_none(tmp_path, text):
 
 
 def test_the_projects_sources_can_be_read():
-    folder = Path(__file__).parent.parent / "assets" / "sources"
+    folder = Path(__file__).parents[2] / "assets" / "sources"
     for dataset in {"demo", *DATASETS}:
         assert read_sources(folder / f"{dataset}.json")
 

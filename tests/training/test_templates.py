@@ -23,7 +23,7 @@ from spacy_maral.training.new_config import (
 )
 from spacy_maral.training.settings import AdaptationSettings, TrainingSettings, read_section
 
-CONFIGS = Path(__file__).parent.parent / "configs"
+CONFIGS = Path(__file__).parents[2] / "configs"
 MADE_BY = "# Made by: python -m spacy maral "
 
 

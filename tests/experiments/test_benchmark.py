@@ -17,27 +17,18 @@ import srsly
 from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
-from spacy_maral.benchmark import (
-    Benchmark,
-    choose_runs,
-    plan_runs,
-    read_matrix,
-    run_all,
-    write_tables,
-)
-from spacy_maral.benchmark import runs as runs_module
-from spacy_maral.benchmark.corpora import choose_sentences, prepare_corpora, raw_files
-from spacy_maral.benchmark.matrix import configs_of
-from spacy_maral.benchmark.processes import run_process
-from spacy_maral.benchmark.tables import (
-    is_plain,
-)
 from spacy_maral.cli import app
 from spacy_maral.data.files import digest
 from spacy_maral.errors import MaralError
+from spacy_maral.experiments import runs as runs_module
+from spacy_maral.experiments.corpora import choose_sentences, prepare_corpora, raw_files
+from spacy_maral.experiments.matrix import choose_runs, configs_of, plan_runs, read_matrix
+from spacy_maral.experiments.processes import run_process
+from spacy_maral.experiments.runs import Benchmark, run_all
+from spacy_maral.experiments.tables import is_plain, write_tables
 from spacy_maral.training.interrupts import Interrupted
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 MATRIX = ROOT / "configs/benchmark.yml"
 WIDTH = "components.maral_ner.model.max_width"
 TEMPERATURE = "components.maral_ner.model.temperature"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import scipy.stats
 
-from spacy_maral.benchmark.study import rank_epochs, settings_table, spearman, study_table
-from spacy_maral.benchmark.tables import against_plain, csv_table, difference_table, markdown
+from spacy_maral.experiments.study import rank_epochs, settings_table, spearman, study_table
+from spacy_maral.experiments.tables import against_plain, csv_table, difference_table, markdown
 
 
 def result(variant: str, seed: int, f1: float, **changed: Any) -> dict[str, Any]:

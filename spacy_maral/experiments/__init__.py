@@ -1,0 +1,1 @@
+"""Experiments: pairs, variants and seeds, run and shown as tables."""
