@@ -19,7 +19,7 @@ from spacy_maral.model.spans import label_spans, span_counts
 from spacy_maral.training.corpus import Corpus, offsets
 from spacy_maral.training.network import Network
 from spacy_maral.training.settings import AdaptationSettings, TrainingSettings
-from spacy_maral.training.shares import Shard
+from spacy_maral.training.shares import Share
 
 from .world import soft_labels
 
@@ -112,7 +112,7 @@ def simulate_adaptation(
     labels = PseudoLabels(soft_labels(gold, len(names) + 1, rng), names, MAX_WIDTH, "simulated")
     training = TrainingSettings(epochs=settings.warmup_epochs + 2)
     return Adaptation(
-        network, Shard.of(corpora[0]), Shard.of(corpora[1]), labels,
+        network, Share.of(corpora[0]), Share.of(corpora[1]), labels,
         training=training, settings=settings, seed=0,
     )  # fmt: skip
 
@@ -123,10 +123,10 @@ def fill_features(hook: Adaptation) -> None:
     statistics = hook.network.span_model.statistics
     directions = statistics.direction.numpy()
     gold = hook.target.corpus.classes
-    known = hook.classes if gold is None else gold
-    bank = hook.source.classes[hook.bank_spans]
-    hook.source_features[:] = simulate_features(bank, directions, rng)
-    hook.target_features[:] = simulate_features(known, directions, rng)
+    known = hook.labels.classes if gold is None else gold
+    bank = hook.source.classes[hook.source_features.spans]
+    hook.source_features.z[:] = simulate_features(bank, directions, rng)
+    hook.target_features.z[:] = simulate_features(known, directions, rng)
     statistics.update(
-        torch.from_numpy(hook.source_features.astype(np.float32)), torch.from_numpy(bank)
+        torch.from_numpy(hook.source_features.z.astype(np.float32)), torch.from_numpy(bank)
     )

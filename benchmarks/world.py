@@ -14,7 +14,7 @@ from spacy.tokens import Doc
 
 from spacy_maral.adaptation.progressive import Adaptation
 from spacy_maral.adaptation.pseudo_labels import PseudoLabels
-from spacy_maral.adaptation.student import StudentPlan, student_run
+from spacy_maral.adaptation.student import StudentPlan, prepare_student
 from spacy_maral.data.convert import convert
 from spacy_maral.data.docs import read_docs
 from spacy_maral.model.spans import label_spans
@@ -137,7 +137,7 @@ class Student:
         pipeline = build_pipeline(plan.config, text.labels.labels, plan.training)
         inputs = Inputs({"source": text.source, "target": text.target, "dev": text.dev})
         folder = Path(setting.scratch) / "student"
-        run, hook = student_run(pipeline, inputs, text.labels, plan, folder, {})
+        run, hook = prepare_student(pipeline, inputs, text.labels, plan, folder, {})
         run._start_epoch(0)
         run.module.train()
         return cls(pipeline, run, hook, run._plan(0))

@@ -20,17 +20,15 @@ from docs_text import table
 from numpy.typing import NDArray
 
 from spacy_maral.adaptation.chunks import predict
-from spacy_maral.adaptation.filter import reliable_spans
+from spacy_maral.adaptation.improve import TargetLabels, improve
 from spacy_maral.adaptation.progressive import Adaptation
-from spacy_maral.adaptation.pseudo_labels import overlap_losers
-from spacy_maral.adaptation.refinery import above_mean, neighbour_classes, refine
+from spacy_maral.adaptation.refinery import refine
 from spacy_maral.data.docs import read_docs
 from spacy_maral.evaluation.evaluate import load_pipeline
 from spacy_maral.evaluation.metrics import noise_ratio
-from spacy_maral.model.spans import OUTSIDE, softmax
 from spacy_maral.training.pipelines import as_pipeline
 from spacy_maral.training.settings import AdaptationSettings, TrainingSettings
-from spacy_maral.training.shares import Shard
+from spacy_maral.training.shares import Share
 
 ALPHAS = (0.9, 0.7, 0.5, 0.2)
 # spans of a class that its mean number of neighbours is taken over
@@ -45,18 +43,17 @@ def make_hook(student: Path, teacher: Path, source: Path, dev: Path, sentences: 
     chosen = random.Random(0).sample(docs, min(sentences, len(docs)))
     target = read_docs(dev)
     student_, teacher_ = (as_pipeline(load_pipeline(path), None) for path in (student, teacher))
-    shards = [
-        Shard.of(student_.encode(part, labelled=True, name=name))
+    shares = [
+        Share.of(student_.encode(part, labelled=True, name=name))
         for part, name in ((chosen, "source"), (target, "target"))
     ]
     settings = AdaptationSettings(features="clean", diagnose_with_gold=True)
     hook = Adaptation(
-        student_.network, *shards, predict(teacher_, target),
+        student_.network, *shares, predict(teacher_, target),
         training=TrainingSettings(epochs=3), settings=settings, seed=0,
     )  # fmt: skip
-    hook.on_epoch_start(0)
     student_.network.eval()
-    hook._collect_features()
+    hook.collect_features()
     return hook
 
 
@@ -70,55 +67,55 @@ def class_means(
     ])  # fmt: skip
 
 
-def find_readings(
-    hook: Adaptation, rho: NDArray[np.float32], doubtful: NDArray[np.int64]
-) -> dict[str, tuple[NDArray, NDArray]]:
-    """Global and local guidance of the doubtful spans, by each reading of them."""
-    classes, rng = hook.classes, np.random.default_rng(0)
-    members = [np.flatnonzero(classes == c) for c in range(hook.n_classes)]
-    known = np.concatenate([rng.permutation(rows)[:SAMPLE] for rows in members])
-    bank = hook._bank(rng)
-    near, near_known = (
-        neighbour_classes(
-            bank, hook.target_features[spans], spans, k=hook.settings.neighbours,
-            n_classes=hook.n_classes,
-        )
-        for spans in (doubtful, known)
-    )  # fmt: skip
-    return {
-        "mean over the classes of the span": (above_mean(rho[doubtful]), above_mean(near)),
-        "mean over the spans of the class": (
-            rho[doubtful] > class_means(rho, classes, hook.n_classes),
-            near > class_means(near_known, classes[known], hook.n_classes),
-        ),
-        "graded": (softmax(rho[doubtful]), near),
-    }
+def refine_by_class_means(
+    hook: Adaptation, rho: NDArray[np.float32], unreliable: NDArray[np.int64], alpha: float
+) -> TargetLabels:
+    """Refine labels by classes above the mean over the spans of the class."""
+    classes, n_classes = hook.labels.classes, len(hook.names)
+    rng = np.random.default_rng(0)
+    known = np.concatenate(
+        [rng.permutation(np.flatnonzero(classes == c))[:SAMPLE] for c in range(n_classes)]
+    )
+    near, near_known = (hook.neighbours(np.sort(spans), 0) for spans in (unreliable, known))
+    new = hook.labels.probabilities.copy()
+    new[unreliable] = refine(
+        new[unreliable],
+        alpha=alpha,
+        global_guidance=rho[unreliable] > class_means(rho, classes, n_classes),
+        local_guidance=near > class_means(near_known, classes[np.sort(known)], n_classes),
+    )
+    return TargetLabels.of(new, hook.labels.reliable, hook.words)
 
 
 def compare_readings(hook: Adaptation) -> list[list[str]]:
-    """Noise of the entity labels and log loss of the doubtful ones, by reading and alpha."""
-    rho, classes, gold = hook._scores(), hook.classes, hook.gold
+    """Noise of the entity labels and log loss of the unreliable ones, by reading and alpha."""
+    rho, gold, teacher = hook.scores(hook.target_features.z), hook.gold, hook.labels
     assert gold is not None
-    reliable = reliable_spans(rho[np.arange(len(rho)), classes], classes, seed=0)
-    doubtful = np.flatnonzero(~reliable)
 
-    def judge(labels: NDArray[np.float32]) -> str:
-        hard = labels.argmax(1)
-        hard[overlap_losers(labels, *hook.words)] = OUTSIDE
-        truth = labels[doubtful, gold[doubtful]].astype(np.float64)
-        return f"{noise_ratio(hard, gold):.3f}, {-np.log(truth.clip(LEAST)).mean():.3f}"
+    def improved(weights: str, alpha: float) -> TargetLabels:
+        settings = hook.settings.model_copy(update={"guidance_weights": weights})
+        return improve(
+            teacher, rho, lambda spans: hook.neighbours(spans, 0), settings, alpha=alpha, seed=0,
+            words=hook.words,
+        )[0]  # fmt: skip
 
-    found = [["as the teacher has them", *[judge(hook.probabilities)] * len(ALPHAS)]]
-    for name, (by_density, by_neighbours) in find_readings(hook, rho, doubtful).items():
-        judged = []
-        for alpha in ALPHAS:
-            new = hook.probabilities.copy()
-            new[doubtful] = refine(
-                new[doubtful], alpha=alpha, global_guidance=by_density,
-                local_guidance=by_neighbours,
-            )  # fmt: skip
-            judged.append(judge(new))
-        found.append([name, *judged])
+    unreliable = np.flatnonzero(~improved("equal", 1.0).reliable)
+
+    def judge(labels: TargetLabels) -> str:
+        truth = labels.probabilities[unreliable, gold[unreliable]].astype(np.float64)
+        noise = noise_ratio(labels.classes, gold)
+        return f"{noise:.3f}, {-np.log(truth.clip(LEAST)).mean():.3f}"
+
+    readings = {
+        "mean over the classes of the span": lambda alpha: improved("equal", alpha),
+        "mean over the spans of the class": lambda alpha: refine_by_class_means(
+            hook, rho, unreliable, alpha
+        ),
+        "graded": lambda alpha: improved("graded", alpha),
+    }
+    found = [["as the teacher has them", *[judge(teacher)] * len(ALPHAS)]]
+    for name, reading in readings.items():
+        found.append([name, *(judge(reading(alpha)) for alpha in ALPHAS)])
     return found
 
 

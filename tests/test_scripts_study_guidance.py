@@ -2,9 +2,10 @@ import math
 
 import numpy as np
 import pytest
-import study_guidance
 from study_guidance import ALPHAS, class_means, compare_readings
 from test_adaptation import make_hook
+
+from spacy_maral.adaptation import improve as improve_module
 
 
 def test_class_means():
@@ -19,10 +20,9 @@ def test_class_means():
 
 def test_readings_are_compared():
     hook = make_hook(features="clean", diagnose_with_gold=True, bank_outside_rate=1.0)
-    hook.on_epoch_start(0)
     hook.network.eval()
-    hook._collect_features()
-    before = hook.probabilities.copy()
+    hook.collect_features()
+    before = hook.labels.probabilities.copy()
     start, *readings = compare_readings(hook)
     assert len(readings) == 3
     assert all(len(row) == 1 + len(ALPHAS) for row in (start, *readings))
@@ -32,19 +32,18 @@ def test_readings_are_compared():
         noise, loss = np.array([[float(v) for v in cell.split(", ")] for cell in row[1:]]).T
         assert (noise >= 0).all() and (noise <= 1).all() and (loss > 0).all()
     # the hook's own labels stay as they are
-    np.testing.assert_array_equal(hook.probabilities, before)
+    np.testing.assert_array_equal(hook.labels.probabilities, before)
 
 
-def test_the_loss_is_that_of_the_doubtful_labels(monkeypatch):
+def test_the_loss_is_that_of_the_unreliable_labels(monkeypatch):
     hook = make_hook(features="clean", diagnose_with_gold=True, bank_outside_rate=1.0)
-    hook.on_epoch_start(0)
     hook.network.eval()
-    hook._collect_features()
-    doubtful = np.arange(0, len(hook.classes), 5)
-    reliable = np.ones(len(hook.classes), dtype=bool)
-    reliable[doubtful] = False
-    monkeypatch.setattr(study_guidance, "reliable_spans", lambda *_, seed: reliable)
+    hook.collect_features()
+    unreliable = np.arange(0, len(hook.labels.classes), 5)
+    reliable = np.ones(len(hook.labels.classes), dtype=bool)
+    reliable[unreliable] = False
+    monkeypatch.setattr(improve_module, "split_spans", lambda *_, **__: (reliable, {}))
     loss = float(compare_readings(hook)[0][1].split(", ")[1])
-    truths = [float(hook.probabilities[i, hook.gold[i]]) for i in doubtful]
+    truths = [float(hook.labels.probabilities[i, hook.gold[i]]) for i in unreliable]
     expected = sum(-math.log(max(p, 1e-7)) for p in truths) / len(truths)
     assert loss == pytest.approx(expected, abs=6e-4)

@@ -65,14 +65,14 @@ def between_epochs(setting: Setting, n_spans: int) -> dict[str, Any]:
     seconds = time.perf_counter() - started
     fill_features(hook)
     bank = hook._bank(np.random.default_rng(0)).features
-    features = hook.target_features[:: max(1, n_spans // RECALL_QUERIES)].astype(np.float32)
+    features = hook.target_features.z[:: max(1, n_spans // RECALL_QUERIES)].astype(np.float32)
     started = time.perf_counter()
     hook.on_epoch_end(EPOCH)
     seconds += time.perf_counter() - started
     return {
         "work_seconds": seconds,
         "bank": len(bank),
-        "queries": int((~hook.reliable).sum()),
+        "queries": int((~hook.labels.reliable).sum()),
         "search": "exact" if len(bank) <= EXACT_ROWS else "inverted lists",
         "recall_at_200": recall(bank, features),
     }

@@ -87,7 +87,7 @@ def encode(student: Student, number: int, *, update: bool) -> int:
     """
     network, pieces = student.pipeline.network, 0
     for stream, docs in zip(student.run.streams, student.plan[number], strict=True):
-        batch, _ = stream.batch(network, docs)
+        batch, _ = stream.batch(docs, network.pad_id)
         with network.autocast():
             states = network._states(batch)
         states.backward(torch.ones_like(states))

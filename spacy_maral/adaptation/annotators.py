@@ -22,9 +22,9 @@ from ..data.tokens import Splitter
 from ..errors import Errors, MaralError, Warnings
 from ..evaluation.evaluate import without_labels
 from ..model.predictions import checked_score, entity_score
-from ..model.spans import OUTSIDE, enumerate_spans, span_counts, span_index
+from ..model.spans import OUTSIDE, enumerate_spans, overlap_losers, span_counts, span_index
 from ..training.corpus import digest_docs
-from .pseudo_labels import PseudoLabels, overlap_losers
+from .pseudo_labels import PseudoLabels
 
 logger = logging.getLogger("spacy")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,15 @@ from ..data.files import replacing, write_text
 from ..data.layout import DIAGNOSTICS_VERSION
 from ..model.geometry import centroid_cosine, class_quantiles, compactness, span_margins
 from ..model.spans import OUTSIDE
-from ..training.shares import Shard
+from ..training.hooks import Hook
+from ..training.shares import Share
 from .filter import Mixture
+from .improve import TargetLabels
+from .progressive import Adaptation
 
 N_BINS = 240
+# target spans beyond which figures are of a sample, so that few features are kept
+SAMPLE_SPANS = 1 << 17
 LOW_MARGIN = 0.05
 N_DOUBTFUL = 30
 CONTEXT = 20
@@ -30,10 +35,11 @@ MAX_TEXT = 60
 class Side:
     """Spans of one language with their features: which of the corpus, which class, what z.
 
-    words: Of all documents. spans, classes: Shape (n,). z: Shape (n, q).
+    words: Of all documents. spans: Among all candidates, shape (n,). classes: Shape (n,). z: Shape
+    (n, q).
     """
 
-    corpus: Shard
+    corpus: Share
     words: Sequence[Sequence[str]]
     spans: NDArray[np.int64]
     classes: NDArray[np.int64]
@@ -44,11 +50,11 @@ class Side:
 class EpochState:
     """The labels that an epoch was trained on, and what came of them at its end.
 
-    source: The spans of the neighbour bank, with gold. target: All candidates, with pseudo-labels.
-    scores: rho of the target's spans, shape (n, K). directions: Class means, shape (K, q).
-    reliable: What the filter says now, shape (n,). probabilities: Soft labels before the refinery,
-    shape (n, K). refined: Pseudo-labels after it, shape (n,). mixtures: By class, empty without a
-    filter. gold: Of the target's spans, None where it may not be looked at.
+    source: The spans of the neighbour bank, with gold. target: Candidates, with the pseudo-labels
+    of the epoch: all of them or, of more than SAMPLE_SPANS, a sample. scores: rho of these, shape
+    (n, K). directions: Class means, shape (K, q). before, after: Labels of all candidates.
+    mixtures: By class, empty without a filter. gold: Of all candidates, None where it may not be
+    read.
     """
 
     epoch: int
@@ -56,22 +62,81 @@ class EpochState:
     target: Side
     scores: NDArray[np.float32]
     directions: NDArray[np.floating]
-    reliable: NDArray[np.bool_]
-    probabilities: NDArray[np.float32]
-    refined: NDArray[np.int64]
+    before: TargetLabels
+    after: TargetLabels
     mixtures: dict[int, Mixture]
     gold: NDArray[np.integer] | None
 
 
-class Diagnostics:
-    """Writes two files an epoch: .epoch-0001.json and a sample of span features, .epoch-0001.npz.
+class Diagnostics(Hook):
+    """Describes each epoch of an adaptation in files, for the report. It changes nothing in the run.
+
+    The figures of an epoch are of all target spans or, of more than SAMPLE_SPANS, of a sample in
+    which the classes have equal shares, so that few features have to be kept.
+
+    folder (Path): Where the files are written.
+    adaptation (Adaptation): Keeps features and labels; this hook comes after it.
+    words (Mapping[str, Sequence]): Words of each document of "source" and "target".
+    """
+
+    def __init__(
+        self, folder: Path, adaptation: Adaptation, words: Mapping[str, Sequence[Sequence[str]]]
+    ) -> None:
+        temperature = adaptation.network.span_model.statistics.temperature
+        self.adaptation = adaptation
+        self.words = words
+        self.files = EpochFiles(
+            folder, adaptation.names[1:], temperature=temperature, seed=adaptation.seed
+        )
+        adaptation.watch = self.wanted
+
+    def wanted(self, epoch: int, classes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Target spans, ascending, that the figures of an epoch are of, from their classes."""
+        if len(classes) <= SAMPLE_SPANS:
+            return np.arange(len(classes))
+        rng = np.random.default_rng([self.adaptation.seed, epoch, 105])
+        return balanced_sample(classes, SAMPLE_SPANS, rng)
+
+    def on_epoch_start(self, epoch: int) -> None:
+        if epoch == 0 and self.adaptation.target.share.ranks.is_first:
+            self.files.start()
+
+    def on_epoch_end(self, epoch: int) -> dict[str, Any]:
+        state = self.state(epoch)
+        if self.adaptation.target.share.ranks.is_first:
+            self.files.record(state)
+        return {}
+
+    def state(self, epoch: int) -> EpochState:
+        """What the adaptation has at the end of an epoch, of all processes."""
+        a = self.adaptation
+        source, target = a.source.share, a.target.share
+        bank = a.source_features.spans
+        known = source.gather_spans(bank, a.source.classes[bank], a.source_features.z)
+        own = target.own_among(self.wanted(epoch, a.before.classes))
+        z = a.target_features.z[np.searchsorted(a.target_features.spans, own)]
+        spans, z, scores = target.gather_spans(own, z, a.scores(z))
+        return EpochState(
+            epoch=epoch,
+            source=Side(source, self.words["source"], *known),
+            target=Side(target, self.words["target"], spans, a.before.classes[spans], z),
+            scores=scores,
+            directions=a.network.span_model.statistics.direction.cpu().numpy(),
+            before=a.before,
+            after=a.labels,
+            mixtures=a.mixtures,
+            gold=a.gold,
+        )
+
+
+class EpochFiles:
+    """Two files an epoch: .epoch-0001.json and a sample of span features, .epoch-0001.npz.
 
     Both quote text. `spacy package` puts no file into a wheel or sdist whose name begins with a dot.
-
     What is written depends on the run alone: a resumed run writes the same bytes again.
 
     folder (Path): Where.
-    labels (list[str]): Entity labels; class i + 1 is labels[i].
+    labels (Sequence[str]): Entity labels; class i + 1 is labels[i].
     temperature (float): tau; rho lies within -1 / tau and 1 / tau.
     seed (int): Seed of the samples.
     sample_size (int): Most spans of a language in a sample.
@@ -112,8 +177,10 @@ class Diagnostics:
         classes, n_classes = state.target.classes, len(self.names)
         rho = state.scores[np.arange(len(classes)), classes]
         counted = {"counts": np.ones(len(classes), dtype=bool)}
-        if state.gold is not None:
-            counted["counts_noisy"] = classes != state.gold
+        gold = None if state.gold is None else state.gold[state.target.spans]
+        if gold is not None:
+            counted["counts_noisy"] = classes != gold
+        before, after = state.before, state.after
         return {
             "format_version": DIAGNOSTICS_VERSION,
             "epoch": state.epoch + 1,
@@ -127,12 +194,10 @@ class Diagnostics:
                 asdict(state.mixtures[c]) if c in state.mixtures else None for c in range(n_classes)
             ],
             "filtered": bool(state.mixtures),
-            "pseudo_labels": np.bincount(classes, minlength=n_classes).tolist(),
-            "reliable": np.bincount(classes[state.reliable], minlength=n_classes).tolist(),
-            "changes": _table(classes, state.refined, n_classes).tolist(),
-            "gold": None
-            if state.gold is None
-            else _against_gold(rho, classes, state.gold, n_classes),
+            "pseudo_labels": np.bincount(before.classes, minlength=n_classes).tolist(),
+            "reliable": np.bincount(before.classes[after.reliable], minlength=n_classes).tolist(),
+            "changes": _table(before.classes, after.classes, n_classes).tolist(),
+            "gold": None if gold is None else _against_gold(rho, classes, gold, n_classes),
             "centroid_cosine": _plain(centroid_cosine(state.directions)),
             "source": _geometry(state.source, state.directions),
             "target": _geometry(state.target, state.directions),
@@ -157,8 +222,9 @@ class Diagnostics:
         starts, ends = target.corpus.span_words()
         for place in np.sort(first)[:N_DOUBTFUL]:
             row, doc = order[place], int(docs[place])
+            span = int(target.spans[row])
             base = target.corpus.doc_words[doc]
-            start, end = (int(side[target.spans[row]] - base) for side in (starts, ends))
+            start, end = (int(side[span] - base) for side in (starts, ends))
             begin = max(0, start - CONTEXT)
             words = target.words[doc][begin : end + 1 + CONTEXT]
             label = int(target.classes[row])
@@ -171,10 +237,10 @@ class Diagnostics:
                     "class": label,
                     "rho": round(float(rho[row]), 4),
                     "student": int(state.scores[row].argmax()),
-                    "probability": round(float(state.probabilities[row, label]), 4),
-                    "reliable": bool(state.reliable[row]),
-                    "refined": int(state.refined[row]),
-                    "gold": None if state.gold is None else int(state.gold[row]),
+                    "probability": round(float(state.before.probabilities[span, label]), 4),
+                    "reliable": bool(state.after.reliable[span]),
+                    "refined": int(state.after.classes[span]),
+                    "gold": None if state.gold is None else int(state.gold[span]),
                 }
             )
         return found
@@ -190,7 +256,9 @@ class Diagnostics:
                 "z": side.z[rows],
                 "side": np.full(len(rows), number, dtype=np.int8),
                 "classes": side.classes[rows].astype(np.int16),
-                "reliable": state.reliable[rows] if number else np.ones(len(rows), dtype=bool),
+                "reliable": state.after.reliable[side.spans[rows]]
+                if number
+                else np.ones(len(rows), dtype=bool),
                 "doc": doc,
                 "start": start,
                 "end": end,

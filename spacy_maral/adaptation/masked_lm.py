@@ -15,7 +15,6 @@ from ..training.corpus import Batch
 from ..training.network import Network, input_embeddings
 from ..training.pipelines import Pipeline
 from ..training.settings import AdaptationSettings
-from ..training.streams import Stream
 
 
 def encoder_name(pipeline: Pipeline) -> str:
@@ -42,10 +41,10 @@ def check_head(pipeline: Pipeline, settings: AdaptationSettings) -> None:
         raise MaralError(Errors.M462.format(rows=rows, encoder=name, scores=config.vocab_size))
 
 
-def masked_lm(pipeline: Pipeline, settings: AdaptationSettings, target: Stream) -> nn.Module | None:
-    """Give the target stream a masked-language-model loss, if the settings weigh one.
+def masked_lm(pipeline: Pipeline, settings: AdaptationSettings) -> MaskedLM | None:
+    """The masked-language-model loss on target text, if the settings weigh one.
 
-    RETURNS (nn.Module): The encoder's LM head, to be trained along, or None.
+    RETURNS (MaskedLM | None): The loss, whose head is trained along.
     RAISES (MaralError): If the encoder has no pretrained LM head.
     """
     if not settings.mlm_weight:
@@ -55,14 +54,13 @@ def masked_lm(pipeline: Pipeline, settings: AdaptationSettings, target: Stream) 
     full = AutoModelForMaskedLM.from_pretrained(encoder_name(pipeline))
     head = full.lm_head if hasattr(full, "lm_head") else full.cls
     full.get_output_embeddings().weight = input_embeddings(pipeline.network.encoder).weight
-    loss = MaskedLM(
+    return MaskedLM(
         head.to(pipeline.network.device),
+        settings.mlm_weight,
         tokenizer.mask_token_id,
         tokenizer.all_special_ids,
         settings.mask_rate,
     )
-    target.extra = (settings.mlm_weight, loss)
-    return head
 
 
 @dataclass
@@ -70,15 +68,17 @@ class MaskedLM:
     """Masked-language-model loss (Eq. 51) on the rows of a batch.
 
     head (nn.Module): The encoder's LM head, from hidden states to logits over the vocabulary.
-    mask_id (int): The mask piece. special_ids: Pieces that are never masked.
+    weight (float): Factor on the loss. mask_id (int): The mask piece. special_ids: Pieces that are never masked.
     mask_rate (float): Share of the pieces that is masked. The pieces are drawn from torch's CPU
         generator, which the loop seeds for each step, so that a resumed run draws the same.
     """
 
     head: nn.Module
+    weight: float
     mask_id: int
     special_ids: list[int]
     mask_rate: float
+    stream: str = "target"
 
     def __call__(self, network: Network, batch: Batch) -> tuple[Tensor, int]:
         """RETURNS (tuple): Sum of the masked pieces' losses, and their number."""

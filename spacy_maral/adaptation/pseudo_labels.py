@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..data.files import replacing
 from ..errors import Errors, MaralError
-from ..model.spans import OUTSIDE, decode
+from ..model.spans import OUTSIDE, overlap_losers
 from ..training.corpus import Corpus, digest_docs
 from ..training.inputs import Inputs, Paths, as_paths
 from ..training.network import Network, collect
@@ -223,20 +223,3 @@ def predict_labels(
     probabilities[losers] = 0
     probabilities[losers, OUTSIDE] = 1
     return PseudoLabels(probabilities, labels, corpus.max_width, corpus.digest)
-
-
-def overlap_losers(
-    probabilities: NDArray[np.floating], starts: NDArray[np.int64], ends: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Spans whose most probable class is an entity, but which lose to an overlapping one.
-
-    probabilities (NDArray): Class probabilities, shape (n, K).
-    starts (NDArray[np.int64]): First words, numbered over the corpus.
-    ends (NDArray[np.int64]): Last words, inclusive.
-    RETURNS (NDArray[np.int64]): Their numbers.
-    """
-    entities = np.flatnonzero(probabilities.argmax(1) != OUTSIDE)
-    rows = probabilities[entities].astype(np.float64)
-    with np.errstate(divide="ignore"):
-        kept, _, _ = decode(np.log(rows), starts[entities], ends[entities])
-    return np.delete(entities, kept)

@@ -16,7 +16,7 @@ from ..training.hooks import Evaluate
 from ..training.network import Network, run_over
 from ..training.pipelines import Pipeline, evaluator
 from ..training.settings import TrainingSettings
-from ..training.shares import Shard
+from ..training.shares import Share
 from .pseudo_labels import PseudoLabels
 
 SAMPLE_DOCS = 500
@@ -179,7 +179,7 @@ DIAGNOSIS = "diagnosis"
 
 def student_evaluator(
     student: Pipeline,
-    target: Shard,
+    target: Share,
     docs: dict[str, list[Doc]],
     labels: PseudoLabels,
     settings: TrainingSettings,
@@ -188,7 +188,7 @@ def student_evaluator(
     """Scores on source dev, signals of raw target text, and, for a study, F1 on labelled target text.
 
     student (Pipeline): What is trained.
-    target (Shard): The target's documents, encoded.
+    target (Share): The target's documents, encoded.
     docs (dict): All documents of "target", those of "dev", and maybe labelled ones of the target
         under "diagnosis", whose F1 goes into the log as "target_f1"; nothing goes by it.
     labels (PseudoLabels): The teacher's labels of the target.

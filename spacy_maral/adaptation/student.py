@@ -15,6 +15,7 @@ from thinc.api import Config
 from ..data.config import read_config
 from ..data.layout import DIAGNOSTICS, META
 from ..errors import Errors, MaralError
+from ..model.machine import use_device
 from ..training.folders import digest_labels, digest_pipeline, fingerprint, is_finished, run_folder
 from ..training.hooks import Evaluate, Hook
 from ..training.inputs import Inputs, Paths, as_paths
@@ -30,7 +31,7 @@ from ..training.pipelines import (
     report_width,
     run_seed,
 )
-from ..training.processes import ALONE, Ranks, joined
+from ..training.processes import ALONE, Ranks, join, own_gpu
 from ..training.settings import AdaptationSettings, Section, TrainingSettings, read_section
 from ..training.summary import finish
 from .chunks import predict
@@ -140,7 +141,8 @@ def adapt(
     """
     started, output = time.perf_counter(), Path(output)
     folder_of_teacher = None if teacher is None else Path(teacher)
-    with joined(gpu_id) as ranks:
+    use_device(own_gpu(gpu_id))
+    with join(on_gpu=gpu_id >= 0) as ranks:
         plan = StudentPlan.read(config_path, overrides)
         plan.check(folder_of_teacher, labels, diagnosis)
         with run_folder(output, resume, ranks) as folder:
@@ -151,7 +153,7 @@ def adapt(
             if resume and is_finished(folder, identity):
                 return output
             student, pseudo = student_and_labels(plan, folder_of_teacher, inputs, labels)
-            run, hook = student_run(student, inputs, pseudo, plan, folder, identity, ranks)
+            run, hook = prepare_student(student, inputs, pseudo, plan, folder, identity, ranks)
             inputs.forget()
             run.train(resume=resume)
             prior = student.network.tensor(hook.target.prior)
@@ -206,7 +208,7 @@ def teacher_labels(path: Path) -> list[str] | None:
     return meta.get("labels", {}).get(COMPONENT)
 
 
-def student_run(
+def prepare_student(
     student: Pipeline,
     inputs: Inputs,
     labels: PseudoLabels,
@@ -236,38 +238,28 @@ def student_run(
     hook = Adaptation(
         student.network, source, target, labels,
         training=training, settings=adaptation, seed=plan.seed, parts=inputs.parts,
-        diagnostics=diagnostics(student, adaptation, folder, plan.seed),
-        words=words_of(docs, "source", "target") if adaptation.diagnostics else None,
     )  # fmt: skip
+    hooks: list[Hook] = [hook]
+    if adaptation.diagnostics:
+        hooks.append(Diagnostics(folder / DIAGNOSTICS, hook, words_of(docs, "source", "target")))
     student.network.span_model.statistics.set_prior(student.network.tensor(hook.source.prior))
     evaluate: Evaluate = never
-    reports: list[Hook] = []
     if ranks.is_first:
         evaluate = student_evaluator(student, target, docs, labels, training, plan.seed)
-        reports = reporting(student, training)
+        hooks += reporting(student, training)
     run = Run(
         network=student.network,
-        extra=masked_lm(student, adaptation, hook.target),
+        extra=masked_lm(student, adaptation),
         streams=[hook.source, hook.target],
         settings=training,
         evaluate=evaluate,
         folder=folder,
         fingerprint=identity,
         seed=plan.seed,
-        hooks=[hook, *reports],
+        hooks=hooks,
         ranks=ranks,
     )
     return run, hook
-
-
-def diagnostics(
-    student: Pipeline, settings: AdaptationSettings, folder: Path, seed: int
-) -> Diagnostics | None:
-    """What keeps figures and spans of each epoch, or None if the settings want nothing kept."""
-    if not settings.diagnostics:
-        return None
-    temperature = student.network.span_model.statistics.temperature
-    return Diagnostics(folder / DIAGNOSTICS, student.labels, temperature=temperature, seed=seed)
 
 
 def words_of(docs: Mapping[str, Sequence[Doc]], *names: str) -> dict[str, list[list[str]]]:

@@ -259,3 +259,30 @@ def word_shapes(words: Sequence[str]) -> NDArray[np.int8]:
             shape = "other"
         known[word] = SHAPES.index(shape)
     return np.fromiter((known[word] for word in words), dtype=np.int8, count=len(words))
+
+
+def overlap_losers(
+    probabilities: NDArray[np.floating], starts: NDArray[np.int64], ends: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Spans whose most probable class is an entity, but which lose to an overlapping one.
+
+    probabilities (NDArray): Class probabilities, shape (n, K).
+    starts (NDArray[np.int64]): First words, numbered over the corpus.
+    ends (NDArray[np.int64]): Last words, inclusive.
+    RETURNS (NDArray[np.int64]): Their numbers.
+    """
+    entities = np.flatnonzero(probabilities.argmax(1) != OUTSIDE)
+    rows = probabilities[entities].astype(np.float64)
+    with np.errstate(divide="ignore"):
+        kept, _, _ = decode(np.log(rows), starts[entities], ends[entities])
+    return np.delete(entities, kept)
+
+
+def class_shares(counts: NDArray) -> NDArray[np.float64]:
+    """Shares of the classes, from counts or sums of probabilities.
+
+    counts (NDArray): Shape (K,). A class with less than half a span counts as half a span.
+    RETURNS (NDArray[np.float64]): Shares, sum 1, shape (K,).
+    """
+    floored = np.maximum(np.asarray(counts, dtype=np.float64), 0.5)
+    return floored / floored.sum()

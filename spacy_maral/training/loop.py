@@ -5,11 +5,10 @@ It knows streams and hooks, and nothing of pseudo-labels.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ from ..data.files import differences, write_text
 from ..data.layout import LOG
 from ..errors import Errors, MaralError, Warnings
 from ..model.geometry import centroid_cosine, mean_off_diagonal
-from ..model.span_model import SpanOutput
 from .checkpoint import (
     BEST,
     Checkpoint,
@@ -35,10 +33,10 @@ from .checkpoint import (
     save_tensors,
     writing,
 )
-from .corpus import Batch
 from .hooks import Hook, StepReport
 from .interrupts import Interrupted, StopRequest
 from .network import Network
+from .objective import ExtraLoss, batch_loss
 from .optimiser import (
     make_optimiser,
     model_tensors,
@@ -48,7 +46,7 @@ from .optimiser import (
 )
 from .processes import ALONE, Ranks
 from .settings import SELECTION, TrainingSettings
-from .streams import StepLoss, Stream
+from .streams import Stream
 
 # 30 halvings below where the scale starts
 SMALLEST_SCALE = 1e-4
@@ -66,26 +64,14 @@ class Progress:
     sums: dict[str, float] = field(default_factory=dict)
 
 
-class Objective(nn.Module):
-    """What a step minimises, as one module whose gradients several processes can average.
+class Trained(nn.Module):
+    """Everything that a run trains, as one module: the network, and the head of an extra loss."""
 
-    network (Network): The network.
-    extra (nn.Module): What is trained along with it, or None.
-    """
-
-    def __init__(self, network: Network, extra: nn.Module | None) -> None:
+    def __init__(self, network: Network, head: nn.Module | None) -> None:
         super().__init__()
         self.network = network
-        if extra is not None:
-            self.extra = extra
-
-    def forward(
-        self, stream: Stream, batch: Batch, settings: TrainingSettings, counts: bool
-    ) -> StepLoss:
-        """The loss of a batch; of the rest of what is returned no gradients can be asked."""
-        loss = stream.step(self.network, batch, settings, counts=counts)
-        output = SpanOutput(loss.output.z.detach(), loss.output.logits.detach())
-        return loss._replace(output=output)
+        if head is not None:
+            self.extra = head
 
 
 @dataclass
@@ -101,7 +87,7 @@ class Run:
     fingerprint (dict): What a resumed run must have in common with this one.
     seed (int): Seeds batches and dropout.
     hooks (list[Hook]): Called around epochs and steps.
-    extra (nn.Module): Trained along with the network, such as an LM head.
+    extra (ExtraLoss | None): A further loss, such as masked language modelling.
     ranks (Ranks): The processes that do the run.
     """
 
@@ -113,13 +99,12 @@ class Run:
     fingerprint: dict[str, Any]
     seed: int = 0
     hooks: Sequence[Hook] = ()
-    extra: nn.Module | None = None
+    extra: ExtraLoss | None = None
     ranks: Ranks = ALONE
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    log: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.module = Objective(self.network, self.extra)
-        self.objective: nn.Module = self.module
+        self.module = Trained(self.network, None if self.extra is None else self.extra.head)
         self.optimiser = make_optimiser(self.module, self.network.encoder, self.settings)
         self.scaler = torch.amp.GradScaler(
             self.network.device.type, enabled=self.network.precision == "float16"
@@ -146,40 +131,49 @@ class Run:
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         first, progress = self._restore() if resume else (0, Progress())
-        self.objective = self.ranks.wrap(self.module)
-        try:
-            with StopRequest() as self.stop:
-                for epoch in range(first, self.settings.epochs):
-                    self._finish_epoch(epoch, self._epoch(epoch, progress))
-                    progress = Progress()
-        finally:
-            # what averages gradients has to go before the processes part
-            self.objective = self.module
-        if self.settings.select != "last" and self.ranks.is_first:
-            if self.best_file is None or not self.best_file.is_file():
-                raise MaralError(Errors.M319.format(path=self.best_file or self.folder / BEST))
-            restore_tensors(self.module, load_file(self.best_file))
+        with StopRequest() as self.stop:
+            for row in self.epochs(first, progress):
+                self._select(row)
+                self._tell_hooks(row)
+                path = self._save(row["epoch"], Progress())
+                self._tell(row)
+                self._heed(path, f"after epoch {row['epoch']}")
+        self._take_selected()
         self.network.eval()
-        return self.rows
+        return self.log
 
-    def _finish_epoch(self, epoch: int, row: dict[str, Any]) -> None:
-        """Select, let the hooks work, and save."""
+    def epochs(self, first: int, progress: Progress) -> Iterator[dict[str, Any]]:
+        """Train epoch by epoch; YIELDS (dict): The scores and losses of each."""
+        for epoch in range(first, self.settings.epochs):
+            yield self._epoch(epoch, progress)
+            progress = Progress()
+
+    def _tell_hooks(self, row: dict[str, Any]) -> None:
+        """Let the hooks work at the end of an epoch, and add what they say to the log."""
         with writing(self.folder):
-            self._select(row)
             for hook in self.hooks:
-                row.update(hook.on_epoch_end(epoch))
-        self.rows.append(row)
-        path = self._save(epoch + 1, Progress())
+                row.update(hook.on_epoch_end(row["epoch"] - 1))
+        self.log.append(row)
+
+    def _tell(self, row: dict[str, Any]) -> None:
+        """Write the log, and pass the epoch's row on."""
         self._write_log()
         for hook in self.hooks:
             hook.on_row(row)
-        self._heed(path, f"after epoch {epoch + 1}")
+
+    def _take_selected(self) -> None:
+        """Put the weights of the selected epoch into the network of the first process."""
+        if self.settings.select == "last" or not self.ranks.is_first:
+            return
+        if self.best_file is None or not self.best_file.is_file():
+            raise MaralError(Errors.M319.format(path=self.best_file or self.folder / BEST))
+        restore_tensors(self.module, load_file(self.best_file))
 
     def _write_log(self) -> None:
         if not self.ranks.is_first:
             return
         with writing(self.folder / LOG):
-            write_text(self.folder / LOG, "".join(json.dumps(row) + "\n" for row in self.rows))
+            write_text(self.folder / LOG, "".join(json.dumps(row) + "\n" for row in self.log))
 
     def _plan(self, epoch: int) -> list[tuple[NDArray[np.int64] | None, ...]]:
         """Each step's batch of each stream; the longest stream is passed over once."""
@@ -263,28 +257,24 @@ class Run:
         updates = (step + 1) % self.settings.accumulate == 0 or last
         for stream, docs in zip(self.streams, batches, strict=True):
             self.pending.append((stream.name, docs))
-            batch, counts = stream.batch(self.network, docs)
-            with self._averaging(updates and stream is self.streams[-1]):
-                loss = self.objective(stream, batch, self.settings, counts)
-                if not all(map(math.isfinite, loss.parts.values())):
-                    self.pending = self.pending[-1:]
-                    self._refuse(Errors.M310, epoch, step)
-                # of several processes the gradients are averaged, and each has its part of the sum
-                total = loss.total * self.ranks.size / self.settings.accumulate
-                self.scaler.scale(total).backward()
+            batch, counts = stream.batch(docs, self.network.pad_id)
+            output = self.network(batch)
+            loss = batch_loss(
+                self.network, output, stream, batch, self.settings, counts=counts, extra=self.extra
+            )
+            if not all(map(math.isfinite, loss.parts.values())):
+                self.pending = self.pending[-1:]
+                self._refuse(Errors.M310, epoch, step)
+            self.scaler.scale(loss.total / self.settings.accumulate).backward()
+            self.network.span_model.statistics.update(loss.z, loss.classes)
             parts.update(loss.parts)
-            n_spans += loss.n_spans
+            n_spans += len(loss.z)
             for hook in self.hooks if counts else ():
-                hook.on_step(StepReport(epoch, stream, batch, loss.output))
+                hook.on_step(StepReport(epoch, stream, batch, output))
         if updates:
+            self.ranks.sum_gradients(self.module.parameters())
             self._update(epoch, step)
         return parts, n_spans
-
-    def _averaging(self, now: bool) -> contextlib.AbstractContextManager:
-        """Gradients of several processes come together with the last batch of an update only."""
-        if now or self.ranks.size == 1:
-            return contextlib.nullcontext()
-        return self.objective.no_sync()  # type: ignore[operator]
 
     def _update(self, epoch: int, step: int) -> None:
         """Change the weights by the gradients that have come together."""
@@ -329,7 +319,7 @@ class Run:
         if self.settings.select == "last":
             return
         key = SELECTION[self.settings.select]
-        best = row[key] >= max((r[key] for r in self.rows), default=-math.inf)
+        best = row[key] >= max((r[key] for r in self.log), default=-math.inf)
         if best and self.ranks.is_first:
             self.best_file = self.folder / f"{BEST}.tmp"
             save_tensors(self.best_file, dict(model_tensors(self.module)))
@@ -342,7 +332,7 @@ class Run:
         state = {
             "fingerprint": self.fingerprint,
             "frozen": self.frozen,
-            "rows": self.rows,
+            "rows": self.log,
             "progress": asdict(progress),
             "scaler": self.scaler.state_dict(),
         }
@@ -372,7 +362,7 @@ class Run:
             raise MaralError(Errors.M311.format(folder=self.folder, changed="\n  ".join(changed)))
         restore_tensors(self.module, checkpoint.tensors, self.optimiser)
         self.scaler.load_state_dict(state["scaler"])
-        self.rows[:] = state["rows"]
+        self.log[:] = state["rows"]
         self.best_file = checkpoint.best if self.ranks.is_first else None
         for i, hook in enumerate(self.hooks):
             prefix = f"{i}."

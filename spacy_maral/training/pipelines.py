@@ -25,7 +25,7 @@ from .corpus import Corpus, digest_docs, digest_tokenizer, encode
 from .network import Network, predict_entities
 from .processes import Ranks
 from .settings import TrainingSettings
-from .shares import Shard
+from .shares import Share
 
 logger = logging.getLogger("spacy")
 
@@ -64,7 +64,7 @@ class Pipeline:
         self.network.remember(corpus, self.cache)
         return corpus
 
-    def deal(self, docs: Sequence[Doc], ranks: Ranks, *, labelled: bool, name: str) -> Shard:
+    def deal(self, docs: Sequence[Doc], ranks: Ranks, *, labelled: bool, name: str) -> Share:
         """This process's share of some documents, encoded, and where it stands among all of them.
 
         RAISES (MaralError): If there are not enough documents for all processes.
@@ -72,7 +72,7 @@ class Pipeline:
         every = [ranks._replace(rank=rank).deal(docs) for rank in range(ranks.size)]
         if ranks.size > 1 and not all(any(map(len, share)) for share in every):
             raise MaralError(Errors.M327.format(size=ranks.size))
-        return Shard.of(self.encode(ranks.deal(docs), labelled=labelled, name=name), ranks)
+        return Share.of(self.encode(ranks.deal(docs), labelled=labelled, name=name), ranks)
 
 
 def cache_of(settings: TrainingSettings, folder: Path) -> Cache:
@@ -163,15 +163,15 @@ def as_pipeline(nlp: Language, settings: TrainingSettings | None) -> Pipeline:
     return Pipeline(nlp, network, list(pipe.labels))  # type: ignore[attr-defined]
 
 
-def report_width(shard: Shard, labels: Sequence[str]) -> None:
+def report_width(share: Share, labels: Sequence[str]) -> None:
     """Say how many gold entities have no candidate span, in all and by type."""
-    n_too_wide = int(shard.ranks.sum(shard.corpus.n_too_wide))
+    n_too_wide = int(share.ranks.sum(share.corpus.n_too_wide))
     if not n_too_wide:
         return
-    gold = shard.corpus.entities
-    wide = gold.ends - gold.starts >= shard.max_width
+    gold = share.corpus.entities
+    wide = gold.ends - gold.starts >= share.max_width
     n_of, n_wide = (
-        shard.ranks.sum(np.bincount(c, minlength=len(labels) + 1))
+        share.ranks.sum(np.bincount(c, minlength=len(labels) + 1))
         for c in (gold.classes, gold.classes[wide])
     )
     by_type = [
@@ -183,7 +183,7 @@ def report_width(shard: Shard, labels: Sequence[str]) -> None:
         Warnings.W302.format(
             n=n_too_wide,
             share=100 * n_too_wide / n_of.sum(),
-            max_width=shard.max_width,
+            max_width=share.max_width,
             by_type=", ".join(by_type),
         )
     )

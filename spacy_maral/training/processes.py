@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,10 +18,8 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import Errors, MaralError
-from ..model.machine import use_device
 
 Item = TypeVar("Item")
 LOST = ("gloo", "Connection", "NCCL", "socket")
@@ -89,7 +86,7 @@ class Ranks(NamedTuple):
             for part in parts
         ]
 
-    def rows(self, tensor: Tensor) -> Tensor:
+    def gather_rows(self, tensor: Tensor) -> Tensor:
         """The rows of all processes, by rank; gradients flow back to this process's own only.
 
         The others compute the same from the same rows, so that the gradients of all processes add
@@ -101,14 +98,29 @@ class Ranks(NamedTuple):
         parts[self.rank] = tensor
         return torch.cat(parts)
 
-    def wrap(self, module: nn.Module) -> nn.Module:
-        """A module whose gradients are averaged over all processes."""
+    def mean(self, total: Tensor, n: int, *, counts: bool) -> tuple[Tensor, float]:
+        """A mean over what all processes have.
+
+        total (Tensor): Sum over what this process has, with a graph. n (int): Number of it.
+        counts (bool): Whether it counts.
+        RETURNS (tuple): This process's part of the mean, with a graph, and the mean.
+        """
+        every = self.sum(np.array([total.item() * counts, n * counts], dtype=np.float64))
+        n_all = max(every[1], 1.0)
+        return total * counts / n_all, float(every[0] / n_all)
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Add up the gradients of all processes; each of them then has the sum."""
         if self.size == 1:
-            return module
-        # the class statistics come out the same everywhere, and a loss need not use every weight
-        wrapped = DistributedDataParallel(module, find_unused_parameters=True)
-        wrapped.broadcast_buffers = False
-        return wrapped
+            return
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        used = torch.tensor([int(parameter.grad is not None) for parameter in trained])
+        dist.all_reduce(used, dist.ReduceOp.MAX)
+        for parameter, is_used in zip(trained, used.tolist(), strict=True):
+            if is_used:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                dist.all_reduce(parameter.grad)
 
     def _gather(self, tensor: Tensor) -> list[Tensor]:
         sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
@@ -124,39 +136,40 @@ class Ranks(NamedTuple):
 ALONE = Ranks()
 
 
+def own_gpu(gpu_id: int) -> int:
+    """The GPU of this process: those that `torchrun` started on a machine take one each.
+
+    gpu_id (int): GPU of the machine's first process, -1 for the CPU.
+    RETURNS (int): GPU of this process, -1 for the CPU.
+    """
+    return gpu_id if gpu_id < 0 else gpu_id + int(os.environ.get("LOCAL_RANK", 0))
+
+
 @contextmanager
-def joined(gpu_id: int) -> Iterator[Ranks]:
+def join(*, on_gpu: bool) -> Iterator[Ranks]:
     """Join the other processes that `torchrun` started, if it did.
 
-    Processes on the CPU talk by gloo, those on GPUs by NCCL. Each takes a GPU of its own, from
-    `gpu_id` on. All but the first are silent.
+    Processes on the CPU talk by gloo, those on GPUs by NCCL. All but the first are silent.
 
-    gpu_id (int): GPU of the first process of a machine, -1 for the CPU.
+    on_gpu (bool): Whether the processes compute on GPUs.
     YIELDS (Ranks): Which process this is.
     RAISES (MaralError): If another process ends before this one.
     """
     size = int(os.environ.get("WORLD_SIZE", 1))
     if size == 1 or "MASTER_ADDR" not in os.environ:
-        use_device(gpu_id)
         yield ALONE
         return
-    use_device(gpu_id if gpu_id < 0 else gpu_id + int(os.environ.get("LOCAL_RANK", 0)))
-    dist.init_process_group("gloo" if gpu_id < 0 else "cpu:gloo,cuda:nccl")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
     ranks = Ranks(dist.get_rank(), dist.get_world_size())
     if not ranks.is_first:
         logging.getLogger("spacy").setLevel(logging.ERROR)
-    lost = None
     try:
         yield ranks
         # those that write nothing wait for the one that does
         ranks.say(None)
-    except BaseException as error:
-        # the frames hold what averages gradients, which has to go before the processes part
-        traceback.clear_frames(error.__traceback__)
-        if not isinstance(error, RuntimeError) or not any(word in str(error) for word in LOST):
+    except RuntimeError as error:
+        if not any(word in str(error) for word in LOST):
             raise
-        lost = str(error)
+        raise MaralError(Errors.M326.format(rank=ranks.rank, problem=error)) from error
     finally:
         dist.destroy_process_group()
-    if lost is not None:
-        raise MaralError(Errors.M326.format(rank=ranks.rank, problem=lost))

@@ -12,7 +12,7 @@ from .corpus import Corpus, concat_ranges, offsets, word_places
 from .processes import ALONE, Ranks
 
 
-class Shard(NamedTuple):
+class Share(NamedTuple):
     """One process's documents, every size-th, and where they stand among those of all.
 
     corpus: This process's documents. max_width: Longest candidate span, in words. doc_lengths,
@@ -31,12 +31,12 @@ class Shard(NamedTuple):
     spans: NDArray[np.int64]
 
     @classmethod
-    def of(cls, corpus: Corpus, ranks: Ranks = ALONE) -> Shard:
+    def of(cls, corpus: Corpus, ranks: Ranks = ALONE) -> Share:
         """Tell the processes of each other's documents.
 
         corpus (Corpus): The documents that `Ranks.deal` gave this process.
         ranks (Ranks): The processes.
-        RETURNS (Shard): The shard.
+        RETURNS (Share): The share.
         RAISES (MaralError): If a process has no document with words.
         """
         lengths = corpus.doc_lengths()
@@ -79,6 +79,13 @@ class Shard(NamedTuple):
         """This process's part of what there is for all candidate spans."""
         return values if self.ranks.size == 1 else values[self.spans]
 
+    def own_among(self, spans: NDArray[np.int64]) -> NDArray[np.int64]:
+        """This process's of some spans: from numbers among all, ascending, to numbers of its own."""
+        if self.ranks.size == 1:
+            return spans
+        places = np.searchsorted(self.spans, spans).clip(max=len(self.spans) - 1)
+        return places[self.spans[places] == spans]
+
     def within(self, rows: slice) -> slice:
         """This process's candidate spans among a stretch of all."""
         return slice(*np.searchsorted(self.spans, [rows.start, rows.stop]).tolist())
@@ -96,7 +103,7 @@ class Shard(NamedTuple):
         """A random number in [0, 1) for each own candidate span, however many processes there are."""
         return self.own(rng.random(self.n_spans))
 
-    def rows(self, spans: NDArray[np.int64], *columns: NDArray) -> tuple[NDArray, ...]:
+    def gather_spans(self, spans: NDArray[np.int64], *columns: NDArray) -> tuple[NDArray, ...]:
         """Rows that all processes have of some candidate spans, in the order of the documents.
 
         spans (NDArray): Own candidate spans, ascending, shape (n,).

@@ -39,7 +39,7 @@ def finish(
         return
     nlp = pipeline.nlp
     key = SELECTION[run.settings.select]
-    chosen = max(run.rows, key=lambda row: (row[key], row["epoch"]))
+    chosen = max(run.log, key=lambda row: (row[key], row["epoch"]))
     nlp.meta["performance"] = {
         "source_dev_ents_p": chosen["dev_precision"],
         "source_dev_ents_r": chosen["dev_recall"],
@@ -80,9 +80,9 @@ def summarise(
         "labels": pipeline.labels,
         "data": {
             stream.name: {
-                "documents": stream.shard.n_docs,
-                "words": stream.shard.n_words,
-                "candidate_spans": stream.shard.n_spans,
+                "documents": stream.share.n_docs,
+                "words": stream.share.n_words,
+                "candidate_spans": stream.share.n_spans,
             }
             for stream in run.streams
         },

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..data.config import read_config
 from ..errors import Errors, MaralError
+from ..model.machine import use_device
 from .folders import (
     fingerprint,
     is_finished,
@@ -25,7 +26,7 @@ from .pipelines import (
     report_width,
     run_seed,
 )
-from .processes import ALONE, Ranks, joined
+from .processes import ALONE, Ranks, join, own_gpu
 from .settings import ON_TARGET, TrainingSettings, read_section
 from .streams import source_stream
 from .summary import finish
@@ -58,7 +59,8 @@ def train_teacher(
     RAISES (MaralError): If the configuration or the data cannot be used.
     """
     started, output = time.perf_counter(), Path(output)
-    with joined(gpu_id) as ranks:
+    use_device(own_gpu(gpu_id))
+    with join(on_gpu=gpu_id >= 0) as ranks:
         config = read_config(config_path, overrides)
         settings = read_section(config, "teacher", TrainingSettings)
         if settings.select in ON_TARGET:
@@ -72,14 +74,16 @@ def train_teacher(
             if resume and is_finished(folder, identity):
                 return output
             pipeline = build_pipeline(config, labels, settings)
-            run = teacher_run(pipeline, inputs, settings, folder, identity, run_seed(config), ranks)
+            run = prepare_teacher(
+                pipeline, inputs, settings, folder, identity, run_seed(config), ranks
+            )
             inputs.forget()
             run.train(resume=resume)
             finish(pipeline, run, output, started, settings={"teacher": settings})
     return output
 
 
-def teacher_run(
+def prepare_teacher(
     pipeline: Pipeline,
     inputs: Inputs,
     settings: TrainingSettings,
@@ -100,14 +104,14 @@ def teacher_run(
     RETURNS (Run): The run.
     """
     pipeline.cache = cache_of(settings, folder)
-    shard = pipeline.deal(inputs.docs["source"], ranks, labelled=True, name="source")
-    report_width(shard, pipeline.labels)
+    share = pipeline.deal(inputs.docs["source"], ranks, labelled=True, name="source")
+    report_width(share, pipeline.labels)
     evaluate: Evaluate = never
     if ranks.is_first:
         dev = pipeline.encode(inputs.docs["dev"], labelled=True, name="dev")
         evaluate = evaluator(pipeline, dev, settings)
     stream = source_stream(
-        shard, len(pipeline.labels) + 1, settings.prior_scale, inputs.parts.get("source")
+        share, len(pipeline.labels) + 1, settings.prior_scale, inputs.parts.get("source")
     )
     pipeline.network.span_model.statistics.set_prior(pipeline.network.tensor(stream.prior))
     return Run(

@@ -25,8 +25,9 @@ from spacy_maral.model.spans import OUTSIDE
 from spacy_maral.training.hooks import Hook
 from spacy_maral.training.loop import Run
 from spacy_maral.training.network import collect
+from spacy_maral.training.objective import batch_loss
 from spacy_maral.training.settings import AdaptationSettings
-from spacy_maral.training.shares import Shard
+from spacy_maral.training.shares import Share
 
 SOURCE, TARGET = toy_corpus(16, seed=1), toy_corpus(20, seed=2)
 PSEUDO = noisy_labels(TARGET, TARGET.classes, noise=0.3, seed=0)
@@ -35,7 +36,7 @@ FAST = {"neighbours": 10, "bank_outside_rate": 0.2, "warmup_epochs": 1}
 
 def make_hook(*, source=SOURCE, target=TARGET, pseudo=PSEUDO, epochs=4, network=None, **changed):
     return Adaptation(
-        network or toy_network(3), Shard.of(source), Shard.of(target), copy.deepcopy(pseudo),
+        network or toy_network(3), Share.of(source), Share.of(target), copy.deepcopy(pseudo),
         training=toy_settings(epochs=epochs), settings=AdaptationSettings(**{**FAST, **changed}),
         seed=5,
     )  # fmt: skip
@@ -64,9 +65,9 @@ class Record(Hook):
             self.source_spans += np.bincount(gold, minlength=K)
 
     def on_epoch_end(self, epoch):
-        self.probabilities.append(self.hook.probabilities.copy())
-        self.reliable.append(self.hook.reliable.copy())
-        self.classes.append(self.hook.classes.copy())
+        self.probabilities.append(self.hook.labels.probabilities.copy())
+        self.reliable.append(self.hook.labels.reliable.copy())
+        self.classes.append(self.hook.labels.classes.copy())
         self.counted.append(self.hook.target.classes.copy())
         return {}
 
@@ -131,8 +132,8 @@ def test_overlapping_pseudo_labels_lose_to_the_better_one():
     target = toy_corpus(1, n_words=(2, 2))
     p = np.array([[0.4, 0.6, 0.0], [0.1, 0.1, 0.8], [0.45, 0.0, 0.55]])
     hook = make_hook(target=target, pseudo=PseudoLabels(p, LABELS, 2, target.digest))
-    assert hook.classes.tolist() == [OUTSIDE, 2, OUTSIDE]
-    np.testing.assert_allclose(hook.probabilities, p, atol=1e-6)
+    assert hook.labels.classes.tolist() == [OUTSIDE, 2, OUTSIDE]
+    np.testing.assert_allclose(hook.labels.probabilities, p, atol=1e-6)
     np.testing.assert_allclose(hook.target.prior, p.sum(0) / 3, atol=1e-6)
 
 
@@ -150,9 +151,9 @@ def test_overlapping_pseudo_labels_lose_to_the_better_one():
 )
 def test_alpha_goes_in_a_straight_line(epochs, warmup, expected):
     hook = make_hook(epochs=epochs, warmup_epochs=warmup)
-    when = [epoch for epoch in range(epochs) if hook._works_after(epoch)]
+    when = [epoch for epoch in range(epochs) if hook.improves_after(epoch)]
     assert when == list(range(warmup - 1, epochs - 1))
-    np.testing.assert_allclose([hook._alpha(epoch) for epoch in when], expected)
+    np.testing.assert_allclose([hook.alpha(epoch) for epoch in when], expected)
 
 
 def test_the_filter_takes_out_no_more_labels_than_are_doubted(tmp_path):
@@ -168,7 +169,7 @@ def test_the_filter_takes_out_no_more_labels_than_are_doubted(tmp_path):
         record = Record(hook)
         make_run(tmp_path / limit, hook, hooks=[record]).train(resume=False)
         taken[limit] = np.bincount(record.classes[0][~record.reliable[0]], minlength=K)
-        doubted = np.ceil(expected_errors(hook.probabilities, record.classes[0]))
+        doubted = np.ceil(expected_errors(hook.labels.probabilities, record.classes[0]))
         if limit == "doubt":
             assert (taken[limit] <= doubted).all()
     assert (taken["doubt"] <= taken["none"]).all()
@@ -197,7 +198,7 @@ def test_which_target_spans_the_class_statistics_take(tmp_path, statistics):
 def test_hard_and_soft_targets(tmp_path, target_labels):
     rows, _record, hook = run_and_record(tmp_path, target_labels=target_labels)
     soft = target_labels == "soft"
-    expected = hook.probabilities if soft else hook.classes
+    expected = hook.labels.probabilities if soft else hook.labels.classes
     assert hook.target.targets.dtype == (np.float32 if soft else np.int64)
     assert (hook.target.targets == expected).all()
     assert np.isfinite(rows[-1]["losses"]["target"])
@@ -223,19 +224,18 @@ def test_without_the_filter_all_labels_are_reliable_and_refined(tmp_path):
 
 def test_the_loss_leaves_unreliable_spans_out():
     hook = make_hook()
-    hook.reliable[:] = False
     keep = np.arange(0, TARGET.n_spans, 3)
-    hook.reliable[keep] = True
-    hook._set_labels()
+    reliable = np.isin(np.arange(TARGET.n_spans), keep)
+    hook.restore({"probabilities": hook.labels.probabilities, "reliable": reliable})
     network = hook.network.eval()
     batch = network.batch(TARGET, np.arange(8))
-    found = hook.target.step(network, batch, hook.training).parts["target"]
+    found = batch_loss(network, network(batch), hook.target, batch, hook.training).parts["target"]
     hook = make_hook()
     network = hook.network.eval()
     output = network(batch)
     rho = network.span_model.statistics.score(output.z).double()
     rho = rho + torch.from_numpy(hook.target.prior).log()
-    losses = -rho.log_softmax(1)[torch.arange(len(rho)), hook.classes[batch.span_ids]]
+    losses = -rho.log_softmax(1)[torch.arange(len(rho)), hook.labels.classes[batch.span_ids]]
     used = np.isin(batch.span_ids, keep)
     assert found == pytest.approx(losses[torch.from_numpy(used)].mean().item(), rel=1e-4)
 
@@ -262,21 +262,21 @@ def test_every_span_has_its_own_features(tmp_path, features):
     ]
     hook = make_hook(network=network, features=features)
     seen = {}
-    scores = hook._scores
+    scores = hook.scores
 
-    def look():
-        seen["target"], seen["source"] = hook.target_features.copy(), hook.source_features.copy()
-        seen["bank"] = hook.bank_spans.copy()
-        return scores()
+    def look(z):
+        seen["target"], seen["source"] = z.copy(), hook.source_features.z.copy()
+        seen["bank"] = hook.source_features.spans.copy()
+        return scores(z)
 
-    hook._scores = look
+    hook.scores = look
     run = make_run(tmp_path, hook, learn_rate=1e-12, head_learn_rate=1e-12)
     run.train(resume=False)
     np.testing.assert_allclose(seen["target"], expected[1], atol=2e-3)
     np.testing.assert_allclose(seen["source"], expected[0][seen["bank"]], atol=2e-3)
     entities = np.flatnonzero(SOURCE.classes)
     assert set(entities) <= set(seen["bank"]) and len(seen["bank"]) < SOURCE.n_spans
-    assert len(hook.target_features) == 0  # not kept while the next epoch trains
+    assert len(hook.target_features.z) == 0  # not kept while the next epoch trains
 
 
 def test_the_bank_holds_no_more_than_it_has_room_for():
@@ -284,7 +284,6 @@ def test_the_bank_holds_no_more_than_it_has_room_for():
     for room in (10**6, 60):
         hook = make_hook(bank_size=room, bank_outside_rate=0.5)
         hook.on_epoch_start(0)
-        hook.target_features = np.zeros((TARGET.n_spans, 8), np.float16)
         sizes.append(len(hook._bank(np.random.default_rng(0)).classes))
     assert sizes[0] > 150
     assert sizes[1] == pytest.approx(60, abs=25)
@@ -303,7 +302,7 @@ def test_the_refinery_works_on_the_features_as_a_slow_transcription_does(weights
         stats.update(
             hook.network(batch).z.detach(), torch.from_numpy(stream.classes[batch.span_ids])
         )
-    classes, before = hook.classes.copy(), hook.probabilities.copy()
+    classes, before = hook.labels.classes, hook.labels.probabilities
     hook.on_epoch_end(0)
 
     z = [
@@ -332,11 +331,11 @@ def test_the_refinery_works_on_the_features_as_a_slow_transcription_does(weights
             tied[i] |= np.isclose(guide[i], mean, atol=1e-4).any()
             allowed = (guide[i] > mean).astype(float)
             d[i] += allowed / max(allowed.sum(), 1)
-    for i in np.flatnonzero(~hook.reliable & d.any(1)):
+    for i in np.flatnonzero(~hook.labels.reliable & d.any(1)):
         expected[i] = 0.5 * expected[i] + 0.5 * d[i] / d[i].sum()
-    changed = np.flatnonzero(~hook.reliable & ~tied)
+    changed = np.flatnonzero(~hook.labels.reliable & ~tied)
     assert len(changed) > 5 and tied.mean() < 0.3
-    np.testing.assert_allclose(hook.probabilities[~tied], expected[~tied], atol=2e-3)
+    np.testing.assert_allclose(hook.labels.probabilities[~tied], expected[~tied], atol=2e-3)
 
 
 # honesty

@@ -9,18 +9,20 @@ from test_adaptation import SOURCE, TARGET, make_hook, make_run
 from toys import LABELS, K, assert_equal, snapshot, toy_corpus, without_timings
 from worlds import adapt_in, rows_of
 
-from spacy_maral.adaptation import progressive as adaptation
+from spacy_maral.adaptation import improve as improve_module
 from spacy_maral.adaptation.diagnostics import (
     CONTEXT,
     N_DOUBTFUL,
     Diagnostics,
+    EpochFiles,
     EpochState,
     Side,
     balanced_sample,
 )
 from spacy_maral.adaptation.filter import Mixture, split_spans
+from spacy_maral.adaptation.improve import TargetLabels
 from spacy_maral.model.spans import enumerate_spans
-from spacy_maral.training.shares import Shard
+from spacy_maral.training.shares import Share
 
 DIM = 6
 FILES = [".epoch-0001", ".epoch-0002", ".epoch-0003", ".epoch-0004"]
@@ -40,7 +42,15 @@ def make_side(corpus, rng, prefix) -> Side:
     spans = np.sort(rng.choice(n, n // 2, replace=False)) if prefix == "s" else np.arange(n)
     z = unit(rng.normal(size=(len(spans), DIM))).astype(np.float16)
     classes = rng.choice(K, len(spans), p=[0.8, 0.15, 0.05])
-    return Side(Shard.of(corpus), words_of(corpus, prefix), spans, classes, z)
+    return Side(Share.of(corpus), words_of(corpus, prefix), spans, classes, z)
+
+
+def labels_of(classes, probabilities=None, reliable=None) -> TargetLabels:
+    n = len(classes)
+    return TargetLabels(
+        np.full((n, K), 1 / K, dtype=np.float32) if probabilities is None else probabilities,
+        classes, np.ones(n, dtype=bool) if reliable is None else reliable, np.full(K, 1 / K),
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -48,19 +58,20 @@ def state() -> EpochState:
     rng = np.random.default_rng(0)
     source, target = make_side(SOURCE, rng, "s"), make_side(toy_corpus(40, seed=3), rng, "t")
     n = target.corpus.n_spans
+    scores = rng.uniform(-16, 16, (n, K)).astype(np.float32)
+    directions, reliable = unit(rng.normal(size=(K, DIM))), rng.random(n) < 0.6
+    probabilities = rng.dirichlet(np.ones(K), n).astype(np.float32)
     return EpochState(
-        epoch=1, source=source, target=target,
-        scores=rng.uniform(-16, 16, (n, K)).astype(np.float32),
-        directions=unit(rng.normal(size=(K, DIM))), reliable=rng.random(n) < 0.6,
-        probabilities=rng.dirichlet(np.ones(K), n).astype(np.float32),
-        refined=rng.integers(0, K, n), mixtures={1: Mixture((0, 1), (2, 3), (0.4, 0.6), 0.5)},
+        epoch=1, source=source, target=target, scores=scores, directions=directions,
+        before=labels_of(target.classes, probabilities),
+        after=labels_of(rng.integers(0, K, n), reliable=reliable), mixtures={1: Mixture((0, 1), (2, 3), (0.4, 0.6), 0.5)},
         gold=rng.choice(K, n, p=[0.8, 0.15, 0.05]),
     )  # fmt: skip
 
 
 @pytest.fixture
 def found(state, tmp_path) -> dict:
-    Diagnostics(tmp_path, LABELS, temperature=0.1, seed=5, sample_size=20).record(state)
+    EpochFiles(tmp_path, LABELS, temperature=0.1, seed=5, sample_size=20).record(state)
     return json.loads((tmp_path / ".epoch-0002.json").read_text(encoding="utf8"))
 
 
@@ -83,10 +94,10 @@ def test_histograms_count_the_scores_under_the_pseudo_labels(state, found):
 
 
 def test_labels_and_their_changes(state, found):
-    before, after = state.target.classes, state.refined
+    before, after = state.target.classes, state.after.classes
     for a in range(K):
         assert found["pseudo_labels"][a] == sum(before == a)
-        assert found["reliable"][a] == sum((before == a) & state.reliable)
+        assert found["reliable"][a] == sum((before == a) & state.after.reliable)
         for b in range(K):
             assert found["changes"][a][b] == sum((before == a) & (after == b))
 
@@ -146,8 +157,10 @@ def test_the_least_reliable_labels_come_with_their_words(state, found):
         assert row["words"][row["start"] : row["end"] + 1] == words[start : end + 1]
         assert " ".join(row["words"]) in " ".join(words)
         assert row["student"] == state.scores[i].argmax()
-        assert row["probability"] == pytest.approx(state.probabilities[i, row["class"]], abs=1e-4)
-        assert (row["gold"], row["refined"]) == (state.gold[i], state.refined[i])
+        assert row["probability"] == pytest.approx(
+            state.before.probabilities[i, row["class"]], abs=1e-4
+        )
+        assert (row["gold"], row["refined"]) == (state.gold[i], state.after.classes[i])
 
 
 def test_long_documents_are_cut_to_the_words_around(state, tmp_path):
@@ -156,12 +169,11 @@ def test_long_documents_are_cut_to_the_words_around(state, tmp_path):
     classes = np.zeros(n, dtype=np.int64)
     classes[2 * 50] = 1  # the fiftieth word alone
     state.target = Side(
-        Shard.of(corpus), words_of(corpus), np.arange(n), classes, np.zeros((n, DIM))
+        Share.of(corpus), words_of(corpus), np.arange(n), classes, np.zeros((n, DIM))
     )
     state.scores, state.gold = np.zeros((n, K), dtype=np.float32), None
-    state.reliable, state.refined = np.ones(n, dtype=bool), classes
-    state.probabilities = np.full((n, K), 1 / K, dtype=np.float32)
-    found = Diagnostics(tmp_path, LABELS, temperature=0.1, seed=5).describe(state)
+    state.before = state.after = labels_of(classes)
+    found = EpochFiles(tmp_path, LABELS, temperature=0.1, seed=5).describe(state)
     (row,) = found["doubtful"]
     assert row["words"] == [f"w0-{j}" for j in range(50 - CONTEXT, 50 + CONTEXT + 1)]
     assert row["words"][row["start"]] == "w0-50" and row["start"] == row["end"]
@@ -176,7 +188,7 @@ def test_the_sample_holds_features_classes_and_texts(state, found, tmp_path):
         side = (state.source, state.target)[number]
         (row,) = np.flatnonzero((side.z == sample["z"][i]).all(1))
         assert sample["classes"][i] == side.classes[row]
-        assert sample["reliable"][i] == (state.reliable[row] if number else True)
+        assert sample["reliable"][i] == (state.after.reliable[row] if number else True)
         first, last = (edge[side.spans[row]] for edge in side.corpus.span_words())
         doc = sample["doc"][i]
         assert side.corpus.doc_words[doc] + sample["start"][i] == first
@@ -205,12 +217,12 @@ def test_diagnostics_change_nothing_in_the_run(tmp_path, features):
     results = []
     for name in ("without", "with"):
         hook = make_hook(features=features, diagnose_with_gold=True)
+        hooks = []
         if name == "with":
             folder = tmp_path / "diagnostics"
-            hook.diagnostics = Diagnostics(folder, LABELS, temperature=0.07, seed=5)
-            hook.texts = words
-        rows = make_run(tmp_path / name, hook).train(resume=False)
-        results.append((snapshot(hook.network), hook.probabilities, without_timings(rows)))
+            hooks = [Diagnostics(folder, hook, words)]
+        rows = make_run(tmp_path / name, hook, hooks=hooks).train(resume=False)
+        results.append((snapshot(hook.network), hook.labels.probabilities, without_timings(rows)))
     assert_equal(results[0][0], results[1][0])
     assert (results[0][1] == results[1][1]).all()
     assert results[0][2] == results[1][2]
@@ -233,11 +245,10 @@ def test_the_mixtures_are_those_that_the_filter_decided_by(tmp_path, monkeypatch
         calls.append((args, split_spans(*args, **kwargs)))
         return calls[-1][1]
 
-    monkeypatch.setattr(adaptation, "split_spans", recorded)
+    monkeypatch.setattr(improve_module, "split_spans", recorded)
     hook = make_hook()
-    hook.diagnostics = Diagnostics(tmp_path / "d", LABELS, temperature=0.07, seed=5)
-    hook.texts = {"source": words_of(SOURCE), "target": words_of(TARGET)}
-    make_run(tmp_path, hook).train(resume=False)
+    words = {"source": words_of(SOURCE), "target": words_of(TARGET)}
+    make_run(tmp_path, hook, hooks=[Diagnostics(tmp_path / "d", hook, words)]).train(resume=False)
     for name, ((_, classes), (reliable, mixtures)) in zip(FILES, calls, strict=False):
         epoch = json.loads((tmp_path / "d" / f"{name}.json").read_text())
         assert epoch["pseudo_labels"] == np.bincount(classes, minlength=K).tolist()

@@ -32,7 +32,7 @@ from spacy_maral.training import train_teacher
 from spacy_maral.training.hooks import Hook
 from spacy_maral.training.loop import Run
 from spacy_maral.training.settings import ON_TARGET, SELECTION, TrainingSettings
-from spacy_maral.training.shares import Shard
+from spacy_maral.training.shares import Share
 from spacy_maral.training.streams import source_stream
 
 # the criteria, against their definitions
@@ -179,7 +179,7 @@ def test_the_epoch_with_the_highest_signal_is_kept(tmp_path, select):
     settings = toy_settings(select=select)
     Run(
         network=network,
-        streams=[source_stream(Shard.of(toy_corpus()), K, 1.0)],
+        streams=[source_stream(Share.of(toy_corpus()), K, 1.0)],
         settings=settings,
         evaluate=lambda network: {**score(network), "score": 0.0, select: next(values)},
         folder=tmp_path,

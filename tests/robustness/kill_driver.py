@@ -78,7 +78,10 @@ def attempt(job: dict[str, Any], output: Path, last: tuple[str, str, int, int] |
 
     def note_and_finish(pipeline, run, *args, **kwargs):
         hook = run.hooks[0]
-        np.savez(f"{output}.labels.npz", probabilities=hook.probabilities, reliable=hook.reliable)
+        labels = hook.labels
+        np.savez(
+            f"{output}.labels.npz", probabilities=labels.probabilities, reliable=labels.reliable
+        )
         finish(pipeline, run, *args, **kwargs)
 
     student.finish = note_and_finish

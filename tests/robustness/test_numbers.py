@@ -32,7 +32,7 @@ from spacy_maral.training import train_teacher
 from spacy_maral.training.hooks import Hook
 from spacy_maral.training.loop import Run
 from spacy_maral.training.settings import AdaptationSettings
-from spacy_maral.training.shares import Shard
+from spacy_maral.training.shares import Share
 
 SOURCE, TARGET = toy_corpus(16, seed=1), toy_corpus(20, seed=2)
 SETTINGS = {"warmup_epochs": 1, "neighbours": 10, "bank_outside_rate": 0.2, "alpha_start": 0.6}
@@ -57,7 +57,7 @@ def adapt_toy(folder, *, source=SOURCE, target=TARGET, labels=None, network=None
     network = network or toy_network(3)
     training = toy_settings(epochs=3, select="source_dev")
     hook = Adaptation(
-        network, Shard.of(source), Shard.of(target),
+        network, Share.of(source), Share.of(target),
         labels or noisy_labels(target, target.classes, noise=0.3, seed=0),
         training=training, settings=AdaptationSettings(**{**SETTINGS, **changed}), seed=5,
     )  # fmt: skip
@@ -68,8 +68,8 @@ def adapt_toy(folder, *, source=SOURCE, target=TARGET, labels=None, network=None
     rows = run.train(resume=False)
     assert all(math.isfinite(value) for row in rows for value in row["losses"].values())
     assert all(tensor.isfinite().all() for tensor in network.state_dict().values())
-    assert np.isfinite(hook.probabilities).all()
-    np.testing.assert_allclose(hook.probabilities.sum(1), 1, atol=2e-3)
+    assert np.isfinite(hook.labels.probabilities).all()
+    np.testing.assert_allclose(hook.labels.probabilities.sum(1), 1, atol=2e-3)
     return rows, hook
 
 
@@ -82,7 +82,7 @@ def test_a_class_with_few_pseudo_labels(tmp_path, n, guidance):
     labels = labels_of(keep_of_class(TARGET.classes, 2, n))
     rows, hook = adapt_toy(tmp_path, labels=labels, guidance=guidance)
     # too few to be split: all are reliable, so that nothing takes them away
-    assert (hook.classes == 2).sum() >= n
+    assert (hook.labels.classes == 2).sum() >= n
     assert hook.target.prior[2] > 0
     if not n:
         assert rows[0]["reliable"]["PER"] is None
@@ -95,7 +95,7 @@ def test_a_class_with_few_source_spans(tmp_path, n, loss):
     network = toy_network(3)
     training = toy_settings(epochs=1, loss=loss)
     hook = Adaptation(
-        network, Shard.of(source), Shard.of(TARGET), labels_of(TARGET.classes), training=training,
+        network, Share.of(source), Share.of(TARGET), labels_of(TARGET.classes), training=training,
         settings=AdaptationSettings(**SETTINGS), seed=5,
     )  # fmt: skip
     run = Run(
@@ -125,13 +125,12 @@ def test_all_pseudo_labels_outside(tmp_path, target_labels, statistics):
 
 def test_no_label_is_reliable(tmp_path):
     class Nothing(Adaptation):
-        def _set_labels(self):
-            self.reliable = np.zeros_like(self.reliable)
-            super()._set_labels()
+        def _train_on(self, labels):
+            super()._train_on(dataclasses.replace(labels, reliable=np.zeros_like(labels.reliable)))
 
     network, training = toy_network(3), toy_settings(epochs=2)
     hook = Nothing(
-        network, Shard.of(SOURCE), Shard.of(TARGET), labels_of(TARGET.classes), training=training,
+        network, Share.of(SOURCE), Share.of(TARGET), labels_of(TARGET.classes), training=training,
         settings=AdaptationSettings(**SETTINGS), seed=5,
     )  # fmt: skip
     run = Run(
@@ -152,7 +151,7 @@ class SameFeatures(Hook):
         self.hook = hook
 
     def on_epoch_end(self, epoch):
-        for features in (self.hook.target_features, self.hook.source_features):
+        for features in (self.hook.target_features.z, self.hook.source_features.z):
             features[:] = np.eye(1, features.shape[1], dtype=np.float16)
         return {}
 
@@ -161,10 +160,10 @@ class SameFeatures(Hook):
 def test_all_features_equal(tmp_path, guidance):
     network, training = toy_network(3), toy_settings(epochs=3)
     hook = Adaptation(
-        network, Shard.of(SOURCE), Shard.of(TARGET), labels_of(TARGET.classes), training=training,
+        network, Share.of(SOURCE), Share.of(TARGET), labels_of(TARGET.classes), training=training,
         settings=AdaptationSettings(**{**SETTINGS, "guidance": guidance}), seed=5,
     )  # fmt: skip
-    before = hook.classes.copy()
+    before = hook.labels.classes.copy()
     run = Run(
         network=network, streams=[hook.source, hook.target], settings=training, folder=tmp_path,
         evaluate=toy_evaluate(toy_corpus(10, seed=9)), fingerprint={},
@@ -172,7 +171,7 @@ def test_all_features_equal(tmp_path, guidance):
     )  # fmt: skip
     rows = run.train(resume=False)
     # equal scores cannot be split: all labels stay, and count
-    assert hook.reliable.all() and (hook.classes == before).all()
+    assert hook.labels.reliable.all() and (hook.labels.classes == before).all()
     assert [row["changed"] for row in rows] == [0, 0, 0]
 
 
@@ -188,7 +187,7 @@ def test_a_network_that_says_the_same_of_all_spans(tmp_path):
         network.span_model.output.weight.zero_()
         network.span_model.output.bias.fill_(1.0)
     _, hook = adapt_toy(tmp_path, network=network)
-    assert len(np.unique(hook.probabilities.argmax(1))) > 1
+    assert len(np.unique(hook.labels.probabilities.argmax(1))) > 1
 
 
 def test_a_feature_of_length_zero(tmp_path):
@@ -252,7 +251,7 @@ def test_a_bank_of_nothing(tmp_path):
     _, hook = adapt_toy(
         tmp_path, source=source, labels=labels, bank_outside_rate=0.0, guidance="local"
     )
-    assert (hook.classes == OUTSIDE).all()
+    assert (hook.labels.classes == OUTSIDE).all()
 
 
 # small targets, through the public functions

@@ -37,23 +37,25 @@ class Dies(Hook):
 
 def work(job: dict[str, Any], rank: int) -> None:
     torch.set_num_threads(1)
-    finish, student_run = student.finish, student.student_run
+    finish, prepare_student = student.finish, student.prepare_student
 
     def note_and_finish(pipeline, run, output, *args, **kwargs):
         hook = run.hooks[0] if run.hooks else None
-        if isinstance(hook, student.Adaptation):
-            labels = hook._all(hook.probabilities), hook._all(hook.reliable)
-            if run.ranks.is_first:
-                np.savez(f"{output}.labels.npz", probabilities=labels[0], reliable=labels[1])
+        if isinstance(hook, student.Adaptation) and run.ranks.is_first:
+            labels = hook.labels
+            np.savez(
+                f"{output}.labels.npz", probabilities=labels.probabilities,
+                reliable=labels.reliable,
+            )  # fmt: skip
         finish(pipeline, run, output, *args, **kwargs)
 
     def doomed_run(*args):
-        run, hook = student_run(*args)
+        run, hook = prepare_student(*args)
         if job.get("dies") == rank:
             run.hooks = [*run.hooks, Dies(job["epoch"])]
         return run, hook
 
-    student.finish, student.student_run = note_and_finish, doomed_run
+    student.finish, student.prepare_student = note_and_finish, doomed_run
     STEPS[job["step"]](**job["arguments"])
 
 

@@ -32,7 +32,7 @@ from spacy_maral.training.checkpoint import list_checkpoints, load_checkpoint
 from spacy_maral.training.interrupts import Interrupted
 from spacy_maral.training.loop import Hook, Run
 from spacy_maral.training.settings import AdaptationSettings
-from spacy_maral.training.shares import Shard
+from spacy_maral.training.shares import Share
 from spacy_maral.training.streams import Stream, source_stream
 
 SCORES = {"dev_precision": 0.0, "dev_recall": 0.0, "dev_f1": 0.0}
@@ -42,7 +42,7 @@ def make_run(folder, *, network=None, hooks=(), evaluate=None, streams=None, **c
     settings = toy_settings(**changed)
     return Run(
         network=network or toy_network(),
-        streams=streams or [source_stream(Shard.of(toy_corpus()), K, settings.prior_scale)],
+        streams=streams or [source_stream(Share.of(toy_corpus()), K, settings.prior_scale)],
         settings=settings,
         evaluate=evaluate or toy_evaluate(toy_corpus(12, seed=9)),
         folder=folder,
@@ -86,7 +86,7 @@ class Watch(Hook):
 
 
 def test_training_learns_the_toy_language(tmp_path):
-    streams = [source_stream(Shard.of(toy_corpus(80)), K, 1.0)]
+    streams = [source_stream(Share.of(toy_corpus(80)), K, 1.0)]
     rows = make_run(tmp_path, streams=streams, epochs=4, batch_tokens=32).train(resume=False)
     assert rows[-1]["losses"]["source"] < 0.5 * rows[0]["losses"]["source"]
     assert rows[-1]["dev_f1"] > 0.8
@@ -135,7 +135,7 @@ class Fixed(Stream):
 
 
 def fixed(batches, corpus) -> Fixed:
-    return Fixed(**{**vars(source_stream(Shard.of(corpus), K, 1.0)), "batches": batches})
+    return Fixed(**{**vars(source_stream(Share.of(corpus), K, 1.0)), "batches": batches})
 
 
 def gradients_of(tmp_path, batches, accumulate):
@@ -191,7 +191,7 @@ def test_gradients_are_clipped_together(tmp_path):
 def test_the_longest_stream_is_passed_over_once(tmp_path):
     watch = Watch()
     streams = [
-        source_stream(Shard.of(toy_corpus(5, seed=1)), K, 1.0), source_stream(Shard.of(toy_corpus(13, seed=2)), K, 1.0)
+        source_stream(Share.of(toy_corpus(5, seed=1)), K, 1.0), source_stream(Share.of(toy_corpus(13, seed=2)), K, 1.0)
     ]  # fmt: skip
     streams[1].name = "target"
     make_run(tmp_path, streams=streams, hooks=[watch], batch_docs=1, epochs=2).train(resume=False)
@@ -321,7 +321,7 @@ def adaptation_run(folder, *, hooks=(), features="training", **changed):
     pseudo = noisy_labels(target, target.classes, noise=0.3, seed=0)
     network = toy_network(3)
     hook = Adaptation(
-        network, Shard.of(source), Shard.of(target), pseudo, training=settings, seed=5,
+        network, Share.of(source), Share.of(target), pseudo, training=settings, seed=5,
         settings=AdaptationSettings(
             warmup_epochs=1, neighbours=10, alpha_start=0.6, alpha_end=0.4, diagnose_with_gold=True,
             features=features,
@@ -355,7 +355,7 @@ def test_a_resumed_run_is_the_unbroken_one_bitwise(unbroken, tmp_path, stop):
     resumed, hook = adaptation_run(tmp_path, hooks=[Watch()])
     rows = resumed.train(resume=True)
     whole, whole_hook = unbroken
-    assert without_timings(rows) == without_timings(whole.rows)
+    assert without_timings(rows) == without_timings(whole.log)
     assert_equal(snapshot(resumed.network), snapshot(whole.network))
     for name, array in whole_hook.arrays().items():
         assert (hook.arrays()[name] == array).all(), name
@@ -461,7 +461,7 @@ def test_a_run_that_is_stopped_saves_and_goes_on(unbroken, tmp_path, caplog, sig
     assert watch.events[0] == ("start", epoch)
     assert watch.events.count(("step", epoch)) == 2 * (run.epoch_steps[epoch] - step)
     whole, whole_hook = unbroken
-    assert without_timings(rows) == without_timings(whole.rows)
+    assert without_timings(rows) == without_timings(whole.log)
     assert_equal(snapshot(resumed.network), snapshot(whole.network))
     for name, array in whole_hook.arrays().items():
         assert (hook.arrays()[name] == array).all(), name
@@ -475,7 +475,7 @@ def test_who_asks_twice_is_not_kept_waiting(unbroken, tmp_path):
     assert not isinstance(stopped.value, Interrupted)
     resumed, _ = adaptation_run(tmp_path)
     resumed.train(resume=True)
-    assert len(resumed.rows) == 4
+    assert len(resumed.log) == 4
 
 
 def test_a_run_is_stopped_at_the_end_of_an_epoch(unbroken, tmp_path):
@@ -531,7 +531,7 @@ def test_a_run_saves_within_epochs(tmp_path, features):
     resumed, _ = adaptation_run(tmp_path / "a", features=features)
     resumed.train(resume=True)
     assert_equal(snapshot(resumed.network), snapshot(whole.network))
-    assert without_timings(resumed.rows) == without_timings(whole.rows)
+    assert without_timings(resumed.log) == without_timings(whole.log)
 
 
 def test_no_state_is_saved_within_epochs_unless_asked_for(tmp_path):
@@ -553,7 +553,7 @@ def test_a_run_in_a_thread_is_not_stopped_by_signals(tmp_path):
     thread = threading.Thread(target=run.train, kwargs={"resume": False})
     thread.start()
     thread.join()
-    assert len(run.rows) == 1 and set(handlers) == {signal.getsignal(signal.SIGINT)}
+    assert len(run.log) == 1 and set(handlers) == {signal.getsignal(signal.SIGINT)}
 
 
 def test_a_handler_of_somebody_else_is_left_alone(tmp_path):
@@ -593,7 +593,7 @@ def test_a_full_disk_ends_the_run_and_leaves_the_checkpoint(
     original = getattr(owner, name)
 
     def fail(*args, **kwargs):
-        if len(run.rows) < 3:
+        if len(run.log) < 3:
             return original(*args, **kwargs)
         if writer == "save_file":
             args[1].write_bytes(b"half")

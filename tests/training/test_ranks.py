@@ -13,7 +13,7 @@ from toys import toy_corpus
 from worlds import adapt_in, make_docs, rows_of, tensors_of, write
 
 from spacy_maral.training.processes import ALONE, Ranks
-from spacy_maral.training.shares import Shard
+from spacy_maral.training.shares import Share
 
 DRIVER = Path(__file__).with_name("ranks_driver.py")
 # with dropout each process draws for its own documents
@@ -176,30 +176,29 @@ class Told(Ranks):
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_shards_are_the_whole(size):
-    whole = Shard.of(toy_corpus(11, seed=4))
+    whole = Share.of(toy_corpus(11, seed=4))
     rng = np.random.default_rng(0)
     values = rng.random((whole.n_spans, 2))
-    shards = []
+    shares = []
     for rank in range(size):
         docs = np.arange(rank, 11, size)
         spans = [np.arange(whole.doc_spans[d], whole.doc_spans[d + 1]) for d in docs]
         ranks = Told(rank, size)
-        shard = whole._replace(ranks=ranks, spans=np.concatenate(spans))
+        share = whole._replace(ranks=ranks, spans=np.concatenate(spans))
         batch = rng.permutation(11)[:6]
-        assert (shard.docs(batch) * size + rank).tolist() == [d for d in batch if d in docs]
-        shards.append(shard)
-    parts = [shard.own(values) for shard in shards]
-    for rank, shard in enumerate(shards):
-        shard.ranks.parts = parts
-        assert (shard.all(parts[rank]) == values).all()
-        draws = shard.draw(np.random.default_rng(7))
-        assert (draws == np.random.default_rng(7).random(whole.n_spans)[shard.spans]).all()
+        assert (share.docs(batch) * size + rank).tolist() == [d for d in batch if d in docs]
+        shares.append(share)
+    parts = [share.own(values) for share in shares]
+    for rank, share in enumerate(shares):
+        share.ranks.parts = parts
+        assert (share.all(parts[rank]) == values).all()
+        draws = share.draw(np.random.default_rng(7))
+        assert (draws == np.random.default_rng(7).random(whole.n_spans)[share.spans]).all()
 
 
 def test_one_process_is_the_plain_case():
     assert ALONE.say({"a": 1}) == {"a": 1} and ALONE.largest(3) == 3
     z = torch.randn(3, 2, requires_grad=True)
-    assert ALONE.rows(z) is z
+    assert ALONE.gather_rows(z) is z
     module = torch.nn.Linear(2, 2)
-    assert ALONE.wrap(module) is module
     assert ALONE.deal([1, 2, 3]) == [1, 2, 3]

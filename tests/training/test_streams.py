@@ -9,30 +9,32 @@ from torch import nn
 from toys import BOS, EOS, PAD, VOCABULARY, K, toy_corpus, toy_network, toy_settings
 
 from spacy_maral.adaptation.masked_lm import MaskedLM
-from spacy_maral.training.shares import Shard
-from spacy_maral.training.streams import Parts, Stream, share, source_stream
+from spacy_maral.model.spans import class_shares
+from spacy_maral.training.objective import batch_loss
+from spacy_maral.training.shares import Share
+from spacy_maral.training.streams import Parts, source_stream
 
 MASK = VOCABULARY - 1
 
 
 def test_shares_are_proportions_and_never_zero():
-    np.testing.assert_allclose(share(np.array([6, 2, 2])), [0.6, 0.2, 0.2])
-    found = share(np.array([99, 0, 1]))
+    np.testing.assert_allclose(class_shares(np.array([6, 2, 2])), [0.6, 0.2, 0.2])
+    found = class_shares(np.array([99, 0, 1]))
     assert found.sum() == pytest.approx(1)
     assert 0 < found[1] < found[2]
-    assert np.isfinite(np.log(share(np.zeros(3)))).all()
+    assert np.isfinite(np.log(class_shares(np.zeros(3)))).all()
 
 
 def test_the_source_stream_has_gold_classes_and_their_shares():
     corpus = toy_corpus(12)
-    stream = source_stream(Shard.of(corpus), K, 0.5)
+    stream = source_stream(Share.of(corpus), K, 0.5)
     assert stream.targets.dtype == stream.classes.dtype == np.int64
     assert (stream.targets == corpus.classes).all() and (stream.classes == corpus.classes).all()
     np.testing.assert_allclose(stream.prior, [np.mean(corpus.classes == c) for c in range(K)])
     assert (stream.prior_scale, stream.weight, stream.weights) == (0.5, 1.0, None)
 
 
-def step_of(stream, *, docs=5, **settings):
+def step_of(stream, *, docs=5, extra=None, **settings):
     """The step's loss, the network's scores for the batch's spans, and their numbers."""
     network = toy_network(dropout=0.0)
     network.span_model.statistics.update(
@@ -44,7 +46,7 @@ def step_of(stream, *, docs=5, **settings):
     batch = network.batch(stream.corpus, np.arange(docs))
     output = network(batch)
     rho = network.span_model.statistics.score(output.z).detach().double()
-    loss = stream.step(network, batch, toy_settings(**settings))
+    loss = batch_loss(network, output, stream, batch, toy_settings(**settings), extra=extra)
     return loss, rho, output.logits.detach().double(), batch.span_ids, network
 
 
@@ -54,7 +56,7 @@ def step_of(stream, *, docs=5, **settings):
 def test_the_loss_is_that_of_the_settings(soft, loss_name, of_outside):
     corpus = toy_corpus(8)
     rng = np.random.default_rng(2)
-    stream = source_stream(Shard.of(corpus), K, 0.7)
+    stream = source_stream(Share.of(corpus), K, 0.7)
     stream.weights = (rng.random(corpus.n_spans) < 0.6).astype(np.float32)
     if soft:
         stream.targets = rng.dirichlet(np.ones(K), corpus.n_spans).astype(np.float32)
@@ -77,7 +79,7 @@ def test_the_loss_is_that_of_the_settings(soft, loss_name, of_outside):
 @pytest.mark.parametrize("outside_weight", [1.0, 0.2])
 def test_contrastive_loss_leaves_unreliable_spans_out(outside_weight):
     corpus = toy_corpus(8)
-    stream = source_stream(Shard.of(corpus), K, 1.0)
+    stream = source_stream(Share.of(corpus), K, 1.0)
     keep = np.random.default_rng(0).random(corpus.n_spans) < 0.5
     stream.weights = keep.astype(np.float32)
     loss, _, _, ids, network = step_of(stream, loss="supcon", outside_weight=outside_weight)
@@ -99,7 +101,7 @@ def test_contrastive_loss_leaves_unreliable_spans_out(outside_weight):
 
 
 def test_a_stream_without_reliable_spans_still_has_a_graph():
-    stream = source_stream(Shard.of(toy_corpus(8)), K, 1.0)
+    stream = source_stream(Share.of(toy_corpus(8)), K, 1.0)
     stream.weights = np.zeros(stream.corpus.n_spans, dtype=np.float32)
     for loss_name in ("max_margin", "cross_entropy", "supcon"):
         loss, *_ = step_of(stream, loss=loss_name)
@@ -108,7 +110,7 @@ def test_a_stream_without_reliable_spans_still_has_a_graph():
 
 
 def test_the_weight_of_a_stream_is_not_in_its_report():
-    stream = source_stream(Shard.of(toy_corpus(8)), K, 1.0)
+    stream = source_stream(Share.of(toy_corpus(8)), K, 1.0)
     whole, *_ = step_of(stream)
     stream.weight = 0.25
     quarter, *_ = step_of(stream)
@@ -118,15 +120,16 @@ def test_the_weight_of_a_stream_is_not_in_its_report():
 
 def test_class_statistics_take_the_spans_of_the_step():
     corpus = toy_corpus(8)
-    stream = source_stream(Shard.of(corpus), K, 1.0)
+    stream = source_stream(Share.of(corpus), K, 1.0)
     stream.classes = np.where(np.arange(corpus.n_spans) % 2, corpus.classes, -1)
     network = toy_network(dropout=0.0)
     statistics = network.span_model.statistics
     before = statistics.mean.clone()
     batch = network.batch(corpus, np.arange(4))
-    loss = stream.step(network, batch, toy_settings())
+    loss = batch_loss(network, network(batch), stream, batch, toy_settings())
+    statistics.update(loss.z, loss.classes)
     counted = stream.classes[batch.span_ids]
-    z = loss.output.z.detach().double()
+    z = loss.z.double()
     for c in range(K):
         rows = z[torch.from_numpy(counted == c)]
         mean = (100 * before[c].double() + rows.sum(0)) / (100 + len(rows))
@@ -136,7 +139,7 @@ def test_class_statistics_take_the_spans_of_the_step():
 
 
 def test_a_pass_has_every_document_once():
-    stream = source_stream(Shard.of(toy_corpus(20)), K, 1.0)
+    stream = source_stream(Share.of(toy_corpus(20)), K, 1.0)
     settings = toy_settings(batch_docs=3, batch_tokens=1000)
     plans = [stream.plan(settings, np.random.default_rng(s)) for s in (0, 0, 1)]
     for plan in plans:
@@ -164,7 +167,7 @@ def masked_lm(rate=0.4, dropout=0.0):
         lambda m, args, kwargs: fed.append(kwargs["input_ids"].clone()), with_kwargs=True
     )
     head = Seen(16, VOCABULARY)
-    return network, head, fed, MaskedLM(head, MASK, [BOS, PAD, EOS, MASK], rate)
+    return network, head, fed, MaskedLM(head, 1.0, MASK, [BOS, PAD, EOS, MASK], rate)
 
 
 def test_masked_pieces_are_predicted():
@@ -212,10 +215,20 @@ def test_nothing_masked_is_no_loss():
 
 def test_an_extra_loss_is_added_with_its_weight():
     corpus = toy_corpus(8)
-    stream = Stream(**vars(source_stream(Shard.of(corpus), K, 1.0)))
+    stream = source_stream(Share.of(corpus), K, 1.0)
+
+    class Extra:
+        stream, weight, head = "source", 0.5, nn.Identity()
+
+        def __call__(self, network, batch):
+            return network.span_model.head.weight.sum() * 0 + 6.0, 2
+
+    class Other(Extra):
+        stream = "target"
+
     plain, *_ = step_of(stream)
-    stream.extra = (0.5, lambda network, batch: (network.span_model.head.weight.sum() * 0 + 6.0, 2))
-    loss, *_ = step_of(stream)
+    assert step_of(stream, extra=Other())[0].parts == plain.parts
+    loss, *_ = step_of(stream, extra=Extra())
     assert loss.parts == {**plain.parts, "source_mlm": 3.0}
     assert loss.total.item() == pytest.approx(plain.total.item() + 1.5)
 
@@ -226,20 +239,22 @@ def test_an_extra_loss_is_added_with_its_weight():
 def test_each_part_has_its_own_prior():
     corpus = toy_corpus(9)
     parts = Parts(("de", "fr", "hi"), (2, 3, 4))
-    stream = source_stream(Shard.of(corpus), K, 0.7, parts)
-    rows = parts.spans(Shard.of(corpus))
+    stream = source_stream(Share.of(corpus), K, 0.7, parts)
+    rows = parts.spans(Share.of(corpus))
     assert [row.start for row in rows] == [corpus.doc_spans[i] for i in (0, 2, 5)]
     assert rows[-1].stop == corpus.n_spans
     assert parts.of(np.array([8, 0, 1, 2, 4, 5])).tolist() == [2, 0, 0, 1, 1, 2]
     for prior, row in zip(stream.part_priors, rows, strict=True):
-        np.testing.assert_allclose(prior, share(np.bincount(corpus.classes[row], minlength=K)))
-    whole = source_stream(Shard.of(corpus), K, 0.7)
+        np.testing.assert_allclose(
+            prior, class_shares(np.bincount(corpus.classes[row], minlength=K))
+        )
+    whole = source_stream(Share.of(corpus), K, 0.7)
     np.testing.assert_allclose(stream.prior, whole.prior)
 
 
 def test_the_loss_takes_the_prior_of_each_spans_part():
     corpus = toy_corpus(9)
-    stream = source_stream(Shard.of(corpus), K, 0.7, Parts(("de", "fr"), (2, 7)))
+    stream = source_stream(Share.of(corpus), K, 0.7, Parts(("de", "fr"), (2, 7)))
     stream.part_priors = np.array([[0.8, 0.1, 0.1], [0.2, 0.3, 0.5]])
     loss, rho, _, ids, _ = step_of(stream)
     part = (ids >= corpus.doc_spans[2]).astype(int)
@@ -251,8 +266,8 @@ def test_the_loss_takes_the_prior_of_each_spans_part():
 
 def test_parts_with_equal_priors_are_like_one_file():
     corpus = toy_corpus(9)
-    stream = source_stream(Shard.of(corpus), K, 0.7, Parts(("de", "fr"), (2, 7)))
+    stream = source_stream(Share.of(corpus), K, 0.7, Parts(("de", "fr"), (2, 7)))
     stream.part_priors = np.stack([stream.prior, stream.prior])
     parts, *_ = step_of(stream)
-    whole, *_ = step_of(source_stream(Shard.of(corpus), K, 0.7))
+    whole, *_ = step_of(source_stream(Share.of(corpus), K, 0.7))
     assert parts.total.item() == whole.total.item()

@@ -1,0 +1,86 @@
+"""The loss of a batch: what a step minimises (Eq. 12), over the spans of all processes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+from ..model.span_model import SpanOutput
+from .corpus import Batch
+from .network import Network
+from .settings import TrainingSettings
+from .streams import Stream
+
+
+class ExtraLoss(Protocol):
+    """A further loss on the batches of one stream, with a module that is trained along."""
+
+    @property
+    def stream(self) -> str:
+        """Name of the stream."""
+
+    @property
+    def weight(self) -> float:
+        """Factor on the mean."""
+
+    @property
+    def head(self) -> nn.Module:
+        """What is trained along with the network."""
+
+    def __call__(self, network: Network, batch: Batch) -> tuple[Tensor, int]:
+        """A sum of losses, and the number of what it is a sum of."""
+
+
+class BatchLoss(NamedTuple):
+    """The loss of a batch, and what the class statistics take in.
+
+    total: To be minimised, with a graph. parts: Its parts by name, without weights. z: Features of
+    the spans of all processes, shape (n, q). classes: Their classes, -1 for none, shape (n,).
+    """
+
+    total: Tensor
+    parts: dict[str, float]
+    z: Tensor
+    classes: Tensor
+
+
+def batch_loss(
+    network: Network,
+    output: SpanOutput,
+    stream: Stream,
+    batch: Batch,
+    settings: TrainingSettings,
+    *,
+    counts: bool = True,
+    extra: ExtraLoss | None = None,
+) -> BatchLoss:
+    """Find the loss of a batch (Eq. 12).
+
+    network (Network): The network.
+    output (SpanOutput): What it gave for this process's part of the batch.
+    stream (Stream): The side that the batch is of.
+    batch (Batch): This process's part of the batch.
+    settings (TrainingSettings): Which loss, and the weight of outside spans.
+    counts (bool): Whether this process's part counts, see `Stream.batch`.
+    extra (ExtraLoss | None): A further loss; it is added if it belongs to the stream.
+    RETURNS (BatchLoss): The loss over the parts of all processes.
+    """
+    ranks, tensor = stream.share.ranks, network.tensor
+    wanted, gather = stream.wanted(batch, counts), ranks.gather_rows
+    every = SpanOutput(gather(output.z), gather(output.logits))
+    prior = tensor(wanted.log_prior)
+    loss = network.span_model.loss(
+        every,
+        gather(tensor(wanted.targets)),
+        settings.loss,
+        log_prior=prior if prior.ndim == 1 else gather(prior),
+        weights=gather(tensor(wanted.weights)),
+        outside_weight=settings.outside_weight * settings.include_outside,
+    )
+    parts, total = {stream.name: loss.item()}, stream.weight * loss
+    if extra is not None and extra.stream == stream.name:
+        value, n = extra(network, batch)
+        mean, parts[f"{stream.name}_mlm"] = ranks.mean(value, n, counts=counts)
+        total = total + extra.weight * mean
+    return BatchLoss(total, parts, every.z.detach(), gather(tensor(wanted.classes)))
