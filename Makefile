@@ -1,19 +1,19 @@
-# make demo: the main job on the embedded corpus. make test: the fast test suite.
-# Both set themselves up in .venv and need nothing but Python.
+# make demo: all steps of the project on the generated corpus. make test: the fast tests.
+# Both create an environment in .venv and need only Python.
 
 PYTHON ?= python3
-# PyTorch, installed first. The smaller CPU build on Linux:
+# The PyTorch to install. For the smaller CPU build on Linux:
 #   make demo TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
 TORCH ?= torch==2.13.0
 VENV ?= .venv
-# default; small: a tenth of the text; tiny: small, with an untrained encoder that knows nothing
+# default; small: a tenth of the text; tiny: the small corpus with an untrained encoder
 DEMO ?= default
-# More settings, such as VARS="--vars.target de --vars.seed 1"
+# Variables of project.yml, such as VARS="--vars.target de --vars.seed 1"
 VARS ?=
-# For make bench: a folder of an encoder, and one of WikiAnn with en/train, de/train and so on
+# For make bench: the folder of an encoder, and a WikiAnn folder with en/train, de/train and so on
 ENCODER ?= encoders/e5-small
 DATA ?= data/wikiann
-# Settings of the two trainings, such as OVERRIDES="--teacher.epochs 1 --student.epochs 2"
+# Settings for both trainings, such as OVERRIDES="--teacher.epochs 1 --student.epochs 2"
 OVERRIDES ?= $(OVERRIDES_$(DEMO))
 
 PY := $(VENV)/bin/python
@@ -26,7 +26,7 @@ DEMO_default :=
 DEMO_small := --vars.size small
 DEMO_tiny := --vars.size small --vars.encoder tiny --vars.encoder_dir encoders/tiny
 
-# Two jobs that share cores slow each other down several times over when idle threads spin.
+# Idle threads must not busy-wait: they slow down other jobs on the same cores several times over.
 export OMP_WAIT_POLICY ?= passive
 export TOKENIZERS_PARALLELISM ?= false
 
@@ -47,12 +47,12 @@ demo: $(STAMP)
 	MARAL_OVERRIDES="$(OVERRIDES)" $(PY) -m spacy project run all . $(DEMO_$(DEMO)) $(VARS)
 	@cat metrics/demo-*/table.md
 
-# One process a core; a file's tests share what they set up, so they stay together.
+# One process per core. Tests of one file stay in one process, because they share fixtures.
 test: export OMP_NUM_THREADS ?= 1
 test: $(STAMP)
 	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-# make bench ENCODER=encoders/e5-small DATA=data/wikiann: takes long; a second start goes on
+# make bench ENCODER=encoders/e5-small DATA=data/wikiann: takes long; run it again to continue
 bench: $(STAMP)
 	$(PY) -m pip install --quiet -e ".[bench]"
 	$(PY) -m benchmarks --encoder "$(ENCODER)" --data "$(DATA)" --output docs/performance.json

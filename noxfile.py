@@ -1,12 +1,12 @@
-"""Tests on all Pythons that this machine has, with the oldest and the newest dependencies: `nox`.
+"""Run the tests on all installed Pythons, with the oldest and the newest dependencies: `nox`.
 
-nox -l                      what there is
+nox -l                      list the sessions
 nox -s tests                the newest dependencies, on each Python from 3.10 to 3.13
 nox -s oldest               the lower bounds of pyproject.toml
 nox -s lint types           style and types
-nox -s tests-3.11 -- -k fuzz   further arguments go to pytest
+nox -s tests-3.11 -- -k fuzz   pass further arguments to pytest
 
-TORCH names the torch to install, as in the Makefile. A Python that is missing is passed over.
+TORCH names the torch to install, as in the Makefile. Pythons that are not installed are skipped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import nox
 
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 TORCH = os.environ.get("TORCH", "torch==2.13.0")
-# what the oldest releases are asked for of; torch has wheels of its own (see TORCH)
+# packages that are not pinned to their oldest release; torch is chosen by TORCH
 NO_PIN = ("torch",)
 QUIET = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -28,7 +28,7 @@ nox.options.error_on_missing_interpreters = False
 
 
 def lower_bounds(python: str) -> list[str]:
-    """The oldest release of each dependency for a Python, as "name==version"."""
+    """The oldest supported release of each dependency for a Python, as "name==version"."""
     text = Path("pyproject.toml").read_text(encoding="utf8")
     block = text.split("\ndependencies = [")[1].split("\n]")[0]
     found = re.findall(r'"([A-Za-z0-9-]+)>=([0-9.]+)([^"]*)"', block)
@@ -47,7 +47,7 @@ def run_tests(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """The newest dependencies within the bounds."""
+    """Run the tests with the newest dependencies within the bounds."""
     session.install(TORCH)
     session.install("-e", ".[dev]")
     run_tests(session)
@@ -55,7 +55,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS[:-1])
 def oldest(session: nox.Session) -> None:
-    """The oldest dependencies within the bounds, which have no wheels for the newest Python."""
+    """Run the tests with the oldest dependencies; these have no wheels for the newest Python."""
     session.install(TORCH)
     session.install("-e", ".[dev]", *lower_bounds(str(session.python)))
     run_tests(session)
@@ -63,7 +63,7 @@ def oldest(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def lint(session: nox.Session) -> None:
-    """Style."""
+    """Check the style."""
     session.install("ruff>=0.17,<0.18")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -71,7 +71,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def types(session: nox.Session) -> None:
-    """Types."""
+    """Check the types."""
     session.install(TORCH)
     session.install("-e", ".[dev]")
     session.run("mypy")
