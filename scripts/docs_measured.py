@@ -13,8 +13,9 @@ from typing import Any
 import scale_costs
 from docs_text import table
 
-from spacy_maral.experiments.study import pair_of, settings_table, study_table
-from spacy_maral.experiments.tables import against_plain, detail_table, difference_table, f1_table
+from spacy_maral.experiments.results import against_plain, pair_of
+from spacy_maral.experiments.study import settings_table, study_table
+from spacy_maral.experiments.tables import detail_table, difference_table, f1_table
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 END = "<!-- end -->"
