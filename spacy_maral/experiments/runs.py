@@ -122,13 +122,12 @@ class Benchmark:
         )
         folder = self._teacher(run, corpora)
         scores = teacher_scores = self._evaluate(run, corpora, folder)
-        training = summarise_training(folder / MODEL)
         if run.student is not None:
             folder = self._student(run, corpora, folder)
             scores = self._evaluate(run, corpora, folder)
-            training = summarise_training(folder / MODEL)
-            if not self.keep_models:
-                shutil.rmtree(folder)
+        training = summarise_training(folder / MODEL)
+        if run.student is not None and not self.keep_models:
+            shutil.rmtree(folder)
         epochs = training.pop("epochs")
         return {
             **identity(run),
