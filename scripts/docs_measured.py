@@ -104,7 +104,7 @@ def result_tables(results: list[dict[str, Any]]) -> dict[str, str]:
 def appendix_tables(results: list[dict[str, Any]]) -> dict[str, str]:
     """The tables of the results page's appendix: all variants, and the machines of the runs."""
     found = {
-        f"{r['machine']['processor']}, {r['threads']} thread{'s' if r['threads'] > 1 else ''} a run, "
+        f"{r['machine']['processor']}, {r['threads']} thread{'s' if r['threads'] > 1 else ''} per run, "
         f"{r['precision_format']} in training, PyTorch {r['versions']['torch']}, {r['date'][:10]}"
         for r in results
     }
