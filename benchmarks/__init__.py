@@ -1,4 +1,4 @@
-"""Measurements of speed and memory, each of ours against something else: `python -m benchmarks`.
+"""Measurements of speed and memory against other implementations: `python -m benchmarks`.
 
-Not part of the product; docs/performance.md says what is measured and what came out.
+They are not part of the product. docs/performance.md describes them and has their results.
 """

@@ -1,8 +1,8 @@
 """Measure speed and memory: `python -m benchmarks --encoder DIR --data DIR -o FILE.json`.
 
-Each case is written into the file as soon as it is done; cases that the file has are not run
-again, unless --again says so. --smoke runs everything in seconds with a tiny encoder and text that
-is made up: its figures mean nothing.
+Each case is written to the file as soon as it is finished. Cases in the file are not run again
+without --again. --smoke runs everything in seconds, with a tiny encoder and artificial text; its
+figures mean nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-# threads that wait must not take the cores from those that work
+# waiting threads must not take the cores from working threads
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -34,14 +34,14 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="folder with en/train, en/dev, de/train, …")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=REPEATS, help="trials of each side")
-    parser.add_argument("--smoke", action="store_true", help="tiny sizes, figures mean nothing")
-    parser.add_argument("--again", action="store_true", help="run cases that the file has as well")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes; figures mean nothing")
+    parser.add_argument("--again", action="store_true", help="also run cases that the file has")
     parser.add_argument("-o", "--output", type=Path, help="JSON file of the results")
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the cases; RETURNS (int): Exit code."""
+    """Run the cases; RETURNS (int): Exit status."""
     args = parse_arguments(arguments)
     os.environ.setdefault("OMP_NUM_THREADS", str(args.threads))
     from wasabi import msg
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run_cases(args: argparse.Namespace, scratch: Path) -> None:
-    """Run the cases that are wanted and not done, and show all that were wanted."""
+    """Run the chosen cases that the file does not have, and show all chosen ones."""
     from wasabi import msg
 
     from spacy_maral.errors import Errors, MaralError
@@ -101,7 +101,7 @@ def run_cases(args: argparse.Namespace, scratch: Path) -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Leave progress bars and warnings of training out."""
+    """Hide progress bars and warnings of the training."""
     import logging
 
     logger = logging.getLogger("spacy")

@@ -1,10 +1,10 @@
-"""The method as its paper describes it, transcribed without any thought of speed, to compare with.
+"""A literal transcription of the paper's method, without optimisation, for comparison.
 
-A span's vector is the concatenation of its parts, put through an MLP of two layers whose hidden
-layer is as wide as its input. log I_v comes from Miller's recurrence of 2v steps. Soft
-pseudo-labels, scores and reliability stand in blocks of sentences x (W * 128) x classes. A step
-encodes the source batch, the target batch, and the target batch once more without dropout for the
-features that filter and refinery need. Overlapping pseudo-labels are cleaned by loops in Python.
+A two-layer MLP, whose hidden layer is as wide as its input, takes the concatenated parts of a span.
+Miller's recurrence of 2v steps gives log I_v. Blocks of sentences x (W * 128) x classes hold soft
+pseudo-labels, scores and reliability. A step encodes the source batch, the target batch, and again
+the target batch, without dropout, for the features of filter and refinery. Python loops resolve
+overlaps of pseudo-labels.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ PSEUDO_COUNT = 3000.0
 class LogBessel(torch.autograd.Function):
     """log I_v(x) by Miller's recurrence from the order 2v down (Eq. 49, 50), in float64.
 
-    I_{n-1} = I_{n+1} + (2 n / x) I_n, normalised by I_0. The recurrence has I_{v+1} as well, and so
-    the derivative I_{v+1} / I_v + v / x comes without another one.
+    I_{n-1} = I_{n+1} + (2 n / x) I_n, normalised by I_0. The recurrence also gives I_{v+1}, and with
+    it the derivative I_{v+1} / I_v + v / x.
     """
 
     @staticmethod
@@ -68,15 +68,18 @@ def scores(z: Tensor, mu: Tensor, kappa: Tensor) -> Tensor:
 
 
 class Sentence(NamedTuple):
-    """Words, and the class of each of its spans (start, end), ends inclusive; outside is left out."""
+    """Words, and the class of each entity (start, end), end inclusive."""
 
     words: list[str]
     entities: dict[tuple[int, int], int]
 
 
 class Rows(NamedTuple):
-    """A batch for the encoder. ids, mask: (B, length). first, last: piece of each word, (B, words).
-    shapes: (B, words). starts, ends: words of the spans, (B, spans); real: which of them there are.
+    """A padded batch for the encoder.
+
+    ids, mask: Word pieces and their mask, (B, length). first, last: First and last piece of each
+    word, (B, words). shapes: Shape of each word, (B, words). starts, ends: First and last word of
+    each span, (B, spans). real: Which spans are no padding, (B, spans).
     """
 
     ids: Tensor

@@ -1,4 +1,4 @@
-"""Training of the literal transcription: its buffers of pseudo-labels, and its steps."""
+"""Training of the literal transcription: its buffers and its steps."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ OUTSIDE = 0
 
 
 class Buffers:
-    """What is known of the target's spans, in blocks of sentences x (W * 128) x classes.
+    """State of the target's spans, in blocks of sentences x (W * 128) x classes.
 
-    probabilities: Soft pseudo-labels. scores: rho as of the last pass. reliable: Which labels are
-    trained on. features: Of each sentence's spans.
+    probabilities: Soft pseudo-labels. scores: rho of the last pass. reliable: Which labels the loss
+    uses. features: Features of the spans, by sentence.
     """
 
     def __init__(self, n_sentences: int, max_width: int, n_classes: int) -> None:
@@ -30,7 +30,7 @@ class Buffers:
 
 
 def clean_overlaps(probabilities: Tensor, spans: Sequence[tuple[int, int]]) -> Tensor:
-    """Make labels of one sentence consistent: of overlapping entities the most probable stays."""
+    """Resolve overlaps in one sentence: the most probable of overlapping entities stays."""
     classes = probabilities.argmax(1)
     found = []
     for k in range(len(spans)):
@@ -54,11 +54,11 @@ class LiteralTraining:
     tokenizer (Any): The encoder's.
     source, target (Sequence[Sentence]): The sentences.
     buffers (Buffers): Pseudo-labels of the target.
-    bfloat16 (bool): Whether matrix products are in bfloat16.
-    frozen_layers (int): Lowest layers that are not trained, nor then the embeddings.
-    soft (bool): Whether the loss takes soft pseudo-labels.
-    cached (bool): Whether sentences are tokenised once, and not again for each batch.
-    feature_pass (bool): Whether the target is encoded a second time without dropout.
+    bfloat16 (bool): Whether matrix products use bfloat16.
+    frozen_layers (int): Number of lowest layers that are frozen; above 0 the embeddings are, too.
+    soft (bool): Whether the loss uses soft pseudo-labels.
+    cached (bool): Whether to tokenise sentences once instead of for each batch.
+    feature_pass (bool): Whether to encode the target again without dropout.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class LiteralTraining:
         model.train()
 
     def step(self, source: Sequence[int], target: Sequence[int]) -> int:
-        """Learn from a batch of each side; RETURNS (int): Sentences learned from."""
+        """Train on a batch of source and one of target; RETURNS (int): Their number of sentences."""
         loss = self._source_loss(source) + self._target_loss(target)
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)

@@ -1,4 +1,4 @@
-"""The literal transcription with the same text, pseudo-labels and encoder as a student of ours."""
+"""The literal transcription with the text, pseudo-labels and encoder of our student."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sentences_of(docs: Sequence[Doc], labels: Sequence[str]) -> list[Sentence]:
 
 
 def fill_buffers(text: Text, max_width: int) -> Buffers:
-    """Pseudo-labels of the target in the literal's blocks."""
+    """The buffers of the literal transcription, with the pseudo-labels of the target."""
     n_classes = len(text.labels.labels) + 1
     buffers = Buffers(len(text.target), max_width, n_classes)
     table = torch.from_numpy(text.labels.probabilities.astype(np.float32))
@@ -44,9 +44,9 @@ def fill_buffers(text: Text, max_width: int) -> Buffers:
 
 
 def build_literal(setting: Setting, text: Text, max_width: int, **options: Any) -> LiteralTraining:
-    """The literal's student.
+    """Make the student of the literal transcription.
 
-    options (Any): Of `LiteralTraining`.
+    options (Any): Options of `LiteralTraining`.
     """
     torch.manual_seed(0)
     encoder = AutoModel.from_pretrained(setting.encoder, add_pooling_layer=False)
@@ -63,6 +63,6 @@ def build_literal(setting: Setting, text: Text, max_width: int, **options: Any) 
 
 
 def random_batches(n_sentences: int, size: int, seed: int = 0) -> list[NDArray[np.int64]]:
-    """Sentences in random order, in batches of the same number of them."""
+    """Batches of the same number of sentences, in random order."""
     order = np.random.default_rng(seed).permutation(n_sentences)
     return [order[i : i + size] for i in range(0, n_sentences - size + 1, size)]

@@ -1,4 +1,4 @@
-"""Functions run in processes of their own, with their time and peak memory."""
+"""Run a function in a fresh process and measure its time and peak memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from spacy_maral.model.memory import keep_freed_memory, peak_memory
 from .setting import ROOT, Setting, Sizes
 
 TAIL = 2000
-# seconds between two looks at a process's memory
+# seconds between two readings of the memory
 EVERY = 0.02
 
 
@@ -28,11 +28,11 @@ def in_process(function: str, setting: Setting, **arguments: Any) -> dict[str, A
 
     function (str): "module:function" of this package; takes a Setting and the arguments, and
         returns a dict.
-    setting (Setting): The run.
-    arguments (Any): Whatever JSON can hold.
-    RETURNS (dict): What it returned, with its seconds, peak_bytes, and private_bytes, the peak of
-        what is no copy of a file's.
-    RAISES (MaralError): If it failed.
+    setting (Setting): The setting.
+    arguments (Any): Arguments that JSON can hold.
+    RETURNS (dict): The function's result, with seconds, peak_bytes, and private_bytes, the peak of
+        the memory that is no copy of a file.
+    RAISES (MaralError): If the function fails.
     """
     order = {"function": function, "setting": asdict(setting), "arguments": arguments}
     command = [sys.executable, "-m", "benchmarks.memory"]
@@ -48,13 +48,13 @@ def in_process(function: str, setting: Setting, **arguments: Any) -> dict[str, A
 
 
 def read_setting(values: dict[str, Any]) -> Setting:
-    """A setting from `asdict`'s values after a journey through JSON."""
+    """Restore a setting that `asdict` and JSON made plain."""
     paths = {name: Path(values[name]) for name in ("encoder", "data", "scratch")}
     return Setting(**{**values, **paths, "sizes": Sizes(**values["sizes"])})
 
 
 def main() -> None:
-    """Do what standard input says, and write the result to standard output."""
+    """Read a call from standard input, and write its result to standard output."""
     order = json.loads(sys.stdin.read())
     setting = read_setting(order["setting"])
     use_threads(setting.threads)
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 class PrivateMemory(threading.Thread):
-    """Watches the peak of this process's resident memory that is no copy of a file's, in bytes."""
+    """Records the peak of this process's resident memory that is no copy of a file, in bytes."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -86,7 +86,7 @@ class PrivateMemory(threading.Thread):
 
 
 def use_threads(threads: int) -> None:
-    """Let torch and faiss use so many threads, in a process like that of a command."""
+    """Set the threads of torch and faiss, and the memory allocator as our commands do."""
     import faiss
     import torch
 

@@ -1,4 +1,4 @@
-"""spaCy pipelines that differ in one component, with the same encoder, briefly trained alike."""
+"""spaCy pipelines with the same encoder and one other component each, briefly trained."""
 
 from __future__ import annotations
 
@@ -77,11 +77,11 @@ COMPONENTS: dict[str, dict[str, Any]] = {
 
 
 def build(setting: Setting, component: str, docs: Sequence[Doc], encoder: str = "ours") -> Language:
-    """Make a pipeline of a transformer and one component, and train it on documents.
+    """Make a pipeline of a transformer and one component, and train the component on documents.
 
-    It is to find some entities, no more: the encoder stays as it is.
+    The training is short and the encoder frozen: the pipeline only has to find some entities.
 
-    setting (Setting): The run.
+    setting (Setting): The setting.
     component (str): One of COMPONENTS.
     docs (Sequence[Doc]): Labelled documents.
     encoder (str): One of ENCODERS; the weights are the same.
@@ -111,7 +111,7 @@ def copy_of(nlp: Language, doc: Doc) -> Doc:
 
 
 def labelled_copy(nlp: Language, doc: Doc) -> Doc:
-    """The same with its entities, as entities and as spans."""
+    """A copy with the document's entities, as entities and as spans."""
     copied = copy_of(nlp, doc)
     spans = [spacy.tokens.Span(copied, e.start, e.end, label=e.label_) for e in doc.ents]
     copied.set_ents(spans, default="outside")
@@ -120,9 +120,9 @@ def labelled_copy(nlp: Language, doc: Doc) -> Doc:
 
 
 def read(nlp: Language, docs: Sequence[Doc], found: list[int]) -> float:
-    """Let a pipeline read documents; RETURNS (float): Number of words.
+    """Annotate documents with a pipeline; RETURNS (float): Their number of words.
 
-    found (list[int]): Gets the number of entities.
+    found (list[int]): Receives the number of entities.
     """
     copies = map(partial(copy_of, nlp), docs)
     entities = words = 0

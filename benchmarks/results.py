@@ -1,4 +1,4 @@
-"""The file of results, into which each case is written as soon as it is done, and its table."""
+"""The file of results, which holds each case as soon as it is finished, and their table."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ FIELDS = ("ratio", "ours", "other", "unit")
 def read_results(path: Path | None) -> dict[str, Any]:
     """Results of earlier runs by case.
 
-    path (Path | None): The file; None or a file that is not there for none.
-    RAISES (MaralError): If it is something else.
+    path (Path | None): The file, which may be missing.
+    RAISES (MaralError): If the file holds something else.
     """
     if path is None or not path.is_file():
         return {}
@@ -36,7 +36,7 @@ def read_results(path: Path | None) -> dict[str, Any]:
 
 
 def add_result(path: Path | None, name: str, row: dict[str, Any]) -> None:
-    """Write a case's result into the file, whatever other cases it has."""
+    """Write the result of a case to the file, and keep the other cases of the file."""
     if path is not None:
         found = read_results(path)
         found[name] = row
@@ -53,7 +53,7 @@ def facts() -> dict[str, Any]:
 
 
 def show_table(results: dict[str, dict[str, Any]], printer: Printer) -> None:
-    """Print medians and ratios; above 1 is in our favour."""
+    """Print medians and ratios; ratios above 1 are in our favour."""
     rows = [
         (
             name,
@@ -80,7 +80,7 @@ def show_table(results: dict[str, dict[str, Any]], printer: Printer) -> None:
 
 
 def number(value: Any) -> str:
-    """A figure with three digits that count; text as it is."""
+    """A number with three significant digits; text without change."""
     if value is None:
         return "-"
     if not isinstance(value, float):

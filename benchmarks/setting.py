@@ -1,4 +1,4 @@
-"""What a run of the benchmarks is given: encoder, text, threads, sizes."""
+"""The setting of the benchmarks: encoder, text, threads, sizes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ SOURCE, TARGET = "en", "de"
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much each case does. sentences: Of each language, in the cases of training steps.
+    """The amount of work of each case.
 
-    steps: Of training, in one trial. memory_sentences, data_sentences: Sentences of the cases
-    memory_vs_literal and data. vmf_spans: Spans that are scored. pcla_scale: Factor on the number
-    of candidate spans of the cases pcla. infer_sentences: Sentences that pipelines read in one
-    trial. product: Side of the large matrix product.
+    sentences: Sentences of each language in the cases of training steps. steps: Training steps of a
+    trial. memory_sentences, data_sentences: Sentences of the cases memory_vs_literal and data.
+    vmf_spans: Scored spans. pcla_scale: Factor on the number of candidate spans of the cases pcla.
+    infer_sentences: Sentences that pipelines annotate in a trial. train_sentences: Sentences that
+    these pipelines are trained on. product: Side of the large matrix product.
     """
 
     sentences: int = 3000
@@ -42,9 +43,11 @@ SMOKE = Sizes(
 
 @dataclass(frozen=True)
 class Setting:
-    """One run. encoder: Folder of the pretrained encoder. data: Folder with en/train, en/dev,
-    de/train and so on, as WikiAnn has them. repeats: Trials of each side. smoke: Whether sizes are
-    tiny and figures mean nothing. scratch: Folder for what is not kept.
+    """What all cases share.
+
+    encoder: Folder of the pretrained encoder. data: Folder with en/train, en/dev, de/train and so
+    on, laid out like WikiAnn. scratch: Folder for temporary files. repeats: Trials of each side.
+    smoke: Whether sizes are tiny, so that figures mean nothing.
     """
 
     encoder: Path
@@ -58,7 +61,7 @@ class Setting:
     def part(self, language: str, part: str) -> Path:
         """A file of sentences.
 
-        RAISES (MaralError): If it is not there.
+        RAISES (MaralError): If the file is missing.
         """
         path = self.data / language / part
         if not path.is_file():
@@ -66,7 +69,7 @@ class Setting:
         return path
 
     def describe(self) -> dict[str, Any]:
-        """What every result says about its run."""
+        """The entries that describe the setting in every result."""
         import torch
 
         from spacy_maral.training.network import resolve_precision

@@ -1,4 +1,4 @@
-"""A corpus of any size, and features for its spans, without an encoder."""
+"""A simulated corpus of any size, with features for its spans, without an encoder."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from .world import soft_labels
 DIM = 64
 MAX_WIDTH = 8
 MIXED_UP = 0.1
-# of features of a trained student (e5-small, WikiAnn en to de): the share of their variance within a
-# class along its main directions, and its root
+# from the features of a trained student (e5-small, WikiAnn en to de): shares of the variance within a
+# class along its main directions, and the standard deviation within a class
 SPECTRUM = (0.60, 0.18, 0.10, 0.03, 0.025, 0.015, 0.01, 0.006, 0.005, 0.004, 0.003, 0.003)
 SPREAD = 0.27
 CHUNK = 1 << 18
@@ -52,7 +52,7 @@ class Pattern(NamedTuple):
 
 
 def simulate_corpus(pattern: Pattern, n_spans: int, rng: np.random.Generator) -> Corpus:
-    """As many sentences, drawn from real ones, as have so many candidate spans."""
+    """Draw sentences with replacement, as many as have about n_spans candidate spans."""
     mean = span_counts(pattern.lengths, MAX_WIDTH).mean()
     chosen = rng.integers(0, len(pattern.lengths), max(2, round(n_spans / mean)))
     lengths = pattern.lengths[chosen]
@@ -81,7 +81,7 @@ def simulate_corpus(pattern: Pattern, n_spans: int, rng: np.random.Generator) ->
 def simulate_features(
     classes: NDArray[np.integer], directions: NDArray[np.float32], rng: np.random.Generator
 ) -> NDArray[np.float16]:
-    """Features around the directions of the classes; a share of them around other ones."""
+    """Features around the directions of their classes; a share MIXED_UP is around other classes."""
     features = np.empty((len(classes), DIM), dtype=np.float16)
     basis = np.linalg.qr(rng.standard_normal((DIM, DIM)))[0].astype(np.float32)
     rest = DIM - len(SPECTRUM)
@@ -101,7 +101,7 @@ def simulate_features(
 def simulate_adaptation(
     source: Pattern, target: Pattern, names: list[str], n_spans: int, settings: AdaptationSettings
 ) -> Adaptation:
-    """What filters and refines, for so many candidate spans of the target and of the source."""
+    """The hook that filters and refines, for n_spans candidate spans of target and of source."""
     rng = np.random.default_rng(0)
     torch.manual_seed(0)
     model = SpanModel(8, len(names) + 1, max_width=MAX_WIDTH, dim=DIM, hidden_width=8)
@@ -118,7 +118,7 @@ def simulate_adaptation(
 
 
 def fill_features(hook: Adaptation) -> None:
-    """Give all spans features, as an epoch's training pass does, and the class means of these."""
+    """Set the features of all spans, as the training pass of an epoch does, and the class means."""
     rng = np.random.default_rng(1)
     statistics = hook.network.span_model.statistics
     directions = statistics.direction.numpy()

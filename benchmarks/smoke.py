@@ -1,4 +1,4 @@
-"""A tiny untrained encoder and made-up text, for runs that only show that everything works."""
+"""A tiny untrained encoder and artificial text, for runs that only show that all cases work."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCRIPTS = ROOT / "scripts"
 
 
 def make_inputs(folder: Path) -> tuple[Path, Path]:
-    """Write an encoder and text into a folder; RETURNS (tuple): Their folders."""
+    """Write encoder and text to a folder; RETURNS (tuple): Their folders."""
     encoder, data = folder / "tiny", folder / "demo"
     _script("build_encoder.py", "--name", "tiny", "--out", str(encoder))
     _script("make_demo_corpus.py", "--out", str(data), "--size", "small")

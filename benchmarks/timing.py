@@ -1,4 +1,4 @@
-"""Trials of several sides in turn, so that what else the machine does falls on all of them."""
+"""Trials of several sides in turn, so that other load on the machine affects all sides alike."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ Trial = Callable[[], float]
 
 @dataclass
 class Trials:
-    """Work, seconds and seconds of processor time of each side's trials, round by round."""
+    """Work, seconds and seconds of CPU time of each side's trials, by round."""
 
     work: dict[str, list[float]] = field(default_factory=dict)
     seconds: dict[str, list[float]] = field(default_factory=dict)
     cpu_seconds: dict[str, list[float]] = field(default_factory=dict)
 
     def rate(self, side: str, *, cpu: bool = False) -> np.ndarray:
-        """Work in a second, round by round."""
+        """Work per second, by round."""
         seconds = self.cpu_seconds if cpu else self.seconds
         return np.array(self.work[side]) / np.array(seconds[side])
 
     def cost(self, side: str, *, cpu: bool = False) -> np.ndarray:
-        """Seconds for a unit of work, round by round."""
+        """Seconds per unit of work, by round."""
         return 1 / self.rate(side, cpu=cpu)
 
 
 def alternate(sides: Mapping[str, Trial], rounds: int, *, warm: int = 1) -> Trials:
-    """Let each side do a trial, round after round, in an order that turns with the rounds.
+    """Run a trial of each side in every round, in an order that rotates from round to round.
 
-    sides (Mapping): By name, what does a trial and returns how much work that was.
-    rounds (int): Rounds that count.
-    warm (int): Rounds before, which do not count.
-    RETURNS (Trials): What the trials took.
+    sides (Mapping): By name, a function that runs a trial and returns its amount of work.
+    rounds (int): Measured rounds.
+    warm (int): Rounds before, which are not measured.
+    RETURNS (Trials): The measurements.
     """
     trials = Trials(*({name: [] for name in sides} for _ in range(3)))
     names = list(sides)
@@ -58,11 +58,11 @@ def alternate(sides: Mapping[str, Trial], rounds: int, *, warm: int = 1) -> Tria
 def compare(
     trials: Trials, *, unit: str, ours: str = "ours", other: str = "other", rate: bool = True
 ) -> dict[str, Any]:
-    """Medians of two sides, and the median over the rounds of how many times faster ours is.
+    """Medians of two sides, and the median over rounds of the ratio of their speeds.
 
     trials (Trials): The trials.
     unit (str): Unit of the medians.
-    rate (bool): Whether the medians are work in a second; if not, seconds for a unit of work.
+    rate (bool): Whether the medians are work per second; otherwise seconds per unit of work.
     RETURNS (dict): ratio, ours, other, unit, cpu_ratio, and quartiles of the ratio.
     """
     ratios = trials.rate(ours) / trials.rate(other)

@@ -1,4 +1,4 @@
-"""Text, simulated pseudo-labels, and training runs of ours that stand ready to do steps."""
+"""Text, simulated pseudo-labels, and students that are ready for training steps."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SURE = 0.9
 
 
 def read_part(setting: Setting, language: str, part: str) -> list[Doc]:
-    """All sentences of a file, converted as the product does."""
+    """All sentences of a file, converted by the product."""
     output = setting.scratch / f"{language}-{part}.spacy"
     if not output.is_file():
         convert(setting.part(language, part), output, lang=language)
@@ -39,7 +39,7 @@ def read_part(setting: Setting, language: str, part: str) -> list[Doc]:
 
 
 def read_sample(setting: Setting, language: str, part: str, size: int, seed: int = 0) -> list[Doc]:
-    """Sentences of a file, drawn at random; all if there are no more."""
+    """Sentences of a file, drawn at random; all if the file has no more than `size`."""
     docs = read_part(setting, language, part)
     return random.Random(seed).sample(docs, min(size, len(docs)))
 
@@ -64,7 +64,7 @@ def gold_classes(docs: Sequence[Doc], names: Sequence[str], max_width: int) -> N
 def simulate_labels(
     docs: Sequence[Doc], names: list[str], max_width: int, seed: int = 0
 ) -> PseudoLabels:
-    """Soft pseudo-labels as a teacher gives: gold, of which a share of the entities is wrong."""
+    """Soft pseudo-labels like a teacher's: gold labels, with a share of wrong entities."""
     classes = gold_classes(docs, names, max_width)
     table = soft_labels(classes, len(names) + 1, np.random.default_rng(seed))
     return PseudoLabels(table, names, max_width, digest_docs(docs))
@@ -73,7 +73,7 @@ def simulate_labels(
 def soft_labels(
     classes: NDArray[np.integer], n_classes: int, rng: np.random.Generator
 ) -> NDArray[np.float16]:
-    """Probabilities around the classes, of which as many are changed as entities are to be wrong."""
+    """Probabilities that favour the classes, after a share WRONG of the entities is changed."""
     wrong = (classes > 0) & (rng.random(len(classes)) < WRONG)
     wrong |= rng.random(len(classes)) < WRONG * (classes > 0).mean()
     labels = np.where(wrong, rng.integers(0, n_classes, len(classes)), classes)
@@ -85,7 +85,7 @@ def soft_labels(
 
 @dataclass
 class Text:
-    """Labelled sentences of the source, sentences of the target, and labels for these."""
+    """Labelled sentences of the source, sentences of the target, and their pseudo-labels."""
 
     source: list[Doc]
     target: list[Doc]
@@ -104,9 +104,9 @@ class Text:
 
 
 def student_plan(setting: Setting, max_width: int, **overrides: Any) -> StudentPlan:
-    """The configuration for small machines, with a longest span, and other settings replaced.
+    """The plan of `maral_small.cfg`, with another longest span and other settings.
 
-    overrides (Any): Settings of [student] and [adaptation], as student_epochs=1.
+    overrides (Any): Settings of [student] and [adaptation], such as student_epochs=1.
     """
     settings: dict[str, Any] = {
         "paths.encoder": str(setting.encoder),
@@ -123,7 +123,7 @@ def student_plan(setting: Setting, max_width: int, **overrides: Any) -> StudentP
 
 @dataclass
 class Student:
-    """A student of ours that does one training step after the other."""
+    """Our student, ready for one training step after the other."""
 
     pipeline: Pipeline
     run: Run
@@ -133,7 +133,7 @@ class Student:
 
     @classmethod
     def build(cls, setting: Setting, text: Text, plan: StudentPlan) -> Student:
-        """Make it, and start its first epoch; what it keeps of the text stays for the next one."""
+        """Make a student and start its first epoch; the next student reuses its cache."""
         pipeline = build_pipeline(plan.config, text.labels.labels, plan.training)
         inputs = Inputs({"source": text.source, "target": text.target, "dev": text.dev})
         folder = Path(setting.scratch) / "student"
@@ -144,11 +144,11 @@ class Student:
 
     @property
     def sentences_per_batch(self) -> float:
-        """Mean number of sentences of a batch, of either side."""
+        """Mean number of sentences of a batch, over source and target."""
         return float(np.mean([len(docs) for batches in self.plan for docs in batches]))
 
     def step(self) -> int:
-        """Do a step; RETURNS (int): Sentences learned from, of both sides."""
+        """Run a training step; RETURNS (int): Sentences of its batches, source and target together."""
         number = self.done % len(self.plan)
         batches = self.plan[number]
         self.run._step(0, number, batches)
@@ -156,5 +156,5 @@ class Student:
         return sum(len(docs) for docs in batches)
 
     def steps(self, count: int) -> int:
-        """Do some steps; RETURNS (int): Sentences learned from."""
+        """Run some training steps; RETURNS (int): Sentences of their batches."""
         return sum(self.step() for _ in range(count))

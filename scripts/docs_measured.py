@@ -6,18 +6,24 @@ A page says where with <!-- measured: NAME --> and <!-- end -->; what is between
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import scale_costs
 from docs_text import table
 
-from spacy_maral.experiments.study import pair_of, settings_table, study_table
-from spacy_maral.experiments.tables import against_plain, detail_table, difference_table, f1_table
+from spacy_maral.experiments.results import against_plain, pair_of
+from spacy_maral.experiments.study import settings_table, study_table
+from spacy_maral.experiments.tables import detail_table, difference_table, f1_table
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 END = "<!-- end -->"
+PARTS = (
+    "maral", "self_training", "no_mmc", "no_filter", "no_refinery", "hard_labels", "no_outside",
+    "prior_1", "all_layers",
+)  # fmt: skip
+"""Variants of the table "What each part brings"; the appendix has all."""
 
 
 def measured_pages() -> dict[str, str]:
@@ -27,6 +33,7 @@ def measured_pages() -> dict[str, str]:
     )
     return {
         "results.md": fill("results.md", result_tables(results)),
+        "results-appendix.md": fill("results-appendix.md", appendix_tables(results)),
         "performance.md": fill("performance.md", performance_tables(performance)),
         "scale.md": fill("scale.md", scale_costs.tables(scale, performance)),
     }
@@ -79,28 +86,40 @@ def performance_tables(results: dict[str, Any]) -> dict[str, str]:
 
 
 def result_tables(results: list[dict[str, Any]]) -> dict[str, str]:
-    """The tables of a benchmark's runs, and where they were done.
-
-    Means over all runs are shown for the variants that were run on all pairs with all seeds.
-    """
+    """The tables of the results page: variants with all pairs and seeds, and PARTS."""
 
     def cases(variant: str | None = None) -> set[tuple[str, int]]:
         return {(pair_of(r), r["seed"]) for r in results if variant in (None, r["variant"])}
 
     whole = [r for r in results if cases(r["variant"]) == cases()]
+    parts = difference_table([r for r in results if r["variant"] in PARTS])
+    return {
+        "f1": f1_table(whole).strip(),
+        "parts": without(parts, ("F1, source dev", "noise at end")),
+        "details": detail_table(whole).strip(),
+        "study": study_table(whole).strip(),
+    }
+
+
+def appendix_tables(results: list[dict[str, Any]]) -> dict[str, str]:
+    """The tables of the results page's appendix: all variants, and the machines of the runs."""
     found = {
-        f"{r['machine']['processor']}, {r['threads']} thread{'s' if r['threads'] > 1 else ''} a run, "
+        f"{r['machine']['processor']}, {r['threads']} thread{'s' if r['threads'] > 1 else ''} per run, "
         f"{r['precision_format']} in training, PyTorch {r['versions']['torch']}, {r['date'][:10]}"
         for r in results
     }
     return {
         "machine": "\n".join(f"- {line}" for line in sorted(found)),
-        "f1": f1_table(whole).strip(),
         "differences": difference_table(results).strip(),
-        "details": detail_table(whole).strip(),
-        "study": study_table(whole).strip(),
         "settings": settings_table(against_plain(results)).strip(),
     }
+
+
+def without(markdown: str, columns: Sequence[str]) -> str:
+    """A Markdown table without some of its columns."""
+    rows = [line.strip("| ").split(" | ") for line in markdown.splitlines()]
+    kept = [i for i, name in enumerate(rows[0]) if name not in columns]
+    return "\n".join(f"| {' | '.join(row[i] for i in kept)} |" for row in rows)
 
 
 def where(results: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
-"""The cases by name. A case's function takes the setting and its own name, and returns its row:
+"""The cases by name. The function of a case takes its name and the setting, and returns a dict:
 
-ratio (above 1 is in our favour), ours, other, unit, other_is (what the other side is), and whatever
-else there is to say; "tables" holds further tables by title, each a list of rows, header first.
+ratio (above 1 is in our favour), ours, other, unit, other_is (a description of the other side), and
+further entries; "tables" holds further tables by title, each a list of rows with the header first.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ CASES = {
 
 
 class NotInstalled(MaralError):
-    """What a case compares with is not installed."""
+    """The package that a case compares with is not installed."""
 
 
 def choose(patterns: list[str]) -> list[str]:
-    """Names of the cases that patterns such as "step_*" mean, in their order.
+    """Names of the cases that match patterns such as "step_*", in the order of CASES.
 
-    RAISES (MaralError): If a pattern means none.
+    RAISES (MaralError): If a pattern matches no case.
     """
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in CASES):
@@ -54,7 +54,7 @@ def run_case(name: str, setting: Setting) -> dict[str, Any]:
     """Run one case.
 
     name (str): Its name.
-    setting (Setting): The run.
-    RETURNS (dict): Its row.
+    setting (Setting): The setting.
+    RETURNS (dict): Its result.
     """
     return import_module(f"{__name__}.{CASES[name]}").run(name, setting)

@@ -1,9 +1,9 @@
-"""From a file of sentences to arrays of word pieces, and how soon a training starts again.
+"""From a file of sentences to arrays of word pieces, and the start of a second training.
 
-data: Convert, read, tokenise and align 20,000 sentences; the other side tokenises and aligns them
-as the literal transcription does, in batches, in each epoch. second_start: What a training reads and
-computes until its first step is done, when an earlier one has kept word pieces and what the frozen
-layers give; the other side is that earlier one. Each is in a process of its own.
+data: Convert, read, tokenise and align 20,000 sentences. The other side tokenises and aligns them in
+batches in each epoch, like the literal transcription. second_start: Time to the end of the first
+step of a training that finds word pieces and frozen-layer states in the cache. The other side is the
+earlier training that filled the cache. Each training runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ TRIALS = 3
 
 
 def run(name: str, setting: Setting) -> dict[str, Any]:
-    """Measure the case of a name."""
+    """Measure the named case."""
     return preparation(setting) if name == "data" else start(setting)
 
 
 def preparation(setting: Setting) -> dict[str, Any]:
-    """Sentences converted, read and encoded in a second."""
+    """Sentences converted, read and tokenised per second."""
     size = setting.sizes.data_sentences
     docs = read_sample(setting, TARGET, "train", size)
     tokenizer = AutoTokenizer.from_pretrained(setting.encoder)
@@ -45,7 +45,7 @@ def preparation(setting: Setting) -> dict[str, Any]:
     student = Student.build(
         setting, text, student_plan(setting, MAX_WIDTH, student_freeze_layers=0)
     )
-    # what is kept for later trainings is another case
+    # the cache is measured by the other case
     student.pipeline.cache = None
     output = setting.scratch / "data-case.spacy"
     parts: dict[str, list[float]] = {"convert": [], "read": [], "tokenise and align": []}
@@ -83,7 +83,7 @@ def preparation(setting: Setting) -> dict[str, Any]:
 
 
 def start(setting: Setting) -> dict[str, Any]:
-    """Seconds until the first step of a training is done, again and for the first time."""
+    """Seconds to the end of the first step of a training, with and without a filled cache."""
     size = setting.sizes.data_sentences
     remove(setting.scratch / "student")
     first, again = (in_process("cases.data:begin", setting, size=size) for _ in range(2))
@@ -103,7 +103,7 @@ def start(setting: Setting) -> dict[str, Any]:
 
 
 def begin(setting: Setting, size: int) -> dict[str, Any]:
-    """Start a training; RETURNS (dict): Seconds of its parts."""
+    """Start a training; RETURNS (dict): Seconds of the parts of its start."""
     text = Text.read(setting, MAX_WIDTH, size)
     plan = student_plan(setting, MAX_WIDTH)
     times = [time.perf_counter()]

@@ -1,9 +1,8 @@
-"""Words that `nlp.pipe` reads in a second, with our component, spaCy's ner, or spaCy's spancat.
+"""Words per second of `nlp.pipe`, with our component, spaCy's ner, or spaCy's spancat.
 
-The encoder's weights and the text are the same; all are float32. The other pipeline has the
-encoder's component that spaCy's `init config` gives it; the table shows it with ours as well, so
-that nothing differs but ner or spancat. Each component is trained a little, for it to find some
-entities.
+All pipelines share the encoder's weights, the text, and float32. The other pipeline has the encoder
+component of spaCy's `init config`. The table also shows it with our encoder component, so that only
+ner or spancat differs. Each component has a short training, so that it finds some entities.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ SAME = "same encoder component"
 
 
 def run(name: str, setting: Setting) -> dict[str, Any]:
-    """Measure the case of a name."""
+    """Measure the named case."""
     other = name.removeprefix("infer_vs_")
     train = read_sample(setting, SOURCE, "train", setting.sizes.train_sentences)
     docs = read_sample(setting, SOURCE, "dev", setting.sizes.infer_sentences)

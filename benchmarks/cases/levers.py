@@ -1,6 +1,6 @@
-"""What each of the things that make training steps fast does: all of them, against all but one.
+"""The effect of each optimisation of training steps: all of them against all but one.
 
-The other side of the case is none of them.
+The other side of the case has none of them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..world import Student, Text, student_plan
 
 MAX_WIDTH = 8
 GLIBC_THRESHOLD = 1 << 17
-# a trial has to be long: after the other side's, its first step asks for all memory again
+# a trial has to be long: its first step after the other side's trial allocates all memory again
 KEEPING_STEPS = 4
 LEVERS: dict[str, dict[str, Any]] = {
     "bfloat16": {"student_precision": "float32"},
@@ -37,7 +37,7 @@ NONE = {
 
 
 def run(name: str, setting: Setting) -> dict[str, Any]:
-    """Measure it."""
+    """Measure the case."""
     text = Text.read(setting, MAX_WIDTH)
     ours = Student.build(setting, text, student_plan(setting, MAX_WIDTH))
     rows = []
@@ -58,7 +58,7 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
 def against(
     setting: Setting, text: Text, ours: Student, overrides: dict[str, Any], *, shuffled: bool
 ) -> dict[str, Any]:
-    """Compare ours with a student of other settings, or of batches in random order."""
+    """Compare our student with one of other settings, or with batches in random order."""
     other = Student.build(setting, text, student_plan(setting, MAX_WIDTH, **overrides))
     if shuffled:
         size = max(1, round(other.sentences_per_batch))
@@ -72,11 +72,11 @@ def against(
 
 
 def kept_memory(setting: Setting, student: Student) -> dict[str, Any]:
-    """Compare steps that keep freed memory with steps that give it back, as glibc does by itself."""
+    """Compare steps that keep freed memory with steps that return it, as glibc does by default."""
     done = {"ours": student.done, "other": student.done}
 
     def steps(side: str) -> float:
-        # both go through the same batches: how fast one is depends on its sentences
+        # both sides use the same batches, since the time of a step depends on its sentences
         student.done = done[side]
         count = student.steps(KEEPING_STEPS * setting.sizes.steps)
         done[side] = student.done
@@ -98,5 +98,5 @@ def kept_memory(setting: Setting, student: Student) -> dict[str, Any]:
 
 
 def trial(student: Student, setting: Setting) -> Callable[[], float]:
-    """Some steps of a student."""
+    """A trial of some steps of a student."""
     return lambda: student.steps(setting.sizes.steps)

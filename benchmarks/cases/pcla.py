@@ -1,8 +1,8 @@
-"""What happens between epochs: filter, refinery and bookkeeping, on simulated features.
+"""The work between epochs, which is filter, refinery and bookkeeping, on simulated features.
 
-pcla_1e5, pcla_1e6, pcla_1e7: So many candidate spans of the target, and as many of the source, in
-a process of its own. There is no other side. pcla_epoch: WikiAnn's size, with diagnostics, as a
-share of the epoch; the ratio is that of the wanted 5 % to the share.
+pcla_1e5, pcla_1e6, pcla_1e7: This number of candidate spans of the target, and the same of the
+source, in a process of its own. There is no other side. pcla_epoch: The work at the size of WikiAnn,
+with diagnostics, as a share of an epoch; the ratio is the allowed 5 % divided by this share.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ PATTERN_SENTENCES = 5000
 
 
 def run(name: str, setting: Setting) -> dict[str, Any]:
-    """Measure the case of a name."""
+    """Measure the named case."""
     if name == "pcla_epoch":
         return share_of_epoch(setting)
     n_spans = round(float(name.partition("_")[2]) * setting.sizes.pcla_scale)
-    # the files are converted here, not in the process that is measured
+    # the measured process must not convert the files
     read_part(setting, SOURCE, "train"), read_part(setting, TARGET, "train")
     found, tenth = (
         in_process("cases.pcla:between_epochs", setting, n_spans=n)
@@ -79,7 +79,7 @@ def between_epochs(setting: Setting, n_spans: int) -> dict[str, Any]:
 
 
 def recall(bank: np.ndarray, queries: np.ndarray) -> float:
-    """Share of the 200 nearest neighbours that the index finds."""
+    """Share of the 200 exact nearest neighbours that the index finds."""
     wanted = min(RECALL_AT, len(bank))
     exact = build_index(bank, exact_rows=len(bank)).search(queries, wanted)[1]
     found = build_index(bank).search(queries, wanted)[1]
@@ -88,7 +88,7 @@ def recall(bank: np.ndarray, queries: np.ndarray) -> float:
 
 
 def share_of_epoch(setting: Setting) -> dict[str, Any]:
-    """Time between epochs at the size of the data, and the epoch's by some of its steps."""
+    """Time between epochs at the size of the data, as a share of the epoch's estimated time."""
     plan = student_plan(setting, 8, adaptation_diagnostics=True)
     text = Text.read(setting, 8, setting.sizes.data_sentences)
     student = Student.build(setting, text, plan)

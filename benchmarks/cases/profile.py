@@ -1,8 +1,8 @@
-"""How much of a student's step is the encoder, and how close that is to what the machine can do.
+"""The encoder's share of a student's step, and its speed as a share of the machine's.
 
-ours: The encoder alone over the same batches: forward, backward, and the update of its weights. other:
-Whole steps. The ratio is the share of the steps that is the encoder's. A large matrix product in the same
-number format tells what the machine can do.
+ours: The encoder alone over the same batches, with forward and backward pass and the update of its
+weights. other: Whole steps. The ratio is the encoder's share of the time. A large matrix product in
+the same number format measures the speed of the machine.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from ..timing import Trials, alternate, compare
 from ..world import Student, Text, student_plan
 
 MAX_WIDTH = 8
-# products of two numbers in a pass forward, and in one backward: by the input and by the weights
+# operations per weight and word piece: forward, and backward by the input and by the weights
 FORWARD, BACKWARD = 2, 4
 TRIALS = 7
 
 
 def run(name: str, setting: Setting) -> dict[str, Any]:
-    """Measure it."""
+    """Measure the case."""
     text = Text.read(setting, MAX_WIDTH)
     student = Student.build(setting, text, student_plan(setting, MAX_WIDTH))
     steps, turn = setting.sizes.steps, [0]
@@ -67,7 +67,7 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
 
 
 def seconds_of_parts(trials: Trials) -> list[list[Any]]:
-    """Milliseconds of each part of a step, and its share, round by round."""
+    """Milliseconds of each part of a step, and its share of the step, as medians over rounds."""
     whole, encoder, passes = (trials.cost(side) for side in ("other", "ours", "passes"))
     parts = {
         "encoder, forward and backward": passes,
@@ -81,9 +81,10 @@ def seconds_of_parts(trials: Trials) -> list[list[Any]]:
 
 
 def encode(student: Student, number: int, *, update: bool) -> int:
-    """Put a step's batches through the encoder and back; RETURNS (int): Word pieces, with padding.
+    """Run the encoder forward and backward over a step's batches.
 
-    update (bool): Whether gradients are clipped and the optimiser makes a step, of length 0.
+    update (bool): Whether to clip gradients and let the optimiser make a step of length 0.
+    RETURNS (int): Word pieces, with padding.
     """
     network, pieces = student.pipeline.network, 0
     for stream, docs in zip(student.run.streams, student.plan[number], strict=True):
@@ -103,7 +104,7 @@ def encode(student: Student, number: int, *, update: bool) -> int:
 
 
 def operations(student: Student) -> int:
-    """Floating-point operations of the trained linear layers for a word piece, there and back."""
+    """Floating-point operations of the trained linear layers per word piece, both passes."""
     encoder = student.pipeline.network.encoder
     layers = [m for m in encoder.modules() if isinstance(m, nn.Linear)]
     trained = sum(m.weight.numel() for m in layers if m.weight.requires_grad)
@@ -113,7 +114,7 @@ def operations(student: Student) -> int:
 
 
 def matrix_product(side: int, dtype: torch.dtype) -> float:
-    """GFLOP/s of a product of two large matrices."""
+    """GFLOP/s of a product of two square matrices."""
     a, b = torch.randn(side, side, dtype=dtype), torch.randn(side, side, dtype=dtype)
     seconds = []
     for _ in range(TRIALS):

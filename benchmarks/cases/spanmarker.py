@@ -1,7 +1,7 @@
-"""Words that our pipeline and SpanMarker read in a second, with the same encoder's weights.
+"""Words per second of our pipeline and of SpanMarker, with the same weights of the encoder.
 
-SpanMarker marks each candidate span in the encoder's input. It is not trained here: the bias of
-its outside class is set so that it finds about as many entities as there are.
+SpanMarker marks each candidate span in the encoder's input. It is not trained here. The bias of its
+outside class is set so that it finds about as many entities as the gold labels have.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BIAS = 4.0
 
 
 def run(name: str, setting: Setting) -> dict[str, Any]:
-    """Measure it.
+    """Measure the case.
 
     RAISES (NotInstalled): If SpanMarker is not installed.
     """
@@ -37,7 +37,7 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
     except ImportError as error:
         raise NotInstalled(Errors.M448.format(problem=error)) from error
     train = read_sample(setting, SOURCE, "train", setting.sizes.train_sentences)
-    # a part of the sentences: the other side takes its time
+    # fewer sentences, because SpanMarker is slow
     docs = read_sample(setting, SOURCE, "dev", max(4, setting.sizes.infer_sentences // SHARE))
     words = [[token.text for token in doc] for doc in docs]
     gold = sum(len(doc.ents) for doc in docs)
@@ -67,7 +67,7 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
 
 
 def calibrate(model: Any, words: list[list[str]], wanted: int) -> None:
-    """Find the bias of the outside class with which so many entities are found, by bisection."""
+    """Set the bias of the outside class by bisection, so that about `wanted` entities are found."""
     bias = model.classifier.bias.data
     low, high = -BIAS, BIAS
     sample = words[: max(1, len(words) // SHARE)]

@@ -1,10 +1,10 @@
-"""A step of the student's training, a batch of each language, against the literal transcription.
+"""A student's training step, on a batch of each language, against the literal transcription.
 
-step_w4, step_w12: each as it ships: the literal in float32, everything trained, padded to the
-longest of random batches, tokenised anew each time; ours by the defaults of maral_small.cfg.
-same_work_w4, same_work_w12: both with the number format, trained parameters, losses, batches and
-cached tokenisation of maral_small.cfg. What ours does once for all epochs (tokens, frozen layers)
-is counted in, divided by the number of epochs.
+step_w4, step_w12: Both sides by their own defaults. The literal transcription uses float32, trains
+all weights, pads random batches to their longest sentence and tokenises every batch again; our side
+follows maral_small.cfg. same_work_w4, same_work_w12: Both sides with the number format, trained
+parameters, losses, batches and cached tokenisation of maral_small.cfg. The work that our side does
+once for all epochs (tokens, frozen layers) counts, divided by the number of epochs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SAME = "literal transcription with our number format, frozen layers, losses and 
 
 
 def run(name: str, setting: Setting) -> dict[str, Any]:
-    """Measure the case of a name."""
+    """Measure the named case."""
     same, width = name.startswith("same_work"), int(name.rpartition("_w")[2])
     text = Text.read(setting, width)
     plan = student_plan(setting, width)
@@ -56,7 +56,7 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
 
 
 def caching_cost(student: Student, text: Text) -> float:
-    """Seconds for the tokens and frozen layers of a sentence."""
+    """Seconds per sentence for its tokens and frozen-layer states."""
     docs = text.target[:CACHE_SENTENCES]
     seconds = []
     for _ in range(CACHE_TRIALS):
@@ -67,14 +67,14 @@ def caching_cost(student: Student, text: Text) -> float:
 
 
 def add_cost(trials: Trials, seconds: float) -> None:
-    """Count seconds for each sentence of ours."""
+    """Add seconds per sentence to our side."""
     for times in (trials.seconds, trials.cpu_seconds):
         work = zip(times["ours"], trials.work["ours"], strict=True)
         times["ours"] = [took + n * seconds for took, n in work]
 
 
 def as_shipped(setting: Setting, text: Text, student: Student, width: int) -> dict[str, Any]:
-    """Trials of the literal as it ships, with and without its third pass."""
+    """Trials of the literal transcription by its defaults, with and without its feature pass."""
     size = max(1, min(round(student.sentences_per_batch), len(text.source)))
     literal = build_literal(setting, text, width)
     batches = cycle(
@@ -91,7 +91,7 @@ def as_shipped(setting: Setting, text: Text, student: Student, width: int) -> di
 
 
 def same_work(setting: Setting, text: Text, student: Student, width: int) -> dict[str, Any]:
-    """Trials of the literal with all that can be the same, with and without its third pass."""
+    """Trials of the literal transcription with our settings, with and without its feature pass."""
     settings = student.run.settings
     literal = build_literal(
         setting, text, width,
@@ -111,7 +111,7 @@ def same_work(setting: Setting, text: Text, student: Student, width: int) -> dic
 
 
 def trial(literal: LiteralTraining, batches: Any, steps: int, *, feature_pass: bool = True) -> int:
-    """Some steps of the literal; RETURNS (int): Sentences learned from."""
+    """Some steps of the literal transcription; RETURNS (int): Sentences of their batches."""
     literal.feature_pass = feature_pass
     done = 0
     for _ in range(steps):

@@ -1,7 +1,7 @@
-"""Peak memory of a student's training at 20,000 target sentences, against the literal transcription.
+"""Peak memory of a student's training on 20,000 target sentences, against the literal transcription.
 
-Each side reads its text, does some steps and ends, in a process of its own; each as it ships. Beside the
-whole resident memory there is the part that is no copy of a file's, which the system cannot take back.
+Each side, by its defaults, reads its text and runs some steps in a process of its own. The table has the
+whole resident memory, and the part that is no copy of a file, which the system cannot reclaim.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BATCH = 20
 
 
 def run(name: str, setting: Setting) -> dict[str, Any]:
-    """Measure it."""
+    """Measure the case."""
     for language, part in ((SOURCE, "train"), (SOURCE, "dev"), (TARGET, "train")):
         read_part(setting, language, part)
     header = [
@@ -62,19 +62,19 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
 
 
 def our_training(setting: Setting, width: int) -> dict[str, Any]:
-    """Some steps of ours."""
-    # all has to be computed, as in a first training
+    """Some steps of our student."""
+    # everything has to be computed, as in a first training
     remove(setting.scratch / "student")
     size = setting.sizes.memory_sentences
     student = Student.build(setting, Text.read(setting, width, size), student_plan(setting, width))
-    # as `adapt` does when documents have become arrays
+    # as `adapt` does after it has turned documents into arrays
     give_back_memory()
     student.steps(setting.sizes.steps)
     return {}
 
 
 def literal_training(setting: Setting, width: int) -> dict[str, Any]:
-    """Some steps of the literal."""
+    """Some steps of the literal transcription."""
     text = Text.read(setting, width, setting.sizes.memory_sentences)
     literal = build_literal(setting, text, width)
     batches = zip(

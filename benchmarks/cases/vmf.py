@@ -1,7 +1,7 @@
 """vMF scores of spans and their gradients, by our function and by Miller's recurrence.
 
-The other side is Miller's recurrence carried so far that it has the accuracy of the design. The
-paper's recurrence of 2v steps is shown beside it, with the errors of all against mpmath.
+The other side is Miller's recurrence with enough steps for the accuracy of the design. The table
+also has the paper's recurrence of 2v steps, and the errors of all three against mpmath.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ def miller_score(z: Tensor, mu: Tensor, kappa: Tensor) -> Tensor:
 
 
 def our_score(z: Tensor, mu: Tensor, kappa: Tensor) -> Tensor:
-    """`vmf.score` as it is."""
+    """`vmf.score` without change."""
     return vmf.score(z, mu, kappa, TEMPERATURE)
 
 
 def literal_score(z: Tensor, mu: Tensor, kappa: Tensor) -> Tensor:
-    """The literal transcription's, 2v steps."""
+    """The score of the literal transcription, with 2v steps."""
     return literal.scores(z, mu, kappa.double())
 
 
 def run(name: str, setting: Setting) -> dict[str, Any]:
-    """Measure it."""
+    """Measure the case."""
     generator = torch.Generator().manual_seed(0)
     n_spans = setting.sizes.vmf_spans
     z = normalize(torch.randn(n_spans, DIM, generator=generator), dim=1).requires_grad_()
@@ -88,7 +88,7 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
 
 
 def accuracy() -> list[list[Any]]:
-    """Largest relative error of log C_q and A_q of each side, by kappa."""
+    """Relative error of log C_q and A_q of each side, by kappa."""
     rows: list[list[Any]] = [
         [
             "kappa",

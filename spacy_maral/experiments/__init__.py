@@ -1,1 +1,1 @@
-"""Experiments: pairs, variants and seeds, run and shown as tables."""
+"""Experiments: runs over pairs, variants and seeds, and tables of their results."""

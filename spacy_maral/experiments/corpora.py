@@ -1,4 +1,4 @@
-"""The data of a benchmark: converted once, cut to size by a seed."""
+"""The corpora of a benchmark: each raw file is converted once, and the seed draws its sentences."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ TEST_SEED = 0
 
 @dataclass(frozen=True)
 class RawFile:
-    """A file of a dataset and what is taken of it.
+    """A file of a dataset, and the sentences that a run takes from it.
 
-    role: "train", "dev", "target" or "test". limit: Most sentences. seed: Chooses them.
+    role: "train", "dev", "target" or "test". limit: Maximum of sentences. seed: Draws them.
     """
 
     role: str
@@ -37,14 +37,13 @@ class RawFile:
 
     @property
     def key(self) -> str:
-        """What the cut depends on, and the name of its file."""
+        """All that determines the drawn sentences; also the name of the file that holds them."""
         size = self.limit or "all"
-        text = (
-            f"{self.dataset}-{self.lang}-{self.role}-{size}-{self.seed}-{file_hash(self.path)[:8]}"
-        )
-        return text
+        name = f"{self.dataset}-{self.lang}-{self.role}-{size}-{self.seed}"
+        return f"{name}-{file_hash(self.path)[:8]}"
 
     def converted(self, *, unlabelled: bool) -> str:
+        """Name of the file with all sentences, with or without labels."""
         labels = "raw" if unlabelled else "gold"
         part = "train" if self.role == "target" else self.role
         return f"{self.dataset}-{self.lang}-{part}-{labels}-{file_hash(self.path)[:8]}"
@@ -52,9 +51,9 @@ class RawFile:
 
 @dataclass(frozen=True)
 class Corpora:
-    """The files of a run (.spacy) and the numbers of their sentences, by role.
+    """The .spacy files of a run, and their numbers of sentences by role.
 
-    target_gold: The target's training text with labels, for diagnosis only; None without.
+    target_gold: The target's training text with labels, for diagnosis only, or None.
     """
 
     train: Path
@@ -66,14 +65,14 @@ class Corpora:
 
 
 def raw_files(matrix: Matrix, run: PlannedRun, data: Path) -> dict[str, RawFile]:
-    """List the files of a dataset that a run needs, by role.
+    """List the raw files that a run needs, by role.
 
-    matrix (Matrix): For the sizes.
-    run (PlannedRun): The run. Its seed chooses the sentences; the test set is the same for all seeds.
-    data (Path): Folder with one folder a dataset.
-    RETURNS (dict): The files, which need not be there.
+    matrix (Matrix): Sets the sizes.
+    run (PlannedRun): The run. Its seed draws the sentences; the test set is the same for all seeds.
+    data (Path): Folder with one folder per dataset.
+    RETURNS (dict): The files, which may be missing.
     """
-    pair, seed = run.pair, run.seed
+    pair = run.pair
     parts = list_parts(DATASETS[pair.dataset], data / pair.dataset, pair.source, [pair.target])
     limits = {
         "train": matrix.source_sentences, "dev": matrix.dev_sentences,
@@ -83,19 +82,19 @@ def raw_files(matrix: Matrix, run: PlannedRun, data: Path) -> dict[str, RawFile]
     return {
         role: RawFile(
             role, pair.dataset, part.path, part.lang, part.unlabelled, limit,
-            TEST_SEED if role == "test" else seed,
+            TEST_SEED if role == "test" else run.seed,
         )
         for (role, limit), part in zip(limits.items(), parts, strict=True)
     }  # fmt: skip
 
 
 def prepare_corpora(files: dict[str, RawFile], folder: Path, *, gold: bool) -> Corpora:
-    """Convert what is not converted yet, and cut it to size.
+    """Convert the raw files, unless that is done, and draw the sentences.
 
-    files (dict): What `raw_files` listed.
-    folder (Path): Where the .spacy files are kept.
-    gold (bool): Whether a copy of the target's training text keeps its labels, for diagnosis.
-    RETURNS (Corpora): The files.
+    files (dict): The result of `raw_files`.
+    folder (Path): Folder for the .spacy files.
+    gold (bool): Whether to keep a labelled copy of the target's training text, for diagnosis.
+    RETURNS (Corpora): The .spacy files.
     RAISES (MaralError): If files are missing or cannot be read.
     """
     missing = [str(file.path) for file in files.values() if not file.path.is_file()]
@@ -103,20 +102,28 @@ def prepare_corpora(files: dict[str, RawFile], folder: Path, *, gold: bool) -> C
         dataset = files["train"].dataset
         pattern = f"{dataset}/{DATASETS[dataset].pattern}"
         raise MaralError(Errors.M425.format(paths=", ".join(missing), pattern=pattern))
-    paths = {role: _cut(file, folder, file.unlabelled) for role, file in files.items()}
-    target_gold = _cut(files["target"], folder, False) if gold else None
+    paths = {role: _draw(file, folder, file.unlabelled) for role, file in files.items()}
+    target_gold = _draw(files["target"], folder, False) if gold else None
     sizes = {role: len(DocBin().from_disk(path)) for role, path in paths.items()}
     return Corpora(**paths, target_gold=target_gold, sizes=sizes)
 
 
 @cache
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, 64 hexadecimal digits, or "missing"."""
+    """SHA-256 of a file, 64 hexadecimal digits, or "missing"."""
     return sha256(path) if path.is_file() else "missing"
 
 
-def _cut(file: RawFile, folder: Path, unlabelled: bool) -> Path:
-    """The chosen sentences of a file, in their order, with or without labels."""
+def choose_sentences(n_sentences: int, limit: int | None, seed: int, role: str) -> Sequence[int]:
+    """Draw numbers of sentences by seed and role, in ascending order; all without a limit."""
+    if limit is None or limit >= n_sentences:
+        return range(n_sentences)
+    rng = np.random.default_rng([seed, *role.encode()])
+    return sorted(rng.choice(n_sentences, limit, replace=False).tolist())
+
+
+def _draw(file: RawFile, folder: Path, unlabelled: bool) -> Path:
+    """Write the drawn sentences, with or without labels; RETURNS (Path): Their .spacy file."""
     gold = file.role == "target" and not unlabelled
     path = folder / f"{file.key}{'-gold' if gold else ''}.spacy"
     if path.is_file():
@@ -133,11 +140,3 @@ def _cut(file: RawFile, folder: Path, unlabelled: bool) -> Path:
     with replacing(path) as temporary:
         DocBin(attrs=["ENT_IOB", "ENT_TYPE"], docs=[docs[i] for i in chosen]).to_disk(temporary)
     return path
-
-
-def choose_sentences(n_sentences: int, limit: int | None, seed: int, role: str) -> Sequence[int]:
-    """Numbers of some sentences, in order, by a seed and what they are for."""
-    if limit is None or limit >= n_sentences:
-        return range(n_sentences)
-    rng = np.random.default_rng([seed, *role.encode()])
-    return sorted(rng.choice(n_sentences, limit, replace=False).tolist())

@@ -1,7 +1,8 @@
-"""A process of its own for each command, which is not left behind when the benchmark is stopped."""
+"""Run a command in a process of its own, which ends with the benchmark."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -10,21 +11,21 @@ from typing import IO
 from ..errors import Warnings
 from ..training.interrupts import Interrupted, StopRequest
 
-# seconds between two looks at whether a stop was asked for
 POLL = 0.5
+"""Seconds between two checks for a stop request."""
 
 
 def run_process(words: Sequence[str], output: IO[str], env: Mapping[str, str]) -> int:
     """Run a process to its end.
 
-    The first Ctrl-C or SIGTERM lets it save its state, as it does on its own: a terminal sends
-    Ctrl-C to it as well, SIGTERM is passed on. A second one kills it.
+    The first Ctrl-C or SIGTERM lets the process save its state: a terminal sends Ctrl-C to both
+    processes, and this function passes SIGTERM on. A second request kills the process.
 
     words (Sequence[str]): The command line.
-    output (IO[str]): A file for what it says.
+    output (IO[str]): A file for its standard output and its standard error.
     env (Mapping[str, str]): Its environment.
     RETURNS (int): Its exit status.
-    RAISES (Interrupted): If a stop was asked for, once the process has ended.
+    RAISES (Interrupted): After the process has ended, if a stop was requested.
     """
     with (
         StopRequest() as stop,
@@ -33,8 +34,9 @@ def run_process(words: Sequence[str], output: IO[str], env: Mapping[str, str]) -
         ) as process,
     ):
         try:
-            while stop.signum is None and not _has_ended(process):
-                pass
+            while stop.signum is None and process.poll() is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=POLL)
             if stop.signum == signal.SIGTERM:
                 process.terminate()
             process.wait()
@@ -44,11 +46,3 @@ def run_process(words: Sequence[str], output: IO[str], env: Mapping[str, str]) -
     if stop.signum is not None:
         raise Interrupted(Warnings.W467, stop.signum)
     return process.returncode
-
-
-def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    try:
-        process.wait(timeout=POLL)
-    except subprocess.TimeoutExpired:
-        return False
-    return True

@@ -24,8 +24,9 @@ from spacy_maral.experiments import runs as runs_module
 from spacy_maral.experiments.corpora import choose_sentences, prepare_corpora, raw_files
 from spacy_maral.experiments.matrix import choose_runs, configs_of, plan_runs, read_matrix
 from spacy_maral.experiments.processes import run_process
+from spacy_maral.experiments.results import is_plain
 from spacy_maral.experiments.runs import Benchmark, run_all
-from spacy_maral.experiments.tables import is_plain, write_tables
+from spacy_maral.experiments.tables import write_tables
 from spacy_maral.training.interrupts import Interrupted
 
 ROOT = Path(__file__).parents[2]

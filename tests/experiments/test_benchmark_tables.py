@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import scipy.stats
 
+from spacy_maral.experiments.results import against_plain
 from spacy_maral.experiments.study import rank_epochs, settings_table, spearman, study_table
-from spacy_maral.experiments.tables import against_plain, csv_table, difference_table, markdown
+from spacy_maral.experiments.tables import csv_table, difference_table, markdown
 
 
 def result(variant: str, seed: int, f1: float, **changed: Any) -> dict[str, Any]:
@@ -155,4 +156,4 @@ def test_the_study_ranks_settings():
     assert "target_density" not in table and "| last" not in table
     assert table in markdown([*plain, *others, *apart])
     assert settings_table(compared[:4]) == settings_table([]) == ""
-    assert "another setting" not in markdown(plain)
+    assert "changed settings" not in markdown(plain)

@@ -200,5 +200,4 @@ def test_one_process_is_the_plain_case():
     assert ALONE.say({"a": 1}) == {"a": 1} and ALONE.largest(3) == 3
     z = torch.randn(3, 2, requires_grad=True)
     assert ALONE.gather_rows(z) is z
-    module = torch.nn.Linear(2, 2)
     assert ALONE.deal([1, 2, 3]) == [1, 2, 3]

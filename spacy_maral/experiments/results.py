@@ -1,0 +1,75 @@
+"""Results of runs: which runs they belong to, which are compared, and means over some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+from ..evaluation.tables import MISSING
+
+Result = dict[str, Any]
+"""The scores, costs and settings of a finished run, as results.json lists them."""
+
+
+class Mean(NamedTuple):
+    """Mean and sample standard deviation of n values; None where n is too small."""
+
+    mean: float | None
+    sd: float | None
+    n: int
+
+    @classmethod
+    def of(cls, values: Iterable[float | None]) -> Mean:
+        known = [value for value in values if value is not None]
+        return cls(
+            mean(known) if known else None, stdev(known) if len(known) > 1 else None, len(known)
+        )
+
+    def show(self, form: str = ".2f", *, scale: float = 100, sd: bool = False) -> str:
+        """The mean as text, by default in percent; with `sd` as in "61.20 ± 0.41"."""
+        if self.mean is None:
+            return MISSING
+        text = f"{scale * self.mean:{form}}"
+        if self.sd is None or not sd:
+            return text
+        return f"{text} ± {scale * self.sd:{form.lstrip('+')}}"
+
+
+def pair_of(result: Result) -> str:
+    return f"{result['dataset']} {result['source']}→{result['target']}"
+
+
+def variant_of(result: Result) -> str:
+    return str(result["variant"])
+
+
+def names(results: Iterable[Result], of: Callable[[Result], str]) -> list[str]:
+    """The pairs or variants of some results, each once, in their order."""
+    return list(dict.fromkeys(map(of, results)))
+
+
+def delta(result: Result) -> float:
+    """F1 minus that of the run's own teacher."""
+    return float(result["f1"] - result["teacher_f1"])
+
+
+def is_plain(result: Result) -> bool:
+    """Whether a student was trained by the configuration without any change."""
+    changes = ("overrides", "teacher_overrides", "target_sentences")
+    return result["adapted"] and not any(result.get(name) for name in changes)
+
+
+def against_plain(results: Sequence[Result]) -> list[tuple[Result, Result]]:
+    """Match each changed student with the student of the unchanged configuration.
+
+    results (Sequence[Result]): The results.
+    RETURNS (list[tuple]): The result of the changed student, and that of the unchanged one on the
+        same pair with the same seed. Students without a counterpart are left out.
+    """
+    known = {(pair_of(r), r["seed"]): r for r in results if is_plain(r)}
+    return [
+        (r, known[pair_of(r), r["seed"]])
+        for r in results
+        if r["adapted"] and not is_plain(r) and (pair_of(r), r["seed"]) in known
+    ]
