@@ -15,6 +15,7 @@ from .figures import (
     Figure,
     centroid_figures,
     curve_figures,
+    error_figures,
     geometry_figures,
     label_figures,
     map_figure,
@@ -257,7 +258,6 @@ def _errors(record: RunRecord, judgement: Judgement | None, data: str) -> Sectio
         )
         return Section("errors", heading, _absent(text))
     from ..tables import score_table
-    from .report_errors import error_figures
 
     header, rows = score_table(judgement.report)
     body = (
