@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from spacy import displacy
 
-from ..mistakes import Entity, Mistake
+from ...data.tags import Entity
+from ..mistakes import Mistake
 from .svg import clean, colour_class, percent, printable
 
 N_SHOWN = 10
