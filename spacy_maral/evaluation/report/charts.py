@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from .svg import (
     CHAR_WIDTH,
     Scale,
@@ -67,7 +69,7 @@ def line_chart(
     marked: int | None = None,
     show: Callable[[float], str] = short,
     size: tuple[int, int] = (380, 210),
-) -> str:
+) -> Markup:
     """Values over epochs, each line named at its right end.
 
     title (str): What is shown.
@@ -78,7 +80,7 @@ def line_chart(
     marked (int): An epoch to mark by a vertical line.
     show (Callable): From a value to its text.
     size (tuple): Width and height.
-    RETURNS (str): An svg element.
+    RETURNS (Markup): An svg element.
     """
     width, height = size
     known = [v for line in series for v in line.values if v is not None]
@@ -113,7 +115,7 @@ def histogram(
     curves: Sequence[Curve] = (),
     cut: float | None = None,
     size: tuple[int, int] = (380, 210),
-) -> str:
+) -> Markup:
     """Counts in bins, one stack above the other, with curves and a vertical cut.
 
     title (str): What is shown.
@@ -122,7 +124,7 @@ def histogram(
     curves (Sequence[Curve]): In the units of the axes.
     cut (float): Where the cut is, if there is one.
     size (tuple): Width and height.
-    RETURNS (str): An svg element.
+    RETURNS (Markup): An svg element.
     """
     width, height = size
     sums = [sum(bins) for bins in zip(*(counts for _, counts, _ in stacks), strict=True)]
@@ -174,7 +176,7 @@ def heat_map(
     strengths: Sequence[Values],
     show: Callable[[float], str] = short,
     axes: tuple[str, str] = ("", ""),
-) -> str:
+) -> Markup:
     """A table of numbers on coloured ground.
 
     title (str): What is shown.
@@ -184,7 +186,7 @@ def heat_map(
     strengths (Sequence): Colour of each value, from -1 (one hue) over 0 (none) to 1 (another).
     show (Callable): From a value to its text.
     axes (tuple): What rows and columns are.
-    RETURNS (str): An svg element.
+    RETURNS (Markup): An svg element.
     """
     cell = (58, 38)
     longest = max(min(len(name), 12) for name in rows)
@@ -215,13 +217,13 @@ def heat_map(
     return element(title, f"{len(rows)} rows, {len(columns)} columns", size, body)
 
 
-def scatter(title: str, groups: Sequence[Points], *, size: tuple[int, int] = (760, 520)) -> str:
+def scatter(title: str, groups: Sequence[Points], *, size: tuple[int, int] = (760, 520)) -> Markup:
     """Points without axes: what is near counts, not where.
 
     title (str): What is shown.
     groups (Sequence[Points]): Points; the marker is "circle" or "diamond".
     size (tuple): Width and height.
-    RETURNS (str): An svg element.
+    RETURNS (Markup): An svg element.
     """
     width, height = size
     xs = [x for group in groups for x, _ in group.xy]
@@ -250,7 +252,7 @@ def bar_chart(
     *,
     colours: Sequence[int] | None = None,
     show: Callable[[float], str] = short,
-) -> str:
+) -> Markup:
     """Horizontal bars, each with its name before and its value behind it.
 
     title (str): What is shown.
@@ -258,7 +260,7 @@ def bar_chart(
     values (Sequence[float]): Their lengths, none below 0.
     colours (Sequence[int]): Their colours.
     show (Callable): From a value to its text.
-    RETURNS (str): An svg element.
+    RETURNS (Markup): An svg element.
     """
     left = 14 + CHAR_WIDTH * max((len(name) for name in names), default=0)
     shown = [show(value) for value in values]

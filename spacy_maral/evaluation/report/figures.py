@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from ...model.spans import OUTSIDE
@@ -32,7 +33,7 @@ class Figure(NamedTuple):
     """A chart with its heading and a sentence on how to read it."""
 
     heading: str
-    svg: str
+    svg: Markup
     note: str = ""
 
 
@@ -76,7 +77,7 @@ def curve_figures(record: RunRecord) -> list[Figure]:
     return figures
 
 
-def by_epoch(record: RunRecord, title: str, series: Sequence[Series], **options: Any) -> str:
+def by_epoch(record: RunRecord, title: str, series: Sequence[Series], **options: Any) -> Markup:
     """A line chart over the epochs of the log, with the selected epoch marked."""
     x, marked = [row["epoch"] for row in record.rows], record.selected["epoch"]
     return line_chart(title, x, series, marked=marked, **options)

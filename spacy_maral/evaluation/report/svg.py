@@ -6,10 +6,11 @@ on light and on dark ground. All text that comes in is escaped.
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from markupsafe import Markup, escape
 
 N_COLOURS = 7
 LINE_HEIGHT = 13
@@ -30,9 +31,9 @@ class Scale:
         return round(self.start + share * (self.end - self.start), 2)
 
 
-def clean(text: object) -> str:
-    """Text for HTML and XML: escaped, without characters that neither may have."""
-    return html.escape(printable(text))
+def clean(text: object) -> Markup:
+    """Escape text for HTML and XML, without characters that neither may have."""
+    return escape(printable(text))
 
 
 def printable(text: object) -> str:
@@ -82,9 +83,9 @@ def percent(value: float) -> str:
     return f"{100 * value:.3g} %"
 
 
-def element(title: str, facts: str, size: tuple[int, int], body: Sequence[str]) -> str:
+def element(title: str, facts: str, size: tuple[int, int], body: Sequence[str]) -> Markup:
     inside = "\n".join(body)
-    return (
+    return Markup(
         f'<svg viewBox="0 0 {size[0]} {size[1]}" role="img" style="max-width:{size[0] * 1.35:.0f}px">'
         f"<title>{clean(title)}</title><desc>{clean(facts)}</desc>\n{inside}\n</svg>"
     )
