@@ -26,7 +26,7 @@ from .svg import (
 Values = Sequence[float | None]
 
 MANY_EPOCHS = 12
-BAR_CHART_WIDTH = 380
+SIZE = (380, 210)
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,10 @@ class Series:
     name: str
     values: Values
     colour: int = 1
-    dashed: bool = False
+
+    def known(self, x: Sequence[int]) -> list[tuple[int, float]]:
+        """Return the places and values that are not None."""
+        return [(p, v) for p, v in zip(x, self.values, strict=True) if v is not None]
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,6 @@ def line_chart(
     reference: tuple[float, str] | None = None,
     marked: int | None = None,
     show: Callable[[float], str] = short,
-    size: tuple[int, int] = (380, 210),
 ) -> Markup:
     """Values over epochs, each line named at its right end.
 
@@ -79,17 +81,15 @@ def line_chart(
     reference (tuple): A value to compare with, and what it is.
     marked (int): An epoch to mark by a vertical line.
     show (Callable): From a value to its text.
-    size (tuple): Width and height.
     RETURNS (Markup): An svg element.
     """
-    width, height = size
+    width, height = SIZE
     known = [v for line in series for v in line.values if v is not None]
     low, high = y_range or around([*known, *([reference[0]] if reference else [])])
-    names = [line.name for line in series if any(v is not None for v in line.values)]
+    names = [line.name for line in series if line.known(x)]
     right = 24 + CHAR_WIDTH * max([min(len(n), 14) for n in names], default=0)
-    across = Scale(min(x), max(x), 46, width - right - 6)
-    if len(x) == 1:
-        across = Scale(x[0] - 1, x[0] + 1, 46, width - right - 6)
+    alone = len(x) == 1
+    across = Scale(min(x) - alone, max(x) + alone, 46, width - right - 6)
     up = Scale(low, high, height - 26, 12)
     body = grid(up, across, ticks(low, high), show)
     step = max(1, math.ceil(len(x) / 10))
@@ -104,7 +104,7 @@ def line_chart(
     for line in series:
         body += _line(line, x, across, up, show)
     body += _end_labels(series, x, across, up)
-    return element(title, _describe(series, x, show), size, body)
+    return element(title, _describe(series, x, show), SIZE, body)
 
 
 def histogram(
@@ -114,7 +114,7 @@ def histogram(
     *,
     curves: Sequence[Curve] = (),
     cut: float | None = None,
-    size: tuple[int, int] = (380, 210),
+    size: tuple[int, int] = SIZE,
 ) -> Markup:
     """Counts in bins, one stack above the other, with curves and a vertical cut.
 
@@ -235,11 +235,10 @@ def scatter(title: str, groups: Sequence[Points], *, size: tuple[int, int] = (76
         body.append(f'<g class="point {colour_class(group.colour)} {group.marker}">')
         for (x, y), text in zip(group.xy, group.texts, strict=True):
             px, py = across(x), up(y)
-            if group.marker == "circle":
-                mark = f'<circle cx="{px}" cy="{py}" r="2.8">', "</circle>"
-            else:
-                mark = f'<path d="M{px} {round(py - 4, 2)}l4 4l-4 4l-4-4z">', "</path>"
-            body.append(f"{mark[0]}<title>{clean(text)}</title>{mark[1]}")
+            shape, place = "circle", f'cx="{px}" cy="{py}" r="2.8"'
+            if group.marker != "circle":
+                shape, place = "path", f'd="M{px} {round(py - 4, 2)}l4 4l-4 4l-4-4z"'
+            body.append(f"<{shape} {place}><title>{clean(text)}</title></{shape}>")
         body.append("</g>")
     facts = ", ".join(f"{len(group.xy):,} {group.name}" for group in groups)
     return element(title, facts, size, body)
@@ -265,7 +264,7 @@ def bar_chart(
     left = 14 + CHAR_WIDTH * max((len(name) for name in names), default=0)
     shown = [show(value) for value in values]
     room = CHAR_WIDTH * max((len(text) for text in shown), default=0) + 12
-    across = Scale(0, max([*values, 1e-12]), left, BAR_CHART_WIDTH - room)
+    across = Scale(0, max([*values, 1e-12]), left, SIZE[0] - room)
     body = []
     for i, (name, value) in enumerate(zip(names, values, strict=True)):
         y = 6 + 28 * i
@@ -278,7 +277,7 @@ def bar_chart(
         )
         body.append(text_at(left + length + 6, y + 14, shown[i], css="value"))
     facts = ", ".join(f"{name}: {text}" for name, text in zip(names, shown, strict=True))
-    return element(title, facts, (BAR_CHART_WIDTH, 28 * len(names) + 8), body)
+    return element(title, facts, (SIZE[0], 28 * len(names) + 8), body)
 
 
 def _line(
@@ -297,16 +296,15 @@ def _line(
         runs[-1].append(f"{px},{py}")
         tip = f"{clean(line.name)}, epoch {place}: {clean(show(value))}"
         marks.append(f'<circle cx="{px}" cy="{py}" r="{radius}"><title>{tip}</title></circle>')
-    dashed = " dashed" if line.dashed else ""
     drawn = [f'<polyline points="{" ".join(run)}"/>' for run in runs if len(run) > 1]
-    return [f'<g class="line {css}{dashed}">', *drawn, *marks, "</g>"]
+    return [f'<g class="line {css}">', *drawn, *marks, "</g>"]
 
 
 def _end_labels(series: Sequence[Series], x: Sequence[int], across: Scale, up: Scale) -> list[str]:
     """Names of lines at their last values, moved apart where they would overlap."""
     places: list[tuple[float, Series]] = []
     for line in series:
-        known = [(p, v) for p, v in zip(x, line.values, strict=True) if v is not None]
+        known = line.known(x)
         if known:
             places.append((up(known[-1][1]), line))
     places.sort(key=lambda item: item[0])
@@ -324,7 +322,7 @@ def _end_labels(series: Sequence[Series], x: Sequence[int], across: Scale, up: S
 def _describe(series: Sequence[Series], x: Sequence[int], show: Callable[[float], str]) -> str:
     parts = []
     for line in series:
-        known = [(p, v) for p, v in zip(x, line.values, strict=True) if v is not None]
+        known = line.known(x)
         if known:
             (first, start), (last, end) = known[0], known[-1]
             parts.append(

@@ -38,97 +38,112 @@ class Figure(NamedTuple):
 
 
 def curve_figures(record: RunRecord) -> list[Figure]:
-    """Losses, scores on the source's development set, concentrations and signals, over epochs."""
+    """Draw losses, development scores, concentrations and selection signals by epoch."""
     rows = record.rows
-    names = list(dict.fromkeys(name for row in rows for name in row["losses"]))
+    names = dict.fromkeys(name for row in rows for name in row["losses"])
     losses = [
         Series(name.replace("_", " "), [row["losses"].get(name) for row in rows], LOSS_COLOURS.get(name, 4))
         for name in names
     ]  # fmt: skip
-    scores = [
-        Series(name, [row.get(key) for row in rows], colour)
-        for name, key, colour in (
-            ("F1", "dev_f1", 1), ("precision", "dev_precision", 2), ("recall", "dev_recall", 3),
-        )
-    ]  # fmt: skip
+    keys = {"F1": "dev_f1", "precision": "dev_precision", "recall": "dev_recall"}
     figures = [
-        Figure(
-            "Loss", by_epoch(record, "Loss by epoch", losses), "Mean over the steps of an epoch."
+        by_epoch(record, "Loss", "Loss by epoch", losses, "Mean over the steps of an epoch."),
+        by_epoch(
+            record, "Source development set", "Scores on the source's development set",
+            _series(rows, keys), "Entities, strict: both ends and the type.", show=percent,
         ),
-        Figure(
-            "Source development set",
-            by_epoch(record, "Scores on the source's development set", scores, show=percent),
-            "Entities, strict: both ends and the type.",
-        ),
-    ]
+    ]  # fmt: skip
     if all("kappa" in row for row in rows):
         spread = [
             Series(name, [row["kappa"][i] for row in rows], i + 1)
             for i, name in enumerate(("smallest κ", "largest κ"))
         ]
         note = "How narrow the classes are on the sphere: of the widest and the narrowest one."
-        chart = by_epoch(record, "Concentration by epoch", spread)
-        figures.append(Figure("Concentration", chart, note))
+        figures.append(by_epoch(record, "Concentration", "Concentration by epoch", spread, note))
     for name in [name for name in rows[-1] if name.startswith("target_")]:
         heading = name.replace("_", " ").capitalize()
-        values = Series(name.partition("_")[2], [row.get(name) for row in rows], 2)
+        values = [Series(name.partition("_")[2], [row.get(name) for row in rows], 2)]
         note = "A signal of raw target text that the choice of an epoch may go by."
-        figures.append(Figure(heading, by_epoch(record, f"{heading} by epoch", [values]), note))
+        figures.append(by_epoch(record, heading, f"{heading} by epoch", values, note))
     return figures
 
 
-def by_epoch(record: RunRecord, title: str, series: Sequence[Series], **options: Any) -> Markup:
-    """A line chart over the epochs of the log, with the selected epoch marked."""
-    x, marked = [row["epoch"] for row in record.rows], record.selected["epoch"]
-    return line_chart(title, x, series, marked=marked, **options)
+def by_epoch(
+    record: RunRecord,
+    heading: str,
+    title: str,
+    series: Sequence[Series],
+    note: str,
+    *,
+    rows: Sequence[dict[str, Any]] | None = None,
+    **options: Any,
+) -> Figure:
+    """Draw values by epoch, with the selected epoch marked.
+
+    record (RunRecord): The run.
+    heading (str): Heading of the figure.
+    title (str): Title of the chart, for screen readers.
+    series (Sequence[Series]): The values.
+    note (str): How to read them.
+    rows (Sequence[dict]): The epochs that have them; by default those of the log.
+    **options: See `line_chart`.
+    RETURNS (Figure): The figure.
+    """
+    x = [row["epoch"] for row in (record.rows if rows is None else rows)]
+    chart = line_chart(title, x, series, marked=record.selected["epoch"], **options)
+    return Figure(heading, chart, note)
+
+
+def _series(rows: Sequence[dict[str, Any]], keys: dict[str, str]) -> list[Series]:
+    """Make a series of each key, by its name in the figure."""
+    named = enumerate(keys.items(), start=1)
+    return [Series(name, [row.get(key) for row in rows], colour) for colour, (name, key) in named]
 
 
 def label_figures(record: RunRecord) -> list[Figure]:
-    """What happened to the pseudo-labels, over epochs: reliable shares, changes, noise."""
-    rows, classes = record.rows, record.classes
+    """Draw reliable shares, changes and noise of the pseudo-labels by epoch."""
+    rows = record.rows
     figures = []
     if all("reliable" in row for row in rows):
         shares = [
             Series(name, [row["reliable"].get(name) for row in rows], c)
-            for c, name in enumerate(classes)
+            for c, name in enumerate(record.classes)
         ]
-        chart = by_epoch(
-            record, "Reliable share of each class by epoch", shares, show=percent, y_range=(0, 1.02)
-        )
-        note = "Share of the pseudo-labels of a class that the filter keeps for the next epoch."
-        figures.append(Figure("Reliable share", chart, note))
         worked = [None if row["alpha"] is None else row["changed"] for row in rows]
-        chart = by_epoch(record, "Changed pseudo-labels by epoch", [Series("changed", worked, 1)])
-        note = "By the refinery, of all candidate spans; it does not work after the last epoch."
-        figures.append(Figure("Changed labels", chart, note))
+        figures += [
+            by_epoch(
+                record, "Reliable share", "Reliable share of each class by epoch", shares,
+                "Share of the pseudo-labels of a class that the filter keeps for the next epoch.",
+                show=percent, y_range=(0, 1.02),
+            ),
+            by_epoch(
+                record, "Changed labels", "Changed pseudo-labels by epoch",
+                [Series("changed", worked, 1)],
+                "By the refinery, of all candidate spans; it does not work after the last epoch.",
+            ),
+        ]  # fmt: skip
     if all("noise_ratio" in row for row in rows):
         noise = [
             Series("all", [row["noise_ratio"] for row in rows], 2),
             Series("reliable", [row["noise_ratio_reliable"] for row in rows], 1),
         ]
         start = rows[0].get("noise_ratio_start")
-        reference = None if start is None else (start, "the teacher's labels")
-        chart = by_epoch(
-            record,
-            "Noise ratio of pseudo-labels by epoch",
-            noise,
-            show=percent,
-            reference=reference,
-        )
         note = "Wrong labels among spans that are entities by pseudo-label or by gold."
-        figures.append(Figure("Noise ratio", chart, note))
+        figures.append(
+            by_epoch(
+                record, "Noise ratio", "Noise ratio of pseudo-labels by epoch", noise, note,
+                show=percent, reference=None if start is None else (start, "the teacher's labels"),
+            )
+        )  # fmt: skip
     known = [epoch for epoch in record.epochs if epoch["gold"]]
     if known:
-        means = [
-            Series(name, [epoch["gold"][key] for epoch in known], colour)
-            for name, key, colour in (("right", "rho_clean", 1), ("wrong", "rho_noisy", 2))
-        ]
-        chart = line_chart(
-            "Mean score of right and wrong entity labels", [e["epoch"] for e in known], means,
-            marked=record.selected["epoch"],
-        )  # fmt: skip
+        means = _series(
+            [epoch["gold"] for epoch in known], {"right": "rho_clean", "wrong": "rho_noisy"}
+        )
+        title = "Mean score of right and wrong entity labels"
         note = "Of spans labelled as entities. The filter can part right from wrong only as far as "
-        figures.append(Figure("Mean ρ by truth", chart, note + "these two are apart."))
+        note += "these two are apart."
+        figures.append(by_epoch(record, "Mean ρ by truth", title, means, note, rows=known))
     return figures
 
 
@@ -204,10 +219,13 @@ def mixture_curves(
 
 
 def centroid_figures(record: RunRecord) -> list[Figure]:
-    """Cosines of the class means: the selected epoch's, the optimum, and their mean over epochs."""
+    """Draw the cosines of the class means: in the shown epoch, at the optimum, and their mean by epoch."""
     rows, classes = record.rows, record.classes
     figures: list[Figure] = []
-    optimum = -1 / (len(classes) - 1) if len(classes) > 1 else 0.0
+    reference = None
+    if len(classes) > 1:
+        optimum = -1 / (len(classes) - 1)
+        reference = (optimum, f"optimum {signed(optimum)}")
     if record.epoch is not None and len(classes) > 1:
         best = [
             [1.0 if i == j else optimum for j in range(len(classes))] for i in range(len(classes))
@@ -222,21 +240,18 @@ def centroid_figures(record: RunRecord) -> list[Figure]:
             )
             figures.append(Figure(heading, chart, note))
     if all("centroid_cosine" in row for row in rows):
-        mean = [Series("mean cosine", [row["centroid_cosine"] for row in rows], 1)]
-        reference = (optimum, f"optimum {signed(optimum)}") if len(classes) > 1 else None
-        chart = by_epoch(
-            record,
-            "Mean cosine of two class means by epoch",
-            mean,
-            reference=reference,
-            show=signed,
-        )
-        figures.append(Figure("Mean cosine of two classes", chart, "Lower is farther apart."))
+        figures.append(
+            by_epoch(
+                record, "Mean cosine of two classes", "Mean cosine of two class means by epoch",
+                _series(rows, {"mean cosine": "centroid_cosine"}), "Lower is farther apart.",
+                reference=reference, show=signed,
+            )
+        )  # fmt: skip
     return figures
 
 
 def geometry_figures(record: RunRecord) -> list[Figure]:
-    """Compactness and low margins of the classes over epochs, of source and target."""
+    """Draw compactness and low margins of the classes by epoch, on source and target."""
     figures = []
     compact = "Mean cosine of spans to their class mean; the optimum is 1."
     margins = "The margin that 95 % of the spans of a class exceed; below 0 is another class."
@@ -246,18 +261,13 @@ def geometry_figures(record: RunRecord) -> list[Figure]:
     ):
         for side in ("source", "target"):
             known = [epoch for epoch in record.epochs if key in epoch[side]]
-            if not known:
-                continue
-            series = [
-                Series(name, [epoch[side][key][c] for epoch in known], c)
-                for c, name in enumerate(record.classes)
-            ]
-            title = f"{heading}, {side}"
-            chart = line_chart(
-                title, [epoch["epoch"] for epoch in known], series,
-                marked=record.selected["epoch"], show=show,
-            )  # fmt: skip
-            figures.append(Figure(title, chart, note))
+            if known:
+                series = [
+                    Series(name, [epoch[side][key][c] for epoch in known], c)
+                    for c, name in enumerate(record.classes)
+                ]
+                title = f"{heading}, {side}"
+                figures.append(by_epoch(record, title, title, series, note, rows=known, show=show))
     return figures
 
 
