@@ -1,4 +1,4 @@
-"""Charts as inline SVG: lines, histograms, heat maps, points and bars, with titles for readers."""
+"""Charts as inline SVG: lines, histograms, heat maps, points and bars, with titles for screen readers."""
 
 from __future__ import annotations
 
@@ -72,15 +72,15 @@ def line_chart(
     marked: int | None = None,
     show: Callable[[float], str] = short,
 ) -> Markup:
-    """Values over epochs, each line named at its right end.
+    """Draw values over epochs, with the name of each line at its right end.
 
-    title (str): What is shown.
+    title (str): Title, for screen readers.
     x (Sequence[int]): Epochs.
-    series (Sequence[Series]): Lines; None where there is no value.
-    y_range (tuple): Ends of the vertical axis; by default from the values.
-    reference (tuple): A value to compare with, and what it is.
+    series (Sequence[Series]): Lines; a value is None where there is none.
+    y_range (tuple): Ends of the vertical axis; by default they fit the values.
+    reference (tuple): A value to compare with, and its name.
     marked (int): An epoch to mark by a vertical line.
-    show (Callable): From a value to its text.
+    show (Callable): Formats a value.
     RETURNS (Markup): An svg element.
     """
     width, height = SIZE
@@ -116,13 +116,13 @@ def histogram(
     cut: float | None = None,
     size: tuple[int, int] = SIZE,
 ) -> Markup:
-    """Counts in bins, one stack above the other, with curves and a vertical cut.
+    """Draw stacked counts in bins, with curves and a vertical cut.
 
-    title (str): What is shown.
-    edges (Sequence[float]): Ends of the bins, one more than there are.
+    title (str): Title, for screen readers.
+    edges (Sequence[float]): Ends of the bins, one more than there are bins.
     stacks (Sequence[tuple]): Name, count of each bin, and CSS class; the first is at the bottom.
     curves (Sequence[Curve]): In the units of the axes.
-    cut (float): Where the cut is, if there is one.
+    cut (float): Place of the cut, if there is one.
     size (tuple): Width and height.
     RETURNS (Markup): An svg element.
     """
@@ -177,15 +177,15 @@ def heat_map(
     show: Callable[[float], str] = short,
     axes: tuple[str, str] = ("", ""),
 ) -> Markup:
-    """A table of numbers on coloured ground.
+    """Draw a table of numbers on coloured ground.
 
-    title (str): What is shown.
+    title (str): Title, for screen readers.
     rows (Sequence[str]): Names of the rows.
     columns (Sequence[str]): Names of the columns.
-    values (Sequence): One row of numbers a row.
+    values (Sequence): Rows of numbers.
     strengths (Sequence): Colour of each value, from -1 (one hue) over 0 (none) to 1 (another).
-    show (Callable): From a value to its text.
-    axes (tuple): What rows and columns are.
+    show (Callable): Formats a value.
+    axes (tuple): Names of the two axes, rows first.
     RETURNS (Markup): An svg element.
     """
     cell = (58, 38)
@@ -218,9 +218,9 @@ def heat_map(
 
 
 def scatter(title: str, groups: Sequence[Points], *, size: tuple[int, int] = (760, 520)) -> Markup:
-    """Points without axes: what is near counts, not where.
+    """Draw points without axes: only their distances mean something.
 
-    title (str): What is shown.
+    title (str): Title, for screen readers.
     groups (Sequence[Points]): Points; the marker is "circle" or "diamond".
     size (tuple): Width and height.
     RETURNS (Markup): An svg element.
@@ -252,13 +252,13 @@ def bar_chart(
     colours: Sequence[int] | None = None,
     show: Callable[[float], str] = short,
 ) -> Markup:
-    """Horizontal bars, each with its name before and its value behind it.
+    """Draw horizontal bars, each between its name and its value.
 
-    title (str): What is shown.
-    names (Sequence[str]): What the bars are.
-    values (Sequence[float]): Their lengths, none below 0.
-    colours (Sequence[int]): Their colours.
-    show (Callable): From a value to its text.
+    title (str): Title, for screen readers.
+    names (Sequence[str]): Names of the bars.
+    values (Sequence[float]): Lengths of the bars, none below 0.
+    colours (Sequence[int]): Colours of the bars; by default 1.
+    show (Callable): Formats a value.
     RETURNS (Markup): An svg element.
     """
     left = 14 + CHAR_WIDTH * max((len(name) for name in names), default=0)
@@ -283,7 +283,7 @@ def bar_chart(
 def _line(
     line: Series, x: Sequence[int], across: Scale, up: Scale, show: Callable[[float], str]
 ) -> list[str]:
-    """A line, broken where values are missing, and its markers."""
+    """Draw a line, broken where values are missing, and its markers."""
     css = colour_class(line.colour)
     runs: list[list[str]] = [[]]
     marks = []
@@ -301,7 +301,7 @@ def _line(
 
 
 def _end_labels(series: Sequence[Series], x: Sequence[int], across: Scale, up: Scale) -> list[str]:
-    """Names of lines at their last values, moved apart where they would overlap."""
+    """Write names of lines at their last values, moved apart where they would overlap."""
     places: list[tuple[float, Series]] = []
     for line in series:
         known = line.known(x)

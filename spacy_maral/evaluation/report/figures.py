@@ -148,7 +148,7 @@ def label_figures(record: RunRecord) -> list[Figure]:
 
 
 def score_figures(epoch: dict[str, Any]) -> list[Figure]:
-    """Scores ρ under the pseudo-label, class by class, with the mixture and its cut."""
+    """Draw the scores ρ under the pseudo-label for each class, with the mixture and its cut."""
     figures = []
     for c, name in enumerate(epoch["classes"]):
         counts = np.array(epoch["counts"][c], dtype=np.int64)
@@ -185,11 +185,11 @@ def score_figures(epoch: dict[str, Any]) -> list[Figure]:
 def crop_bins(
     edges: NDArray[np.floating], counts: Sequence[NDArray[np.int64]]
 ) -> tuple[NDArray[np.floating], list[NDArray[np.int64]], int]:
-    """Leave out empty bins at both ends and the lowest 0.2 % of the first counts; join the others.
+    """Leave out empty bins at both ends and the lowest 0.2 % of the first counts; join the other bins.
 
     edges (NDArray): Ends of the bins, shape (n + 1,).
-    counts (Sequence): Counts in them, each of shape (n,).
-    RETURNS (tuple): New edges, new counts for at most MAX_BARS bins, and how many are left out.
+    counts (Sequence): Counts in the bins, each of shape (n,).
+    RETURNS (tuple): Edges and counts of at most MAX_BARS bins, and the count below the first edge.
     """
     before = np.cumsum(counts[0]) - counts[0]
     filled = np.flatnonzero((counts[0] > 0) & (before + counts[0] > RARE * counts[0].sum()))
@@ -207,7 +207,7 @@ def crop_bins(
 def mixture_curves(
     mixture: dict[str, Any], edges: NDArray[np.floating], size: int, limit: float
 ) -> list[Curve]:
-    """Both components of a mixture as expected counts in bins like these, up to a limit."""
+    """Compute the expected counts of both components of a mixture in bins, up to a limit."""
     x = np.linspace(edges[0], edges[-1], 161)
     curves = []
     for i, (name, css) in enumerate((("lower", "low"), ("upper", "high"))):
@@ -272,10 +272,10 @@ def geometry_figures(record: RunRecord) -> list[Figure]:
 
 
 def map_figure(record: RunRecord, sample: dict[str, NDArray]) -> Figure:
-    """Span features in two dimensions, coloured by class; source and target differ in shape.
+    """Draw span features in two dimensions, coloured by class, with a shape for each language.
 
     record (RunRecord): The run.
-    sample (dict): As `read_sample` gives it.
+    sample (dict): The sample that `read_sample` returns.
     RETURNS (Figure): The map.
     """
     places = tsne(sample["z"].astype(np.float32), record.summary.get("seed", 0))
@@ -293,7 +293,7 @@ def map_figure(record: RunRecord, sample: dict[str, NDArray]) -> Figure:
 
 
 def tsne(z: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-    """Project features to two dimensions by t-SNE, started from their principal components.
+    """Project features to two dimensions by t-SNE, starting from their principal components.
 
     z (NDArray): Features, shape (n, q).
     seed (int): Seed.
@@ -308,7 +308,7 @@ def tsne(z: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
 
 
 def error_figures(report: EntityReport) -> list[Figure]:
-    """Confusion with outside, errors by kind, and F1 by label.
+    """Draw the confusion with outside, the errors by kind, and F1 by label.
 
     report (EntityReport): The report.
     RETURNS (list[Figure]): The figures.
@@ -343,10 +343,10 @@ def error_figures(report: EntityReport) -> list[Figure]:
 
 
 def signed(value: float) -> str:
-    """A number with its sign and two digits."""
+    """Format a number with its sign and two digits."""
     return f"{value:+.2f}".replace("-", "−") if round(value, 2) else "0"
 
 
 def number(value: float | None) -> str:
-    """A number with two digits, or a dash for none."""
+    """Format a number with two digits, None as a dash."""
     return "–" if value is None else f"{value:.2f}".replace("-", "−")
