@@ -58,12 +58,12 @@ def curve_figures(record: RunRecord) -> list[Figure]:
             Series(name, [row["kappa"][i] for row in rows], i + 1)
             for i, name in enumerate(("smallest κ", "largest κ"))
         ]
-        note = "How narrow the classes are on the sphere: of the widest and the narrowest one."
+        note = "Concentrations of the widest and the narrowest class on the sphere."
         figures.append(by_epoch(record, "Concentration", "Concentration by epoch", spread, note))
     for name in [name for name in rows[-1] if name.startswith("target_")]:
         heading = name.replace("_", " ").capitalize()
         values = [Series(name.partition("_")[2], [row.get(name) for row in rows], 2)]
-        note = "A signal of raw target text that the choice of an epoch may go by."
+        note = "A signal from raw target text that can select the epoch."
         figures.append(by_epoch(record, heading, f"{heading} by epoch", values, note))
     return figures
 
@@ -113,13 +113,13 @@ def label_figures(record: RunRecord) -> list[Figure]:
         figures += [
             by_epoch(
                 record, "Reliable share", "Reliable share of each class by epoch", shares,
-                "Share of the pseudo-labels of a class that the filter keeps for the next epoch.",
+                "Share of the pseudo-labels of each class that the filter keeps for the next epoch.",
                 show=percent, y_range=(0, 1.02),
             ),
             by_epoch(
                 record, "Changed labels", "Changed pseudo-labels by epoch",
                 [Series("changed", worked, 1)],
-                "By the refinery, of all candidate spans; it does not work after the last epoch.",
+                "Share of all candidate spans. The refinery does not run after the last epoch.",
             ),
         ]  # fmt: skip
     if all("noise_ratio" in row for row in rows):
@@ -128,7 +128,7 @@ def label_figures(record: RunRecord) -> list[Figure]:
             Series("reliable", [row["noise_ratio_reliable"] for row in rows], 1),
         ]
         start = rows[0].get("noise_ratio_start")
-        note = "Wrong labels among spans that are entities by pseudo-label or by gold."
+        note = "Share of wrong labels among spans that are entities by pseudo-label or by gold."
         figures.append(
             by_epoch(
                 record, "Noise ratio", "Noise ratio of pseudo-labels by epoch", noise, note,
@@ -138,11 +138,13 @@ def label_figures(record: RunRecord) -> list[Figure]:
     known = [epoch for epoch in record.epochs if epoch["gold"]]
     if known:
         means = _series(
-            [epoch["gold"] for epoch in known], {"right": "rho_clean", "wrong": "rho_noisy"}
+            [epoch["gold"] for epoch in known], {"correct": "rho_clean", "wrong": "rho_noisy"}
         )
-        title = "Mean score of right and wrong entity labels"
-        note = "Of spans labelled as entities. The filter can part right from wrong only as far as "
-        note += "these two are apart."
+        title = "Mean score of correct and wrong entity labels"
+        note = (
+            "Over spans labelled as entities. The farther the two are apart, the better the filter "
+        )
+        note += "can separate correct from wrong labels."
         figures.append(by_epoch(record, "Mean ρ by truth", title, means, note, rows=known))
     return figures
 
@@ -159,23 +161,25 @@ def score_figures(epoch: dict[str, Any]) -> list[Figure]:
         stacks = [("pseudo-labels", counts.tolist(), colour_class(c))]
         if "counts_noisy" in epoch:
             stacks = [
-                ("right labels", (counts - wrong).tolist(), colour_class(c)),
+                ("correct labels", (counts - wrong).tolist(), colour_class(c)),
                 ("wrong labels", wrong.tolist(), "wrong"),
             ]
         mixture = epoch["mixtures"][c]
-        curves, cut, note = [], None, "Not split: all of them count."
+        curves, cut, note = [], None, "No mixture was fitted: all labels are reliable."
         if mixture is not None:
             size, cut = int(np.sum(epoch["counts"][c])), mixture["cut"]
             curves = mixture_curves(mixture, edges, size, 1.3 * counts.max())
             kept = epoch["reliable"][c] / size
             note = f"{percent(kept)} of {size:,} labels are reliable."
         if not epoch["filtered"]:
-            note = "The filter did not work after this epoch."
+            note = "The filter did not run after this epoch."
         if epoch["gold"]:
-            right, not_right = (epoch["gold"][f"rho_{k}_by_class"][c] for k in ("clean", "noisy"))
-            note += f" Mean ρ of right labels {number(right)}, of wrong ones {number(not_right)}."
+            correct, mistaken = (epoch["gold"][f"rho_{k}_by_class"][c] for k in ("clean", "noisy"))
+            note += (
+                f" Mean ρ: {number(correct)} for correct labels, {number(mistaken)} for wrong ones."
+            )
         if below:
-            note += f" {below:,} with lower scores are not drawn."
+            note += f" {below:,} labels with lower scores are not drawn."
         title = f"Scores of {name} in epoch {epoch['epoch']}"
         chart = histogram(title, edges.tolist(), stacks, curves=curves, cut=cut)
         figures.append(Figure(name, chart, note))
@@ -243,7 +247,7 @@ def centroid_figures(record: RunRecord) -> list[Figure]:
         figures.append(
             by_epoch(
                 record, "Mean cosine of two classes", "Mean cosine of two class means by epoch",
-                _series(rows, {"mean cosine": "centroid_cosine"}), "Lower is farther apart.",
+                _series(rows, {"mean cosine": "centroid_cosine"}), "The lower, the farther apart.",
                 reference=reference, show=signed,
             )
         )  # fmt: skip
@@ -254,7 +258,7 @@ def geometry_figures(record: RunRecord) -> list[Figure]:
     """Draw compactness and low margins of the classes by epoch, on source and target."""
     figures = []
     compact = "Mean cosine of spans to their class mean; the optimum is 1."
-    margins = "The margin that 95 % of the spans of a class exceed; below 0 is another class."
+    margins = "The margin that 95 % of the spans of a class exceed; a span below 0 is closer to another class."
     for key, heading, note, show in (
         ("compactness", "Compactness", compact, number),
         ("margin_low", "Low margin", margins, signed),
@@ -333,7 +337,7 @@ def error_figures(report: EntityReport) -> list[Figure]:
         "F1 by label", report.labels, scores,
         colours=list(range(1, len(scores) + 1)), show=percent,
     )  # fmt: skip
-    outside = f"{OUTSIDE_NAME} stands for no entity with these ends; colours are shares of a row."
+    outside = f"{OUTSIDE_NAME} means no entity with these ends. Colours show the share of a row."
     total = sum(getattr(report, kind) for kind in ("boundary", "boundary_and_type"))
     return [
         Figure("Confusion", confusion, outside),

@@ -30,11 +30,11 @@ from .sentences import doubtful_sentences, mistake_sentences
 from .svg import colour_class, percent, printable, short
 
 NO_RECORDS = (
-    "The run kept no diagnostics: they are written by adapt where the setting "
-    "adaptation.diagnostics is true, from release 0.1 on."
+    "The run has no diagnostics. From release 0.1 on, adapt writes them if the setting "
+    "adaptation.diagnostics is true."
 )
 MANY_CLASSES = 5
-TEACHER = "A teacher has no pseudo-labels; this part is for the runs of adapt."
+TEACHER = "A teacher has no pseudo-labels. Only runs of adapt have this part."
 
 
 def write_report(
@@ -116,7 +116,7 @@ def _tiles(record: RunRecord, judgement: Judgement | None, data: str) -> list[tu
     if judgement is not None:
         tiles.append((f"{100 * judgement.report.f1:.2f}", f"F1, {data}"))
     if "noise_ratio" in row:
-        tiles.append((percent(row["noise_ratio"]), "noise of the pseudo-labels"))
+        tiles.append((percent(row["noise_ratio"]), "noise ratio of the pseudo-labels"))
     tiles.append((signed(row["centroid_cosine"]), "mean cosine of two classes"))
     if "seconds" in facts:
         tiles.append((_duration(facts["seconds"]), "time"))
