@@ -1,1 +1,1 @@
-"""How good predictions are, and which mistakes they have."""
+"""Scores and mistakes of predictions."""

@@ -1,4 +1,4 @@
-"""Pipelines, evaluated on labelled documents."""
+"""Evaluate pipelines on labelled documents."""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from spacy.tokens import Doc
 
 
+Row = tuple[int, int, int, str]
+"""An entity: document number, first and last word, label."""
+
+
 @dataclass
 class Evaluation:
-    """A report, the size of the data that it is about, and how long prediction took in seconds."""
+    """Scores of a pipeline, the size of its test data, and the time of prediction in seconds."""
 
     report: EntityReport
     n_docs: int
@@ -43,17 +47,6 @@ class Evaluation:
         }
 
 
-def entities_from_docs(docs: Iterable[Doc], labels: Sequence[str]) -> Entities:
-    """Collect the entities of documents.
-
-    docs (Iterable[Doc]): The documents.
-    labels (Sequence[str]): Entity labels; class i + 1 is labels[i].
-    RETURNS (Entities): One row an entity.
-    RAISES (MaralError): If an entity has another label.
-    """
-    return as_entities(list(read_entities(docs)), labels)
-
-
 def evaluate_pipeline(
     nlp: Language,
     data: str | Path | Iterable[Doc],
@@ -61,36 +54,49 @@ def evaluate_pipeline(
     batch_size: int | None = None,
     max_width: int | None = None,
 ) -> Evaluation:
-    """Let a pipeline predict the entities of labelled documents and score them.
+    """Score the predictions of a pipeline on labelled documents.
 
-    The pipeline gets fresh documents with the same words and spaces; nothing else of the gold
-    documents reaches it, and they are not changed.
+    The pipeline gets fresh documents with the same words and spaces, without any other annotation
+    of the gold documents. The gold documents do not change.
 
     EXAMPLE: evaluate_pipeline(load("student"), "test-de.spacy").report.per_type["PER"].f1
 
     nlp (Language): The pipeline.
     data (str | Path | Iterable[Doc]): Gold documents, or a .spacy file of them.
-    batch_size (int): Documents of a batch; by default the pipeline's.
-    max_width (int): Widest entity of the paper's protocol, in words; by default the widest span of
-        the pipeline's maral_ner, if it has one.
+    batch_size (int): Documents in a batch; by default the pipeline's own.
+    max_width (int): Widest gold entity that the paper's protocol counts, in words; by default the
+        widest span of the pipeline's maral_ner, if it has one.
     RETURNS (Evaluation): Scores, sizes and seconds.
-    RAISES (MaralError): If the documents cannot be read or have no gold entities to compare with.
+    RAISES (MaralError): If the documents cannot be read, or one has no entity annotation.
     """
     docs = read_gold(data)
-    gold = list(read_entities(docs))
     started = time.perf_counter()
-    # Entities are taken at once: kept documents would keep the encoder's output in memory.
+    # Only the entities are kept: whole documents would keep the encoder's output in memory.
     predicted = list(read_entities(nlp.pipe(without_labels(nlp, docs), batch_size=batch_size)))
     seconds = time.perf_counter() - started
-    width, known = span_model_facts(nlp)
+    report = compare_entities(nlp, list(read_entities(docs)), predicted, max_width=max_width)
+    return Evaluation(report, len(docs), sum(map(len, docs)), seconds)
+
+
+def compare_entities(
+    nlp: Language, gold: Sequence[Row], predicted: Sequence[Row], *, max_width: int | None = None
+) -> EntityReport:
+    """Score the entities that a pipeline predicted.
+
+    nlp (Language): The pipeline, for its labels and its widest span.
+    gold (Sequence[Row]): Gold entities.
+    predicted (Sequence[Row]): Predicted entities.
+    max_width (int): See `evaluate_pipeline`.
+    RETURNS (EntityReport): Scores over the labels of the pipeline and of both sides.
+    """
+    width, known = _span_model_facts(nlp)
     labels = sorted({label for *_, label in [*gold, *predicted]} | known)
-    report = score_entities(
+    return score_entities(
         as_entities(gold, labels),
         as_entities(predicted, labels),
         labels,
         max_width=width if max_width is None else max_width,
     )
-    return Evaluation(report, len(docs), sum(map(len, docs)), seconds)
 
 
 def load_pipeline(name: str | Path, *, gpu_id: int = -1) -> Language:
@@ -101,7 +107,7 @@ def load_pipeline(name: str | Path, *, gpu_id: int = -1) -> Language:
     name (str | Path): Its folder, or its name if it is installed.
     gpu_id (int): GPU to use, -1 for the CPU.
     RETURNS (Language): The pipeline.
-    RAISES (MaralError): If there is none of that name, or its files are damaged.
+    RAISES (MaralError): If there is no such pipeline, or its files are damaged.
     """
     import spacy
 
@@ -116,8 +122,10 @@ def load_pipeline(name: str | Path, *, gpu_id: int = -1) -> Language:
 
 
 def read_gold(data: str | Path | Iterable[Doc]) -> list[Doc]:
-    """Labelled documents, from a .spacy file or as given.
+    """Read labelled documents from a .spacy file, or check those given.
 
+    data (str | Path | Iterable[Doc]): The documents or the file.
+    RETURNS (list[Doc]): The documents.
     RAISES (MaralError): If the file cannot be read, or a document has no entity annotation.
     """
     if isinstance(data, str | Path):
@@ -131,11 +139,11 @@ def read_gold(data: str | Path | Iterable[Doc]) -> list[Doc]:
 
 
 def check_labelled(docs: Sequence[Doc], place: str) -> None:
-    """Refuse documents that predicted entities cannot be compared with.
+    """Check that all documents have gold entities.
 
     docs (Sequence[Doc]): The documents.
-    place (str): Where they are from, for the message.
-    RAISES (MaralError): If one has no entity annotation.
+    place (str): Where the documents come from, for the message.
+    RAISES (MaralError): If a document has no entity annotation.
     """
     n_unlabelled = sum(not doc.has_annotation("ENT_IOB") for doc in docs)
     if n_unlabelled:
@@ -143,11 +151,11 @@ def check_labelled(docs: Sequence[Doc], place: str) -> None:
 
 
 def without_labels(nlp: Language, docs: Iterable[Doc]) -> Iterator[Doc]:
-    """Make fresh documents with the words and spaces of others, for a pipeline to label.
+    """Copy the words and spaces of documents, without annotation.
 
-    nlp (Language): The pipeline.
+    nlp (Language): The pipeline that will label the copies.
     docs (Iterable[Doc]): The documents.
-    YIELDS (Doc): Documents without annotation, in the pipeline's vocabulary.
+    YIELDS (Doc): The copies, in the pipeline's vocabulary.
     """
     from spacy.tokens import Doc
 
@@ -156,8 +164,8 @@ def without_labels(nlp: Language, docs: Iterable[Doc]) -> Iterator[Doc]:
         yield Doc(nlp.vocab, words=[token.text for token in doc], spaces=spaces)
 
 
-def span_model_facts(nlp: Language) -> tuple[int | None, set[str]]:
-    """Widest span and labels of a pipeline's maral_ner; None and no labels without one."""
+def _span_model_facts(nlp: Language) -> tuple[int | None, set[str]]:
+    """Return widest span and labels of a pipeline's maral_ner; None and no labels without one."""
     from ..model.architectures import get_span_module
     from ..model.maral_ner import MaralNER
 
@@ -167,17 +175,20 @@ def span_model_facts(nlp: Language) -> tuple[int | None, set[str]]:
     return None, set()
 
 
-def read_entities(docs: Iterable[Doc]) -> Iterator[tuple[int, int, int, str]]:
-    """Document number, first and last word, and label of all entities."""
+def read_entities(docs: Iterable[Doc]) -> Iterator[Row]:
+    """Yield the entities of documents, in their order."""
     for number, doc in enumerate(docs):
         for ent in doc.ents:
             yield number, ent.start, ent.end - 1, ent.label_
 
 
-def as_entities(rows: Sequence[tuple[int, int, int, str]], labels: Sequence[str]) -> Entities:
-    """Turn rows (document, first and last word, label) into columns.
+def as_entities(rows: Sequence[Row], labels: Sequence[str]) -> Entities:
+    """Turn entities into columns.
 
-    RAISES (MaralError): If a label is not one of `labels`.
+    rows (Sequence[Row]): The entities.
+    labels (Sequence[str]): Entity labels; class i + 1 is labels[i].
+    RETURNS (Entities): The columns.
+    RAISES (MaralError): If an entity has a label that is not in `labels`.
     """
     classes = {label: number for number, label in enumerate(labels, start=1)}
     for number, start, _, label in rows:

@@ -1,4 +1,4 @@
-"""Entity-level metrics: strict scores over all gold entities, the paper's protocol, errors by kind."""
+"""Entity metrics: strict scores over all gold entities, the paper's protocol, errors by kind."""
 
 from __future__ import annotations
 
@@ -33,28 +33,37 @@ class Score(NamedTuple):
     support: int
 
     @classmethod
-    def from_counts(cls, right: int, predicted: int, gold: int, found: int | None = None) -> Score:
-        """Make a score of counts; `found` gold entities are right, by default as many as predicted."""
-        precision = right / predicted if predicted else 0.0
-        recall = (right if found is None else found) / gold if gold else 0.0
+    def from_counts(
+        cls, correct: int, predicted: int, gold: int, found: int | None = None
+    ) -> Score:
+        """Compute scores from counts.
+
+        correct (int): Correct predicted entities.
+        predicted (int): Predicted entities.
+        gold (int): Gold entities.
+        found (int): Those of the gold entities that were found; by default `correct`.
+        RETURNS (Score): The scores; 0 where a denominator is 0.
+        """
+        precision = correct / predicted if predicted else 0.0
+        recall = (correct if found is None else found) / gold if gold else 0.0
         both = precision + recall
         return cls(precision, recall, 2 * precision * recall / both if both else 0.0, gold)
 
 
 @dataclass
 class EntityReport:
-    """How predicted entities compare with gold ones.
+    """Comparison of predicted entities with gold ones.
 
-    labels: Entity labels; class i + 1 is labels[i]. micro: Strict, over all gold entities: both ends
-    and the type must be right. paper_protocol: The same with gold entities of more than `max_width`
-    words left out of the recall; None without a width. per_type: Strict, by label.
-    confusion: Shape (K, K), gold classes by predicted ones over entities with the same ends, with
-    outside for those that have no counterpart.
+    labels: Entity labels; class i + 1 is labels[i]. micro: Strict scores over all gold entities:
+    both ends and the type must be correct. paper_protocol: The same, but the recall leaves out gold
+    entities of more than `max_width` words; None without a width. per_type: Strict scores by label.
+    confusion: Counts, shape (K, K): gold classes (rows) by predicted classes (columns) of entities
+    with the same ends; entities without a counterpart count against outside.
 
-    A predicted entity is either right or one of: wrong_type (the ends of a gold entity of another
-    type), boundary (other ends, overlapping a gold entity of its type), boundary_and_type (other
-    ends, overlapping gold entities of other types only), spurious (overlapping none). missed: Gold
-    entities that overlap no predicted one.
+    A predicted entity is correct, or it is one of: wrong_type (the ends of a gold entity of another
+    type), boundary (other ends, overlaps a gold entity of its type), boundary_and_type (other ends,
+    overlaps only gold entities of other types), spurious (overlaps no gold entity). missed counts the
+    gold entities that overlap no predicted entity.
     """
 
     labels: list[str]
@@ -104,14 +113,14 @@ def score_entities(
     gold (Entities): All gold entities, of any width, without overlaps.
     predicted (Entities): Predicted entities, without overlaps.
     labels (Sequence[str]): Entity labels; class i + 1 is labels[i].
-    max_width (int): Widest span that the model can find, in words, for the paper's protocol.
-    RETURNS (EntityReport): Scores, confusion and kinds of errors.
+    max_width (int): Width of the model's widest span in words, for the paper's protocol.
+    RETURNS (EntityReport): Scores, confusion and counts of errors.
     """
     gold, predicted = _sorted(gold), _sorted(predicted)
     gold_place, predicted_place = _match(gold, predicted)
     n_classes = len(labels) + 1
     pairs = (gold.classes[gold_place], predicted.classes[predicted_place])
-    right = pairs[0] == pairs[1]
+    correct = pairs[0] == pairs[1]
     confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
     np.add.at(confusion, pairs, 1)
     for table, classes, place in (
@@ -119,18 +128,18 @@ def score_entities(
         (confusion[OUTSIDE], predicted.classes, predicted_place),
     ):
         table += np.bincount(np.delete(classes, place), minlength=n_classes)
-    n_right = int(right.sum())
+    n_correct = int(correct.sum())
     paper = None
     if max_width is not None:
         reachable = gold.ends - gold.starts < max_width
-        n_found = int((right & reachable[gold_place]).sum())
-        paper = Score.from_counts(n_right, len(predicted.docs), int(reachable.sum()), n_found)
-    right_of, gold_of, predicted_of = (
+        n_found = int((correct & reachable[gold_place]).sum())
+        paper = Score.from_counts(n_correct, len(predicted.docs), int(reachable.sum()), n_found)
+    correct_of, gold_of, predicted_of = (
         np.bincount(classes, minlength=n_classes)
-        for classes in (pairs[0][right], gold.classes, predicted.classes)
+        for classes in (pairs[0][correct], gold.classes, predicted.classes)
     )
     per_type = {
-        label: Score.from_counts(int(right_of[c]), int(predicted_of[c]), int(gold_of[c]))
+        label: Score.from_counts(int(correct_of[c]), int(predicted_of[c]), int(gold_of[c]))
         for c, label in enumerate(labels, start=1)
     }
     boundary, boundary_and_type, spurious, missed = _overlap_errors(
@@ -138,12 +147,12 @@ def score_entities(
     )
     return EntityReport(
         labels=list(labels),
-        micro=Score.from_counts(n_right, len(predicted.docs), len(gold.docs)),
+        micro=Score.from_counts(n_correct, len(predicted.docs), len(gold.docs)),
         max_width=max_width,
         paper_protocol=paper,
         per_type=per_type,
         confusion=confusion,
-        wrong_type=int((~right).sum()),
+        wrong_type=int((~correct).sum()),
         boundary=boundary,
         boundary_and_type=boundary_and_type,
         spurious=spurious,
@@ -152,11 +161,11 @@ def score_entities(
 
 
 def noise_ratio(pseudo: NDArray[np.integer], gold: NDArray[np.integer]) -> float:
-    """Share of wrong labels among the spans that are an entity by pseudo-label or by gold.
+    """Compute the share of wrong pseudo-labels among spans that are an entity by pseudo-label or gold.
 
     pseudo (NDArray): Pseudo-labels of spans, shape (n,).
     gold (NDArray): Gold classes of the same spans, shape (n,).
-    RETURNS (float): In [0, 1]; 0 if neither side has an entity.
+    RETURNS (float): In [0, 1]; 0 if there is no entity.
     """
     counted = (pseudo != OUTSIDE) | (gold != OUTSIDE)
     if not counted.any():
@@ -165,7 +174,7 @@ def noise_ratio(pseudo: NDArray[np.integer], gold: NDArray[np.integer]) -> float
 
 
 class NoiseByReliability(NamedTuple):
-    """Noise ratios of all spans, of the reliable ones and of the others."""
+    """Noise ratios of all spans, of the reliable spans, and of the unreliable spans."""
 
     all: float
     reliable: float
@@ -175,11 +184,11 @@ class NoiseByReliability(NamedTuple):
 def noise_by_reliability(
     pseudo: NDArray[np.integer], gold: NDArray[np.integer], reliable: NDArray[np.bool_]
 ) -> NoiseByReliability:
-    """Tell how well a filter parts right pseudo-labels from wrong ones.
+    """Compute the noise ratios of the pseudo-labels that a filter keeps and of those that it rejects.
 
     pseudo (NDArray): Pseudo-labels of spans, shape (n,).
     gold (NDArray): Gold classes of the same spans, shape (n,).
-    reliable (NDArray): Whether the filter kept them, shape (n,).
+    reliable (NDArray): Whether the filter calls a span reliable, shape (n,).
     RETURNS (NoiseByReliability): Noise ratios, see `noise_ratio`.
     """
     return NoiseByReliability(
@@ -196,12 +205,12 @@ def _sorted(entities: Entities) -> Entities:
 
 
 def _row_size(gold: Entities, predicted: Entities) -> int:
-    """A number of words that no document reaches."""
+    """Return a number greater than any word number of an entity, to tell documents apart."""
     return int(max(gold.ends.max(initial=0), predicted.ends.max(initial=0))) + 2
 
 
 def _match(gold: Entities, predicted: Entities) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Places of the entities with the same document and ends on both sides."""
+    """Return the places, on both sides, of entities with the same document and ends."""
     size = _row_size(gold, predicted)
     gold_key, predicted_key = (
         (side.docs * size + side.starts) * size + side.ends for side in (gold, predicted)
@@ -215,7 +224,7 @@ def _match(gold: Entities, predicted: Entities) -> tuple[NDArray[np.intp], NDArr
 def _overlap_errors(
     gold: Entities, predicted: Entities, exact: NDArray[np.intp]
 ) -> tuple[int, int, int, int]:
-    """Count the errors that are not in the type alone; both sides are sorted, without overlaps.
+    """Count all errors but wrong types. Both sides are sorted, without overlaps.
 
     RETURNS (tuple): boundary, boundary_and_type, spurious, missed.
     """

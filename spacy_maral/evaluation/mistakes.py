@@ -1,13 +1,14 @@
-"""What a trained pipeline gets wrong on labelled documents, the most confident mistakes first."""
+"""The most confident mistakes of a trained pipeline on labelled documents."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from .evaluate import as_entities, check_labelled, span_model_facts, without_labels
-from .metrics import EntityReport, score_entities
+from ..data.tags import Entity
+from .evaluate import check_labelled, compare_entities, read_entities, without_labels
+from .metrics import EntityReport
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -17,20 +18,13 @@ SPANS_KEY = "maral_report"
 CONTEXT = 20
 
 
-class Entity(NamedTuple):
-    """First and last word, and label."""
-
-    start: int
-    end: int
-    label: str
-
-
 @dataclass
 class Mistake:
-    """A predicted entity that is wrong, with the words around it.
+    """A wrong prediction with the words around it.
 
-    entity: The mistake; its words and those of the others are numbered within `words`.
-    confidence: From 0 to 1. kind: What is wrong with it, in words.
+    doc: Number of the document, from 0. words: The prediction with up to CONTEXT words on each side.
+    entity: The wrong prediction. predicted, gold: All entities that lie within `words`. Entities are
+    numbered by their places in `words`. confidence: In [0, 1]. kind: The kind of error, in words.
     """
 
     doc: int
@@ -44,7 +38,7 @@ class Mistake:
 
 @dataclass
 class Judgement:
-    """How a pipeline does on labelled documents, and its most confident mistakes."""
+    """Scores of a pipeline on labelled documents, and its most confident mistakes."""
 
     report: EntityReport
     mistakes: list[Mistake]
@@ -53,44 +47,44 @@ class Judgement:
 
 
 def judge(nlp: Language, docs: Sequence[Doc], *, n_mistakes: int = 10, name: str = "") -> Judgement:
-    """Let a pipeline predict the entities of labelled documents and look at what is wrong.
+    """Score a pipeline on labelled documents and collect its most confident mistakes.
 
     The pipeline gets fresh documents with the same words and spaces.
 
     nlp (Language): The pipeline, with a maral_ner.
     docs (Sequence[Doc]): Gold documents.
-    n_mistakes (int): Most mistakes that are kept.
-    name (str): What the documents are, for messages.
+    n_mistakes (int): The largest number of mistakes to keep.
+    name (str): Name of the documents, for error messages.
     RETURNS (Judgement): Scores and mistakes.
-    RAISES (MaralError): If there are no gold entities to compare with.
+    RAISES (MaralError): If a document has no entity annotation.
     """
     check_labelled(docs, name)
-    max_width, known = span_model_facts(nlp)
-    gold = [[Entity(e.start, e.end - 1, e.label_) for e in doc.ents] for doc in docs]
-    predicted = list(_predict(nlp, docs))
-    found = [list(entities) for entities in predicted]
-    labels = sorted(known | {e.label for side in (gold, found) for row in side for e in row})
-    wanted, given = (
-        as_entities([(i, *entity) for i, row in enumerate(side) for entity in row], labels)
-        for side in (gold, found)
+    gold = [_entities(doc) for doc in docs]
+    found = list(_predict(nlp, docs))
+    rows = (
+        [(i, *entity) for i, row in enumerate(side) for entity in row] for side in (gold, found)
     )
-    report = score_entities(wanted, given, labels, max_width=max_width)
+    report = compare_entities(nlp, *rows)
     wrong = [
         (confidence, i, entity)
-        for i, entities in enumerate(predicted)
+        for i, entities in enumerate(found)
         for entity, confidence in entities.items()
         if confidence is not None and entity not in gold[i]
     ]
     wrong.sort(key=lambda item: (-item[0], item[1], item[2]))
     mistakes = [
-        _describe(docs[i], i, entity, confidence, found[i], gold[i])
+        _describe(docs[i], i, entity, confidence, list(found[i]), gold[i])
         for confidence, i, entity in wrong[:n_mistakes]
     ]
     return Judgement(report, mistakes, len(docs), sum(map(len, docs)))
 
 
+def _entities(doc: Doc) -> list[Entity]:
+    return [Entity(*row[1:]) for row in read_entities([doc])]
+
+
 def _predict(nlp: Language, docs: Sequence[Doc]) -> Iterator[dict[Entity, float | None]]:
-    """Entities of each document with their confidences, None where there is none."""
+    """Yield the predicted entities of each document with their confidences, None if unknown."""
     pipe = nlp.get_pipe("maral_ner")
     options = {"spans_key": SPANS_KEY, "spans_threshold": None}
     before = {name: pipe.cfg[name] for name in options}  # type: ignore[attr-defined]
@@ -98,13 +92,11 @@ def _predict(nlp: Language, docs: Sequence[Doc]) -> Iterator[dict[Entity, float 
     try:
         for doc in nlp.pipe(without_labels(nlp, docs)):
             group = doc.spans[SPANS_KEY]
-            scores = [float(score) for score in group.attrs["scores"]]
             known = {
-                Entity(span.start, span.end - 1, span.label_): score
-                for span, score in zip(group, scores, strict=True)
+                Entity(span.start, span.end - 1, span.label_): float(score)
+                for span, score in zip(group, group.attrs["scores"], strict=True)
             }
-            entities = [Entity(e.start, e.end - 1, e.label_) for e in doc.ents]
-            yield {entity: known.get(entity) for entity in entities}
+            yield {entity: known.get(entity) for entity in _entities(doc)}
     finally:
         pipe.cfg.update(before)  # type: ignore[attr-defined]
 
@@ -126,7 +118,7 @@ def _describe(
     return Mistake(
         doc=number,
         words=[token.text for token in doc[begin:stop]],
-        entity=Entity(entity.start - begin, entity.end - begin, entity.label),
+        entity=near([entity])[0],
         predicted=near(predicted),
         gold=near(gold),
         confidence=confidence,
@@ -135,7 +127,7 @@ def _describe(
 
 
 def _kind(entity: Entity, gold: Sequence[Entity]) -> str:
-    """What is wrong with a predicted entity, as `metrics.EntityReport` counts it."""
+    """Name the kind of error of a wrong prediction, as `metrics.EntityReport` defines it."""
     touched = [e for e in gold if e.start <= entity.end and e.end >= entity.start]
     if not touched:
         return "no entity here"

@@ -1,18 +1,19 @@
-"""Evaluations as tables: of one model, and of teacher against student on several test sets."""
+"""Tables of scores: of one model, and of teacher and student on several test sets."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from wasabi import Printer
 
 from ..errors import Errors, MaralError
 from .metrics import ERROR_KINDS, OUTSIDE_NAME, EntityReport
 
+T = TypeVar("T")
 ROLES = ("teacher", "student")
 MISSING = "-"
 COMPARISON_HEADER = (
@@ -28,19 +29,16 @@ class FScores(NamedTuple):
     paper_protocol: float | None = None
 
 
-UNKNOWN = FScores()
-
-
 @dataclass
 class Comparison:
     """F1 of teacher and student on one test set."""
 
     data: str
-    teacher: FScores = UNKNOWN
-    student: FScores = UNKNOWN
+    teacher: FScores = FScores()  # noqa: RUF009
+    student: FScores = FScores()  # noqa: RUF009
 
     def row(self) -> list[str]:
-        """RETURNS (list[str]): The figures in percent, in the order of COMPARISON_HEADER."""
+        """RETURNS (list[str]): The scores in percent, in the order of COMPARISON_HEADER."""
         row = [self.data]
         for before, after in zip(self.teacher, self.student, strict=True):
             both = before is not None and after is not None
@@ -50,10 +48,10 @@ class Comparison:
 
 
 def show_report(report: EntityReport, printer: Printer) -> None:
-    """Print scores, errors and confusion.
+    """Print scores, confusion and errors.
 
     report (EntityReport): The report.
-    printer (Printer): Where to print.
+    printer (Printer): The printer.
     """
     header, rows = score_table(report)
     printer.table(
@@ -82,7 +80,7 @@ def show_report(report: EntityReport, printer: Printer) -> None:
 
 
 def score_table(report: EntityReport) -> tuple[list[str], list[list[str]]]:
-    """Precision, recall and F1 by label, of all, and by the paper's protocol.
+    """Tabulate precision, recall and F1 by label, over all labels, and by the paper's protocol.
 
     report (EntityReport): The report.
     RETURNS (tuple): Header and rows.
@@ -91,26 +89,24 @@ def score_table(report: EntityReport) -> tuple[list[str], list[list[str]]]:
     if report.paper_protocol is not None:
         name = f"paper protocol (up to {report.max_width} words)"
         found.append((name, report.paper_protocol))
-    rows = [
-        [name, *(_percent(value) for value in score[:3]), f"{score.support:,}"]
-        for name, score in found
-    ]
-    return ["", "P", "R", "F1", "gold"], rows
+    return ["", "P", "R", "F1", "gold"], [score_cells(name, *score) for name, score in found]
 
 
 def read_comparison(folder: Path) -> list[Comparison]:
     """Read the metrics of teacher and student.
 
-    folder (Path): With files as `spacy maral evaluate -o` writes them, named teacher-SET.json and
-        student-SET.json.
-    RETURNS (list[Comparison]): One a test set, in alphabetical order.
+    folder (Path): Folder of files as `spacy maral evaluate -o` writes them, named teacher-SET.json
+        and student-SET.json.
+    RETURNS (list[Comparison]): One comparison for each test set, in alphabetical order.
     RAISES (MaralError): If there are no such files, or one of them cannot be read.
     """
     found: dict[str, Comparison] = {}
     for role in ROLES:
         for path in sorted(folder.glob(f"{role}-*.json")):
             data = path.stem.removeprefix(f"{role}-")
-            setattr(found.setdefault(data, Comparison(data)), role, _read_f_scores(path))
+            setattr(
+                found.setdefault(data, Comparison(data)), role, read_metrics_file(path, _f_scores)
+            )
     if not found:
         raise MaralError(Errors.M404.format(folder=folder))
     return [found[data] for data in sorted(found)]
@@ -120,23 +116,36 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Write a table in Markdown.
 
     header (Sequence[str]): Names of the columns.
-    rows (Sequence[Sequence[str]]): Cells; all but the first column are figures.
-    RETURNS (str): Lines, each with its end.
+    rows (Sequence[Sequence[str]]): Cells. All columns but the first are aligned to the right.
+    RETURNS (str): The table, with a line break at the end.
     """
     rule = ["---", *("---:" for _ in header[1:])]
     return "".join(f"| {' | '.join(row)} |\n" for row in (header, rule, *rows))
 
 
-def _read_f_scores(path: Path) -> FScores:
+def read_metrics_file(path: Path, get: Callable[[dict[str, Any]], T]) -> T:
+    """Read the metrics of a test set.
+
+    path (Path): A file as `spacy maral evaluate -o` writes it.
+    get (Callable): Takes what is needed from the metrics, and fails if something is missing.
+    RETURNS (T): What `get` returns.
+    RAISES (MaralError): If the file cannot be read, or `get` fails.
+    """
     try:
-        metrics = json.loads(path.read_text(encoding="utf8"))
-        paper = metrics["paper_protocol"]
-        return FScores(float(metrics["micro"]["f1"]), None if paper is None else float(paper["f1"]))
-    except KeyError as error:
-        problem = f"there is no {error} in it"
+        return get(json.loads(path.read_text(encoding="utf8")))
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        problem = f"there is no {error} in it" if isinstance(error, KeyError) else error
         raise MaralError(Errors.M405.format(path=path, problem=problem)) from error
-    except (OSError, ValueError, TypeError) as error:
-        raise MaralError(Errors.M405.format(path=path, problem=error)) from error
+
+
+def score_cells(name: str, precision: float, recall: float, f1: float, support: int) -> list[str]:
+    """Format a score as cells of a table: name, scores in percent, number of gold entities."""
+    return [name, *map(_percent, (precision, recall, f1)), f"{support:,}"]
+
+
+def _f_scores(metrics: dict[str, Any]) -> FScores:
+    paper = metrics["paper_protocol"]
+    return FScores(float(metrics["micro"]["f1"]), None if paper is None else float(paper["f1"]))
 
 
 def _percent(value: float | None) -> str:

@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from spacy_maral.evaluation.report.marked_text import Marked, direction, mark_entities
+from spacy_maral.evaluation.report.sentences import Marked, direction, mark_entities
 
 
 class Reader(HTMLParser):

@@ -244,6 +244,24 @@ def test_nothing_from_the_gold_documents_becomes_html(student, tmp_path):
     assert page.count("li", "card", "errors") == 10 and EVIL in page.words
 
 
+def test_script_tags_in_labels_texts_and_the_folder_name_are_escaped(student, tmp_path):
+    name = "<script>alert(2)"
+    folder = shutil.copytree(student["run"], tmp_path / name)
+    nlp = spacy.load(folder)
+    docs = []
+    for doc in student["docs"][:10]:
+        evil = Doc(nlp.vocab, words=[*(t.text for t in doc), "<script>alert(3)"])
+        evil.set_ents([Span(evil, len(doc), len(doc) + 1, label=EVIL)], default="outside")
+        docs.append(evil)
+    text = render_report(read_run(folder), judge(nlp, docs), "<script>.spacy")
+    assert "<script" not in text
+    page = check(text)
+    assert page.words.count(name) == 2  # title and heading
+    assert page.words.count("<script>alert(3)") == 20  # prediction and gold
+    assert page.words.count(EVIL) >= 10 + 3  # mistakes, table, matrix, bars
+    assert page.words.count("<script>.spacy") == 2
+
+
 # what a pipeline gets wrong
 
 

@@ -1,1 +1,1 @@
-"""Scores and runs for people: a page of figures, a model card."""
+"""Scores and runs for people: an HTML page and a model card."""

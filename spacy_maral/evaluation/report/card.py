@@ -1,4 +1,4 @@
-"""The model card: what a trained pipeline's meta.json says about it, for `spacy package` to take."""
+"""Model cards: training, data and scores in a pipeline's meta.json, where `spacy package` reads them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from ...data.config import read_config
 from ...data.files import write_json
 from ...data.layout import META, RUN_FOLDER, SUMMARY
 from ...errors import Errors, MaralError
-from ..tables import markdown_table
+from ..tables import markdown_table, read_metrics_file, score_cells
 from .smaller import smaller_section
 
 COMPONENT = "maral_ner"
 ROLE, DEV = "student-", "dev"
+SCORE_KEYS = ("precision", "recall", "f1", "support")
 SELECTION = {
     "last": "the last epoch",
     "source_dev": "the epoch that is best on the source's development data",
@@ -37,12 +38,12 @@ print([(ent.text, ent.label_, ent._.maral_score) for ent in doc.ents])
 
 @dataclass
 class CardFacts:
-    """What a card says that the pipeline itself does not know.
+    """Facts for a model card that the pipeline itself does not hold.
 
     meta (dict): Keys of meta.json, such as license, author, description, name and version.
     sources (list[dict]): Name, url, author and license of what the model was trained with.
     metrics (list[Path]): Files that `spacy maral evaluate -o` wrote, or folders of them.
-    data (dict): Files of documents (.spacy) by what they were used for.
+    data (dict): Files of documents (.spacy), by their use: source, target, dev.
     encoder (str): Name of the pretrained encoder; by default that of the configuration.
     """
 
@@ -54,13 +55,13 @@ class CardFacts:
 
 
 def write_card(model: Path, facts: CardFacts, *, output: Path | None = None) -> dict[str, Any]:
-    """Write a pipeline's meta.json with what is known about its training and scores.
+    """Write a pipeline's meta.json with its training, data and scores.
 
     `spacy package` makes the README.md of the package from it, and `spacy huggingface-hub push` the
     card on the hub.
 
     model (Path): Folder of the pipeline.
-    facts (CardFacts): What else is to be said.
+    facts (CardFacts): The facts that the pipeline does not hold.
     output (Path): The file to write; by default the pipeline's own meta.json.
     RETURNS (dict): The new meta.json.
     RAISES (MaralError): If the folder has no pipeline with a maral_ner, or a file cannot be read.
@@ -88,12 +89,12 @@ def write_card(model: Path, facts: CardFacts, *, output: Path | None = None) -> 
 
 
 def read_sources(path: Path) -> list[dict[str, str]]:
-    """Read what a model was trained with.
+    """Read the sources that a model was trained with.
 
     path (Path): A JSON or YAML file with a list of objects that have a name, and maybe url, author
         and license.
     RETURNS (list[dict]): The list.
-    RAISES (MaralError): If the file is not like that.
+    RAISES (MaralError): If the file cannot be read or has another form.
     """
     try:
         found = (srsly.read_json if path.suffix == ".json" else srsly.read_yaml)(path)
@@ -112,10 +113,10 @@ def read_sources(path: Path) -> list[dict[str, str]]:
 def read_metrics(paths: Sequence[Path]) -> dict[str, dict[str, Any]]:
     """Read the metrics of test sets.
 
-    paths (Sequence[Path]): Files as `spacy maral evaluate -o` writes them, or folders of them, of
-        which those of the student (student-SET.json) are taken, if there are such.
-    RETURNS (dict): The metrics by name of the test set, which is that of the file.
-    RAISES (MaralError): If a file cannot be read, or a folder has none.
+    paths (Sequence[Path]): Files as `spacy maral evaluate -o` writes them, or folders of them. Of a
+        folder, the student's files (student-SET.json) are read, or all files if it has none.
+    RETURNS (dict): The metrics by name of the test set, taken from the file's name.
+    RAISES (MaralError): If a file cannot be read, or a folder has no metrics.
     """
     files: list[Path] = []
     for path in paths:
@@ -126,29 +127,22 @@ def read_metrics(paths: Sequence[Path]) -> dict[str, dict[str, Any]]:
         if not found:
             raise MaralError(Errors.M404.format(folder=path))
         files += found
-    result: dict[str, dict[str, Any]] = {}
-    for file in files:
-        try:
-            metrics = json.loads(file.read_text(encoding="utf8"))
-            scores = [metrics["micro"], *metrics["per_type"].values()]
-            if not all({"precision", "recall", "f1", "support"} <= set(x) for x in scores):
-                raise ValueError("scores are missing in it")
-        except KeyError as error:
-            problem = f"there is no {error} in it"
-            raise MaralError(Errors.M405.format(path=file, problem=problem)) from error
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise MaralError(Errors.M405.format(path=file, problem=error)) from error
-        result[file.stem.removeprefix(ROLE)] = metrics
-    return result
+    return {file.stem.removeprefix(ROLE): read_metrics_file(file, _complete) for file in files}
+
+
+def _complete(metrics: dict[str, Any]) -> dict[str, Any]:
+    scores = [metrics["micro"], *metrics["per_type"].values()]
+    if not all(set(SCORE_KEYS) <= set(score) for score in scores):
+        raise ValueError("scores are missing in it")
+    return metrics
 
 
 def performance(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Scores as spaCy keeps them in meta.json.
+    """Compute the scores that spaCy keeps in meta.json.
 
     metrics (Mapping): Metrics by test set.
-    RETURNS (dict): ents_p, ents_r, ents_f and ents_per_type as means over the test sets (those that
-        are not named as development sets, if there are such), and those of each set under
-        "test_sets"; nothing without metrics.
+    RETURNS (dict): ents_p, ents_r, ents_f and ents_per_type as means over `test_sets`, and the scores
+        of every set under "test_sets"; empty without metrics.
     """
     if not metrics:
         return {}
@@ -160,18 +154,19 @@ def performance(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         for name, found in metrics.items()
     }
     counted = [sets[name] for name in test_sets(sets)]
-    types = sorted({label for found in counted for label in found["ents_per_type"]})
-    per_type = {
-        label: _mean([s["ents_per_type"][label] for s in counted if label in s["ents_per_type"]])
-        for label in types
+    by_type: dict[str, list[dict[str, float]]] = {}
+    for found in counted:
+        for label, score in found["ents_per_type"].items():
+            by_type.setdefault(label, []).append(score)
+    return {
+        **_mean([{key: found[key] for key in ("ents_p", "ents_r", "ents_f")} for found in counted]),
+        "ents_per_type": {label: _mean(by_type[label]) for label in sorted(by_type)},
+        "test_sets": sets,
     }
-    keys = ("ents_p", "ents_r", "ents_f")
-    overall = _mean([{key: found[key] for key in keys} for found in counted])
-    return {**overall, "ents_per_type": per_type, "test_sets": sets}
 
 
 def test_sets(names: Iterable[str]) -> list[str]:
-    """Those of the names that are not of development sets, or all if there are no others.
+    """Leave out the names of development sets, unless there are no others.
 
     names (Iterable[str]): Names such as "de-test" and "en-dev".
     RETURNS (list[str]): The names, in their order.
@@ -202,7 +197,7 @@ def _read_pipeline(model: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _read_summary(model: Path) -> dict[str, Any]:
-    """The summary of the training; nothing if the folder with it was left out."""
+    """Read the summary of the training; empty if the run's folder is not there."""
     path = model / RUN_FOLDER / SUMMARY
     if not path.is_file():
         return {}
@@ -213,7 +208,7 @@ def _read_summary(model: Path) -> dict[str, Any]:
 
 
 def _encoder_name(config: Mapping[str, Any]) -> str:
-    """Name of the encoder; of a folder the last part, which says nothing about the machine."""
+    """Return the encoder's hub name, or the last part of its folder, without paths of the machine."""
     name = str(config["components"].get("transformer", {}).get("model", {}).get("name", "unknown"))
     is_hub_name = name.count("/") <= 1 and not Path(name).is_absolute() and name[:1] != "."
     return name if is_hub_name and not name.startswith("encoders/") else Path(name).name
@@ -245,13 +240,13 @@ def _data_section(data: Mapping[str, Sequence[Path]]) -> str:
 
 
 def _scores_section(metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    rows = []
-    for name, found in metrics.items():
-        for label, score in [*found["per_type"].items(), ("all", found["micro"])]:
-            values = (f"{100 * score[key]:.2f}" for key in ("precision", "recall", "f1"))
-            rows.append([name, label, *values, f"{score['support']:,}"])
-    if not rows:
+    if not metrics:
         return ""
+    rows = [
+        [name, *score_cells(label, *(score[key] for key in SCORE_KEYS))]
+        for name, found in metrics.items()
+        for label, score in [*found["per_type"].items(), ("all", found["micro"])]
+    ]
     counted = test_sets(metrics)
     several = f"\n`ENTS_F` and the others above are means over {', '.join(counted)}.\n"
     table = markdown_table(["test set", "type", "P", "R", "F1", "gold"], rows)

@@ -1,10 +1,12 @@
-"""Charts as inline SVG: lines, histograms, heat maps, points and bars, with titles for readers."""
+"""Charts as inline SVG: lines, histograms, heat maps, points and bars, with titles for screen readers."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from markupsafe import Markup
 
 from .svg import (
     CHAR_WIDTH,
@@ -24,7 +26,7 @@ from .svg import (
 Values = Sequence[float | None]
 
 MANY_EPOCHS = 12
-BAR_CHART_WIDTH = 380
+SIZE = (380, 210)
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,10 @@ class Series:
     name: str
     values: Values
     colour: int = 1
-    dashed: bool = False
+
+    def known(self, x: Sequence[int]) -> list[tuple[int, float]]:
+        """Return the places and values that are not None."""
+        return [(p, v) for p, v in zip(x, self.values, strict=True) if v is not None]
 
 
 @dataclass(frozen=True)
@@ -66,28 +71,25 @@ def line_chart(
     reference: tuple[float, str] | None = None,
     marked: int | None = None,
     show: Callable[[float], str] = short,
-    size: tuple[int, int] = (380, 210),
-) -> str:
-    """Values over epochs, each line named at its right end.
+) -> Markup:
+    """Draw values over epochs, with the name of each line at its right end.
 
-    title (str): What is shown.
+    title (str): Title, for screen readers.
     x (Sequence[int]): Epochs.
-    series (Sequence[Series]): Lines; None where there is no value.
-    y_range (tuple): Ends of the vertical axis; by default from the values.
-    reference (tuple): A value to compare with, and what it is.
+    series (Sequence[Series]): Lines; a value is None where there is none.
+    y_range (tuple): Ends of the vertical axis; by default they fit the values.
+    reference (tuple): A value to compare with, and its name.
     marked (int): An epoch to mark by a vertical line.
-    show (Callable): From a value to its text.
-    size (tuple): Width and height.
-    RETURNS (str): An svg element.
+    show (Callable): Formats a value.
+    RETURNS (Markup): An svg element.
     """
-    width, height = size
+    width, height = SIZE
     known = [v for line in series for v in line.values if v is not None]
     low, high = y_range or around([*known, *([reference[0]] if reference else [])])
-    names = [line.name for line in series if any(v is not None for v in line.values)]
+    names = [line.name for line in series if line.known(x)]
     right = 24 + CHAR_WIDTH * max([min(len(n), 14) for n in names], default=0)
-    across = Scale(min(x), max(x), 46, width - right - 6)
-    if len(x) == 1:
-        across = Scale(x[0] - 1, x[0] + 1, 46, width - right - 6)
+    alone = len(x) == 1
+    across = Scale(min(x) - alone, max(x) + alone, 46, width - right - 6)
     up = Scale(low, high, height - 26, 12)
     body = grid(up, across, ticks(low, high), show)
     step = max(1, math.ceil(len(x) / 10))
@@ -102,7 +104,7 @@ def line_chart(
     for line in series:
         body += _line(line, x, across, up, show)
     body += _end_labels(series, x, across, up)
-    return element(title, _describe(series, x, show), size, body)
+    return element(title, _describe(series, x, show), SIZE, body)
 
 
 def histogram(
@@ -112,17 +114,17 @@ def histogram(
     *,
     curves: Sequence[Curve] = (),
     cut: float | None = None,
-    size: tuple[int, int] = (380, 210),
-) -> str:
-    """Counts in bins, one stack above the other, with curves and a vertical cut.
+    size: tuple[int, int] = SIZE,
+) -> Markup:
+    """Draw stacked counts in bins, with curves and a vertical cut.
 
-    title (str): What is shown.
-    edges (Sequence[float]): Ends of the bins, one more than there are.
+    title (str): Title, for screen readers.
+    edges (Sequence[float]): Ends of the bins, one more than there are bins.
     stacks (Sequence[tuple]): Name, count of each bin, and CSS class; the first is at the bottom.
     curves (Sequence[Curve]): In the units of the axes.
-    cut (float): Where the cut is, if there is one.
+    cut (float): Place of the cut, if there is one.
     size (tuple): Width and height.
-    RETURNS (str): An svg element.
+    RETURNS (Markup): An svg element.
     """
     width, height = size
     sums = [sum(bins) for bins in zip(*(counts for _, counts, _ in stacks), strict=True)]
@@ -174,17 +176,17 @@ def heat_map(
     strengths: Sequence[Values],
     show: Callable[[float], str] = short,
     axes: tuple[str, str] = ("", ""),
-) -> str:
-    """A table of numbers on coloured ground.
+) -> Markup:
+    """Draw a table of numbers on coloured ground.
 
-    title (str): What is shown.
+    title (str): Title, for screen readers.
     rows (Sequence[str]): Names of the rows.
     columns (Sequence[str]): Names of the columns.
-    values (Sequence): One row of numbers a row.
+    values (Sequence): Rows of numbers.
     strengths (Sequence): Colour of each value, from -1 (one hue) over 0 (none) to 1 (another).
-    show (Callable): From a value to its text.
-    axes (tuple): What rows and columns are.
-    RETURNS (str): An svg element.
+    show (Callable): Formats a value.
+    axes (tuple): Names of the two axes, rows first.
+    RETURNS (Markup): An svg element.
     """
     cell = (58, 38)
     longest = max(min(len(name), 12) for name in rows)
@@ -215,13 +217,13 @@ def heat_map(
     return element(title, f"{len(rows)} rows, {len(columns)} columns", size, body)
 
 
-def scatter(title: str, groups: Sequence[Points], *, size: tuple[int, int] = (760, 520)) -> str:
-    """Points without axes: what is near counts, not where.
+def scatter(title: str, groups: Sequence[Points], *, size: tuple[int, int] = (760, 520)) -> Markup:
+    """Draw points without axes: only their distances mean something.
 
-    title (str): What is shown.
+    title (str): Title, for screen readers.
     groups (Sequence[Points]): Points; the marker is "circle" or "diamond".
     size (tuple): Width and height.
-    RETURNS (str): An svg element.
+    RETURNS (Markup): An svg element.
     """
     width, height = size
     xs = [x for group in groups for x, _ in group.xy]
@@ -233,11 +235,10 @@ def scatter(title: str, groups: Sequence[Points], *, size: tuple[int, int] = (76
         body.append(f'<g class="point {colour_class(group.colour)} {group.marker}">')
         for (x, y), text in zip(group.xy, group.texts, strict=True):
             px, py = across(x), up(y)
-            if group.marker == "circle":
-                mark = f'<circle cx="{px}" cy="{py}" r="2.8">', "</circle>"
-            else:
-                mark = f'<path d="M{px} {round(py - 4, 2)}l4 4l-4 4l-4-4z">', "</path>"
-            body.append(f"{mark[0]}<title>{clean(text)}</title>{mark[1]}")
+            shape, place = "circle", f'cx="{px}" cy="{py}" r="2.8"'
+            if group.marker != "circle":
+                shape, place = "path", f'd="M{px} {round(py - 4, 2)}l4 4l-4 4l-4-4z"'
+            body.append(f"<{shape} {place}><title>{clean(text)}</title></{shape}>")
         body.append("</g>")
     facts = ", ".join(f"{len(group.xy):,} {group.name}" for group in groups)
     return element(title, facts, size, body)
@@ -250,20 +251,20 @@ def bar_chart(
     *,
     colours: Sequence[int] | None = None,
     show: Callable[[float], str] = short,
-) -> str:
-    """Horizontal bars, each with its name before and its value behind it.
+) -> Markup:
+    """Draw horizontal bars, each between its name and its value.
 
-    title (str): What is shown.
-    names (Sequence[str]): What the bars are.
-    values (Sequence[float]): Their lengths, none below 0.
-    colours (Sequence[int]): Their colours.
-    show (Callable): From a value to its text.
-    RETURNS (str): An svg element.
+    title (str): Title, for screen readers.
+    names (Sequence[str]): Names of the bars.
+    values (Sequence[float]): Lengths of the bars, none below 0.
+    colours (Sequence[int]): Colours of the bars; by default 1.
+    show (Callable): Formats a value.
+    RETURNS (Markup): An svg element.
     """
     left = 14 + CHAR_WIDTH * max((len(name) for name in names), default=0)
     shown = [show(value) for value in values]
     room = CHAR_WIDTH * max((len(text) for text in shown), default=0) + 12
-    across = Scale(0, max([*values, 1e-12]), left, BAR_CHART_WIDTH - room)
+    across = Scale(0, max([*values, 1e-12]), left, SIZE[0] - room)
     body = []
     for i, (name, value) in enumerate(zip(names, values, strict=True)):
         y = 6 + 28 * i
@@ -276,13 +277,13 @@ def bar_chart(
         )
         body.append(text_at(left + length + 6, y + 14, shown[i], css="value"))
     facts = ", ".join(f"{name}: {text}" for name, text in zip(names, shown, strict=True))
-    return element(title, facts, (BAR_CHART_WIDTH, 28 * len(names) + 8), body)
+    return element(title, facts, (SIZE[0], 28 * len(names) + 8), body)
 
 
 def _line(
     line: Series, x: Sequence[int], across: Scale, up: Scale, show: Callable[[float], str]
 ) -> list[str]:
-    """A line, broken where values are missing, and its markers."""
+    """Draw a line, broken where values are missing, and its markers."""
     css = colour_class(line.colour)
     runs: list[list[str]] = [[]]
     marks = []
@@ -295,16 +296,15 @@ def _line(
         runs[-1].append(f"{px},{py}")
         tip = f"{clean(line.name)}, epoch {place}: {clean(show(value))}"
         marks.append(f'<circle cx="{px}" cy="{py}" r="{radius}"><title>{tip}</title></circle>')
-    dashed = " dashed" if line.dashed else ""
     drawn = [f'<polyline points="{" ".join(run)}"/>' for run in runs if len(run) > 1]
-    return [f'<g class="line {css}{dashed}">', *drawn, *marks, "</g>"]
+    return [f'<g class="line {css}">', *drawn, *marks, "</g>"]
 
 
 def _end_labels(series: Sequence[Series], x: Sequence[int], across: Scale, up: Scale) -> list[str]:
-    """Names of lines at their last values, moved apart where they would overlap."""
+    """Write names of lines at their last values, moved apart where they would overlap."""
     places: list[tuple[float, Series]] = []
     for line in series:
-        known = [(p, v) for p, v in zip(x, line.values, strict=True) if v is not None]
+        known = line.known(x)
         if known:
             places.append((up(known[-1][1]), line))
     places.sort(key=lambda item: item[0])
@@ -322,7 +322,7 @@ def _end_labels(series: Sequence[Series], x: Sequence[int], across: Scale, up: S
 def _describe(series: Sequence[Series], x: Sequence[int], show: Callable[[float], str]) -> str:
     parts = []
     for line in series:
-        known = [(p, v) for p, v in zip(x, line.values, strict=True) if v is not None]
+        known = line.known(x)
         if known:
             (first, start), (last, end) = known[0], known[-1]
             parts.append(

@@ -1,4 +1,4 @@
-"""The figures of a run's report: curves by epoch, scores, geometry, and a map of the spans."""
+"""The figures of a run's report: curves by epoch, scores, geometry, a map of the spans, errors."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
-from .charts import Curve, Points, Series, heat_map, histogram, line_chart, scatter
+from ...model.spans import OUTSIDE
+from ..metrics import OUTSIDE_NAME, EntityReport
+from .charts import Curve, Points, Series, bar_chart, heat_map, histogram, line_chart, scatter
 from .run_record import RunRecord
 from .svg import colour_class, percent
 
@@ -17,113 +20,137 @@ MAX_BARS = 60
 RARE = 0.002
 PERPLEXITY = 30.0
 LOSS_COLOURS = {"source": 1, "target": 2, "target_mlm": 3}
+KINDS = {
+    "boundary": "wrong ends",
+    "boundary_and_type": "wrong ends and type",
+    "wrong_type": "wrong type",
+    "spurious": "no entity there",
+    "missed": "missed",
+}
 
 
 class Figure(NamedTuple):
     """A chart with its heading and a sentence on how to read it."""
 
     heading: str
-    svg: str
+    svg: Markup
     note: str = ""
 
 
 def curve_figures(record: RunRecord) -> list[Figure]:
-    """Losses, scores on the source's development set, concentrations and signals, over epochs."""
+    """Draw losses, development scores, concentrations and selection signals by epoch."""
     rows = record.rows
-    names = list(dict.fromkeys(name for row in rows for name in row["losses"]))
+    names = dict.fromkeys(name for row in rows for name in row["losses"])
     losses = [
         Series(name.replace("_", " "), [row["losses"].get(name) for row in rows], LOSS_COLOURS.get(name, 4))
         for name in names
     ]  # fmt: skip
-    scores = [
-        Series(name, [row.get(key) for row in rows], colour)
-        for name, key, colour in (
-            ("F1", "dev_f1", 1), ("precision", "dev_precision", 2), ("recall", "dev_recall", 3),
-        )
-    ]  # fmt: skip
+    keys = {"F1": "dev_f1", "precision": "dev_precision", "recall": "dev_recall"}
     figures = [
-        Figure(
-            "Loss", by_epoch(record, "Loss by epoch", losses), "Mean over the steps of an epoch."
+        by_epoch(record, "Loss", "Loss by epoch", losses, "Mean over the steps of an epoch."),
+        by_epoch(
+            record, "Source development set", "Scores on the source's development set",
+            _series(rows, keys), "Entities, strict: both ends and the type.", show=percent,
         ),
-        Figure(
-            "Source development set",
-            by_epoch(record, "Scores on the source's development set", scores, show=percent),
-            "Entities, strict: both ends and the type.",
-        ),
-    ]
+    ]  # fmt: skip
     if all("kappa" in row for row in rows):
         spread = [
             Series(name, [row["kappa"][i] for row in rows], i + 1)
             for i, name in enumerate(("smallest κ", "largest κ"))
         ]
-        note = "How narrow the classes are on the sphere: of the widest and the narrowest one."
-        chart = by_epoch(record, "Concentration by epoch", spread)
-        figures.append(Figure("Concentration", chart, note))
+        note = "Concentrations of the widest and the narrowest class on the sphere."
+        figures.append(by_epoch(record, "Concentration", "Concentration by epoch", spread, note))
     for name in [name for name in rows[-1] if name.startswith("target_")]:
         heading = name.replace("_", " ").capitalize()
-        values = Series(name.partition("_")[2], [row.get(name) for row in rows], 2)
-        note = "A signal of raw target text that the choice of an epoch may go by."
-        figures.append(Figure(heading, by_epoch(record, f"{heading} by epoch", [values]), note))
+        values = [Series(name.partition("_")[2], [row.get(name) for row in rows], 2)]
+        note = "A signal from raw target text that can select the epoch."
+        figures.append(by_epoch(record, heading, f"{heading} by epoch", values, note))
     return figures
 
 
-def by_epoch(record: RunRecord, title: str, series: Sequence[Series], **options: Any) -> str:
-    """A line chart over the epochs of the log, with the selected epoch marked."""
-    x, marked = [row["epoch"] for row in record.rows], record.selected["epoch"]
-    return line_chart(title, x, series, marked=marked, **options)
+def by_epoch(
+    record: RunRecord,
+    heading: str,
+    title: str,
+    series: Sequence[Series],
+    note: str,
+    *,
+    rows: Sequence[dict[str, Any]] | None = None,
+    **options: Any,
+) -> Figure:
+    """Draw values by epoch, with the selected epoch marked.
+
+    record (RunRecord): The run.
+    heading (str): Heading of the figure.
+    title (str): Title of the chart, for screen readers.
+    series (Sequence[Series]): The values.
+    note (str): How to read them.
+    rows (Sequence[dict]): The epochs that have them; by default those of the log.
+    **options: See `line_chart`.
+    RETURNS (Figure): The figure.
+    """
+    x = [row["epoch"] for row in (record.rows if rows is None else rows)]
+    chart = line_chart(title, x, series, marked=record.selected["epoch"], **options)
+    return Figure(heading, chart, note)
+
+
+def _series(rows: Sequence[dict[str, Any]], keys: dict[str, str]) -> list[Series]:
+    """Make a series of each key, by its name in the figure."""
+    named = enumerate(keys.items(), start=1)
+    return [Series(name, [row.get(key) for row in rows], colour) for colour, (name, key) in named]
 
 
 def label_figures(record: RunRecord) -> list[Figure]:
-    """What happened to the pseudo-labels, over epochs: reliable shares, changes, noise."""
-    rows, classes = record.rows, record.classes
+    """Draw reliable shares, changes and noise of the pseudo-labels by epoch."""
+    rows = record.rows
     figures = []
     if all("reliable" in row for row in rows):
         shares = [
             Series(name, [row["reliable"].get(name) for row in rows], c)
-            for c, name in enumerate(classes)
+            for c, name in enumerate(record.classes)
         ]
-        chart = by_epoch(
-            record, "Reliable share of each class by epoch", shares, show=percent, y_range=(0, 1.02)
-        )
-        note = "Share of the pseudo-labels of a class that the filter keeps for the next epoch."
-        figures.append(Figure("Reliable share", chart, note))
         worked = [None if row["alpha"] is None else row["changed"] for row in rows]
-        chart = by_epoch(record, "Changed pseudo-labels by epoch", [Series("changed", worked, 1)])
-        note = "By the refinery, of all candidate spans; it does not work after the last epoch."
-        figures.append(Figure("Changed labels", chart, note))
+        figures += [
+            by_epoch(
+                record, "Reliable share", "Reliable share of each class by epoch", shares,
+                "Share of the pseudo-labels of each class that the filter keeps for the next epoch.",
+                show=percent, y_range=(0, 1.02),
+            ),
+            by_epoch(
+                record, "Changed labels", "Changed pseudo-labels by epoch",
+                [Series("changed", worked, 1)],
+                "Share of all candidate spans. The refinery does not run after the last epoch.",
+            ),
+        ]  # fmt: skip
     if all("noise_ratio" in row for row in rows):
         noise = [
             Series("all", [row["noise_ratio"] for row in rows], 2),
             Series("reliable", [row["noise_ratio_reliable"] for row in rows], 1),
         ]
         start = rows[0].get("noise_ratio_start")
-        reference = None if start is None else (start, "the teacher's labels")
-        chart = by_epoch(
-            record,
-            "Noise ratio of pseudo-labels by epoch",
-            noise,
-            show=percent,
-            reference=reference,
-        )
-        note = "Wrong labels among spans that are entities by pseudo-label or by gold."
-        figures.append(Figure("Noise ratio", chart, note))
+        note = "Share of wrong labels among spans that are entities by pseudo-label or by gold."
+        figures.append(
+            by_epoch(
+                record, "Noise ratio", "Noise ratio of pseudo-labels by epoch", noise, note,
+                show=percent, reference=None if start is None else (start, "the teacher's labels"),
+            )
+        )  # fmt: skip
     known = [epoch for epoch in record.epochs if epoch["gold"]]
     if known:
-        means = [
-            Series(name, [epoch["gold"][key] for epoch in known], colour)
-            for name, key, colour in (("right", "rho_clean", 1), ("wrong", "rho_noisy", 2))
-        ]
-        chart = line_chart(
-            "Mean score of right and wrong entity labels", [e["epoch"] for e in known], means,
-            marked=record.selected["epoch"],
-        )  # fmt: skip
-        note = "Of spans labelled as entities. The filter can part right from wrong only as far as "
-        figures.append(Figure("Mean ρ by truth", chart, note + "these two are apart."))
+        means = _series(
+            [epoch["gold"] for epoch in known], {"correct": "rho_clean", "wrong": "rho_noisy"}
+        )
+        title = "Mean score of correct and wrong entity labels"
+        note = (
+            "Over spans labelled as entities. The farther the two are apart, the better the filter "
+        )
+        note += "can separate correct from wrong labels."
+        figures.append(by_epoch(record, "Mean ρ by truth", title, means, note, rows=known))
     return figures
 
 
 def score_figures(epoch: dict[str, Any]) -> list[Figure]:
-    """Scores ρ under the pseudo-label, class by class, with the mixture and its cut."""
+    """Draw the scores ρ under the pseudo-label for each class, with the mixture and its cut."""
     figures = []
     for c, name in enumerate(epoch["classes"]):
         counts = np.array(epoch["counts"][c], dtype=np.int64)
@@ -134,23 +161,25 @@ def score_figures(epoch: dict[str, Any]) -> list[Figure]:
         stacks = [("pseudo-labels", counts.tolist(), colour_class(c))]
         if "counts_noisy" in epoch:
             stacks = [
-                ("right labels", (counts - wrong).tolist(), colour_class(c)),
+                ("correct labels", (counts - wrong).tolist(), colour_class(c)),
                 ("wrong labels", wrong.tolist(), "wrong"),
             ]
         mixture = epoch["mixtures"][c]
-        curves, cut, note = [], None, "Not split: all of them count."
+        curves, cut, note = [], None, "No mixture was fitted: all labels are reliable."
         if mixture is not None:
             size, cut = int(np.sum(epoch["counts"][c])), mixture["cut"]
             curves = mixture_curves(mixture, edges, size, 1.3 * counts.max())
             kept = epoch["reliable"][c] / size
             note = f"{percent(kept)} of {size:,} labels are reliable."
         if not epoch["filtered"]:
-            note = "The filter did not work after this epoch."
+            note = "The filter did not run after this epoch."
         if epoch["gold"]:
-            right, not_right = (epoch["gold"][f"rho_{k}_by_class"][c] for k in ("clean", "noisy"))
-            note += f" Mean ρ of right labels {number(right)}, of wrong ones {number(not_right)}."
+            correct, mistaken = (epoch["gold"][f"rho_{k}_by_class"][c] for k in ("clean", "noisy"))
+            note += (
+                f" Mean ρ: {number(correct)} for correct labels, {number(mistaken)} for wrong ones."
+            )
         if below:
-            note += f" {below:,} with lower scores are not drawn."
+            note += f" {below:,} labels with lower scores are not drawn."
         title = f"Scores of {name} in epoch {epoch['epoch']}"
         chart = histogram(title, edges.tolist(), stacks, curves=curves, cut=cut)
         figures.append(Figure(name, chart, note))
@@ -160,11 +189,11 @@ def score_figures(epoch: dict[str, Any]) -> list[Figure]:
 def crop_bins(
     edges: NDArray[np.floating], counts: Sequence[NDArray[np.int64]]
 ) -> tuple[NDArray[np.floating], list[NDArray[np.int64]], int]:
-    """Leave out empty bins at both ends and the lowest 0.2 % of the first counts; join the others.
+    """Leave out empty bins at both ends and the lowest 0.2 % of the first counts; join the other bins.
 
     edges (NDArray): Ends of the bins, shape (n + 1,).
-    counts (Sequence): Counts in them, each of shape (n,).
-    RETURNS (tuple): New edges, new counts for at most MAX_BARS bins, and how many are left out.
+    counts (Sequence): Counts in the bins, each of shape (n,).
+    RETURNS (tuple): Edges and counts of at most MAX_BARS bins, and the count below the first edge.
     """
     before = np.cumsum(counts[0]) - counts[0]
     filled = np.flatnonzero((counts[0] > 0) & (before + counts[0] > RARE * counts[0].sum()))
@@ -182,7 +211,7 @@ def crop_bins(
 def mixture_curves(
     mixture: dict[str, Any], edges: NDArray[np.floating], size: int, limit: float
 ) -> list[Curve]:
-    """Both components of a mixture as expected counts in bins like these, up to a limit."""
+    """Compute the expected counts of both components of a mixture in bins, up to a limit."""
     x = np.linspace(edges[0], edges[-1], 161)
     curves = []
     for i, (name, css) in enumerate((("lower", "low"), ("upper", "high"))):
@@ -194,10 +223,13 @@ def mixture_curves(
 
 
 def centroid_figures(record: RunRecord) -> list[Figure]:
-    """Cosines of the class means: the selected epoch's, the optimum, and their mean over epochs."""
+    """Draw the cosines of the class means: in the shown epoch, at the optimum, and their mean by epoch."""
     rows, classes = record.rows, record.classes
     figures: list[Figure] = []
-    optimum = -1 / (len(classes) - 1) if len(classes) > 1 else 0.0
+    reference = None
+    if len(classes) > 1:
+        optimum = -1 / (len(classes) - 1)
+        reference = (optimum, f"optimum {signed(optimum)}")
     if record.epoch is not None and len(classes) > 1:
         best = [
             [1.0 if i == j else optimum for j in range(len(classes))] for i in range(len(classes))
@@ -212,50 +244,42 @@ def centroid_figures(record: RunRecord) -> list[Figure]:
             )
             figures.append(Figure(heading, chart, note))
     if all("centroid_cosine" in row for row in rows):
-        mean = [Series("mean cosine", [row["centroid_cosine"] for row in rows], 1)]
-        reference = (optimum, f"optimum {signed(optimum)}") if len(classes) > 1 else None
-        chart = by_epoch(
-            record,
-            "Mean cosine of two class means by epoch",
-            mean,
-            reference=reference,
-            show=signed,
-        )
-        figures.append(Figure("Mean cosine of two classes", chart, "Lower is farther apart."))
+        figures.append(
+            by_epoch(
+                record, "Mean cosine of two classes", "Mean cosine of two class means by epoch",
+                _series(rows, {"mean cosine": "centroid_cosine"}), "The lower, the farther apart.",
+                reference=reference, show=signed,
+            )
+        )  # fmt: skip
     return figures
 
 
 def geometry_figures(record: RunRecord) -> list[Figure]:
-    """Compactness and low margins of the classes over epochs, of source and target."""
+    """Draw compactness and low margins of the classes by epoch, on source and target."""
     figures = []
     compact = "Mean cosine of spans to their class mean; the optimum is 1."
-    margins = "The margin that 95 % of the spans of a class exceed; below 0 is another class."
+    margins = "The margin that 95 % of the spans of a class exceed; a span below 0 is closer to another class."
     for key, heading, note, show in (
         ("compactness", "Compactness", compact, number),
         ("margin_low", "Low margin", margins, signed),
     ):
         for side in ("source", "target"):
             known = [epoch for epoch in record.epochs if key in epoch[side]]
-            if not known:
-                continue
-            series = [
-                Series(name, [epoch[side][key][c] for epoch in known], c)
-                for c, name in enumerate(record.classes)
-            ]
-            title = f"{heading}, {side}"
-            chart = line_chart(
-                title, [epoch["epoch"] for epoch in known], series,
-                marked=record.selected["epoch"], show=show,
-            )  # fmt: skip
-            figures.append(Figure(title, chart, note))
+            if known:
+                series = [
+                    Series(name, [epoch[side][key][c] for epoch in known], c)
+                    for c, name in enumerate(record.classes)
+                ]
+                title = f"{heading}, {side}"
+                figures.append(by_epoch(record, title, title, series, note, rows=known, show=show))
     return figures
 
 
 def map_figure(record: RunRecord, sample: dict[str, NDArray]) -> Figure:
-    """Span features in two dimensions, coloured by class; source and target differ in shape.
+    """Draw span features in two dimensions, coloured by class, with a shape for each language.
 
     record (RunRecord): The run.
-    sample (dict): As `read_sample` gives it.
+    sample (dict): The sample that `read_sample` returns.
     RETURNS (Figure): The map.
     """
     places = tsne(sample["z"].astype(np.float32), record.summary.get("seed", 0))
@@ -273,7 +297,7 @@ def map_figure(record: RunRecord, sample: dict[str, NDArray]) -> Figure:
 
 
 def tsne(z: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-    """Project features to two dimensions by t-SNE, started from their principal components.
+    """Project features to two dimensions by t-SNE, starting from their principal components.
 
     z (NDArray): Features, shape (n, q).
     seed (int): Seed.
@@ -287,11 +311,46 @@ def tsne(z: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     return TSNE(2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(z)
 
 
+def error_figures(report: EntityReport) -> list[Figure]:
+    """Draw the confusion with outside, the errors by kind, and F1 by label.
+
+    report (EntityReport): The report.
+    RETURNS (list[Figure]): The figures.
+    """
+    names = [OUTSIDE_NAME, *report.labels]
+    counts = report.confusion.tolist()
+    totals = [max(sum(row), 1) for row in counts]
+    shares = [[count / total for count in row] for row, total in zip(counts, totals, strict=True)]
+    cells = [list(row) for row in counts]
+    cells[OUTSIDE][OUTSIDE] = None
+    confusion = heat_map(
+        "Gold and predicted entities with the same ends", names, names, cells,
+        strengths=shares, show=lambda count: f"{count:,.0f}",
+        axes=("gold", "predicted"),
+    )  # fmt: skip
+    kinds = bar_chart(
+        "Errors by kind", list(KINDS.values()), [getattr(report, kind) for kind in KINDS],
+        colours=[2, 2, 2, 2, 1], show=lambda count: f"{count:,.0f}",
+    )  # fmt: skip
+    scores = [report.per_type[label].f1 for label in report.labels]
+    by_label = bar_chart(
+        "F1 by label", report.labels, scores,
+        colours=list(range(1, len(scores) + 1)), show=percent,
+    )  # fmt: skip
+    outside = f"{OUTSIDE_NAME} means no entity with these ends. Colours show the share of a row."
+    total = sum(getattr(report, kind) for kind in ("boundary", "boundary_and_type"))
+    return [
+        Figure("Confusion", confusion, outside),
+        Figure("Kinds of errors", kinds, f"{total:,} predictions have wrong ends."),
+        Figure("F1 by label", by_label, "Strict: both ends and the type."),
+    ]
+
+
 def signed(value: float) -> str:
-    """A number with its sign and two digits."""
+    """Format a number with its sign and two digits."""
     return f"{value:+.2f}".replace("-", "−") if round(value, 2) else "0"
 
 
 def number(value: float | None) -> str:
-    """A number with two digits, or a dash for none."""
+    """Format a number with two digits, None as a dash."""
     return "–" if value is None else f"{value:.2f}".replace("-", "−")

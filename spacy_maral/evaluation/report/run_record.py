@@ -1,4 +1,4 @@
-"""What a training run left in its folder: log, summary, diagnostics."""
+"""Read the records of a training run: log, summary, diagnostics."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ EPOCH_KEYS = (
 
 @dataclass
 class RunRecord:
-    """What a training run left in its folder.
+    """The records of a training run.
 
-    rows: The log, one row an epoch. summary: Facts, empty while the run is not finished.
-    epochs: Diagnostics of an adaptation, one an epoch; empty for a teacher.
+    rows: The log, one row for each epoch. summary: Facts, empty while the run is not finished.
+    epochs: Diagnostics of an adaptation, one dict for each epoch; empty for a teacher.
     """
 
     folder: Path
@@ -45,13 +45,13 @@ class RunRecord:
 
     @property
     def selected(self) -> dict[str, Any]:
-        """The row of the epoch whose weights were saved; the last while the run goes on."""
+        """The log row of the selected epoch; the last row while the run is not finished."""
         wanted = self.summary.get("selected_epoch", self.rows[-1]["epoch"])
         return next((row for row in self.rows if row["epoch"] == wanted), self.rows[-1])
 
     @property
     def epoch(self) -> dict[str, Any] | None:
-        """Diagnostics of the selected epoch, or of the last one that has any."""
+        """Diagnostics of the selected epoch, or of the last epoch that has any."""
         wanted = [e for e in self.epochs if e["epoch"] == self.selected["epoch"]]
         known = wanted or self.epochs
         return known[-1] if known else None
@@ -65,16 +65,16 @@ class RunRecord:
 
     @property
     def filtered(self) -> list[dict[str, Any]]:
-        """Diagnostics of the epochs after which the filter worked."""
+        """Diagnostics of the epochs after which the filter ran."""
         return [epoch for epoch in self.epochs if epoch["filtered"]]
 
 
 def read_run(folder: Path) -> RunRecord:
-    """Read what a training run left.
+    """Read the records of a training run.
 
     folder (Path): The output folder of train-teacher or adapt.
     RETURNS (RunRecord): The records.
-    RAISES (MaralError): If there is no run, or a file of it cannot be read.
+    RAISES (MaralError): If there is no run in the folder, or a file cannot be read.
     """
     place = Path(folder) / RUN_FOLDER
     log = place / LOG
@@ -99,9 +99,11 @@ def read_run(folder: Path) -> RunRecord:
 
 
 def read_sample(record: RunRecord) -> dict[str, NDArray] | None:
-    """Read the sample of span features of the epoch that is shown, if there is one.
+    """Read the sample of span features of the shown epoch.
 
-    RAISES (MaralError): If it cannot be read.
+    record (RunRecord): The run.
+    RETURNS (dict): Columns of the sample by name; None if there is no sample.
+    RAISES (MaralError): If the file cannot be read.
     """
     if record.epoch is None:
         return None

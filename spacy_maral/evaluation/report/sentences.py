@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from ..mistakes import Entity, Mistake
-from .marked_text import Marked, mark_entities
-from .svg import clean, percent
+from markupsafe import Markup
+
+from ..mistakes import Mistake
+from .svg import clean, colour_class, percent
 
 N_SHOWN = 10
+SENTENCE = Markup('<div class="entities" style="line-height: 2.5; direction: {}">{}</div>')
+MARK = Markup('<mark class="ent {}" style="--c:var(--{})">{}<b>{}</b></mark>')
 
 
-def doubtful_sentences(epoch: dict[str, Any]) -> str:
-    """Render the least reliable pseudo-labels of an epoch.
+class Marked(NamedTuple):
+    """An entity to mark: first and last word, label, number of its class, whether to outline it."""
+
+    start: int
+    end: int
+    label: str
+    number: int
+    pointed_out: bool = False
+
+
+class Sentence(NamedTuple):
+    """A sentence with its predicted entities, with its gold ones if they are known, and facts."""
+
+    predicted: Markup
+    gold: Markup | None
+    facts: list[tuple[str, str]]
+
+
+def doubtful_sentences(epoch: dict[str, Any]) -> list[Sentence]:
+    """Mark the least reliable pseudo-labels of an epoch.
 
     epoch (dict): Its diagnostics, with the words that the run kept.
-    RETURNS (str): A list in HTML; empty if there are none.
+    RETURNS (list[Sentence]): At most N_SHOWN sentences.
     """
     names = epoch["classes"]
-    items = []
+    found = []
     for span in epoch["doubtful"][:N_SHOWN]:
-        label = names[span["class"]]
-        marked = Marked(span["start"], span["end"], label, span["class"], True)
+        marked = Marked(span["start"], span["end"], names[span["class"]], span["class"], True)
         facts = [
             ("score ρ", f"{span['rho']:.2f}".replace("-", "−")),
             ("probability", percent(span["probability"])),
@@ -32,49 +53,59 @@ def doubtful_sentences(epoch: dict[str, Any]) -> str:
         ]
         if span["gold"] is not None:
             facts.append(("gold", names[span["gold"]]))
-        items.append(mark_entities(span["words"], [marked]) + _chips(facts))
-    return _list(items)
+        found.append(Sentence(mark_entities(span["words"], [marked]), None, facts))
+    return found
 
 
-def mistake_sentences(mistakes: Sequence[Mistake], numbers: dict[str, int]) -> str:
-    """Render mistakes, with what was predicted and what is right.
+def mistake_sentences(mistakes: Sequence[Mistake], classes: Sequence[str]) -> list[Sentence]:
+    """Mark the predicted and the gold entities around mistakes.
 
     mistakes (Sequence[Mistake]): The mistakes.
-    numbers (dict): Number of each class by its name, for the colours.
-    RETURNS (str): A list in HTML; empty if there are none.
+    classes (Sequence[str]): Names of the classes, outside first, for the colours.
+    RETURNS (list[Sentence]): One sentence for each mistake.
     """
-    items = []
+    numbers = {name: c for c, name in enumerate(classes)}
+    found = []
     for mistake in mistakes:
-        lines = "".join(
-            f"<span>{name}</span><div>{_marked(mistake, entities, numbers, mistake.entity)}</div>"
-            for name, entities in (("predicted", mistake.predicted), ("gold", mistake.gold))
+        predicted, gold = (
+            mark_entities(
+                mistake.words,
+                [Marked(*e, numbers.get(e.label, len(numbers)), e == mistake.entity) for e in side],
+            )
+            for side in (mistake.predicted, mistake.gold)
         )
         facts = [
             ("confidence", percent(mistake.confidence)),
             ("mistake", mistake.kind),
             ("document", f"{mistake.doc:,}"),
         ]
-        items.append(f'<div class="row">{lines}</div>{_chips(facts)}')
-    return _list(items)
+        found.append(Sentence(predicted, gold, facts))
+    return found
 
 
-def _marked(
-    mistake: Mistake, entities: Sequence[Entity], numbers: dict[str, int], wrong: Entity
-) -> str:
-    marked = [
-        Marked(e.start, e.end, e.label, numbers.get(e.label, len(numbers)), e == wrong)
-        for e in entities
-    ]
-    return mark_entities(mistake.words, marked)
+def mark_entities(words: Sequence[str], entities: Sequence[Marked]) -> Markup:
+    """Render a sentence with its entities as HTML, in displaCy's layout.
+
+    words (Sequence[str]): The words. They are escaped.
+    entities (Sequence[Marked]): The entities, without overlaps.
+    RETURNS (Markup): A div element, written from right to left if the script is.
+    """
+    parts: list[Markup] = []
+    place = 0
+    for e in sorted(entities):
+        parts += map(clean, words[place : e.start])
+        css, text = (
+            "pointed" if e.pointed_out else "plain",
+            clean(" ".join(words[e.start : e.end + 1])),
+        )
+        parts.append(MARK.format(css, colour_class(e.number), text, clean(e.label)))
+        place = e.end + 1
+    parts += map(clean, words[place:])
+    return SENTENCE.format(direction(" ".join(words)), Markup(" ").join(parts))
 
 
-def _chips(facts: Sequence[tuple[str, str]]) -> str:
-    shown = "".join(f"<span>{clean(name)} <b>{clean(value)}</b></span>" for name, value in facts)
-    return f'<div class="chips">{shown}</div>'
-
-
-def _list(items: Sequence[str]) -> str:
-    if not items:
-        return ""
-    entries = "".join(f'<li class="card">{item}</li>' for item in items)
-    return f'<ol class="sentences">{entries}</ol>'
+def direction(text: str) -> str:
+    """Return the direction of most letters of a text: "ltr" or "rtl"."""
+    kinds = [unicodedata.bidirectional(c) for c in text]
+    to_left = sum(kind in ("R", "AL") for kind in kinds)
+    return "rtl" if to_left > kinds.count("L") else "ltr"

@@ -1,4 +1,4 @@
-"""What was made smaller, as the section of a model card and as tables."""
+"""Sizes before and after a pipeline was made smaller, as a section of a model card and as rows."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ MIB = 2**20
 
 
 def with_section(notes: str, meta: Mapping[str, Any]) -> str:
-    """Notes of a model card with the section on what was made smaller, in place of an older one.
+    """Replace or add the section "Made smaller" in the notes of a model card.
 
     notes (str): The notes.
     meta (Mapping): The pipeline's meta.json.
-    RETURNS (str): The notes.
+    RETURNS (str): The notes with the section.
     """
     head, found, tail = notes.partition(TITLE)
     rest = tail[tail.index("\n### ") + 1 :] if found and "\n### " in tail else ""
@@ -24,10 +24,10 @@ def with_section(notes: str, meta: Mapping[str, Any]) -> str:
 
 
 def smaller_section(meta: Mapping[str, Any]) -> str:
-    """The section of a card about what was made smaller, nothing if there is none.
+    """Write the section "Made smaller" of a model card.
 
     meta (Mapping): The pipeline's meta.json.
-    RETURNS (str): Markdown.
+    RETURNS (str): Markdown; empty if the pipeline was not made smaller.
     """
     from ..tables import markdown_table
 
@@ -39,10 +39,10 @@ def smaller_section(meta: Mapping[str, Any]) -> str:
 
 
 def rows_of(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """What a report says, as rows of a table.
+    """Tabulate a report on a smaller pipeline.
 
-    report (Mapping): As `save_small` makes it.
-    RETURNS (list[tuple]): Name, before, after.
+    report (Mapping): The report that `save_small` makes.
+    RETURNS (list[tuple]): Rows of name, value before, value after.
     """
     rows = []
     if "pieces" in report:

@@ -1,15 +1,16 @@
 """Pieces of charts in inline SVG: scales, ticks, texts.
 
-Colours are CSS classes (s0 for outside, s1 to s7 for series), so that a page decides how they look
-on light and on dark ground. All text that comes in is escaped.
+Colours are CSS classes (s0 for outside, s1 to s7 for series), so that the page sets them for light
+and dark mode. All text is escaped.
 """
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from markupsafe import Markup, escape
 
 N_COLOURS = 7
 LINE_HEIGHT = 13
@@ -18,7 +19,7 @@ CHAR_WIDTH = 6.4
 
 @dataclass(frozen=True)
 class Scale:
-    """Numbers from low to high on a line of pixels from start to end."""
+    """A linear map of numbers from low to high to pixels from start to end."""
 
     low: float
     high: float
@@ -30,29 +31,29 @@ class Scale:
         return round(self.start + share * (self.end - self.start), 2)
 
 
-def clean(text: object) -> str:
-    """Text for HTML and XML: escaped, without characters that neither may have."""
-    return html.escape(printable(text))
+def clean(text: object) -> Markup:
+    """Escape text for HTML and XML, without characters that neither may have."""
+    return escape(printable(text))
 
 
 def printable(text: object) -> str:
-    """Text of the same length with a space for each character that HTML or XML may not have."""
+    """Replace each character that HTML or XML may not have by a space."""
     known = str(text).encode("utf8", "replace").decode("utf8")
     allowed = "".join(c if ord(c) >= 32 and not 0x7F <= ord(c) < 0xA0 else " " for c in known)
     return allowed.replace("\ufffe", " ").replace("\uffff", " ")
 
 
 def colour_class(number: int) -> str:
-    """Name of a colour's class."""
+    """Return the CSS class of a colour: 0 for outside, else from 1."""
     return "s0" if number <= 0 else f"s{(number - 1) % N_COLOURS + 1}"
 
 
 def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
-    """Round numbers from low to high, at steps of 1, 2 or 5 times a power of ten.
+    """Choose round numbers from low to high, at steps of 1, 2 or 5 times a power of ten.
 
     low (float): Lower end.
     high (float): Upper end.
-    wanted (int): About how many.
+    wanted (int): About how many numbers.
     RETURNS (list[float]): Ascending.
     """
     span = high - low
@@ -61,7 +62,7 @@ def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
     power = 10 ** math.floor(math.log10(span / wanted))
     steps = [s * power for s in (10, 5, 2, 1)]
     n_fit = sum(span / step <= wanted * 1.01 for step in steps)
-    # no multiple of the step may lie between the ends: the next finer one has some
+    # if no multiple of a step lies between the ends, take the next smaller step
     for step in steps[n_fit - 1 :]:
         first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
         if first <= last:
@@ -70,7 +71,7 @@ def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
 
 
 def short(value: float) -> str:
-    """A number in few characters: 12k, 3.5, 0.04."""
+    """Format a number in few characters: 12k, 3.5, 0.04."""
     for size, unit in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{unit}"
@@ -78,13 +79,13 @@ def short(value: float) -> str:
 
 
 def percent(value: float) -> str:
-    """A fraction in percent."""
+    """Format a fraction in percent."""
     return f"{100 * value:.3g} %"
 
 
-def element(title: str, facts: str, size: tuple[int, int], body: Sequence[str]) -> str:
+def element(title: str, facts: str, size: tuple[int, int], body: Sequence[str]) -> Markup:
     inside = "\n".join(body)
-    return (
+    return Markup(
         f'<svg viewBox="0 0 {size[0]} {size[1]}" role="img" style="max-width:{size[0] * 1.35:.0f}px">'
         f"<title>{clean(title)}</title><desc>{clean(facts)}</desc>\n{inside}\n</svg>"
     )
@@ -101,7 +102,7 @@ def shorten(name: str, size: int) -> str:
 
 
 def around(values: Sequence[float]) -> tuple[float, float]:
-    """Ends of an axis that holds all values, with some room."""
+    """Return the ends of an axis that holds all values, with a margin."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     room = 0.08 * (high - low) or 0.1 * abs(high) or 0.5
     return (0.0 if 0 <= low <= high / 2 else low - room), high + room
@@ -121,11 +122,11 @@ def grid(
 
 
 def spread(heights: Sequence[float], top: float, bottom: float) -> list[float]:
-    """Move sorted heights apart, by no more than it takes, and keep them within the chart.
+    """Move sorted heights apart as little as needed, and keep them within the chart.
 
     heights (Sequence[float]): Ascending.
     top (float): Smallest height.
-    bottom (float): Largest height, if there is room.
+    bottom (float): Largest height, if there is enough room.
     RETURNS (list[float]): Heights at least a line apart.
     """
     placed: list[float] = []
