@@ -17,20 +17,20 @@ TEMPORARY = ".tmp"
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Let a file or folder be written beside its place, and move it there when all went well.
+def replacing(path: Path, *, durable: bool = False, writer: str = "") -> Iterator[Path]:
+    """Write a file or folder whole or not at all: beside its place, and moved there at the end.
 
-    Nothing is left beside it after a failure. What a killed process leaves begins with a dot and
-    ends in .tmp.
+    A failure leaves nothing behind. A killed process leaves a name that begins with a dot and ends
+    in .tmp.
 
-    path (Path): Where it goes; missing folders are made, and what was there is replaced.
+    path (Path): The file or folder, replaced if it exists; missing folders are made.
     durable (bool): Wait until it is on the disk, first its contents and then its name.
+    writer (str): Tells apart those who write the same file; by default the number of the process.
     YIELDS (Path): Where to write it.
     RAISES (OSError): If it cannot be written or moved.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # the process is in the name: two that write the same file must not meet
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    temporary = path.with_name(f".{path.name}.{writer or os.getpid()}{TEMPORARY}")
     remove(temporary)
     try:
         yield temporary
@@ -40,7 +40,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
             remove_folder(path)
         os.replace(temporary, path)
     except BaseException:
-        # what is left of it would keep a full disk full
+        # half a file would keep a full disk full
         with contextlib.suppress(OSError):
             remove(temporary)
         raise

@@ -23,7 +23,7 @@ REPAIR_BLANKS = "blanks at the ends of an entity left out of it"
 LEFT_OUT = "row without the answer 'accept' left out"
 
 
-class TextEntity(NamedTuple):
+class ScoredEntity(NamedTuple):
     """An entity by character offsets, the end exclusive, and its score if there is one."""
 
     start: int
@@ -41,7 +41,7 @@ class AnnotatedText:
     """
 
     text: str
-    entities: list[TextEntity]
+    entities: list[ScoredEntity]
     place: str
     words: Words | None = None
     offsets: list[tuple[int, int]] = field(default_factory=list)
@@ -80,15 +80,15 @@ def parse_row(line: str, place: str) -> dict[str, Any]:
     return row
 
 
-def row_text(row: dict[str, Any], place: str) -> str:
+def row_text(row: dict[str, Any], place: str, key: str = "text") -> str:
     """The text of an object.
 
-    RAISES (MaralError): If it has none, or the text is no text.
+    RAISES (MaralError): If the key is missing, or its value is no text.
     """
-    text = row.get("text")
+    text = row.get(key)
     if not isinstance(text, str):
-        found = f"the keys {', '.join(row)}" if "text" not in row else _short(text)
-        raise MaralError(Errors.M142.format(place=place, found=found or "no keys"))
+        found = _short(text) if key in row else f"no '{key}' among {list(row)}"
+        raise MaralError(Errors.M142.format(place=place, found=found))
     for char in text:
         if char == "\0" or unicodedata.category(char) == "Cs":
             found = f"U+{ord(char):04X} at position {text.index(char) + 1}"
@@ -224,7 +224,7 @@ def _entity_list(row: dict[str, Any], place: str) -> list[Any]:
     raise MaralError(Errors.M144.format(place=place, known=", ".join(ENTITY_KEYS)))
 
 
-def _entity(item: Any, text: str, place: str) -> TextEntity:
+def _entity(item: Any, text: str, place: str) -> ScoredEntity:
     """Read one entity, in either of its forms."""
     if isinstance(item, dict):
         item = [item.get(key) for key in ("start", "end", "label", "score")]
@@ -243,10 +243,10 @@ def _entity(item: Any, text: str, place: str) -> TextEntity:
         problem = "the score is a number from 0 to 1"
     if problem:
         raise MaralError(Errors.M145.format(place=place, found=_short(item), problem=problem))
-    return TextEntity(start, end, label, None if score is None else float(score))
+    return ScoredEntity(start, end, label, None if score is None else float(score))
 
 
-def _trim(entity: TextEntity, text: str) -> TextEntity:
+def _trim(entity: ScoredEntity, text: str) -> ScoredEntity:
     """An entity without the white space at its ends."""
     found = text[entity.start : entity.end]
     start = entity.start + len(found) - len(found.lstrip())
@@ -281,7 +281,7 @@ def _tokens(tokens: Any, text: str, place: str) -> list[tuple[int, int]]:
     return offsets
 
 
-def _words_near(text: str, offsets: Sequence[tuple[int, int]], entity: TextEntity) -> str:
+def _words_near(text: str, offsets: Sequence[tuple[int, int]], entity: ScoredEntity) -> str:
     """The words that an entity touches, and those beside them, in brackets."""
     touched = [i for i, (s, e) in enumerate(offsets) if s < entity.end and e > entity.start]
     if not touched:

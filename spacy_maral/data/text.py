@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, cast
 
 from ..errors import Errors, MaralError
-
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def check_file(path: str | Path) -> Path:
@@ -40,11 +40,22 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     number = 0
     try:
         with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
-            for number, data in enumerate(stream, start=1):
-                raw = data.removeprefix(BYTE_ORDER_MARK) if number == 1 else data
-                yield number, decode(raw, f"{file}:{number}").rstrip(" \t\r\n")
+            for number, raw in raw_lines(cast(IO[bytes], stream)):
+                yield number, decode(raw, f"{file}:{number}")
     except (OSError, EOFError, zlib.error) as error:
         raise MaralError(Errors.M118.format(path=f"{file}:{number}", found=error)) from error
+
+
+def raw_lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Read a stream line by line, without the byte order mark at its start.
+
+    YIELDS (tuple): Line number from 1, and the line without its end and without trailing blanks.
+    """
+    for number, line in enumerate(stream, start=1):
+        yield (
+            number,
+            (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).rstrip(b" \t\r\n"),
+        )
 
 
 def decode(raw: bytes, place: str) -> str:
