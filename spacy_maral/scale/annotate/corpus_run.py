@@ -145,7 +145,9 @@ def annotate_corpus(
         # workers that died may have left files
         remove_leftovers(home)
     if run.summary.failures:
-        raise MaralError(describe_failures(run.summary))
+        lines = [f"{shard}: {problem}" for shard, problem in run.summary.failures.items()]
+        counts = {"n": len(lines), "shards": len(shards), "done": run.summary.shards_done}
+        raise MaralError(Errors.M475.format(**counts, failures="\n  ".join(lines[:SHOWN])))
     return run.summary
 
 
@@ -285,12 +287,3 @@ def remove_leftovers(output: str) -> None:
         name = file.address.rpartition("/")[2]
         if name.startswith(".") and name.endswith(TEMPORARY):
             remove_file(file.address)
-
-
-def describe_failures(summary: CorpusSummary) -> str:
-    """RETURNS (str): A message that names the shards that failed."""
-    lines = [f"{name}: {problem}" for name, problem in summary.failures.items()]
-    return Errors.M475.format(
-        n=len(lines), shards=summary.shards, done=summary.shards_done,
-        failures="\n  ".join(lines[:SHOWN]),
-    )  # fmt: skip
