@@ -90,8 +90,7 @@ def convert(
     output = check_output(Path(output_path))
     code = check_language(lang)
     report = ConvertReport(str(input_path), str(output), code, not unlabelled)
-    sentences = read_labelled(input_path, format, lang=code, label_map=label_map)
-    sentences = _counted(_checked_language(sentences, code, input_path), report)
+    sentences = _counted(read_labelled(input_path, format, lang=code, label_map=label_map), report)
     vocab = Vocab()
     write_docs(output, (make_doc(vocab, s, code, labelled=not unlabelled) for s in sentences))
     return report
@@ -174,11 +173,17 @@ def is_unspaced(lang: str) -> bool:
 
 
 def _counted(sentences: Iterable[Sentence], report: ConvertReport) -> Iterator[Sentence]:
+    """Fill the report while the sentences pass; warn once if their language is another."""
     entities: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
     repairs: Counter[str] = Counter()
     seen: set[int] = set()
+    lang, warned = report.lang, report.lang == MULTIPLE_LANGUAGES
     for sentence in sentences:
+        if not warned and sentence.lang and sentence.lang.split("-")[0] != lang.split("-")[0]:
+            message = Warnings.W102.format(path=report.input, lang=lang, found=sentence.lang)
+            warnings.warn(message, stacklevel=3)
+            warned = True
         report.sentences += 1
         report.tokens += len(sentence.words)
         entities.update(entity.label for entity in sentence.entities)
@@ -193,18 +198,6 @@ def _counted(sentences: Iterable[Sentence], report: ConvertReport) -> Iterator[S
         report.stripped = entities.total()
     report.dropped = dict(sorted(dropped.items()))
     report.repairs = dict(sorted(repairs.items()))
-
-
-def _checked_language(
-    sentences: Iterable[Sentence], lang: str, path: str | Path
-) -> Iterator[Sentence]:
-    warned = lang == MULTIPLE_LANGUAGES
-    for sentence in sentences:
-        if not warned and sentence.lang and sentence.lang.split("-")[0] != lang.split("-")[0]:
-            message = Warnings.W102.format(path=path, lang=lang, found=sentence.lang)
-            warnings.warn(message, stacklevel=3)
-            warned = True
-        yield sentence
 
 
 def check_language(lang: str) -> str:

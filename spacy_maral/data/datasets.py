@@ -61,15 +61,10 @@ def list_parts(layout: Layout, data_dir: Path, source: str, targets: Sequence[st
     RAISES (MaralError): If the name of a language cannot be part of a file's name.
     """
     check_languages([source, *targets])
-
-    def path(lang: str, part: str) -> Path:
-        return data_dir / layout.pattern.format(lang=lang, part=part)
-
-    parts = [
-        Part(path(source, "train"), "train", source),
-        Part(path(source, "dev"), "dev", source),
-    ]
+    parts = [("train", "train", source, False), ("dev", "dev", source, False)]
     for lang in targets:
-        parts.append(Part(path(lang, "train"), f"target-{lang}", lang, unlabelled=True))
-        parts.append(Part(path(lang, "test"), f"test-{lang}", lang))
-    return parts
+        parts += [("train", f"target-{lang}", lang, True), ("test", f"test-{lang}", lang, False)]
+    return [
+        Part(data_dir / layout.pattern.format(lang=lang, part=part), output, lang, unlabelled)
+        for part, output, lang, unlabelled in parts
+    ]

@@ -52,17 +52,13 @@ def detect_format(path: str | Path) -> str:
     if not widths:
         raise MaralError(Errors.M104.format(path=path))
     # if no other format fits, the reader will report the wrong number
-    if "iob2" in left and len(left) > 1 and not _is_numbering(numbers):
+    steps = zip([0, *numbers], numbers, strict=False)
+    counts_words = all(number in (before + 1, 1) for before, number in steps)
+    if "iob2" in left and len(left) > 1 and not counts_words:
         left.remove("iob2")
     if "iob2" in left and "conll" in left and (len(numbers) < 2 or widths != {3}):
         raise MaralError(Errors.M108.format(path=path, seen="iob2 or conll"))
     return left[0]
-
-
-def _is_numbering(numbers: list[int]) -> bool:
-    """Whether word numbers count 1, 2, 3 ... and start again at 1."""
-    steps = zip([0, *numbers], numbers, strict=False)
-    return all(number in (before + 1, 1) for before, number in steps)
 
 
 FORMATS: tuple[str, ...] = tuple(sorted(_PATTERNS))

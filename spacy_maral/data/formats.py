@@ -119,12 +119,8 @@ class _Reader:
         if empty:
             raise MaralError(Errors.M104.format(path=self.path))
         if self.begin and self.inside_lines:
-            message = Warnings.W101.format(
-                path=self.path,
-                inside=len(self.inside_lines),
-                line=self.inside_lines[0],
-                begin=self.begin,
-            )
+            found = {"inside": len(self.inside_lines), "line": self.inside_lines[0]}
+            message = Warnings.W101.format(path=self.path, begin=self.begin, **found)
             warnings.warn(message, stacklevel=2)
 
     def blocks(self) -> Iterator[_Block]:

@@ -180,8 +180,8 @@ def to_sentence(annotated: AnnotatedText, splitter: Splitter) -> Sentence:
         found = text[entity.start : entity.end]
         if first is None or last is None:
             near = _words_near(text, offsets, entity)
-            ends = {"start": entity.start, "end": entity.end, "words": near}
-            raise MaralError(Errors.M147.format(place=place, found=found, **ends))
+            where = {"start": entity.start, "end": entity.end, "words": near}
+            raise MaralError(Errors.M147.format(place=place, found=found, **where))
         if entities and first <= entities[-1].end:
             before = text[offsets[entities[-1].start][0] : offsets[entities[-1].end][1]]
             raise MaralError(Errors.M148.format(place=place, found=found, before=before))
@@ -217,12 +217,12 @@ def _entity(item: Any, text: str, place: str) -> ScoredEntity:
     """Read an entity, a list or an object."""
     if isinstance(item, dict):
         item = [item.get(key) for key in ("start", "end", "label", "score")]
-    problem = ""
-    if not isinstance(item, list) or len(item) not in (3, 4):
+    is_list, problem = isinstance(item, list) and len(item) in (3, 4), ""
+    values: list[Any] = [*item, None] if is_list else [None] * 4
+    start, end, label, score = values[:4]
+    if not is_list:
         problem = "neither a list of three or four nor an object"
-        raise MaralError(Errors.M145.format(place=place, found=_short(item), problem=problem))
-    start, end, label, score = item if len(item) == 4 else [*item, None]
-    if type(start) is not int or type(end) is not int:
+    elif type(start) is not int or type(end) is not int:
         problem = "start and end are whole numbers"
     elif not 0 <= start < end <= len(text) or not text[start:end].strip():
         problem = f"no word stands there, the text has {len(text)} characters"

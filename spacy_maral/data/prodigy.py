@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -38,19 +39,14 @@ def write_prodigy(
     """
     if n < 1:
         raise MaralError(Errors.M153.format(name="n", rule="at least 1", value=n))
-    scored: list[tuple[float, int, dict[str, Any]]] = []
-    for number, doc in enumerate(docs):
-        scores = span_scores(doc, spans_key)
-        if scores:
-            lowest = min(scores.values())
-            scored.append((lowest, number, to_row(doc, scores, lowest)))
-            scored.sort(key=lambda item: item[:2])
-            del scored[n:]
-    if not scored:
+    scored = ((doc, span_scores(doc, spans_key)) for doc in docs)
+    ranked = ((min(scores.values()), to_row(doc, scores)) for doc, scores in scored if scores)
+    lowest = heapq.nsmallest(n, ranked, key=lambda item: item[0])
+    if not lowest:
         raise MaralError(Errors.M156)
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for *_, row in scored]
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for _, row in lowest]
     write_bytes(Path(path), "".join(lines).encode("utf8"))
-    return len(scored)
+    return len(lowest)
 
 
 def read_prodigy(
@@ -90,7 +86,7 @@ def span_scores(doc: Doc, spans_key: str | None = None) -> dict[tuple[int, int, 
     return {(s.start, s.end, s.label_): float(value) for s, value in pairs if value is not None}
 
 
-def to_row(doc: Doc, scores: Mapping[tuple[int, int, str], float], lowest: float) -> dict[str, Any]:
+def to_row(doc: Doc, scores: Mapping[tuple[int, int, str], float]) -> dict[str, Any]:
     """A document as a row for Prodigy, with its entities as spans."""
     tokens = [
         {
@@ -107,4 +103,5 @@ def to_row(doc: Doc, scores: Mapping[tuple[int, int, str], float], lowest: float
         }  # fmt: skip
         score = scores.get((ent.start, ent.end, ent.label_))
         spans.append(span if score is None else {**span, "score": round(score, 4)})
-    return {"text": doc.text, "tokens": tokens, "spans": spans, "meta": {"score": round(lowest, 4)}}
+    meta = {"score": round(min(scores.values()), 4)}
+    return {"text": doc.text, "tokens": tokens, "spans": spans, "meta": meta}

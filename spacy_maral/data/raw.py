@@ -192,16 +192,14 @@ def _pieces(
 ) -> Iterator[Words]:
     """The sentences of all files."""
     for file in files:
-        if kind_of(file) == SUFFIX:
-            for doc in read_docs(file):
-                report.texts += 1
-                yield from splitter.sentences(doc)
-        else:
-            for text in _texts(file):
-                report.texts += 1
-                if not text.strip():
-                    counter[EMPTY] += 1
-                yield from splitter(text)
+        for text in read_docs(file) if kind_of(file) == SUFFIX else _texts(file):
+            report.texts += 1
+            if isinstance(text, Doc):
+                yield from splitter.sentences(text)
+                continue
+            if not text.strip():
+                counter[EMPTY] += 1
+            yield from splitter(text)
 
 
 def _texts(file: Path) -> Iterator[str]:

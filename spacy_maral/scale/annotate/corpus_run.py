@@ -12,24 +12,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ...data.files import TEMPORARY, differences
+from ...data.files import differences
 from ...errors import Errors, MaralError, Warnings
 from ...training.interrupts import Interrupted, sole_run
+from . import storage
 from .corpus_files import BEGUN, FORMATS, RUN, Shard, find_shards, places
 from .engines import Engine, LocalEngine
 from .model import model_version
 from .progress import Progress, progress_bar
 from .shard import ShardSettings, ShardSummary
-from .storage import (
-    absolute,
-    is_remote,
-    join,
-    list_files,
-    local_path,
-    read_json,
-    remove_file,
-    write_json,
-)
 from .worker import Work
 
 logger = logging.getLogger("spacy")
@@ -122,7 +113,7 @@ def annotate_corpus(
         failed; the other shards are done first.
     """
     given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
-    home, name = absolute(str(output)), str(model)
+    home, name = storage.absolute(str(output)), str(model)
     settings = ShardSettings(
         model_version(name), format, text_field, id_field, score_attr, batch_words, give_up
     )
@@ -143,7 +134,7 @@ def annotate_corpus(
         finally:
             run.write_summary()
         # workers that died may have left files
-        remove_leftovers(home)
+        storage.remove_files(home, storage.UNFINISHED)
     if run.summary.failures:
         lines = [f"{shard}: {problem}" for shard, problem in run.summary.failures.items()]
         counts = {"n": len(lines), "shards": len(shards), "done": run.summary.shards_done}
@@ -179,9 +170,8 @@ class CorpusRun:
         if not self.pending:
             return
         left = {shard.name for shard in self.pending}
-        for file in list_files(join(self.work.output, RUN, BEGUN)):
-            # of an earlier start
-            remove_file(file.address)
+        # those of an earlier start
+        storage.remove_files(storage.join(self.work.output, RUN, BEGUN))
         progress = self.progress
         with progress_bar(progress.size) as bar:
             for report in self.engine.run(self.work, self.pending):
@@ -212,8 +202,8 @@ class CorpusRun:
         summary.documents_per_second = progress.documents_per_second
         summary.words_per_second = progress.words_per_second
         summary.finished = summary.shards_done == summary.shards
-        write_json(
-            join(self.work.output, RUN, SUMMARY),
+        storage.write_json(
+            storage.join(self.work.output, RUN, SUMMARY),
             {
                 **summary.to_dict(),
                 "started": self.started.isoformat(timespec="seconds"),
@@ -229,11 +219,11 @@ def check_run(output: str, settings: ShardSettings) -> None:
     settings (ShardSettings): How to annotate shards.
     RAISES (MaralError): If the run in the folder has another model or other settings.
     """
-    place = join(output, RUN, STATE)
+    place = storage.join(output, RUN, STATE)
     wanted = {"format_version": FORMAT_VERSION, **settings.fingerprint()}
-    found = read_json([place]).get(place)
+    found = storage.read_json([place]).get(place)
     if found is None:
-        write_json(place, wanted)
+        storage.write_json(place, wanted)
     elif changed := differences(found, wanted):
         raise MaralError(Errors.M474.format(output=output, changed="\n  ".join(changed)))
 
@@ -247,8 +237,8 @@ def find_done(work: Work, shards: Sequence[Shard]) -> list[ShardSummary | None]:
     """
     ending = FORMATS[work.settings.format]
     targets = [places(work.output, shard.name, ending) for shard in shards]
-    files = {file.address: file for file in list_files(work.output)}
-    records = read_json([target.done for target in targets if target.done in files])
+    files = {file.address: file for file in storage.list_files(work.output)}
+    records = storage.read_json([target.done for target in targets if target.done in files])
     found: list[ShardSummary | None] = []
     changed = []
     for shard, target in zip(shards, targets, strict=True):
@@ -273,17 +263,9 @@ def sole_writer(output: str) -> Iterator[None]:
 
     At other addresses there are no locks: two runs would do the same work, to the same files.
     """
-    if is_remote(output):
+    if storage.is_remote(output):
         yield
         return
-    with sole_run(local_path(output) / RUN):
-        remove_leftovers(output)
+    with sole_run(storage.local_path(output) / RUN):
+        storage.remove_files(output, storage.UNFINISHED)
         yield
-
-
-def remove_leftovers(output: str) -> None:
-    """Delete the unfinished files of workers that were killed; no worker may be running."""
-    for file in list_files(output):
-        name = file.address.rpartition("/")[2]
-        if name.startswith(".") and name.endswith(TEMPORARY):
-            remove_file(file.address)

@@ -27,6 +27,9 @@ QUIET = {"RAY_BACKEND_LOG_LEVEL": "fatal"}
 # bytes; it only holds names of shards and reports
 OBJECT_STORE = 128 << 20
 
+ItemFunction = Callable[[Any], Callable[[bytes], bytes]]
+"""Takes an argument, and returns the function that turns an item into another."""
+
 
 @dataclass
 class RayEngine:
@@ -107,9 +110,7 @@ class RayEngine:
             finally:
                 ray.shutdown()
 
-    def map_items(
-        self, worker: Callable[[Any], Callable[[bytes], bytes]], argument: Any, items: list[bytes]
-    ) -> Iterator[bytes]:
+    def map_items(self, worker: ItemFunction, argument: Any, items: list[bytes]) -> Iterator[bytes]:
         """Apply a function to items on the workers, and keep the order of the items.
 
         worker (Callable): Called with the argument once in each process; returns the function.
@@ -188,13 +189,7 @@ class RayWorker:
 class ItemWorker:
     """A function of items for Ray Data; sends its errors as messages."""
 
-    def __init__(
-        self,
-        worker: Callable[[Any], Callable[[bytes], bytes]],
-        argument: Any,
-        attempts: Any,
-        retries: int,
-    ) -> None:
+    def __init__(self, worker: ItemFunction, argument: Any, attempts: Any, retries: int) -> None:
         self.attempts, self.retries = attempts, retries
         self.function = worker(argument)
 

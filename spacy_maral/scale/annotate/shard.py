@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -205,17 +205,15 @@ class Annotator:
 
     def _annotate(self, window: Sequence[tuple[Document | Rejected, Doc | None]]) -> list[Result]:
         """Annotate the documents of a window, those of similar length together."""
-        results: dict[int, Result] = {}
-        docs: dict[int, tuple[Document, Doc]] = {}
-        for place, (item, doc) in enumerate(window):
-            if isinstance(item, Rejected):
-                results[place] = item
-            elif doc is not None:
-                docs[place] = item, doc
-        lengths = {place: len(doc) for place, (_, doc) in docs.items()}
+        results: list[Any] = [item for item, _ in window]
+        lengths = {place: len(doc) for place, (_, doc) in enumerate(window) if doc is not None}
         for batch in token_batches(lengths, self.settings.batch_words):
-            results.update(zip(batch, self._batch([docs[place] for place in batch]), strict=True))
-        return [results[place] for place in range(len(window))]
+            found = self._batch(
+                cast(list[tuple[Document, Doc]], [window[place] for place in batch])
+            )
+            for place, result in zip(batch, found, strict=True):
+                results[place] = result
+        return results
 
     def _batch(self, batch: Sequence[tuple[Document, Doc]]) -> list[Result]:
         """Annotate a batch. If that fails, try its halves, down to single documents."""

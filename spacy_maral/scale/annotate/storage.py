@@ -7,6 +7,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from glob import has_magic
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -19,6 +20,8 @@ from ...errors import Errors, MaralError
 
 VERSION_KEYS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
 """Keys under which file systems keep what changes when a file is written anew."""
+UNFINISHED = f".*{files.TEMPORARY}"
+"""Names of files that killed processes leave."""
 
 
 class FileInfo(NamedTuple):
@@ -146,6 +149,13 @@ def replacing(address: str) -> Iterator[IO[bytes]]:
         with contextlib.suppress(OSError):
             fs.rm_file(beside)
         raise
+
+
+def remove_files(folder: str, names: str = "*") -> None:
+    """Delete the files below a folder whose names match a pattern."""
+    for file in list_files(folder):
+        if fnmatch(file.address.rpartition("/")[2], names):
+            remove_file(file.address)
 
 
 def remove_file(address: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
@@ -44,13 +44,14 @@ def open_writer(address: str, kind: str) -> AbstractContextManager[Write]:
 
 @contextmanager
 def _jsonl_writer(address: str) -> Iterator[Write]:
-    with replacing(address) as file, ExitStack() as stack:
-        stream = file
-        if address.endswith(".gz"):
-            # neither time nor temporary name in it
-            stream = cast(IO[bytes], gzip.GzipFile("", "wb", 6, file, mtime=0))
-            stack.callback(stream.close)
-        yield lambda document: _write_line(stream, _to_dict(document))
+    with (
+        replacing(address) as file,
+        # neither time nor temporary name in it
+        gzip.GzipFile("", "wb", 6, file, mtime=0)
+        if address.endswith(".gz")
+        else nullcontext(file) as stream,
+    ):
+        yield lambda document: _write_line(cast(IO[bytes], stream), _to_dict(document))
 
 
 def _to_dict(document: Annotated) -> dict[str, Any]:

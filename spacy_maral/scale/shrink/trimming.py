@@ -138,9 +138,7 @@ def needed_pieces(encoder: torch.nn.Module, named: dict[str, Any]) -> list[int]:
     RETURNS (list[int]): Their numbers. Where positions start at the number of the padding piece, as
         in RoBERTa, all numbers up to it are among them, so that it stays the same.
     """
-    values = [
-        v for value in named.values() for v in (value if isinstance(value, list) else [value])
-    ]
+    values = [v for x in named.values() for v in (x if isinstance(x, list) else [x])]
     numbers = [value for value in values if isinstance(value, int)]
     table = encoder.get_input_embeddings()  # type: ignore[operator]
     for module in encoder.modules():
@@ -158,10 +156,6 @@ def _trimmed_tensors(
 ) -> dict[str, torch.Tensor]:
     """An encoder's tensors, with only some rows of the word table."""
     chosen = torch.from_numpy(rows)
-    tables = {
-        name
-        for name, tensor in encoder.state_dict().items()
-        if tensor.data_ptr() == table.data_ptr()
-    }
-    tensors = stored_tensors(encoder, "float32")
+    place, tensors = table.data_ptr(), stored_tensors(encoder, "float32")
+    tables = {name for name, t in encoder.state_dict().items() if t.data_ptr() == place}
     return {name: t[chosen] if name in tables else t for name, t in tensors.items()}
