@@ -225,7 +225,7 @@ def _entity(item: Any, text: str, place: str) -> ScoredEntity:
     elif type(start) is not int or type(end) is not int:
         problem = "start and end are whole numbers"
     elif not 0 <= start < end <= len(text) or not text[start:end].strip():
-        problem = f"no word stands there, the text has {len(text)} characters"
+        problem = f"there is no word, the text has {len(text)} characters"
     elif not isinstance(label, str) or not label.strip() or label == OUTSIDE_TAG:
         problem = "the label is a text other than O"
     elif score is not None and (type(score) not in (int, float) or not 0 <= score <= 1):

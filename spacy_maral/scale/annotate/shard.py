@@ -127,7 +127,7 @@ def annotate_steps(
     """
     started, position = time.perf_counter(), 0
     reader = ShardReader(address, name, text_field=settings.text_field, id_field=settings.id_field)
-    # the output is the last to get its name: it must not stand there without the rejected documents
+    # the output is the last to get its name: it must not exist without the rejected documents
     with (
         open_writer(places.output, settings.format) as write,
         rejected_writer(places.rejected) as reject,
