@@ -15,7 +15,7 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span, SpanGroup
 
 from ..data.docs import read_docs
-from ..data.jsonl import TextEntity, read_annotated
+from ..data.jsonl import ScoredEntity, read_annotated
 from ..data.labels import LabelMap
 from ..data.raw import describe_counts, is_docbin
 from ..data.tokens import Splitter
@@ -113,7 +113,7 @@ def read_silver(path: str | Path, docs: Sequence[Doc], reading: Reading) -> Pseu
     return as_labels(mentions, docs, reading, str(path), counts)
 
 
-def silver_texts(path: str | Path, reading: Reading) -> Iterator[tuple[str, list[TextEntity]]]:
+def silver_texts(path: str | Path, reading: Reading) -> Iterator[tuple[str, list[ScoredEntity]]]:
     """Texts of a file of silver entities, and the entities by character offsets."""
     if not is_docbin(path):
         for annotated in read_annotated(path):
@@ -124,7 +124,7 @@ def silver_texts(path: str | Path, reading: Reading) -> Iterator[tuple[str, list
             yield (
                 doc.text,
                 [
-                    TextEntity(span.start_char, span.end_char, span.label_, score)
+                    ScoredEntity(span.start_char, span.end_char, span.label_, score)
                     for span, score in scored_spans(doc, reading, str(path))
                 ],
             )
@@ -146,7 +146,7 @@ def pieces(
 
 
 def place(
-    entities: Iterable[TextEntity],
+    entities: Iterable[ScoredEntity],
     number: int,
     doc: Doc,
     start: int,

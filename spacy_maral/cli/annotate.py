@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 from spacy.cli._util import Arg, Opt
@@ -17,11 +12,6 @@ from wasabi import msg
 
 from ._engine import ADDRESS, CPUS, ENGINE, GPUS, RETRIES, WORKERS, EngineName, ray_engine
 from ._util import CODE, GPU_ID, VERBOSE, app, prepare, reported, show_counts
-
-if TYPE_CHECKING:
-    from ..scale.annotate.progress import Progress
-
-LINE_SECONDS = 30.0
 
 
 class Format(str, Enum):
@@ -75,7 +65,7 @@ def annotate_cli(
     prepare(code, verbose)
     from ..scale import annotate_corpus
 
-    with reported("annotate the corpus"), shown_progress() as on_progress:
+    with reported("annotate the corpus"):
         chosen = ray_engine(
             engine, address=address, workers=workers, cpus=cpus, gpus=gpus, retries=retries,
             verbose=verbose,
@@ -83,7 +73,7 @@ def annotate_cli(
         summary = annotate_corpus(
             model, inputs, output, engine=chosen, format=format.value, text_field=text_field,
             id_field=id_field, score_attr=score_attr, batch_words=batch_words, give_up=give_up,
-            gpu_id=gpu_id, code=code, on_progress=on_progress,
+            gpu_id=gpu_id, code=code,
         )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(summary.to_dict(), ensure_ascii=False))
@@ -97,25 +87,3 @@ def annotate_cli(
         speed = f"{summary.documents_per_second:,.0f} documents/s, {summary.words_per_second:,.0f}"
         msg.text(f"{summary.seconds:,.1f} s: {speed} words/s")
     msg.good("Annotated", output)
-
-
-@contextmanager
-def shown_progress() -> Iterator[Callable[[Progress], None]]:
-    """Show progress on stderr: a line that is written over, or in a file one from time to time."""
-    terminal = sys.stderr.isatty()
-    wait = 0.5 if terminal else LINE_SECONDS
-    last, begun = time.perf_counter(), False
-
-    def show(progress: Progress) -> None:
-        nonlocal last, begun
-        if time.perf_counter() - last >= wait:
-            last, begun = time.perf_counter(), terminal
-            typer.echo(
-                f"\r\x1b[K{progress}" if terminal else str(progress), err=True, nl=not terminal
-            )
-
-    try:
-        yield show
-    finally:
-        if begun:
-            typer.echo("", err=True)

@@ -1,4 +1,4 @@
-"""Configuration files: read, with settings replaced."""
+"""Read configuration files, with settings replaced."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read_config(
 
     path (str | Path): The file.
     overrides (dict): Settings that replace those of the file, as {"section.key": value}.
-    interpolate (bool): Whether to put in what its variables stand for.
+    interpolate (bool): Whether to replace variables by their values.
     RETURNS (Config): The configuration.
     RAISES (MaralError): If the file is missing or is no configuration.
     """
@@ -28,6 +28,6 @@ def read_config(
         short = ConfigValidationError.from_error(error, title="", show_config=False)
         problem = short.text.strip()
     except Exception as error:
-        # the parser reports what it cannot read by whatever it fails with
+        # the parser raises errors of any kind
         problem = f"{type(error).__name__}: {error}"
     raise MaralError(Errors.M217.format(path=path, problem=problem))

@@ -1,4 +1,4 @@
-"""From labelled sentences to spaCy's .spacy files and back."""
+"""Convert labelled sentences to .spacy files, and read them back."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}(?:[-_][a-z0-9]+)*|simple", re.IGNORECASE)
 
 @dataclass
 class ConvertReport:
-    """What a conversion read, repaired and wrote.
+    """Counts of what a conversion read, repaired and wrote.
 
     sentences (int): Sentences, one Doc each.
     tokens (int): Words of all sentences.
     entities (dict): Entities written, by label.
     dropped (dict): Entities that the label map left out, by their old label.
     stripped (int): Entities that were read but not written, because of `unlabelled`.
-    repairs (dict): What was repaired in the text or the tags, and how often.
-    duplicates (int): Sentences whose words repeat those of an earlier one. They are kept.
+    repairs (dict): Repairs of text or tags, by kind.
+    duplicates (int): Sentences with the words of an earlier one. They are kept.
     """
 
     input: str
@@ -58,7 +58,7 @@ class ConvertReport:
     duplicates: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the report as plain values, for JSON."""
+        """RETURNS (dict): The fields, ready for JSON."""
         return asdict(self)
 
 
@@ -71,32 +71,28 @@ def convert(
     label_map: str | Path | LabelMap | None = None,
     unlabelled: bool = False,
 ) -> ConvertReport:
-    """Convert a file of labelled sentences to a .spacy file with one Doc a sentence.
+    """Convert a file of labelled sentences to a .spacy file with one Doc per sentence.
 
-    The file is written whole or not at all. Spaces come from the file where it has the text, and
-    otherwise from the language.
+    The file is written whole or not at all. The spaces between words come from the file where it has
+    the text, and from the language otherwise.
 
     EXAMPLE: convert("train.conll", "train.spacy", lang="en")
 
     input_path (str | Path): The file to read, see `read_labelled`.
     output_path (str | Path): The file to write, ending in .spacy; missing folders are made.
     format (str): One of FORMATS, "jsonl", or "auto".
-    lang (str): Language code, or "xx" to go by what the file says.
+    lang (str): Language code, or "xx" for the language that the file names.
     label_map (str | Path | LabelMap | None): See `load_label_map`.
     unlabelled (bool): Leave the entities out, so that the Docs have no entity annotation at all.
-    RETURNS (ConvertReport): What was read, repaired and written.
+    RETURNS (ConvertReport): Counts of what was read, repaired and written.
     RAISES (MaralError): If the input breaks its format, or the output cannot be written.
     """
     output = check_output(Path(output_path))
     code = check_language(lang)
     report = ConvertReport(str(input_path), str(output), code, not unlabelled)
-    sentences = read_labelled(input_path, format, lang=code, label_map=label_map)
-    bar = tqdm(sentences, desc=output.name, unit=" sentences", disable=None, leave=False)
+    sentences = _counted(read_labelled(input_path, format, lang=code, label_map=label_map), report)
     vocab = Vocab()
-    doc_bin = DocBin(attrs=["ENT_IOB", "ENT_TYPE"])
-    for sentence in _counted(_checked_language(bar, code, input_path), report):
-        doc_bin.add(_make_doc(vocab, sentence, code, labelled=report.labelled))
-    write_bytes(output, doc_bin.to_bytes())
+    write_docs(output, (make_doc(vocab, s, code, labelled=not unlabelled) for s in sentences))
     return report
 
 
@@ -109,7 +105,7 @@ def read_labelled(
 ) -> Iterator[Sentence]:
     """Read the sentences of a file of columns (`read_sentences`) or of JSON Lines (`read_jsonl`).
 
-    path (str | Path): The file; one whose name ends in .jsonl or .jsonl.gz has JSON Lines.
+    path (str | Path): The file, JSON Lines if its name ends in .jsonl or .jsonl.gz.
     format (str): One of FORMATS, "jsonl", or "auto".
     lang (str): Language code, for the tokenizer of texts in JSON Lines.
     label_map (str | Path | LabelMap | None): See `load_label_map`.
@@ -125,11 +121,11 @@ def read_labelled(
 def read_docbin(
     path: str | Path, *, label_map: str | Path | LabelMap | None = None
 ) -> Iterator[Sentence]:
-    """Read a .spacy file as sentences, one a Doc.
+    """Read a .spacy file as sentences, one per Doc.
 
     path (str | Path): The file.
     label_map (str | Path | LabelMap | None): See `load_label_map`.
-    YIELDS (Sentence): The Docs' words and entities; `labelled` is False without annotation.
+    YIELDS (Sentence): Words and entities of the Docs; `labelled` is False without annotation.
     RAISES (MaralError): If the file is missing or broken, or holds no Doc.
     """
     file, docs = Path(path), read_docs(path)
@@ -145,7 +141,17 @@ def read_docbin(
         yield sentence
 
 
-def _make_doc(vocab: Vocab, sentence: Sentence, lang: str, *, labelled: bool) -> Doc:
+def make_doc(
+    vocab: Vocab, sentence: Sentence, lang: str = MULTIPLE_LANGUAGES, *, labelled: bool = True
+) -> Doc:
+    """Make a Doc of a sentence.
+
+    vocab (Vocab): The vocabulary.
+    sentence (Sentence): The sentence.
+    lang (str): Language code; decides on spaces between words where the sentence does not.
+    labelled (bool): Whether the Doc has entity annotation.
+    RETURNS (Doc): The Doc.
+    """
     words, spaces = sentence.words, sentence.spaces
     if spaces is None:
         own = sentence.lang if lang == MULTIPLE_LANGUAGES else lang
@@ -158,22 +164,26 @@ def _make_doc(vocab: Vocab, sentence: Sentence, lang: str, *, labelled: bool) ->
 
 
 def is_unspaced(lang: str) -> bool:
-    """Tell whether a language is written without spaces between words.
+    """Whether a language is written without spaces between words.
 
-    lang (str): Language code; parts after the first hyphen do not count, except in zh-yue and such.
+    lang (str): Language code; parts after the first hyphen do not count, except in zh-min-nan.
     RETURNS (bool): True for Chinese, Japanese, Thai, Lao, Burmese, Khmer, Tibetan and Dzongkha.
     """
-    if lang == "zh-min-nan":
-        return False
-    return lang.replace("_", "-").split("-")[0] in UNSPACED_LANGUAGES
+    return lang != "zh-min-nan" and lang.replace("_", "-").split("-")[0] in UNSPACED_LANGUAGES
 
 
 def _counted(sentences: Iterable[Sentence], report: ConvertReport) -> Iterator[Sentence]:
+    """Fill the report while the sentences pass; warn once if their language is another."""
     entities: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
     repairs: Counter[str] = Counter()
     seen: set[int] = set()
+    lang, warned = report.lang, report.lang == MULTIPLE_LANGUAGES
     for sentence in sentences:
+        if not warned and sentence.lang and sentence.lang.split("-")[0] != lang.split("-")[0]:
+            message = Warnings.W102.format(path=report.input, lang=lang, found=sentence.lang)
+            warnings.warn(message, stacklevel=3)
+            warned = True
         report.sentences += 1
         report.tokens += len(sentence.words)
         entities.update(entity.label for entity in sentence.entities)
@@ -190,20 +200,8 @@ def _counted(sentences: Iterable[Sentence], report: ConvertReport) -> Iterator[S
     report.repairs = dict(sorted(repairs.items()))
 
 
-def _checked_language(
-    sentences: Iterable[Sentence], lang: str, path: str | Path
-) -> Iterator[Sentence]:
-    warned = lang == MULTIPLE_LANGUAGES
-    for sentence in sentences:
-        if not warned and sentence.lang and sentence.lang.split("-")[0] != lang.split("-")[0]:
-            message = Warnings.W102.format(path=path, lang=lang, found=sentence.lang)
-            warnings.warn(message, stacklevel=3)
-            warned = True
-        yield sentence
-
-
 def check_language(lang: str) -> str:
-    """Bring a language code to the form that the readers use.
+    """Normalise a language code.
 
     lang (str): Language code, or "xx".
     RETURNS (str): The code in lower case, with hyphens.
@@ -215,7 +213,7 @@ def check_language(lang: str) -> str:
 
 
 def check_output(path: Path) -> Path:
-    """Make sure that a path can be that of a .spacy file.
+    """Make sure that a path can name a .spacy file.
 
     RAISES (MaralError): If it is a folder, or has another ending.
     """
@@ -226,8 +224,19 @@ def check_output(path: Path) -> Path:
     return path
 
 
+def write_docs(path: Path, docs: Iterable[Doc]) -> None:
+    """Write a .spacy file, whole or not at all, and show the progress.
+
+    path (Path): The file; missing folders are made.
+    docs (Iterable[Doc]): The documents.
+    RAISES (MaralError): If it cannot be written.
+    """
+    bar = tqdm(docs, desc=path.name, unit=" sentences", disable=None, leave=False)
+    write_bytes(path, DocBin(attrs=["ENT_IOB", "ENT_TYPE"], docs=bar).to_bytes())
+
+
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that nobody ever sees half of it; missing folders are made.
+    """Write a file of data, whole or not at all; missing folders are made.
 
     RAISES (MaralError): If it cannot be written.
     """

@@ -1,4 +1,4 @@
-"""Where public datasets have their files, and which of them a language pair needs."""
+"""Public datasets: their files, and those that a language pair needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LANGUAGE = re.compile(r"[A-Za-z0-9]+([_-][A-Za-z0-9]+)*")
 
 
 class Layout(NamedTuple):
-    """Where a dataset has its files, in which format, and what becomes of its labels."""
+    """Names of a dataset's files, their format, and the map of their labels."""
 
     pattern: str
     format: str
@@ -31,7 +31,7 @@ DATASETS: Mapping[str, Layout] = {
 
 
 class Part(NamedTuple):
-    """A file of a dataset and the name of the file that it becomes."""
+    """A file of a dataset, and the name of the .spacy file converted from it."""
 
     path: Path
     output: str
@@ -40,10 +40,10 @@ class Part(NamedTuple):
 
 
 def check_languages(names: Sequence[str]) -> None:
-    """Refuse names that would lead to other folders when they are put into paths.
+    """Refuse names of languages that would change the folder of a path.
 
     names (Sequence[str]): Names of languages.
-    RAISES (MaralError): If one has other characters than letters, digits, "_" and "-".
+    RAISES (MaralError): If a name has characters other than letters, digits, "_" and "-".
     """
     for name in names:
         if not LANGUAGE.fullmatch(name):
@@ -53,23 +53,18 @@ def check_languages(names: Sequence[str]) -> None:
 def list_parts(layout: Layout, data_dir: Path, source: str, targets: Sequence[str]) -> list[Part]:
     """List the files that a run needs.
 
-    layout (Layout): Where the dataset has its files.
+    layout (Layout): The files of the dataset.
     data_dir (Path): Folder of the dataset.
     source (str): Source language.
     targets (Sequence[str]): Target languages.
     RETURNS (list[Part]): The files, the source's first.
-    RAISES (MaralError): If the name of a language could not be part of a file's name.
+    RAISES (MaralError): If the name of a language cannot be part of a file's name.
     """
     check_languages([source, *targets])
-
-    def path(lang: str, part: str) -> Path:
-        return data_dir / layout.pattern.format(lang=lang, part=part)
-
-    parts = [
-        Part(path(source, "train"), "train", source),
-        Part(path(source, "dev"), "dev", source),
-    ]
+    parts = [("train", "train", source, False), ("dev", "dev", source, False)]
     for lang in targets:
-        parts.append(Part(path(lang, "train"), f"target-{lang}", lang, unlabelled=True))
-        parts.append(Part(path(lang, "test"), f"test-{lang}", lang))
-    return parts
+        parts += [("train", f"target-{lang}", lang, True), ("test", f"test-{lang}", lang, False)]
+    return [
+        Part(data_dir / layout.pattern.format(lang=lang, part=part), output, lang, unlabelled)
+        for part, output, lang, unlabelled in parts
+    ]

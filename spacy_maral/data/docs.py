@@ -1,4 +1,4 @@
-"""Documents of .spacy files."""
+"""Read the documents of .spacy files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SUFFIX = ".spacy"
 def read_docs(path: str | Path) -> list[Doc]:
     """Read the documents of a file.
 
-    path (str | Path): A .spacy file; unpacked first if its name ends in .gz.
+    path (str | Path): A .spacy file, gzipped if its name ends in .gz.
     RETURNS (list[Doc]): The documents, with their entities, spans and scores.
     RAISES (MaralError): If the file is missing, not a DocBin, or empty.
     """
@@ -30,11 +30,9 @@ def read_docs(path: str | Path) -> list[Doc]:
             data = gzip.decompress(data)
         doc_bin = DocBin().from_bytes(data)
         docs = list(doc_bin.get_docs(Vocab()))
-        for doc in docs:
-            _check(doc)
-        _check_sizes(zlib.decompress(data), docs)
+        _check(docs, zlib.decompress(data))
     except Exception as error:
-        # DocBin reports damage by whatever its decompression or msgpack layer raises
+        # damage makes decompression, msgpack or spaCy raise errors of any kind
         problem = f"{type(error).__name__}: {error}"
         raise MaralError(Errors.M119.format(path=file, found=problem)) from error
     if not docs:
@@ -42,18 +40,17 @@ def read_docs(path: str | Path) -> list[Doc]:
     return docs
 
 
-def _check(doc: Doc) -> None:
-    """Look at what spaCy reads only when it is asked for it."""
-    spans = [*doc.ents, *(span for group in doc.spans.values() for span in group)]
-    _ = [token.text for token in doc]
-    for span in spans:
-        if not 0 <= span.start < span.end <= len(doc):
-            raise ValueError(f"a span from word {span.start} to {span.end} of {len(doc)}")
-        _ = span.label_
+def _check(docs: list[Doc], data: bytes) -> None:
+    """Read texts and spans, which spaCy does not check before they are used, and count the words.
 
-
-def _check_sizes(data: bytes, docs: list[Doc]) -> None:
-    """Make sure that no word is left over; spaCy passes over those."""
+    RAISES (ValueError): If a span lies outside its document, or words are left over.
+    """
+    for doc in docs:
+        _ = [token.text for token in doc]
+        for span in (*doc.ents, *(span for group in doc.spans.values() for span in group)):
+            if not 0 <= span.start < span.end <= len(doc):
+                raise ValueError(f"a span from word {span.start} to {span.end} of {len(doc)}")
+            _ = span.label_
     message = srsly.msgpack_loads(data)
     n_words = len(message["tokens"]) // (8 * len(message["attrs"]))
     found = sum(map(len, docs))

@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all."""
+"""Write files and folders whole or not at all."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ TEMPORARY = ".tmp"
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Let a file or folder be written beside its place, and move it there when all went well.
+def replacing(path: Path, *, durable: bool = False, writer: str = "") -> Iterator[Path]:
+    """Write a file or folder whole or not at all: beside its place, and moved there at the end.
 
-    Nothing is left beside it after a failure. What a killed process leaves begins with a dot and
-    ends in .tmp.
+    A failure leaves nothing behind. A killed process leaves a name that begins with a dot and ends
+    in .tmp.
 
-    path (Path): Where it goes; missing folders are made, and what was there is replaced.
+    path (Path): The file or folder, replaced if it exists; missing folders are made.
     durable (bool): Wait until it is on the disk, first its contents and then its name.
+    writer (str): Tells apart those who write the same file; by default the number of the process.
     YIELDS (Path): Where to write it.
     RAISES (OSError): If it cannot be written or moved.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # the process is in the name: two that write the same file must not meet
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    temporary = path.with_name(f".{path.name}.{writer or os.getpid()}{TEMPORARY}")
     remove(temporary)
     try:
         yield temporary
@@ -40,7 +40,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
             remove_folder(path)
         os.replace(temporary, path)
     except BaseException:
-        # what is left of it would keep a full disk full
+        # half a file would keep a full disk full
         with contextlib.suppress(OSError):
             remove(temporary)
         raise
@@ -52,7 +52,7 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all.
 
     path (Path): The file; missing folders are made.
-    text (str): What to write.
+    text (str): The text.
     RAISES (OSError): If it cannot be written.
     """
     with replacing(path) as temporary:
@@ -60,10 +60,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Write a text file that the user asked for, whole or not at all.
+    """Write a text file, whole or not at all, and report errors to the user.
 
     path (Path): The file; missing folders are made.
-    text (str): What to write.
+    text (str): The text.
     RAISES (MaralError): If it cannot be written.
     """
     try:
@@ -73,10 +73,10 @@ def write_file(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Write a JSON file that the user asked for, whole or not at all.
+    """Write a JSON file, whole or not at all, and report errors to the user.
 
     path (Path): The file; missing folders are made.
-    data (dict): What to write.
+    data (dict): The content.
     RAISES (MaralError): If it cannot be written.
     """
     write_file(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
@@ -91,7 +91,7 @@ def remove(path: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Delete a folder; one that is deleted in part only no longer has its name."""
+    """Delete a folder, renamed first: a folder that is deleted in part never keeps its name."""
     doomed = path.with_name(f".{path.name}.old{TEMPORARY}")
     shutil.rmtree(doomed, ignore_errors=True)
     os.replace(path, doomed)
@@ -99,7 +99,7 @@ def remove_folder(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete what killed processes had begun to write in a folder that none writes to now."""
+    """Delete the unfinished files of killed processes; no process may be writing to the folder."""
     for path in folder.glob(f"*{TEMPORARY}"):
         remove(path)
 
@@ -135,7 +135,7 @@ def _sync(path: Path) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    """Wait until a folder's entries are on the disk, where that can be asked for."""
+    """Wait until a folder's entries are on the disk, where the system supports it."""
     if os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY)
@@ -146,13 +146,13 @@ def _sync_folder(path: Path) -> None:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """What differs between two fingerprints, a line each, as "[student] epochs: 3 is now 4"."""
-    lines = []
-    for key in sorted(old.keys() | new.keys()):
-        before, now = (
-            json.dumps(side[key], ensure_ascii=False) if key in side else "not set"
-            for side in (old, new)
-        )
-        if before != now:
-            lines.append(f"{key}: {before} is now {now}")
-    return lines
+    """Lines such as "[student] epochs: 3 is now 4", one for each difference of two fingerprints."""
+    before, now = (
+        {key: json.dumps(value, ensure_ascii=False) for key, value in side.items()}
+        for side in (old, new)
+    )
+    return [
+        f"{key}: {before.get(key, 'not set')} is now {now.get(key, 'not set')}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    ]

@@ -1,4 +1,4 @@
-"""JSON Lines: texts, and entities in them by character offsets."""
+"""Read JSON Lines: texts, and entities in them by character offsets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..errors import Errors, MaralError
 from .formats import Sentence, map_labels
 from .labels import OUTSIDE_TAG, LabelMap
 from .tags import Entity
-from .text import read_lines
+from .text import read_lines, unique_keys
 from .tokens import Splitter, Words
 
 ENTITY_KEYS = ("entities", "ents", "spans", "label")
@@ -23,8 +23,8 @@ REPAIR_BLANKS = "blanks at the ends of an entity left out of it"
 LEFT_OUT = "row without the answer 'accept' left out"
 
 
-class TextEntity(NamedTuple):
-    """An entity by character offsets, the end exclusive, and its score if there is one."""
+class ScoredEntity(NamedTuple):
+    """An entity: first character, end (exclusive), label, and score if it has one."""
 
     start: int
     end: int
@@ -36,24 +36,27 @@ class TextEntity(NamedTuple):
 class AnnotatedText:
     """A text with its entities.
 
-    place (str): Where it stands, as file:line. words (Words | None): Its own words, if it has them.
-    answer (str | None): What a reviewer said about it; None where nobody was asked to.
+    text (str): The text.
+    entities (list[ScoredEntity]): Its entities, without white space at their ends.
+    place (str): Its place as file:line, for messages.
+    offsets (list[tuple]): First character and end (exclusive) of its own words, if it has any.
+    answer (str | None): The answer of a reviewer; None without review.
+    trimmed (int): Entities that had white space at their ends.
     """
 
     text: str
-    entities: list[TextEntity]
+    entities: list[ScoredEntity]
     place: str
-    words: Words | None = None
     offsets: list[tuple[int, int]] = field(default_factory=list)
     answer: str | None = None
     trimmed: int = 0
 
 
 def read_rows(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Read the objects of a .jsonl file; blank lines are passed over.
+    """Read the objects of a .jsonl file; skip blank lines.
 
-    path (str | Path): The file, unpacked if its name ends in .gz.
-    YIELDS (tuple): Place, as file:line, and object.
+    path (str | Path): The file, gzipped if its name ends in .gz.
+    YIELDS (tuple): Place as file:line, and object.
     RAISES (MaralError): If a line is no JSON object.
     """
     for number, line in read_lines(path):
@@ -67,12 +70,12 @@ def parse_row(line: str, place: str) -> dict[str, Any]:
     """Read a line of JSON.
 
     line (str): The line.
-    place (str): Where it stands, as file:line.
+    place (str): Its place as file:line, for messages.
     RETURNS (dict): Its object.
     RAISES (MaralError): If it is no JSON object.
     """
     try:
-        row = json.loads(line, object_pairs_hook=_unique)
+        row = json.loads(line, object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         raise MaralError(Errors.M140.format(place=place, problem=error)) from error
     if not isinstance(row, dict):
@@ -80,15 +83,15 @@ def parse_row(line: str, place: str) -> dict[str, Any]:
     return row
 
 
-def row_text(row: dict[str, Any], place: str) -> str:
+def row_text(row: dict[str, Any], place: str, key: str = "text") -> str:
     """The text of an object.
 
-    RAISES (MaralError): If it has none, or the text is no text.
+    RAISES (MaralError): If the key is missing, or its value is no text.
     """
-    text = row.get("text")
+    text = row.get(key)
     if not isinstance(text, str):
-        found = f"the keys {', '.join(row)}" if "text" not in row else _short(text)
-        raise MaralError(Errors.M142.format(place=place, found=found or "no keys"))
+        found = _short(text) if key in row else f"the keys {', '.join(row)}; no '{key}'"
+        raise MaralError(Errors.M142.format(place=place, found=found))
     for char in text:
         if char == "\0" or unicodedata.category(char) == "Cs":
             found = f"U+{ord(char):04X} at position {text.index(char) + 1}"
@@ -100,12 +103,12 @@ def read_annotated(path: str | Path) -> Iterator[AnnotatedText]:
     """Read texts with entities: spaCy's, Prodigy's or doccano's JSON Lines.
 
     Each line has a "text" and, under "entities", "ents", "spans" or "label", a list of
-    [start, end, label], [start, end, label, score] or objects with these keys. With "tokens", as in
-    Prodigy, the text has words of its own.
+    [start, end, label], [start, end, label, score] or objects with these keys. "tokens", as in
+    Prodigy, hold the words of the text.
 
-    path (str | Path): The file, unpacked if its name ends in .gz.
+    path (str | Path): The file, gzipped if its name ends in .gz.
     YIELDS (AnnotatedText): The texts.
-    RAISES (MaralError): At the first line that is not so; names file and line.
+    RAISES (MaralError): At the first line that breaks the format; names file and line.
     """
     empty = True
     for place, row in read_rows(path):
@@ -117,7 +120,6 @@ def read_annotated(path: str | Path) -> Iterator[AnnotatedText]:
         annotated.trimmed = sum(a != b for a, b in zip(found, trimmed, strict=True))
         if row.get("tokens") is not None:
             annotated.offsets = _tokens(row["tokens"], text, place)
-            annotated.words = words_of(text, annotated.offsets)
         yield annotated
     if empty:
         raise MaralError(Errors.M104.format(path=path))
@@ -126,15 +128,15 @@ def read_annotated(path: str | Path) -> Iterator[AnnotatedText]:
 def read_jsonl(
     path: str | Path, lang: str, *, label_map: LabelMap | None = None, reviewed: bool = False
 ) -> Iterator[Sentence]:
-    """Read labelled texts, one sentence a line.
+    """Read labelled texts, one sentence per line.
 
-    Where rows have an "answer", as Prodigy's have, only those that were accepted are gold.
+    Rows with an "answer", as in Prodigy, are gold only if it is "accept".
 
     path (str | Path): See `read_annotated`.
     lang (str): Language code, for the tokenizer of texts without tokens.
     label_map (LabelMap | None): New label of each label; None for no map.
-    reviewed (bool): Whether rows without an answer are left out too.
-    YIELDS (Sentence): The texts with words and entities.
+    reviewed (bool): Whether to leave rows without an answer out too.
+    YIELDS (Sentence): Words and entities of the texts.
     RAISES (MaralError): If an entity does not begin and end where words do, or two overlap.
     """
     splitter = Splitter(lang, split=False)
@@ -145,8 +147,7 @@ def read_jsonl(
             left_out[LEFT_OUT] += 1
             continue
         sentence = to_sentence(annotated, splitter)
-        places = [annotated.place] * len(sentence.words)
-        map_labels(sentence, label_map, places)
+        map_labels(sentence, label_map, [annotated.place] * len(sentence.words))
         if before is not None:
             yield before
         before = sentence
@@ -158,20 +159,19 @@ def read_jsonl(
 
 
 def to_sentence(annotated: AnnotatedText, splitter: Splitter) -> Sentence:
-    """Give a text words, and its entities their words.
+    """Find the words of a text and of its entities.
 
     annotated (AnnotatedText): The text.
-    splitter (Splitter): Makes the words of a text that has none, without splitting sentences.
+    splitter (Splitter): Tokenizes a text without words of its own; must not split sentences.
     RETURNS (Sentence): Words and entities.
     RAISES (MaralError): If an entity does not begin and end where words do, or two overlap.
     """
     text, place = annotated.text, annotated.place
-    words, offsets = annotated.words, annotated.offsets
+    offsets = annotated.offsets
+    words = words_of(text, offsets) if offsets else next(splitter(text), None)
     if words is None:
-        words = next(splitter(text), None)
-        if words is None:
-            raise MaralError(Errors.M142.format(place=place, found="white space"))
-        offsets = word_offsets(words)
+        raise MaralError(Errors.M142.format(place=place, found="white space"))
+    offsets = offsets or word_offsets(words)
     starts = {start: i for i, (start, _) in enumerate(offsets)}
     ends = {end: i for i, (_, end) in enumerate(offsets)}
     entities: list[Entity] = []
@@ -180,11 +180,8 @@ def to_sentence(annotated: AnnotatedText, splitter: Splitter) -> Sentence:
         found = text[entity.start : entity.end]
         if first is None or last is None:
             near = _words_near(text, offsets, entity)
-            raise MaralError(
-                Errors.M147.format(
-                    place=place, found=found, start=entity.start, end=entity.end, words=near
-                )
-            )
+            where = {"start": entity.start, "end": entity.end, "words": near}
+            raise MaralError(Errors.M147.format(place=place, found=found, **where))
         if entities and first <= entities[-1].end:
             before = text[offsets[entities[-1].start][0] : offsets[entities[-1].end][1]]
             raise MaralError(Errors.M148.format(place=place, found=found, before=before))
@@ -194,7 +191,7 @@ def to_sentence(annotated: AnnotatedText, splitter: Splitter) -> Sentence:
 
 
 def word_offsets(words: Words) -> list[tuple[int, int]]:
-    """First character of each word in its text, and the one after its last."""
+    """First character and end (exclusive) of each word in its text."""
     offsets, place = [], words.start
     for word, space in zip(words.words, words.spaces, strict=True):
         offsets.append((place, place + len(word)))
@@ -203,18 +200,10 @@ def word_offsets(words: Words) -> list[tuple[int, int]]:
 
 
 def words_of(text: str, offsets: Sequence[tuple[int, int]]) -> Words:
-    """Words by their offsets; a space stands between those that do not touch."""
+    """Words by their offsets, with a space between words that do not touch."""
     following = [start for start, _ in offsets[1:]]
     spaces = [end < start for (_, end), start in zip(offsets[:-1], following, strict=True)]
     return Words(offsets[0][0], [text[start:end] for start, end in offsets], [*spaces, False])
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object, unless a key stands there twice: one of its values would be lost."""
-    table = dict(pairs)
-    if len(table) < len(pairs):
-        raise ValueError("a key stands there twice")
-    return table
 
 
 def _entity_list(row: dict[str, Any], place: str) -> list[Any]:
@@ -224,29 +213,29 @@ def _entity_list(row: dict[str, Any], place: str) -> list[Any]:
     raise MaralError(Errors.M144.format(place=place, known=", ".join(ENTITY_KEYS)))
 
 
-def _entity(item: Any, text: str, place: str) -> TextEntity:
-    """Read one entity, in either of its forms."""
+def _entity(item: Any, text: str, place: str) -> ScoredEntity:
+    """Read an entity, a list or an object."""
     if isinstance(item, dict):
         item = [item.get(key) for key in ("start", "end", "label", "score")]
-    problem = ""
-    if not isinstance(item, list) or len(item) not in (3, 4):
+    is_list, problem = isinstance(item, list) and len(item) in (3, 4), ""
+    values: list[Any] = [*item, None] if is_list else [None] * 4
+    start, end, label, score = values[:4]
+    if not is_list:
         problem = "neither a list of three or four nor an object"
-        raise MaralError(Errors.M145.format(place=place, found=_short(item), problem=problem))
-    start, end, label, score = item if len(item) == 4 else [*item, None]
-    if type(start) is not int or type(end) is not int:
+    elif type(start) is not int or type(end) is not int:
         problem = "start and end are whole numbers"
     elif not 0 <= start < end <= len(text) or not text[start:end].strip():
-        problem = f"no word stands there, the text has {len(text)} characters"
+        problem = f"there is no word, the text has {len(text)} characters"
     elif not isinstance(label, str) or not label.strip() or label == OUTSIDE_TAG:
         problem = "the label is a text other than O"
     elif score is not None and (type(score) not in (int, float) or not 0 <= score <= 1):
         problem = "the score is a number from 0 to 1"
     if problem:
         raise MaralError(Errors.M145.format(place=place, found=_short(item), problem=problem))
-    return TextEntity(start, end, label, None if score is None else float(score))
+    return ScoredEntity(start, end, label, None if score is None else float(score))
 
 
-def _trim(entity: TextEntity, text: str) -> TextEntity:
+def _trim(entity: ScoredEntity, text: str) -> ScoredEntity:
     """An entity without the white space at its ends."""
     found = text[entity.start : entity.end]
     start = entity.start + len(found) - len(found.lstrip())
@@ -254,14 +243,11 @@ def _trim(entity: TextEntity, text: str) -> TextEntity:
 
 
 def _tokens(tokens: Any, text: str, place: str) -> list[tuple[int, int]]:
-    """Offsets of a text's own words."""
+    """First character and end (exclusive) of the words that a text brings with it."""
     offsets: list[tuple[int, int]] = []
     for number, token in enumerate(tokens if isinstance(tokens, list) else [None]):
-        start, end, word = (
-            (token.get(key) for key in ("start", "end", "text"))
-            if isinstance(token, dict)
-            else (None, None, None)
-        )
+        keys = token if isinstance(token, dict) else {}
+        start, end, word = (keys.get(key) for key in ("start", "end", "text"))
         after = offsets[-1][1] if offsets else 0
         if type(start) is not int or type(end) is not int or not after <= start < end <= len(text):
             problem = f"token {number} is {_short(token)}"
@@ -281,8 +267,8 @@ def _tokens(tokens: Any, text: str, place: str) -> list[tuple[int, int]]:
     return offsets
 
 
-def _words_near(text: str, offsets: Sequence[tuple[int, int]], entity: TextEntity) -> str:
-    """The words that an entity touches, and those beside them, in brackets."""
+def _words_near(text: str, offsets: Sequence[tuple[int, int]], entity: ScoredEntity) -> str:
+    """The words that an entity touches and their neighbours, in brackets."""
     touched = [i for i, (s, e) in enumerate(offsets) if s < entity.end and e > entity.start]
     if not touched:
         return "none"

@@ -1,16 +1,16 @@
-"""Label maps: from fine entity types to the classes of a model."""
+"""Label maps from the entity types of a dataset to the classes of a model."""
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from ..errors import Errors, MaralError
-from .text import check_file
+from .text import check_file, unique_keys
 
 LabelMap = Mapping[str, "str | None"]
 OUTSIDE_TAG = "O"
@@ -25,7 +25,7 @@ _COARSE = {
     "MED": "Medication/Vaccine Medication-Vaccine MedicalProcedure AnatomicalStructure Symptom Disease",
 }
 COARSE: LabelMap = {fine: coarse for coarse, types in _COARSE.items() for fine in types.split()}
-"""MultiCoNER v2: its 33 fine types, in the spellings that occur, to the six coarse ones."""
+"""The six coarse types of MultiCoNER v2 by its 33 fine types, in all spellings of its files."""
 
 
 def load_label_map(label_map: str | Path | LabelMap | None) -> LabelMap | None:
@@ -34,7 +34,7 @@ def load_label_map(label_map: str | Path | LabelMap | None) -> LabelMap | None:
     label_map (str | Path | LabelMap | None): "coarse" (MultiCoNER v2's fine types to PER, LOC, GRP,
         CW, PROD, MED), a JSON or TOML file of pairs "label": "new label", a mapping, or None. A new
         label of null or "" leaves the entities of that label out: their words become outside.
-    RETURNS (LabelMap | None): New label of each label, None for those to leave out; or no map.
+    RETURNS (LabelMap | None): New label of each label, None for labels to leave out; or no map.
     RAISES (MaralError): If the file is missing or is not such a map.
     """
     if label_map is None:
@@ -65,27 +65,7 @@ def _parse(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix != ".toml":
-            return json.loads(text, object_pairs_hook=_unique)
-        return _parse_toml(text)
-    except MaralError:
-        raise
-    except (OSError, ValueError, ImportError, RecursionError) as error:
+            return json.loads(text, object_pairs_hook=unique_keys)
+        return import_module("tomllib" if sys.version_info >= (3, 11) else "tomli").loads(text)
+    except (OSError, ValueError, RecursionError) as error:
         raise MaralError(Errors.M117.format(path=path, found=error)) from error
-
-
-def _parse_toml(text: str) -> Any:
-    name = "tomllib" if sys.version_info >= (3, 11) else "tomli"
-    try:
-        parser = importlib.import_module(name)
-    except ImportError as error:
-        raise ImportError("TOML needs Python 3.11 or the package tomli; use JSON") from error
-    return parser.loads(text)
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the label {twice!r} stands there twice")
-    return table

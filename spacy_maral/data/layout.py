@@ -1,12 +1,12 @@
-"""What a training leaves in its pipeline's folder, by name."""
+"""Names of the files that a training writes into its pipeline's folder."""
 
 from __future__ import annotations
 
 META = "meta.json"
-"""spaCy's description of a pipeline; a folder without it holds none."""
+"""spaCy's description of a pipeline; a folder without it holds no pipeline."""
 
 RUN_FOLDER = "training"
-"""Folder of the run, in that of the pipeline; what follows is in it."""
+"""Folder of the run, in the folder of the pipeline; holds all files below."""
 
 LOG = "log.jsonl"
 SUMMARY = "summary.json"

@@ -1,7 +1,8 @@
-"""Sentences to be reviewed, and what reviewers made of them, in Prodigy's JSON Lines."""
+"""Write sentences for review, and read reviewed ones, as JSON Lines of Prodigy."""
 
 from __future__ import annotations
 
+import heapq
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from spacy.tokens import Doc, Span, SpanGroup
 from spacy.vocab import Vocab
 
 from ..errors import Errors, MaralError
-from .convert import write_bytes
+from .convert import make_doc, write_bytes
 from .jsonl import read_jsonl
 from .labels import LabelMap, load_label_map
 
@@ -21,9 +22,9 @@ SCORE = "maral_score"
 def write_prodigy(
     docs: Iterable[Doc], path: str | Path, *, n: int = 100, spans_key: str | None = None
 ) -> int:
-    """Export the sentences with the least reliable entities, the most doubtful first.
+    """Export the sentences whose entities have the lowest confidences, the lowest first.
 
-    A sentence is as doubtful as its least certain entity. Each row has "text", "tokens", "spans"
+    The lowest confidence of its entities ranks a sentence. Each row has "text", "tokens", "spans"
     (with the confidence as "score") and "meta", as Prodigy's recipe ner.manual reads them.
 
     EXAMPLE: write_prodigy(nlp.pipe(texts), "doubtful.jsonl", n=50)
@@ -31,34 +32,29 @@ def write_prodigy(
     docs (Iterable[Doc]): Documents that a pipeline with maral_ner has labelled.
     path (str | Path): The file to write (.jsonl); missing folders are made.
     n (int): Most sentences.
-    spans_key (str | None): Look at the spans of doc.spans[spans_key] for doubt, which may hold
-        more than the entities (see the settings spans_key and spans_threshold of maral_ner).
-    RETURNS (int): Number of sentences that were written.
+    spans_key (str | None): Rank by the spans of doc.spans[spans_key], which may hold more than the
+        entities (see the settings spans_key and spans_threshold of maral_ner).
+    RETURNS (int): Number of sentences written.
     RAISES (MaralError): If no entity has a confidence, or the file cannot be written.
     """
     if n < 1:
         raise MaralError(Errors.M153.format(name="n", rule="at least 1", value=n))
-    scored: list[tuple[float, int, dict[str, Any]]] = []
-    for number, doc in enumerate(docs):
-        scores = span_scores(doc, spans_key)
-        if scores:
-            lowest = min(scores.values())
-            scored.append((lowest, number, to_row(doc, scores, lowest)))
-            scored.sort(key=lambda item: item[:2])
-            del scored[n:]
-    if not scored:
+    scored = ((doc, span_scores(doc, spans_key)) for doc in docs)
+    ranked = ((min(scores.values()), to_row(doc, scores)) for doc, scores in scored if scores)
+    lowest = heapq.nsmallest(n, ranked, key=lambda item: item[0])
+    if not lowest:
         raise MaralError(Errors.M156)
-    lines = [json.dumps(row, ensure_ascii=False) + "\n" for *_, row in scored]
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for _, row in lowest]
     write_bytes(Path(path), "".join(lines).encode("utf8"))
-    return len(scored)
+    return len(lowest)
 
 
 def read_prodigy(
     path: str | Path, *, lang: str = "xx", label_map: str | Path | LabelMap | None = None
 ) -> Iterator[Doc]:
-    """Read reviewed sentences as gold: only those with the answer "accept".
+    """Read reviewed sentences as gold: only rows with the answer "accept".
 
-    Rows that nobody has answered are not taken for gold. (`convert` writes a .spacy file of them.)
+    Rows without an answer are no gold here. (`convert` takes them as gold.)
 
     EXAMPLE: DocBin(docs=read_prodigy("corrected.jsonl")).to_disk("gold.spacy")
 
@@ -71,16 +67,13 @@ def read_prodigy(
     vocab = Vocab()
     labels = load_label_map(label_map)
     for sentence in read_jsonl(path, lang, label_map=labels, reviewed=True):
-        doc = Doc(vocab, words=sentence.words, spaces=sentence.spaces)
-        ents = [Span(doc, ent.start, ent.end + 1, ent.label) for ent in sentence.entities]
-        doc.set_ents(ents, default="outside")
-        yield doc
+        yield make_doc(vocab, sentence)
 
 
 def span_scores(doc: Doc, spans_key: str | None = None) -> dict[tuple[int, int, str], float]:
-    """Confidences of a document's entities, or of the spans of a group.
+    """Find the confidences of a document's entities, or of the spans of a group.
 
-    RETURNS (dict): By first word, last word (exclusive) and label.
+    RETURNS (dict): Confidence by first word, end (exclusive) and label.
     """
     spans: Iterable[Span] = doc.ents
     scores: Iterable[Any] = ()
@@ -93,8 +86,8 @@ def span_scores(doc: Doc, spans_key: str | None = None) -> dict[tuple[int, int, 
     return {(s.start, s.end, s.label_): float(value) for s, value in pairs if value is not None}
 
 
-def to_row(doc: Doc, scores: Mapping[tuple[int, int, str], float], lowest: float) -> dict[str, Any]:
-    """A document as a row for Prodigy; its spans are its entities."""
+def to_row(doc: Doc, scores: Mapping[tuple[int, int, str], float]) -> dict[str, Any]:
+    """A document as a row for Prodigy, with its entities as spans."""
     tokens = [
         {
             "text": token.text, "start": token.idx, "end": token.idx + len(token),
@@ -110,4 +103,5 @@ def to_row(doc: Doc, scores: Mapping[tuple[int, int, str], float], lowest: float
         }  # fmt: skip
         score = scores.get((ent.start, ent.end, ent.label_))
         spans.append(span if score is None else {**span, "score": round(score, 4)})
-    return {"text": doc.text, "tokens": tokens, "spans": spans, "meta": {"score": round(lowest, 4)}}
+    meta = {"score": round(min(scores.values()), 4)}
+    return {"text": doc.text, "tokens": tokens, "spans": spans, "meta": meta}

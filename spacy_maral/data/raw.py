@@ -1,4 +1,4 @@
-"""Unlabelled text of a language, from plain files to sentences: split, filtered, without repeats."""
+"""Read unlabelled text as sentences: split, filtered by length, without repetitions."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from spacy.tokens import Doc, DocBin
+from spacy.tokens import Doc
 from spacy.vocab import Vocab
-from tqdm.auto import tqdm
 
 from ..errors import Errors, MaralError
-from .convert import check_output, write_bytes
+from .convert import check_output, write_docs
 from .docs import SUFFIX, read_docs
 from .jsonl import read_rows, row_text
 from .text import read_lines
@@ -31,12 +31,14 @@ NOT_DRAWN = "not drawn"
 
 @dataclass
 class RawReport:
-    """What a reading of raw text found and left out.
+    """Counts of the texts read and the sentences left out.
 
+    inputs (list[str]): The files and folders.
+    lang (str): Language code.
     texts (int): Lines of .txt files, rows of .jsonl files, documents of .spacy files.
-    sentences (int): Sentences that are left, one Doc each.
-    tokens (int): Their words.
-    left_out (dict): Sentences that were left out, by the reason.
+    sentences (int): Sentences that were kept, one Doc each.
+    tokens (int): Words of these sentences.
+    left_out (dict): Sentences that were left out, by reason.
     """
 
     inputs: list[str]
@@ -47,7 +49,7 @@ class RawReport:
     left_out: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the report as plain values, for JSON."""
+        """RETURNS (dict): The fields, ready for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -58,7 +60,7 @@ class RawReport:
 
 
 def describe_counts(counts: dict[str, int]) -> str:
-    """Counts in a line, as "too short 1,200, repeated 31"."""
+    """RETURNS (str): Counts in one line, as "too short 1,200, repeated 31"."""
     return ", ".join(f"{name} {count:,}" for name, count in counts.items())
 
 
@@ -75,21 +77,21 @@ def read_raw(
 ) -> Iterator[Doc]:
     """Read unlabelled text, sentence by sentence.
 
-    Text is not changed. It gets the words of spaCy's tokenizer of the language, which also splits
-    punctuation from words; data sets of labelled sentences often do so by other rules. Documents of
-    .spacy files keep their words, lose their entities, and are split by their own sentences if they
-    have some. A sentence whose words were read before is left out.
+    Text is not changed. spaCy's tokenizer of the language makes the words; its rules for punctuation
+    may differ from those of labelled data sets. Documents of .spacy files keep their words, lose
+    their entities, and are split by their own sentences if they have any. A sentence with the words
+    of an earlier one is left out.
 
     EXAMPLE: docs = list(read_raw("german/", "de", limit=5000, seed=0))
 
-    paths (str | Path | Sequence): Files, or folders of them: .txt (a sentence or a document a
+    paths (str | Path | Sequence): Files, or folders of them: .txt (one sentence or document per
         line), .jsonl (with the key "text"), .spacy, each also with .gz.
     lang (str): Language code, for tokenizer and sentence ends.
-    split (bool): Whether texts are split into sentences.
+    split (bool): Whether to split texts into sentences.
     min_words (int): Shortest sentence, in words.
     max_words (int): Longest sentence, in words.
     limit (int | None): Most sentences.
-    seed (int | None): Draw `limit` sentences at random by this seed; None takes the first.
+    seed (int | None): Seed for a random sample of `limit` sentences; None takes the first.
     report (RawReport | None): Filled while reading.
     YIELDS (Doc): The sentences, in the order of the files.
     RAISES (MaralError): If a file cannot be read, a line is broken, or no sentence is left.
@@ -103,7 +105,7 @@ def read_raw(
     pieces = _pieces(list_files(given), splitter, report, counter)
     kept = _filtered(pieces, min_words, max_words, counter)
     if limit is not None:
-        kept = _drawn(kept, limit, seed, counter) if seed is not None else _first(kept, limit)
+        kept = _drawn(kept, limit, seed, counter) if seed is not None else islice(kept, limit)
     vocab = Vocab()
     for piece in kept:
         report.sentences += 1
@@ -126,19 +128,19 @@ def prepare_text(
     limit: int | None = None,
     seed: int | None = None,
 ) -> RawReport:
-    """Make a .spacy file of unlabelled text, one Doc a sentence; see `read_raw`.
+    """Convert unlabelled text to a .spacy file, one Doc per sentence; see `read_raw`.
 
     EXAMPLE: prepare_text(["news.txt", "wiki.jsonl.gz"], "de.spacy", lang="de")
 
     paths (str | Path | Sequence): Files, or folders of them.
     output_path (str | Path): The file to write, ending in .spacy; missing folders are made.
     lang (str): Language code.
-    split (bool): Whether texts are split into sentences.
+    split (bool): Whether to split texts into sentences.
     min_words (int): Shortest sentence, in words.
     max_words (int): Longest sentence, in words.
     limit (int | None): Most sentences.
-    seed (int | None): Draw `limit` sentences at random by this seed; None takes the first.
-    RETURNS (RawReport): What was read and left out.
+    seed (int | None): Seed for a random sample of `limit` sentences; None takes the first.
+    RETURNS (RawReport): Counts of what was read and left out.
     RAISES (MaralError): If a file cannot be read or written, or no sentence is left.
     """
     output = check_output(Path(output_path))
@@ -147,15 +149,12 @@ def prepare_text(
         paths, lang, split=split, min_words=min_words, max_words=max_words, limit=limit, seed=seed,
         report=report,
     )  # fmt: skip
-    doc_bin = DocBin(attrs=["ENT_IOB", "ENT_TYPE"])
-    for doc in tqdm(docs, desc=output.name, unit=" sentences", disable=None, leave=False):
-        doc_bin.add(doc)
-    write_bytes(output, doc_bin.to_bytes())
+    write_docs(output, docs)
     return report
 
 
 def is_docbin(path: str | Path) -> bool:
-    """Whether a path names a .spacy file rather than text to be split into words."""
+    """Whether a path names a .spacy file."""
     return Path(path).suffix == SUFFIX and not Path(path).is_dir()
 
 
@@ -165,11 +164,11 @@ def kind_of(path: Path) -> str:
 
 
 def list_files(paths: Iterable[str | Path]) -> list[Path]:
-    """Find the files of raw text; of folders, all those inside.
+    """Find the files of raw text.
 
-    paths (Iterable): Files and folders.
+    paths (Iterable): Files, and folders for all such files below them.
     RETURNS (list[Path]): Files, those of a folder in the order of their names.
-    RAISES (MaralError): If a path is missing or is no such file, or a folder holds none.
+    RAISES (MaralError): If a path does not exist or is no such file, or a folder holds none.
     """
     known = ", ".join(SUFFIXES)
     files: list[Path] = []
@@ -193,62 +192,45 @@ def _pieces(
 ) -> Iterator[Words]:
     """The sentences of all files."""
     for file in files:
-        if kind_of(file) == SUFFIX:
-            for doc in read_docs(file):
-                report.texts += 1
-                yield from splitter.sentences(doc)
-        else:
-            for text in _texts(file):
-                report.texts += 1
-                if not text.strip():
-                    counter[EMPTY] += 1
-                yield from splitter(text)
+        for text in read_docs(file) if kind_of(file) == SUFFIX else _texts(file):
+            report.texts += 1
+            if isinstance(text, Doc):
+                yield from splitter.sentences(text)
+                continue
+            if not text.strip():
+                counter[EMPTY] += 1
+            yield from splitter(text)
 
 
 def _texts(file: Path) -> Iterator[str]:
-    """The texts of a .txt or .jsonl file; blank lines are none."""
+    """The texts of a .txt or .jsonl file, without blank lines."""
     if kind_of(file) == ".jsonl":
-        for place, row in read_rows(file):
-            yield row_text(row, place)
-    else:
-        for _, line in read_lines(file):
-            if line:
-                yield line
+        return (row_text(row, place) for place, row in read_rows(file))
+    return (line for _, line in read_lines(file) if line)
 
 
 def _filtered(
     pieces: Iterable[Words], min_words: int, max_words: int, counter: Counter[str]
 ) -> Iterator[Words]:
-    """Sentences of the right length that were not there before."""
+    """Sentences of the right length, without repetitions."""
     seen: set[bytes] = set()
     for piece in pieces:
+        key = blake2b("\x1f".join(piece.words).encode("utf8"), digest_size=16).digest()
         if len(piece.words) < min_words:
             counter[f"fewer than {min_words} words"] += 1
-            continue
-        if len(piece.words) > max_words:
+        elif len(piece.words) > max_words:
             counter[f"more than {max_words} words"] += 1
-            continue
-        key = blake2b("\x1f".join(piece.words).encode("utf8"), digest_size=16).digest()
-        if key in seen:
+        elif key in seen:
             counter[REPEATED] += 1
-            continue
-        seen.add(key)
-        yield piece
-
-
-def _first(pieces: Iterator[Words], limit: int) -> Iterator[Words]:
-    """The first pieces; what comes after them is not read."""
-    for _ in range(limit):
-        piece = next(pieces, None)
-        if piece is None:
-            return
-        yield piece
+        else:
+            seen.add(key)
+            yield piece
 
 
 def _drawn(
     pieces: Iterable[Words], limit: int, seed: int, counter: Counter[str]
 ) -> Iterator[Words]:
-    """A random sample in its old order; no more than the sample is kept in memory."""
+    """A random sample in its old order; the memory holds only the sample."""
     rng = np.random.default_rng(seed)
     sample: list[tuple[int, Words]] = []
     for number, piece in enumerate(pieces):

@@ -1,10 +1,10 @@
-"""How many candidate spans and entities a data set has."""
+"""Count the candidate spans and entities of a data set."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from .formats import Sentence
 from .labels import OUTSIDE_TAG, LabelMap
 
 
-@dataclass(frozen=True)
+@dataclass
 class SpanStatistics:
     """Counts over the sentences of a data set.
 
@@ -22,37 +22,37 @@ class SpanStatistics:
     sentences (int): All sentences.
     tokens (int): All words.
     candidates (int): Candidate spans of the labelled sentences.
-    entities (dict): Entities by label, whatever their length.
-    wider (dict): Entities of more than max_width words, by label.
-    lengths (dict): Entities by their number of words.
-    unlabelled (int): Sentences without annotation; they have neither candidates nor entities here.
-    dropped (dict): Entities that the label map left out, by their old label.
-    repairs (dict): What the reader repaired, and how often.
+    entities (Counter): Entities of any length, by label.
+    wider (Counter): Entities of more than max_width words, by label.
+    lengths (Counter): Entities by their number of words.
+    unlabelled (int): Sentences without annotation; their candidates and entities are not counted.
+    dropped (Counter): Entities that the label map left out, by their old label.
+    repairs (Counter): Repairs of the reader, by kind.
     """
 
     max_width: int
-    sentences: int
-    tokens: int
-    candidates: int
-    entities: dict[str, int]
-    wider: dict[str, int]
-    lengths: dict[int, int]
-    unlabelled: int
-    dropped: dict[str, int]
-    repairs: dict[str, int]
+    sentences: int = 0
+    tokens: int = 0
+    candidates: int = 0
+    entities: Counter[str] = field(default_factory=Counter)
+    wider: Counter[str] = field(default_factory=Counter)
+    lengths: Counter[int] = field(default_factory=Counter)
+    unlabelled: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    repairs: Counter[str] = field(default_factory=Counter)
 
     @property
     def outside(self) -> int:
-        """All candidates less all entities, also those that are too wide to be candidates."""
-        return self.candidates - sum(self.entities.values())
+        """All candidates less all entities, even entities that are too wide to be candidates."""
+        return self.candidates - self.entities.total()
 
     def width_of(self, share: float) -> int | None:
-        """The span width that a share of the entities fits in.
+        """Find the span width that covers a share of the entities.
 
         share (float): In (0, 1].
         RETURNS (int): Words, or None if there are no entities.
         """
-        n_held, wanted = 0, share * sum(self.lengths.values())
+        n_held, wanted = 0, share * self.lengths.total()
         for width, count in sorted(self.lengths.items()):
             n_held += count
             if n_held >= wanted:
@@ -60,20 +60,17 @@ class SpanStatistics:
         return None
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the counts as plain values, for JSON.
-
-        RETURNS (dict): "spans" holds the classes, outside first; the rest is as in the fields.
-        """
+        """RETURNS (dict): The fields, ready for JSON; "spans" holds the classes, outside first."""
         return {
             "spans": {OUTSIDE_TAG: self.outside, **self.entities},
             "max_width": self.max_width,
-            "longer_than_max_width": sum(self.wider.values()),
+            "longer_than_max_width": self.wider.total(),
             "longer_by_label": dict(self.wider),
             "entity_lengths": {str(words): count for words, count in self.lengths.items()},
             "sentences": self.sentences,
             "tokens": self.tokens,
             "candidates": self.candidates,
-            "entities": sum(self.entities.values()),
+            "entities": self.entities.total(),
             "unlabelled_sentences": self.unlabelled,
             "dropped": dict(self.dropped),
             "repairs": dict(self.repairs),
@@ -88,37 +85,25 @@ def span_statistics(sentences: Iterable[Sentence], max_width: int = 4) -> SpanSt
     RETURNS (SpanStatistics): The counts; labels in alphabetical order.
     RAISES (MaralError): If max_width is below 1.
     """
-    lengths: list[int] = []
-    n_sentences = n_tokens = 0
-    entities: Counter[str] = Counter()
-    wider: Counter[str] = Counter()
-    words: Counter[int] = Counter()
-    dropped: Counter[str] = Counter()
-    repairs: Counter[str] = Counter()
     span_counts([], max_width)
+    found = SpanStatistics(max_width)
+    lengths: list[int] = []
     for sentence in sentences:
-        n_sentences += 1
-        n_tokens += len(sentence.words)
+        found.sentences += 1
+        found.tokens += len(sentence.words)
         if sentence.labelled:
             lengths.append(len(sentence.words))
         for start, end, label in sentence.entities:
-            entities[label] += 1
-            wider[label] += end - start >= max_width
-            words[end - start + 1] += 1
-        dropped.update(sentence.dropped)
-        repairs.update(sentence.repairs)
-    return SpanStatistics(
-        max_width=max_width,
-        sentences=n_sentences,
-        tokens=n_tokens,
-        candidates=int(span_counts(lengths, max_width).sum()),
-        entities=dict(sorted(entities.items())),
-        wider=dict(sorted(wider.items())),
-        lengths=dict(sorted(words.items())),
-        unlabelled=n_sentences - len(lengths),
-        dropped=dict(sorted(dropped.items())),
-        repairs=dict(sorted(repairs.items())),
-    )
+            found.entities[label] += 1
+            found.wider[label] += end - start >= max_width
+            found.lengths[end - start + 1] += 1
+        found.dropped.update(sentence.dropped)
+        found.repairs.update(sentence.repairs)
+    found.candidates = int(span_counts(lengths, max_width).sum())
+    found.unlabelled = found.sentences - len(lengths)
+    for name in ("entities", "wider", "lengths", "dropped", "repairs"):
+        setattr(found, name, Counter(dict(sorted(getattr(found, name).items()))))
+    return found
 
 
 def stats(

@@ -1,4 +1,4 @@
-"""From tag sequences to entities: IOB1, IOB2, BIOES and BILOU."""
+"""Decode sequences of tags to entities: IOB1, IOB2, BIOES and BILOU."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ class Entity(NamedTuple):
 
 
 class TaggedEntities(NamedTuple):
-    """The entities of a sentence, and how those began whose first tag tells IOB1 from IOB2."""
+    """The entities of a sentence, and the first words of those that tell IOB1 from IOB2.
+
+    inside: Entities that begin with I-, as in IOB1. begin: Those with B- where IOB1 would have I-.
+    """
 
     entities: list[Entity]
     inside: list[int]
@@ -39,16 +42,15 @@ def _split(tag: str, pattern: re.Pattern[str], place: str, format: str) -> tuple
 def decode_iob(
     tags: Sequence[str], places: Sequence[str], *, format: str, strict: bool
 ) -> TaggedEntities:
-    """Read IOB tags. B- always begins an entity; I- continues one that has its label.
+    """Decode IOB tags. B- always begins an entity; I- continues an entity of its label.
 
-    An I- that has nothing to continue begins an entity in IOB1, and is an error in IOB2.
+    An I- without such an entity begins one in IOB1, and is an error in IOB2.
 
     tags (Sequence[str]): Tags of the words.
-    places (Sequence[str]): Where each tag stands, as file:line, for messages.
+    places (Sequence[str]): Place of each tag as file:line, for messages.
     format (str): Name of the file's format, for messages.
-    strict (bool): Take IOB2 only; otherwise IOB1 or IOB2.
-    RETURNS (TaggedEntities): The entities, the first words of those that begin with I-, and of
-        those that begin with B- where IOB1 would have I-.
+    strict (bool): Whether to accept IOB2 only; otherwise IOB1 or IOB2.
+    RETURNS (TaggedEntities): The entities.
     RAISES (MaralError): For anything that is no IOB tag, and (strict) for an I- without a B-.
     """
     found: list[Entity] = []
@@ -72,10 +74,10 @@ def decode_iob(
 
 
 def decode_bioes(tags: Sequence[str], places: Sequence[str], *, format: str) -> list[Entity]:
-    """Read BIOES or BILOU tags; every entity must be complete.
+    """Decode BIOES or BILOU tags; every entity must be complete.
 
     tags (Sequence[str]): Tags of the words.
-    places (Sequence[str]): Where each tag stands, as file:line, for messages.
+    places (Sequence[str]): Place of each tag as file:line, for messages.
     format (str): Name of the file's format, for messages.
     RETURNS (list[Entity]): The entities.
     RAISES (MaralError): For anything that is no such tag, and for a tag that cannot follow another.

@@ -1,15 +1,15 @@
-"""Lines of text files: UTF-8, with or without byte order mark, LF or CRLF, plain or gzipped."""
+"""Read text files: UTF-8, with or without byte order mark, LF or CRLF, plain or gzipped."""
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any, cast
 
 from ..errors import Errors, MaralError
-
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def check_file(path: str | Path) -> Path:
@@ -17,7 +17,7 @@ def check_file(path: str | Path) -> Path:
 
     path (str | Path): The file.
     RETURNS (Path): The same path.
-    RAISES (MaralError): If nothing is there, or a folder.
+    RAISES (MaralError): If it does not exist, or is a folder.
     """
     file = Path(path)
     if file.is_dir():
@@ -28,11 +28,11 @@ def check_file(path: str | Path) -> Path:
 
 
 def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
-    """Read a text file line by line. A name that ends in .gz is unpacked.
+    """Read a text file line by line.
 
-    Only LF ends a line: the other characters that Unicode calls line ends occur inside tokens.
+    Only LF ends a line: the other line ends of Unicode occur inside tokens.
 
-    path (str | Path): The file.
+    path (str | Path): The file, gzipped if its name ends in .gz.
     YIELDS (tuple): Line number from 1, and the line without its end and without trailing blanks.
     RAISES (MaralError): If the file is missing, unreadable or not UTF-8.
     """
@@ -40,20 +40,31 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     number = 0
     try:
         with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
-            for number, data in enumerate(stream, start=1):
-                raw = data.removeprefix(BYTE_ORDER_MARK) if number == 1 else data
-                yield number, decode(raw, f"{file}:{number}").rstrip(" \t\r\n")
+            for number, raw in raw_lines(cast(IO[bytes], stream)):
+                yield number, decode(raw, f"{file}:{number}")
     except (OSError, EOFError, zlib.error) as error:
         raise MaralError(Errors.M118.format(path=f"{file}:{number}", found=error)) from error
 
 
-def decode(raw: bytes, place: str) -> str:
-    """The text of some bytes.
+def raw_lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Read a stream line by line, without the byte order mark at its start.
 
-    raw (bytes): The bytes.
-    place (str): Where they stand, as file:line.
+    YIELDS (tuple): Line number from 1, and the line without its end and without trailing blanks.
+    """
+    for number, line in enumerate(stream, start=1):
+        yield (
+            number,
+            (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).rstrip(b" \t\r\n"),
+        )
+
+
+def decode(raw: bytes, place: str) -> str:
+    """Decode a line.
+
+    raw (bytes): The line.
+    place (str): Its place as file:line, for messages.
     RETURNS (str): The text.
-    RAISES (MaralError): If they are not UTF-8, or hold a NUL character.
+    RAISES (MaralError): If it is not UTF-8, or holds a NUL character.
     """
     try:
         text = raw.decode("utf-8")
@@ -64,3 +75,16 @@ def decode(raw: bytes, place: str) -> str:
         found = f"a NUL character at position {text.index(chr(0)) + 1} (UTF-16 or a binary file?)"
         raise MaralError(Errors.M103.format(place=place, found=found))
     return text
+
+
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, as an object_pairs_hook.
+
+    RAISES (ValueError): If a key occurs twice: one of its values would be lost.
+    """
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r} occurs twice")
+        found[key] = value
+    return found

@@ -1,4 +1,4 @@
-"""Words of plain text: a language's tokenizer and its rule-based sentences."""
+"""Split plain text into words and sentences by the rules of a language."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
 
 
 class Words(NamedTuple):
-    """A piece of a text: its first character there, its words, and whether a space follows each."""
+    """A piece of a text: its first character, its words, and whether a space follows each word."""
 
     start: int
     words: list[str]
@@ -26,19 +26,19 @@ class Words(NamedTuple):
 class Splitter:
     """Split text into sentences of words, without any model.
 
-    Words are those of spaCy's tokenizer of the language, sentences those of its rule-based
-    `sentencizer`. A blank line ends a sentence too. Nothing is changed; white space at the ends of a
-    sentence is left out.
+    spaCy's tokenizer of the language makes the words, its rule-based `sentencizer` the sentences. A
+    blank line ends a sentence too. Words are not changed; white space at the ends of a sentence is
+    left out.
 
     lang (str): Language code.
-    split (bool): Whether there are sentences; if not, a text is one piece.
+    split (bool): Whether to split sentences; otherwise a text is one piece.
     RAISES (MaralError): If spaCy has no tokenizer for the language.
     """
 
     def __init__(self, lang: str, *, split: bool = True) -> None:
         self.nlp = blank_pipeline(lang)
         self.split = split
-        # a pipe called by itself: the pipeline would refuse texts of a million characters
+        # called by itself, as the pipeline would refuse texts of a million characters
         self.sentencizer = self.nlp.create_pipe("sentencizer")
 
     def __call__(self, text: str) -> Iterator[Words]:
@@ -56,10 +56,10 @@ class Splitter:
             start = resume
 
     def sentences(self, doc: Doc, start: int = 0) -> Iterator[Words]:
-        """Split a document that has its words already, by its own sentences if it has some.
+        """Split a tokenized document, by its own sentences if it has any.
 
         doc (Doc): The document.
-        start (int): Where it begins in its text.
+        start (int): Its first character in its text.
         YIELDS (Words): Its sentences that hold more than white space.
         """
         if not self.split:
@@ -72,7 +72,7 @@ class Splitter:
 
 
 def blank_pipeline(lang: str) -> Language:
-    """Make a pipeline that has a tokenizer only.
+    """Make a pipeline with nothing but a tokenizer.
 
     lang (str): Language code.
     RETURNS (Language): The pipeline.
@@ -86,7 +86,7 @@ def blank_pipeline(lang: str) -> Language:
 
 
 def _piece(tokens: list[Token], start: int) -> Iterator[Words]:
-    """Tokens as a piece, without white space at the ends; none if there is nothing else."""
+    """Tokens as a piece, without white space at the ends; no piece of white space alone."""
     while tokens and tokens[-1].is_space:
         tokens.pop()
     first = next((i for i, token in enumerate(tokens) if not token.is_space), len(tokens))

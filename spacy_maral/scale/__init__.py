@@ -1,4 +1,4 @@
-"""A trained pipeline on any corpus, here or on a Ray cluster, or made smaller and faster."""
+"""Run a trained pipeline on any corpus, here or on a Ray cluster, or make it smaller and faster."""
 
 from __future__ import annotations
 

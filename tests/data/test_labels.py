@@ -57,7 +57,7 @@ def test_toml_file(tmp_path: Path) -> None:
         ("map.json", "{", "Expecting"),
         ("map.json", "[]", "no pairs"),
         ("map.json", "{}", "no pairs"),
-        ("map.json", '{"a": "X", "a": "Y"}', "'a' stands there twice"),
+        ("map.json", '{"a": "X", "a": "Y"}', "'a' occurs twice"),
         ("map.json", '{"a": 1}', "'a' is 1"),
         ("map.json", '{"a": ["X"]}', "'a' is"),
         ("map.json", '{"a": "O"}', "'O', which cannot name a class"),

@@ -1,37 +1,30 @@
-"""The files of a corpus, and where what is made of each of them goes."""
+"""The files of a corpus, and the addresses of the outputs of each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from glob import has_magic
 from typing import NamedTuple
 
 from ...errors import Errors, MaralError
-from .storage import (
-    FileInfo,
-    absolute,
-    exists,
-    fixed_part,
-    has_magic,
-    is_remote,
-    join,
-    list_files,
-    local_path,
-)
+from .storage import FileInfo, absolute, fixed_part, is_folder, join, list_files
 
 TXT, JSONL, PARQUET = ".txt", ".jsonl", ".parquet"
 ENDINGS = (TXT, f"{TXT}.gz", JSONL, f"{JSONL}.gz", PARQUET)
 FORMATS = {"jsonl": JSONL, "jsonl.gz": f"{JSONL}.gz", "parquet": PARQUET}
 
-# Readers of data sets pass over names that begin so.
 HIDDEN = ("_", ".")
+"""First characters of names that readers of data sets skip."""
 RUN, BEGUN, REJECTED = "_run", "begun", "_rejected"
 
 
 class Shard(NamedTuple):
     """A file of the corpus.
 
-    name: What its outputs are called, with slashes and without ending. address: Where it is.
-    size: Bytes. version: What changes when it is written anew.
+    name (str): Name of its outputs, with slashes and without ending.
+    address (str): Address of the file.
+    size (int): Bytes.
+    version (str): Changes when the file is written anew.
     """
 
     name: str
@@ -41,10 +34,12 @@ class Shard(NamedTuple):
 
 
 class Places(NamedTuple):
-    """Where a shard's outputs go.
+    """Addresses of a shard's outputs.
 
-    output: Its documents. rejected: Those that were set aside. done: Says that it is done. begun:
-    Says how often it was begun.
+    output (str): Its documents.
+    rejected (str): Its documents that were set aside.
+    done (str): The record that it is done.
+    begun (str): The record of how often it was begun.
     """
 
     output: str
@@ -54,12 +49,12 @@ class Places(NamedTuple):
 
 
 def places(output: str, name: str, ending: str) -> Places:
-    """Where the outputs of a shard go.
+    """Find the addresses of a shard's outputs.
 
     output (str): The output folder.
     name (str): The shard's name.
     ending (str): Ending of the output's name.
-    RETURNS (Places): Addresses.
+    RETURNS (Places): The addresses.
     """
     return Places(
         join(output, name + ending),
@@ -72,10 +67,10 @@ def places(output: str, name: str, ending: str) -> Places:
 def find_shards(inputs: Iterable[str], output: str) -> list[Shard]:
     """Find the files of a corpus.
 
-    inputs (Iterable[str]): Files, folders (all files of known endings below them, without hidden
-        ones) and patterns.
+    inputs (Iterable[str]): Files, folders (for all files below them that have a known ending and are
+        not hidden) and patterns.
     output (str): The output folder, which must hold none of them.
-    RETURNS (list[Shard]): In the order of the inputs, those of a folder by name.
+    RETURNS (list[Shard]): The shards in the order of the inputs, those of a folder by name.
     RAISES (MaralError): If there is nothing to read, two shards have one name, or the output folder
         and the inputs overlap.
     """
@@ -103,7 +98,7 @@ def _find(given: str) -> Sequence[Shard]:
         if shard is None:
             raise MaralError(Errors.M468.format(address=given, known=known))
         return [shard]
-    if not files and not has_magic(given) and not _is_folder(given):
+    if not files and not has_magic(given) and not is_folder(given):
         raise MaralError(Errors.M466.format(address=given))
     found = [_shard(file, fixed_part(given)) for file in files]
     shards = [s for s in found if s and not any(p.startswith(HIDDEN) for p in s.name.split("/"))]
@@ -112,17 +107,13 @@ def _find(given: str) -> Sequence[Shard]:
     return shards
 
 
-def _is_folder(address: str) -> bool:
-    return exists(address) if is_remote(address) else local_path(address).is_dir()
-
-
 def _shard(file: FileInfo, base: str) -> Shard | None:
-    """A file as a shard, None if its ending is not known."""
+    """A file as a shard, None if its ending is unknown."""
     ending = max((e for e in ENDINGS if file.address.endswith(e)), key=len, default=None)
     if ending is None:
         return None
     name = file.address.removeprefix(join(base, "")).removesuffix(ending)
-    return Shard(name, file.address, file.size, file.version)
+    return Shard(name, *file)
 
 
 def kind_of(address: str) -> str:

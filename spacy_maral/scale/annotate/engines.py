@@ -1,4 +1,4 @@
-"""What runs a corpus: this process, or a Ray cluster. Both run the same worker."""
+"""Engines run the worker: here in this process, in `ray_engine` on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in the summary."""
+        """Its name in the summary."""
 
     def run(self, work: Work, shards: Sequence[Shard]) -> Iterator[Report]:
-        """Work on shards, and give what the workers report."""
+        """Annotate shards, and yield the reports of the workers."""
 
 
 class LocalEngine:
@@ -26,11 +26,11 @@ class LocalEngine:
     name = "local"
 
     def run(self, work: Work, shards: Sequence[Shard]) -> Iterator[Report]:
-        """Work on shards, one after the other.
+        """Annotate shards one after the other.
 
         work (Work): What to do.
         shards (Sequence[Shard]): The shards.
-        YIELDS (Report): What the worker reports.
+        YIELDS (Report): The reports of the worker.
         RAISES (MaralError): If the model cannot be loaded.
         """
         worker = Worker(work)

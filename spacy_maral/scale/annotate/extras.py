@@ -1,4 +1,4 @@
-"""Packages that not everyone needs."""
+"""Import the packages that an extra installs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ...errors import Errors, MaralError
 
 
 def import_extra(name: str, what: str, extra: str) -> ModuleType:
-    """Import a module of a package that an extra installs.
+    """Import a module.
 
     name (str): The module.
     what (str): What needs it, for the message.
-    extra (str): The extra.
+    extra (str): The extra that installs it.
     RETURNS (ModuleType): The module.
     RAISES (MaralError): If it is not installed.
     """
@@ -25,7 +25,5 @@ def import_extra(name: str, what: str, extra: str) -> ModuleType:
 
 def import_pyarrow(what: str) -> tuple[ModuleType, ModuleType]:
     """RETURNS (tuple): The modules pyarrow and pyarrow.parquet."""
-    return (
-        import_extra("pyarrow", what, "parquet"),
-        import_extra("pyarrow.parquet", what, "parquet"),
-    )
+    pa, pq = (import_extra(name, what, "parquet") for name in ("pyarrow", "pyarrow.parquet"))
+    return pa, pq

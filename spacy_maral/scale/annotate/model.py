@@ -1,4 +1,4 @@
-"""Which model it is, told by its files, so that no worker has to say it."""
+"""The model of a run: found, loaded, and identified by the content of its files."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ FINGERPRINT = 12
 
 
 def model_folder(name: str) -> Path:
-    """The folder of a pipeline.
+    """Find the folder of a pipeline.
 
     name (str): The folder itself, or the name of an installed pipeline.
-    RETURNS (Path): Where its config.cfg and weights are.
+    RETURNS (Path): The folder with its config.cfg and weights.
     RAISES (MaralError): If there is none of that name.
     """
     path = Path(name)
@@ -46,13 +46,13 @@ def model_version(name: str) -> str:
 
 
 def load_model(name: str, version: str, gpu_id: int) -> Language:
-    """Load a pipeline, and make sure that it is the one that the others have.
+    """Load a pipeline, and make sure that it is the one that all other workers have.
 
     name (str): Its folder, or its name if it is installed.
     version (str): See `model_version`.
     gpu_id (int): GPU to use, -1 for the CPU.
     RETURNS (Language): The pipeline.
-    RAISES (MaralError): If there is none, or it is another one.
+    RAISES (MaralError): If there is none, or its version differs.
     """
     found = model_version(name)
     if found != version:

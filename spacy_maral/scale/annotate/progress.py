@@ -1,20 +1,30 @@
-"""How far a run is, how fast, and how long it will take."""
+"""The progress of a run over a corpus, shown by tqdm."""
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
-from .shard import Step
+from tqdm.auto import tqdm
+
+from .shard import ShardSummary
+
+LINE_SECONDS = 30.0
+"""Time between two lines where stderr is a file."""
 
 
 @dataclass
 class Progress:
-    """What a run has done since it was started.
+    """What a run has done since it was started, in all shards that it has begun.
 
-    shards, size: All that is to be done, and its bytes. shards_done, size_done: Of these, what is.
-    shards_failed: Shards that were given up. documents, words, rejected: Of the shards done and
-    begun. seconds: Since the start.
+    shards (int): Shards to do.
+    size (int): Bytes of these shards.
+    shards_done (int): Shards that are done.
+    shards_failed (int): Shards that failed.
+    size_done, documents, words, rejected (int): As in `ShardSummary`.
+    seconds (float): Time since the start.
     """
 
     shards: int
@@ -28,22 +38,13 @@ class Progress:
     seconds: float = 0.0
     started: float = field(default_factory=time.perf_counter, repr=False)
 
-    def add(self, step: Step) -> None:
-        """Count what a step has done."""
+    def add(self, step: ShardSummary) -> None:
+        """Add the counts of a step, and take the time."""
         self.documents += step.documents
         self.words += step.words
         self.rejected += step.rejected
         self.size_done += step.size
-        self.tick()
-
-    def tick(self) -> None:
-        """Look at the clock."""
         self.seconds = time.perf_counter() - self.started
-
-    @property
-    def share(self) -> float:
-        """Share of the bytes that are done, in [0, 1]."""
-        return self.size_done / self.size if self.size else 1.0
 
     @property
     def documents_per_second(self) -> float:
@@ -53,19 +54,11 @@ class Progress:
     def words_per_second(self) -> float:
         return self.words / self.seconds if self.seconds else 0.0
 
-    @property
-    def seconds_left(self) -> float | None:
-        """Seconds until the end at this speed; None if nothing is done yet."""
-        if not self.size_done:
-            return None
-        return self.seconds * max(self.size - self.size_done, 0) / self.size_done
-
     def __str__(self) -> str:
-        left = "?" if self.seconds_left is None else clock(self.seconds_left)
         parts = [
-            f"{100 * self.share:.1f} %", f"{self.shards_done:,} of {self.shards:,} shards",
-            f"{self.documents:,} documents", f"{self.documents_per_second:,.0f} documents/s",
-            f"{self.words_per_second:,.0f} words/s", f"{left} left",
+            f"{self.shards_done:,} of {self.shards:,} shards", f"{self.documents:,} documents",
+            f"{self.documents_per_second:,.0f} documents/s",
+            f"{self.words_per_second:,.0f} words/s",
         ]  # fmt: skip
         if self.rejected:
             parts.append(f"{self.rejected:,} set aside")
@@ -74,7 +67,10 @@ class Progress:
         return ", ".join(parts)
 
 
-def clock(seconds: float) -> str:
-    """Seconds as hours, minutes and seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
+def progress_bar(size: int) -> Any:
+    """A bar on stderr over the bytes of the input; into a file, one line every half minute."""
+    wait = 0.0 if sys.stderr.isatty() else LINE_SECONDS
+    return tqdm(
+        total=size, mininterval=max(wait, 0.5), miniters=1, delay=wait,
+        bar_format="{percentage:.1f} %|{bar:10}| {remaining} left{postfix}",
+    )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Workers of a Ray cluster: Ray Data gives them shards, replaces those that die, and waits for all."""
+"""Run workers on a Ray cluster: Ray Data distributes shards and replaces workers that die."""
 
 from __future__ import annotations
 
@@ -16,28 +16,32 @@ from typing import Any
 from ...errors import Errors, MaralError, first_line
 from .corpus_files import Shard
 from .extras import import_extra
+from .storage import describe
 from .worker import Report, Work, Worker
 
-# no statistics are sent anywhere; what is started here listens to this machine only
+# Ray sends no statistics, and a cluster started here listens to this machine only
 SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0"}
 LOCALHOST = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-# Ray's own processes say on stderr what is none of the user's business
+# Ray's own processes keep their messages off stderr
 QUIET = {"RAY_BACKEND_LOG_LEVEL": "fatal"}
-# only shards' names and reports go through it
+# bytes; it only holds names of shards and reports
 OBJECT_STORE = 128 << 20
+
+ItemFunction = Callable[[Any], Callable[[bytes], bytes]]
+"""Takes an argument, and returns the function that turns an item into another."""
 
 
 @dataclass
 class RayEngine:
-    """Many workers, each with the model once.
+    """Many workers, each of which loads the model once.
 
     address (str | None): A cluster, as "auto", "host:6379" or "ray://host:10001"; None starts one on
-        this machine, for as long as the run takes.
-    workers (int | None): Workers; by default as many as the cluster has room for.
-    cpus (float): Cores of a worker, or a share of one.
-    gpus (float): GPUs of a worker, or a share of one.
-    retries (int): Times that a shard is begun again because its worker died.
-    verbose (bool): Whether what workers print is shown.
+        this machine for the time of the run.
+    workers (int | None): Number of workers; by default as many as the cluster has room for.
+    cpus (float): Cores of a worker, also a share of one.
+    gpus (float): GPUs of a worker, also a share of one.
+    retries (int): How often a shard is begun again after its worker died.
+    verbose (bool): Whether to show what workers print.
     """
 
     address: str | None = None
@@ -56,29 +60,29 @@ class RayEngine:
 
     @property
     def gpu_id(self) -> int:
-        """GPU of a worker: the first of those that Ray gives it, -1 without."""
+        """GPU of a worker: the first that Ray assigns to it, -1 without GPUs."""
         return 0 if self.gpus else -1
 
     def run(self, work: Work, shards: Sequence[Shard]) -> Iterator[Report]:
-        """Give shards to workers, the largest first.
+        """Distribute shards over the workers, the largest first.
 
-        work (Work): What to do; with GPUs each worker uses the one that Ray gives it.
+        work (Work): What to do; each worker uses the GPU that Ray assigns to it.
         shards (Sequence[Shard]): The shards.
-        YIELDS (Report): What the workers report, as it comes.
-        RAISES (MaralError): If Ray is not installed or not there, or workers cannot be set up.
+        YIELDS (Report): The reports of the workers, as they arrive.
+        RAISES (MaralError): If Ray is not installed or cannot be reached, or no worker can start.
         """
         work = replace(work, retries=self.retries, gpu_id=self.gpu_id)
         with self.connected() as ray:
-            tasks = sorted(shards, key=lambda shard: (-shard.size, shard.name))
-            rows = [shard._asdict() for shard in tasks]
-            for row in self.map(ray, RayWorker, (work,), rows):
-                yield Report.from_json(row["report"])
+            largest_first = sorted(shards, key=lambda shard: (-shard.size, shard.name))
+            tasks = [shard._asdict() for shard in largest_first]
+            for message in self.map(ray, RayWorker, (work,), tasks):
+                yield Report.from_json(message["report"])
 
     @contextmanager
     def connected(self) -> Iterator[Any]:
         """YIELDS (module): ray, connected to the cluster until the end.
 
-        RAISES (MaralError): If Ray is not installed, or not there.
+        RAISES (MaralError): If Ray is not installed, or cannot be reached.
         """
         os.environ.update(SETTINGS if self.address else {**SETTINGS, **LOCALHOST})
         if not self.verbose:
@@ -86,7 +90,7 @@ class RayEngine:
         import_extra("ray.data", "--engine ray", "ray")
         ray = import_extra("ray", "--engine ray", "ray")
         if ray.is_initialized():
-            # by the program that called us, which also ends it
+            # the calling program has connected, and will disconnect
             yield ray
             return
         options: dict[str, Any] = {
@@ -106,28 +110,25 @@ class RayEngine:
             finally:
                 ray.shutdown()
 
-    def map_items(
-        self, worker: Callable[[Any], Callable[[bytes], bytes]], argument: Any, items: list[bytes]
-    ) -> Iterator[bytes]:
-        """Let workers turn items into others, and keep their order.
+    def map_items(self, worker: ItemFunction, argument: Any, items: list[bytes]) -> Iterator[bytes]:
+        """Apply a function to items on the workers, and keep the order of the items.
 
-        worker (Callable): Called with the argument, once in each process, it gives the function that
-            takes an item and gives another.
-        argument (Any): For the workers.
+        worker (Callable): Called with the argument once in each process; returns the function.
+        argument (Any): Argument of the worker.
         items (list[bytes]): The items.
-        YIELDS (bytes): The other items.
-        RAISES (MaralError): If Ray is not installed or not there, or a worker fails.
+        YIELDS (bytes): The results.
+        RAISES (MaralError): If Ray is not installed or cannot be reached, or a worker fails.
         """
         with self.connected() as ray:
             attempts = ray.remote(num_cpus=0)(Attempts).remote()
-            rows = [{"number": number, "item": item} for number, item in enumerate(items)]
+            tasks = [{"number": number, "item": item} for number, item in enumerate(items)]
             found: dict[int, bytes] = {}
             following = 0
             arguments = (worker, argument, attempts, self.retries)
-            for row in self.map(ray, ItemWorker, arguments, rows):
-                if row["error"] is not None:
-                    raise MaralError(row["error"])
-                found[row["number"]] = row["item"]
+            for message in self.map(ray, ItemWorker, arguments, tasks):
+                if message["error"] is not None:
+                    raise MaralError(message["error"])
+                found[message["number"]] = message["item"]
                 while following in found:
                     yield found.pop(following)
                     following += 1
@@ -135,29 +136,29 @@ class RayEngine:
             raise MaralError(Errors.M484.format(shard=f"part {following + 1} of {len(items)}"))
 
     def map(
-        self, ray: Any, worker: type, arguments: tuple[Any, ...], rows: Sequence[dict[str, Any]]
+        self, ray: Any, worker: type, arguments: tuple[Any, ...], tasks: Sequence[dict[str, Any]]
     ) -> Iterator[dict[str, Any]]:
-        """Let workers turn rows into others, which come as soon as they are there.
+        """Let workers turn tasks into messages, which arrive as soon as they are made.
 
         ray (module): Ray, connected.
-        worker (type): Made once in each process with the arguments; called with a table of one row,
-            it gives tables.
-        arguments (tuple): For the workers.
-        rows (Sequence[dict]): The rows, in the order in which they are begun.
-        YIELDS (dict): The other rows, each once: what a worker gave before it died is not given again.
-        RAISES (MaralError): If no worker can be set up.
+        worker (type): Made once in each process with the arguments; called with an Arrow table of
+            one task, it yields tables of messages.
+        arguments (tuple): Arguments of the worker.
+        tasks (Sequence[dict]): The tasks, in the order in which they are begun.
+        YIELDS (dict): The messages, each once: those of a worker that died are not repeated.
+        RAISES (MaralError): If no worker can start.
         """
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
-        # a report is sent when it is made, not when there are many
+        # send each message at once
         context.target_max_block_size = 1
-        # what is missing in the end is reported then
+        # lost tasks are reported at the end
         context.max_errored_blocks = -1
         for name in ("ray.data", "ray.data._internal"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        size = min(self.workers or self.room(ray), len(rows))
+        size = min(self.workers or self.room(ray), len(tasks))
         pool = ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1)
-        dataset = ray.data.from_items(list(rows), override_num_blocks=len(rows)).map_batches(
+        dataset = ray.data.from_items(list(tasks), override_num_blocks=len(tasks)).map_batches(
             worker, batch_size=1, batch_format="pyarrow", compute=pool,
             fn_constructor_args=arguments, num_cpus=self.cpus, num_gpus=self.gpus or None,
         )  # fmt: skip
@@ -168,84 +169,73 @@ class RayEngine:
 
     def room(self, ray: Any) -> int:
         """How many workers the cluster has room for."""
-        there = ray.cluster_resources()
-        rooms = [
-            int(there.get(name, 0) / share)
-            for name, share in (("CPU", self.cpus), ("GPU", self.gpus))
-            if share
-        ]
-        return max(min(rooms), 1)
+        there, wanted = ray.cluster_resources(), {"CPU": self.cpus, "GPU": self.gpus}
+        return max(min(int(there.get(name, 0) / n) for name, n in wanted.items() if n), 1)
 
 
 class RayWorker:
-    """A `Worker` as Ray Data wants one: it takes and gives tables of Arrow."""
+    """A `Worker` for Ray Data: takes and yields Arrow tables."""
 
     def __init__(self, work: Work) -> None:
         self.worker = Worker(work)
 
     def __call__(self, table: Any) -> Iterator[Any]:
         """Annotate the shards of a table."""
-        for row in table.to_pylist():
-            for report in self.worker(Shard(**row)):
-                yield _table([{"report": report.to_json()}], report="string")
+        for task in table.to_pylist():
+            for report in self.worker(Shard(**task)):
+                yield _table({"report": report.to_json()}, report="string")
 
 
 class ItemWorker:
-    """A function of items as Ray Data wants one; its errors travel as rows."""
+    """A function of items for Ray Data; sends its errors as messages."""
 
-    def __init__(
-        self,
-        worker: Callable[[Any], Callable[[bytes], bytes]],
-        argument: Any,
-        attempts: Any,
-        retries: int,
-    ) -> None:
+    def __init__(self, worker: ItemFunction, argument: Any, attempts: Any, retries: int) -> None:
         self.attempts, self.retries = attempts, retries
         self.function = worker(argument)
 
     def __call__(self, table: Any) -> Iterator[Any]:
-        """Turn the items of a table into others."""
+        """Apply the function to the items of a table."""
         import ray
 
-        for row in table.to_pylist():
-            number, item, error = row["number"], None, None
+        for task in table.to_pylist():
+            number, item, error = task["number"], None, None
             times = ray.get(self.attempts.begin.remote(number))
             try:
                 if times > self.retries + 1:
                     part = f"part {number + 1}"
                     raise MaralError(Errors.M483.format(shard=part, times=times - 1))
-                item = self.function(row["item"])
+                item = self.function(task["item"])
+            except MaralError as problem:
+                error = str(problem)
             except Exception as problem:
-                known = isinstance(problem, MaralError)
-                error = str(problem) if known else f"{type(problem).__name__}: {problem}"
-                error = error if known else Errors.M480.format(problem=error)
-            rows = [{"number": number, "item": item, "error": error}]
-            yield _table(rows, number="int64", item="large_binary", error="string")
+                error = Errors.M480.format(problem=describe(problem))
+            message = {"number": number, "item": item, "error": error}
+            yield _table(message, number="int64", item="large_binary", error="string")
 
 
 class Attempts:
-    """Counts how often items were begun; a process of its own, which outlives the workers."""
+    """Counts how often each item was begun, in a process of its own that outlives the workers."""
 
     def __init__(self) -> None:
         self.times: Counter[int] = Counter()
 
     def begin(self, number: int) -> int:
-        """Note that an item is begun; RETURNS (int): For the how manieth time."""
+        """RETURNS (int): How often an item was begun, this time included."""
         self.times[number] += 1
         return self.times[number]
 
 
-def _table(rows: list[dict[str, Any]], **columns: str) -> Any:
-    """Rows as a table of Arrow: lists of bytes as arrays of numpy would lose zeros at their ends."""
+def _table(message: dict[str, Any], **columns: str) -> Any:
+    """A message as an Arrow table: as numpy arrays, bytes would lose zeros at their end."""
     import pyarrow as pa
 
     schema = pa.schema({name: getattr(pa, kind)() for name, kind in columns.items()})
-    return pa.Table.from_pylist(rows, schema=schema)
+    return pa.Table.from_pylist([message], schema=schema)
 
 
 @contextmanager
 def same_signals() -> Iterator[None]:
-    """Leave SIGTERM to whom it was left before: Ray takes it over, and does not give it back."""
+    """Restore the handler of SIGTERM, which Ray replaces and does not restore."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -255,7 +245,7 @@ def same_signals() -> Iterator[None]:
 
 
 def _cause(error: BaseException) -> str:
-    """What a worker itself said; Ray gives it as the text of a traceback."""
+    """The message of a worker, which Ray gives as the text of a traceback."""
     text = str(error).strip()
     ours = text.rfind(f"{MaralError.__name__}: ")
     if ours >= 0:

@@ -1,4 +1,4 @@
-"""Documents of a shard, one at a time; what is no document is set aside, never dropped."""
+"""Read the documents of a shard one at a time; set aside, and never drop, what is no document."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import base64
 import gzip
 import zlib
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from typing import IO, Any, NamedTuple, cast
 
 from ...data.jsonl import parse_row, row_text
-from ...data.text import BYTE_ORDER_MARK, decode
+from ...data.text import decode, raw_lines
 from ...errors import Errors, MaralError
 from .corpus_files import JSONL, PARQUET, kind_of
 from .extras import import_pyarrow
-from .storage import open_read
+from .storage import describe, open_read
 
 PARQUET_ROWS = 1024
 
 
 class Document(NamedTuple):
-    """A text with its id, and its line or row in the shard, from 1."""
+    """A text with its id, and the number of its line or row in the shard, from 1."""
 
     id: str
     text: str
@@ -28,9 +28,9 @@ class Document(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """What could not be annotated: its id and line, why not, and the whole of it.
+    """A document that was set aside: its id and line, the reason, and all of its content.
 
-    text is the document's text, or the line where it stands; what is not UTF-8 is under base64.
+    text is the document's text, or the whole line; base64 replaces it where it is not UTF-8.
     """
 
     id: str
@@ -40,15 +40,15 @@ class Rejected(NamedTuple):
     base64: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """RETURNS (dict): The row, without what is not there."""
+        """RETURNS (dict): The fields that are set."""
         return {key: value for key, value in self._asdict().items() if value is not None}
 
 
 class ShardReader:
-    """Read a shard, in its order, without ever holding it.
+    """Read a shard in its order, without ever holding all of it.
 
-    A .txt file has a document a line, and blank lines are none; a .jsonl file has objects, a
-    .parquet file rows. A document without an id of its own gets the shard's name and its line.
+    A .txt file has one document a line, blank lines aside; a .jsonl file has objects, a .parquet
+    file rows. The id of a document without one is the shard's name and the line.
 
     address (str): The shard.
     name (str): Its name.
@@ -60,69 +60,60 @@ class ShardReader:
         self.address, self.name = address, name
         self.text_field, self.id_field = text_field, id_field
         self.position = 0
-        """Bytes of the shard that are behind us, as stored."""
+        """Bytes of the shard, as stored, that have been read."""
 
     def __iter__(self) -> Generator[Document | Rejected, None, None]:
         """YIELDS (Document | Rejected): All documents, and what should have been one.
 
         RAISES (MaralError): If the shard as a whole is damaged or has no texts.
         """
-        with _reading(self.address), open_read(self.address) as file:
-            yield from self._rows(file) if kind_of(self.address) == PARQUET else self._lines(file)
+        try:
+            with open_read(self.address) as file:
+                is_table = kind_of(self.address) == PARQUET
+                yield from self._rows(file) if is_table else self._lines(file)
+        except (MaralError, FileNotFoundError):
+            raise
+        except (OSError, EOFError, zlib.error, ValueError) as error:
+            found = {"address": self.address, "problem": describe(error)}
+            raise MaralError(Errors.M482.format(**found)) from error
 
     def _lines(self, file: IO[bytes]) -> Iterator[Document | Rejected]:
-        is_json = kind_of(self.address) == JSONL
         packed = self.address.endswith(".gz")
         stream = cast(IO[bytes], gzip.GzipFile(fileobj=file, mode="rb") if packed else file)
-        for number, data in enumerate(stream, start=1):
+        for number, raw in raw_lines(stream):
             self.position = file.tell()
-            raw = data.removeprefix(BYTE_ORDER_MARK) if number == 1 else data
-            raw = raw.rstrip(b" \t\r\n")
             if raw:
-                yield self._from_json(raw, number) if is_json else self._from_text(raw, number)
-
-    def _from_text(self, raw: bytes, number: int) -> Document | Rejected:
-        try:
-            return Document(self._id(number), decode(raw, self._place(number)), number)
-        except MaralError as error:
-            return set_aside(self._id(number), number, error, raw)
-
-    def _from_json(self, raw: bytes, number: int) -> Document | Rejected:
-        place = self._place(number)
-        try:
-            row = parse_row(decode(raw, place), place)
-            given = self._given_id(row.get(self.id_field), number)
-            return Document(given, self._text(row, place), number)
-        except MaralError as error:
-            return set_aside(self._id(number), number, error, raw)
+                yield self._document(number, raw)
 
     def _rows(self, file: IO[bytes]) -> Iterator[Document | Rejected]:
         pa, pq = import_pyarrow("A .parquet file")
         table = pq.ParquetFile(file)
-        columns = [
-            name for name in (self.text_field, self.id_field) if name in table.schema_arrow.names
-        ]
         self._check_columns(pa, table.schema_arrow)
+        names = [n for n in (self.text_field, self.id_field) if n in table.schema_arrow.names]
         size, number = file.seek(0, 2), 0
-        for batch in table.iter_batches(PARQUET_ROWS, columns=columns):
+        for batch in table.iter_batches(PARQUET_ROWS, columns=names):
             texts = _as_bytes(pa, batch.column(self.text_field))
             ids = [None] * len(texts)
-            if self.id_field in columns:
+            if self.id_field in names:
                 ids = batch.column(self.id_field).to_pylist()
             for raw, given in zip(texts, ids, strict=True):
                 number += 1
                 self.position = size * number // table.metadata.num_rows
-                yield self._from_row(raw, given, number)
+                yield self._document(number, raw, given)
 
-    def _from_row(self, raw: bytes | None, given: Any, number: int) -> Document | Rejected:
-        place = self._place(number)
+    def _document(self, number: int, raw: bytes | None, given: Any = None) -> Document | Rejected:
+        """A document from a line, or from a row's text and id."""
+        place, default = f"{self.address}:{number}", f"{self.name}:{number}"
         try:
-            name = self._given_id(given, number)
             if raw is None:
                 raise MaralError(Errors.M142.format(place=place, found="nothing (null)"))
-            return Document(name, decode(raw, place), number)
+            text = decode(raw, place)
+            if kind_of(self.address) == JSONL:
+                parsed = parse_row(text, place)
+                given, text = parsed.get(self.id_field), row_text(parsed, place, self.text_field)
+            return Document(default if given is None else _id(given, place), text, number)
         except MaralError as error:
-            return set_aside(self._id(number), number, error, raw or b"")
+            return set_aside(default, number, error, raw or b"")
 
     def _check_columns(self, pa: Any, schema: Any) -> None:
         """RAISES (MaralError): If there is no column of texts."""
@@ -136,49 +127,28 @@ class ShardReader:
             Errors.M472.format(address=self.address, field=self.text_field, found=found)
         )
 
-    def _text(self, row: dict[str, Any], place: str) -> str:
-        if self.text_field == "text":
-            return row_text(row, place)
-        if self.text_field not in row:
-            found = f"the keys {', '.join(row)}; no '{self.text_field}'"
-            raise MaralError(Errors.M142.format(place=place, found=found))
-        return row_text({"text": row[self.text_field]}, place)
 
-    def _given_id(self, given: Any, number: int) -> str:
-        """The id of a document.
+def _id(given: Any, place: str) -> str:
+    """The id of a document.
 
-        RAISES (MaralError): If it is neither text nor a number.
-        """
-        if given is None:
-            return self._id(number)
-        if isinstance(given, bool) or not isinstance(given, str | int | float):
-            raise MaralError(Errors.M473.format(place=self._place(number), found=repr(given)[:80]))
-        name = str(given)
-        try:
-            name.encode("utf8")
-        except UnicodeEncodeError as error:
-            place, found = self._place(number), repr(given)[:80]
-            raise MaralError(Errors.M473.format(place=place, found=found)) from error
-        return name
-
-    def _id(self, number: int) -> str:
-        return f"{self.name}:{number}"
-
-    def _place(self, number: int) -> str:
-        return f"{self.address}:{number}"
+    RAISES (MaralError): If it is neither text nor a number.
+    """
+    if isinstance(given, str | int | float) and not isinstance(given, bool):
+        with suppress(UnicodeEncodeError):
+            return str(given).encode("utf8").decode("utf8")
+    raise MaralError(Errors.M473.format(place=place, found=repr(given)[:80]))
 
 
-def set_aside(name: str, line: int, reason: Exception | str, raw: bytes | str) -> Rejected:
-    """Keep what could not be annotated.
+def set_aside(name: str, line: int, reason: Exception, raw: bytes | str) -> Rejected:
+    """Set aside a document that cannot be annotated.
 
     name (str): Its id.
     line (int): Its line.
-    reason (Exception | str): Why not.
-    raw (bytes | str): The whole of it.
-    RETURNS (Rejected): Ready to be written, whatever it is.
+    reason (Exception): Why it cannot be annotated.
+    raw (bytes | str): Its content.
+    RETURNS (Rejected): The document, in a form that can be written.
     """
-    found = str(reason) if isinstance(reason, MaralError | str) else _describe(reason)
-    found = found.encode("utf8", errors="backslashreplace").decode("utf8")
+    found = describe(reason).encode("utf8", errors="backslashreplace").decode("utf8")
     try:
         text = raw if isinstance(raw, str) else raw.decode("utf8")
         text.encode("utf8")
@@ -188,25 +158,10 @@ def set_aside(name: str, line: int, reason: Exception | str, raw: bytes | str) -
         return Rejected(name, line, found, base64=base64.b64encode(data).decode("ascii"))
 
 
-def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
 def _as_bytes(pa: Any, column: Any) -> list[bytes | None]:
-    """A column of texts, not looked at yet: writers do not all see to it that they are UTF-8."""
+    """A column of texts as bytes: not all writers check that texts are UTF-8."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     large = pa.types.is_large_string(column.type)
     found: list[bytes | None] = column.cast(pa.large_binary() if large else pa.binary()).to_pylist()
     return found
-
-
-@contextmanager
-def _reading(address: str) -> Iterator[None]:
-    """Turn damage to a shard into an error that names it."""
-    try:
-        yield
-    except (MaralError, FileNotFoundError):
-        raise
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise MaralError(Errors.M482.format(address=address, problem=_describe(error))) from error

@@ -1,4 +1,4 @@
-"""The numeric work: one shard in, one shard out."""
+"""Annotate a shard: documents in, documents with entities out."""
 
 from __future__ import annotations
 
@@ -7,33 +7,35 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from spacy.language import Language
 from spacy.tokens import Doc
 
+from ...data.jsonl import ScoredEntity
 from ...errors import Errors, MaralError
+from ...model.predictions import entity_score
 from .corpus_files import FORMATS, REJECTED, Places, kind_of
 from .readers import Document, Rejected, ShardReader, set_aside
-from .storage import absolute, join
-from .writers import Annotated, Entity, RejectedWriter, open_writer
+from .storage import absolute, describe, join
+from .writers import Annotated, open_writer, rejected_writer
 
 WINDOW_WORDS, WINDOW_BATCHES = 16_384, 4
-"""Documents of about the same length are looked for among this many words, and batches, at least."""
+"""Least size of a window, the documents that batches of similar length are chosen from."""
 
 
 @dataclass(frozen=True)
 class ShardSettings:
-    """How shards are annotated.
+    """How to annotate shards.
 
-    model (str): Version of the model, to be written with each document.
+    model (str): Version of the model, written with each document.
     format (str): Of the output: "jsonl", "jsonl.gz" or "parquet".
     text_field (str): Key or column of the text.
     id_field (str): Key or column of the id.
     score_attr (str | None): Extension attribute of an entity with its score; None for
         ent._.maral_score or ent._.score, where there is one.
     batch_words (int): Words of a batch; a longer document is a batch of its own.
-    give_up (int): Documents that the model may fail on, one after the other, before the shard fails.
+    give_up (int): Documents in a row that the model may fail on before the shard fails.
     """
 
     model: str
@@ -55,16 +57,20 @@ class ShardSettings:
                 raise MaralError(Errors.M481.format(name=name, rule=rule, value=value))
 
     def fingerprint(self) -> dict[str, Any]:
-        """RETURNS (dict): What two runs must have in common to be one."""
+        """RETURNS (dict): The settings that determine the output."""
         return {k: v for k, v in asdict(self).items() if k not in ("batch_words", "give_up")}
 
 
 @dataclass
 class ShardSummary:
-    """What became of a shard.
+    """Counts over a shard, or over a part of it.
 
-    documents: That are in the output. words: Of these. entities: By label. rejected: Documents that
-    were set aside. size: Bytes of the input. seconds: From its beginning to its end.
+    documents (int): Documents written to the output.
+    words (int): Words of these documents.
+    entities (dict): Entities of these documents, by label.
+    rejected (int): Documents that were set aside.
+    size (int): Bytes of the input, as stored.
+    seconds (float): Time taken.
     """
 
     documents: int = 0
@@ -74,19 +80,15 @@ class ShardSummary:
     size: int = 0
     seconds: float = 0.0
 
+    def add(self, other: ShardSummary) -> None:
+        """Add the counts of another part or shard."""
+        for name in ("documents", "words", "rejected", "size", "seconds"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.entities = dict(sorted((Counter(self.entities) + Counter(other.entities)).items()))
+
     def to_dict(self) -> dict[str, Any]:
-        """RETURNS (dict): Ready for JSON."""
+        """RETURNS (dict): The fields, ready for JSON."""
         return asdict(self)
-
-
-@dataclass
-class Step:
-    """What was done since the step before: documents, words, rejected documents, bytes of input."""
-
-    documents: int = 0
-    words: int = 0
-    rejected: int = 0
-    size: int = 0
 
 
 def annotate_shard(
@@ -94,16 +96,16 @@ def annotate_shard(
 ) -> ShardSummary:
     """Find the entities of all documents of a shard.
 
-    Documents keep their order. The output is written whole or not at all; what cannot be annotated
-    is set aside, in _rejected/ beside the output.
+    Documents keep their order. The output is written whole or not at all. Documents that cannot be
+    annotated are set aside in the folder _rejected/ beside the output.
 
     EXAMPLE: annotate_shard(load("student"), "de-00.jsonl", "out/de-00.jsonl", ShardSettings("v1"))
 
     nlp (Language): Any pipeline that sets doc.ents.
     input_address (str): The shard: .txt, .jsonl (both also .gz) or .parquet.
     output_address (str): File to write, in the format of the settings.
-    settings (ShardSettings): How.
-    RETURNS (ShardSummary): What became of it.
+    settings (ShardSettings): How to annotate it.
+    RETURNS (ShardSummary): Counts over the shard.
     RAISES (MaralError): If the shard is damaged, or the model fails on too many documents.
     """
     address, output = absolute(input_address), absolute(output_address)
@@ -111,161 +113,132 @@ def annotate_shard(
     folder, _, file = output.rpartition("/")
     rejected = join(folder, REJECTED, f"{file.partition('.')[0]}.jsonl")
     summary = ShardSummary()
-    for _ in annotate_steps(nlp, address, name, Places(output, rejected), settings, summary):
-        pass
+    for step in annotate_steps(nlp, address, name, Places(output, rejected), settings):
+        summary.add(step)
     return summary
 
 
 def annotate_steps(
-    nlp: Language,
-    address: str,
-    name: str,
-    places: Places,
-    settings: ShardSettings,
-    summary: ShardSummary,
-) -> Iterator[Step]:
-    """Annotate a shard and say from time to time how far it is; see `annotate_shard`.
+    nlp: Language, address: str, name: str, places: Places, settings: ShardSettings
+) -> Iterator[ShardSummary]:
+    """Annotate a shard step by step; see `annotate_shard`. The steps are the same each time.
 
-    The steps are the same each time.
-
-    summary (ShardSummary): Filled; it is complete when the steps have ended.
-    YIELDS (Step): What was done since the step before.
+    YIELDS (ShardSummary): Counts since the step before.
     """
-    started = time.perf_counter()
-    labels: Counter[str] = Counter()
-    annotator = Annotator(nlp, settings)
+    started, position = time.perf_counter(), 0
     reader = ShardReader(address, name, text_field=settings.text_field, id_field=settings.id_field)
-    # what is set aside is there before the output says that the shard is done
+    # the output is the last to get its name: it must not exist without the rejected documents
     with (
         open_writer(places.output, settings.format) as write,
-        RejectedWriter(places.rejected) as reject,
+        rejected_writer(places.rejected) as reject,
         closing(reader.__iter__()) as documents,
     ):
-        for window in annotator.windows(documents):
-            step = Step()
-            for row in window:
-                if isinstance(row, Rejected):
-                    reject(row)
+        for window in Annotator(nlp, settings).windows(documents):
+            step, labels = ShardSummary(), Counter[str]()
+            for result in window:
+                if isinstance(result, Rejected):
+                    reject(result)
                     step.rejected += 1
                     continue
-                found, n_words = row
-                write(found)
-                labels.update(entity.label for entity in found.entities)
+                annotated, n_words = result
+                write(annotated)
+                labels.update(entity.label for entity in annotated.entities)
                 step.documents += 1
                 step.words += n_words
-            step.size = reader.position - summary.size
-            summary.documents += step.documents
-            summary.words += step.words
-            summary.rejected += step.rejected
-            summary.size = reader.position
+            step.entities = dict(labels)
+            step.size, position = reader.position - position, reader.position
+            now = time.perf_counter()
+            step.seconds, started = now - started, now
             yield step
-    summary.entities = dict(sorted(labels.items()))
-    summary.seconds = time.perf_counter() - started
+    yield ShardSummary(seconds=time.perf_counter() - started)
 
 
-Row = tuple[Annotated, int] | Rejected
+Result = tuple[Annotated, int] | Rejected
+"""A document with its number of words, or one that was set aside."""
 
 
 class Annotator:
     """Find the entities of documents, batch by batch.
 
     nlp (Language): The pipeline.
-    settings (ShardSettings): How.
+    settings (ShardSettings): How to annotate.
     """
 
     def __init__(self, nlp: Language, settings: ShardSettings) -> None:
         self.nlp, self.settings = nlp, settings
         self.failed = 0
+        """Documents in a row that the model has failed on."""
 
-    def windows(self, documents: Iterator[Document | Rejected]) -> Iterator[list[Row]]:
-        """Annotate documents, a number of batches at a time.
+    def windows(self, documents: Iterator[Document | Rejected]) -> Iterator[list[Result]]:
+        """Annotate documents, several batches at a time.
 
-        documents (Iterator): The documents, and what was set aside before.
-        YIELDS (list): What became of some of them, in their order, with their words.
+        documents (Iterator): The documents, and what the reader has set aside.
+        YIELDS (list): The results for some of them, in their order.
         RAISES (MaralError): If the model fails on too many in a row.
         """
-        budget = max(WINDOW_WORDS, WINDOW_BATCHES * self.settings.batch_words)
-        more = True
-        while more:
-            # strings and vectors of these documents are let go of together
+        while True:
+            # the strings and vectors of a window are freed together
             with self.nlp.memory_zone():
-                window: list[Document | Rejected] = []
-                docs: list[Doc | None] = []
-                n_words = 0
-                more = False
-                for item in documents:
-                    doc = None
-                    if isinstance(item, Document):
-                        item, doc = self._make_doc(item)
-                    window.append(item)
-                    docs.append(doc)
-                    # what is set aside takes memory too
-                    n_words += len(doc) + 1 if doc is not None else 1
-                    if n_words >= budget:
-                        more = True
-                        break
-                rows = self._annotate(window, docs)
-                docs.clear()
-            if rows:
-                yield rows
+                window = list(self._window(documents))
+                results = self._annotate(window)
+                window.clear()
+            if not results:
+                return
+            yield results
 
-    def _make_doc(self, document: Document) -> tuple[Document | Rejected, Doc | None]:
-        try:
-            return document, self.nlp.make_doc(document.text)
-        except Exception as error:
-            # whatever a tokenizer raises
-            return set_aside(document.id, document.line, error, document.text), None
+    def _window(
+        self, documents: Iterator[Document | Rejected]
+    ) -> Iterator[tuple[Document | Rejected, Doc | None]]:
+        """Tokenize documents until there are enough words for several batches."""
+        n_left = max(WINDOW_WORDS, WINDOW_BATCHES * self.settings.batch_words)
+        while n_left > 0 and (item := next(documents, None)) is not None:
+            doc = None
+            if isinstance(item, Document):
+                try:
+                    doc = self.nlp.make_doc(item.text)
+                except Exception as error:
+                    # tokenizers raise errors of any kind
+                    item = set_aside(item.id, item.line, error, item.text)
+            # an item without words takes memory too
+            n_left -= 1 + len(doc or ())
+            yield item, doc
 
-    def _annotate(
-        self, window: Sequence[Document | Rejected], docs: Sequence[Doc | None]
-    ) -> list[Row]:
-        """Annotate the documents of a window, those of about the same length together."""
-        rows: dict[int, Row] = {}
-        lengths = {}
-        for place, (item, doc) in enumerate(zip(window, docs, strict=True)):
-            if isinstance(item, Rejected):
-                rows[place] = item
-            elif doc is not None:
-                lengths[place] = len(doc)
-        texts = {i: item for i, item in enumerate(window) if isinstance(item, Document)}
+    def _annotate(self, window: Sequence[tuple[Document | Rejected, Doc | None]]) -> list[Result]:
+        """Annotate the documents of a window, those of similar length together."""
+        results: list[Any] = [item for item, _ in window]
+        lengths = {place: len(doc) for place, (_, doc) in enumerate(window) if doc is not None}
         for batch in token_batches(lengths, self.settings.batch_words):
-            for place, row in self._batch({i: texts[i] for i in batch}, [docs[i] for i in batch]):
-                rows[place] = row
-        return [rows[place] for place in range(len(window))]
+            found = self._batch(
+                cast(list[tuple[Document, Doc]], [window[place] for place in batch])
+            )
+            for place, result in zip(batch, found, strict=True):
+                results[place] = result
+        return results
 
-    def _batch(
-        self, texts: dict[int, Document], docs: Sequence[Doc | None]
-    ) -> Iterator[tuple[int, Row]]:
-        """Annotate a batch; if that fails, its halves, down to the documents that it fails on."""
+    def _batch(self, batch: Sequence[tuple[Document, Doc]]) -> list[Result]:
+        """Annotate a batch. If that fails, try its halves, down to single documents."""
         try:
-            given = [doc for doc in docs if doc is not None]
-            found = [
+            docs = self.nlp.pipe([doc for _, doc in batch], batch_size=len(batch))
+            results: list[Result] = [
                 (self._read(document, doc), len(doc))
-                for document, doc in zip(
-                    texts.values(), self.nlp.pipe(given, batch_size=len(given)), strict=True
-                )
+                for (document, _), doc in zip(batch, docs, strict=True)
             ]
         except Exception as error:
-            # whatever a component raises; a batch may also have been too large for the memory
-            if len(texts) > 1:
-                places = list(texts)
-                for half in (places[: len(places) // 2], places[len(places) // 2 :]):
-                    part = {i: texts[i] for i in half}
-                    yield from self._batch(part, [self.nlp.make_doc(d.text) for d in part.values()])
-                return
-            ((place, document),) = texts.items()
-            self._count_failure(document, error)
-            yield place, set_aside(document.id, document.line, error, document.text)
-            return
+            # components raise errors of any kind, also for a batch too large for the memory
+            document, _ = batch[0]
+            if len(batch) == 1:
+                self._count_failure(document, error)
+                return [set_aside(document.id, document.line, error, document.text)]
+            fresh = [(document, self.nlp.make_doc(document.text)) for document, _ in batch]
+            half = len(batch) // 2
+            return self._batch(fresh[:half]) + self._batch(fresh[half:])
         self.failed = 0
-        yield from zip(texts, found, strict=True)
+        return results
 
     def _read(self, document: Document, doc: Doc) -> Annotated:
-        """The entities of a document, as plain values: kept documents keep the encoder's output."""
-        from ...model.predictions import entity_score
-
+        """The entities of a document as plain values: a Doc would keep the encoder's output alive."""
         entities = [
-            Entity(
+            ScoredEntity(
                 ent.start_char, ent.end_char, ent.label_,
                 entity_score(ent, self.settings.score_attr),
             )
@@ -277,21 +250,20 @@ class Annotator:
         """RAISES (MaralError): If the model has failed on too many documents in a row."""
         self.failed += 1
         if self.failed >= self.settings.give_up:
-            problem = f"{type(error).__name__}: {error}"
-            found = {"n": self.failed, "id": document.id, "problem": problem}
+            found = {"n": self.failed, "id": document.id, "problem": describe(error)}
             raise MaralError(Errors.M476.format(**found)) from error
 
 
 def token_batches(lengths: dict[int, int], budget: int) -> Iterator[list[int]]:
-    """Put documents of about the same length into batches, as little of which as can be is padding.
+    """Put documents of similar length into batches, to keep padding low.
 
-    lengths (dict): Words of each document.
-    budget (int): Most words of a batch; a longer document is a batch of its own.
+    lengths (dict): Number of words of each document.
+    budget (int): Most words of a batch, padding included; a longer document is a batch of its own.
     YIELDS (list[int]): Documents of a batch.
     """
     batch: list[int] = []
     for place in sorted(lengths, key=lambda i: (lengths[i], i)):
-        # the last one is the longest, and one without words takes something too
+        # the last one is the longest; a document without words counts as one word
         if batch and (len(batch) + 1) * max(lengths[place], 1) > budget:
             yield batch
             batch = []

@@ -1,4 +1,4 @@
-"""Files by address: a path here, or that of any file system that fsspec knows, as s3://bucket/key."""
+"""Files by address: a local path, or an address of a file system that fsspec knows (s3://...)."""
 
 from __future__ import annotations
 
@@ -7,29 +7,40 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
+from fnmatch import fnmatch
+from glob import has_magic
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import fsspec
 from fsspec.core import url_to_fs
 
-from ...data.files import TEMPORARY
+from ...data import files
 from ...errors import Errors, MaralError
 
-# where file systems keep what changes when a file does
 VERSION_KEYS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "created")
+"""Keys under which file systems keep what changes when a file is written anew."""
+UNFINISHED = f".*{files.TEMPORARY}"
+"""Names of files that killed processes leave."""
 
 
 class FileInfo(NamedTuple):
-    """A file: address, size in bytes, and what changes when it is written anew ("" if unknown)."""
+    """A file: its address, its size in bytes, and a version that changes with it ("" if unknown)."""
 
     address: str
     size: int
     version: str
 
 
+def describe(error: Exception) -> str:
+    """RETURNS (str): The message of a MaralError; class and message of any other, in one line."""
+    if isinstance(error, MaralError):
+        return str(error)
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
 def is_remote(address: str) -> bool:
-    """Whether an address is not simply a path here."""
+    """Whether an address is no local path."""
     return "://" in address and not address.startswith("file://")
 
 
@@ -44,7 +55,7 @@ def join(address: str, *parts: str) -> str:
 
 
 def absolute(address: str) -> str:
-    """An address that means the same in another process here."""
+    """An address that means the same in another process on this machine."""
     return address if is_remote(address) else Path(os.path.abspath(local_path(address))).as_posix()
 
 
@@ -58,8 +69,8 @@ def open_filesystem(address: str) -> tuple[fsspec.AbstractFileSystem, str]:
     try:
         return url_to_fs(address)
     except Exception as error:
-        # the packages of file systems report wrong settings each in its own way
-        problem = f"{type(error).__name__}: {str(error).rstrip('.')}"
+        # each file system reports wrong settings in its own way
+        problem = describe(error).rstrip(".")
         raise MaralError(Errors.M465.format(address=address, problem=problem)) from error
 
 
@@ -67,83 +78,84 @@ def list_files(address: str) -> list[FileInfo]:
     """Find files, with their sizes.
 
     address (str): A file, a folder (all files below it), or a pattern with *.
-    RETURNS (list[FileInfo]): In the order of their addresses; none if nothing is there.
+    RETURNS (list[FileInfo]): The files in the order of their addresses; empty if there are none.
     """
     fs, path = open_filesystem(address)
-    # what was written since by another process counts
+    # another process may have written files since
     fs.invalidate_cache()
-    if has_magic(address):
-        found = fs.glob(path, detail=True)
-    elif fs.isfile(path):
-        found = {path: fs.info(path)}
-    else:
-        found = fs.find(path, detail=True) if fs.exists(path) else {}
-    # addresses may say more than paths do, such as the name of a server
+    found = (fs.find if fs.isdir(path) else fs.glob)(path, detail=True)
+    # an address may hold more than its path, such as the name of a server
     base = fixed_part(address)
     skipped = len(fs._strip_protocol(base).rstrip("/"))
-    files = [
+    return sorted(
         FileInfo(base.rstrip("/") + name[skipped:], int(info.get("size") or 0), _version(info))
         for name, info in found.items()
         if info.get("type") == "file"
-    ]
-    return sorted(files)
+    )
+
+
+def _version(info: dict[str, Any]) -> str:
+    return next((str(info[key]) for key in VERSION_KEYS if info.get(key) is not None), "")
 
 
 def fixed_part(address: str) -> str:
-    """The folder that the files of a pattern are below; any other address as it is."""
+    """The folder above all files of a pattern; any other address as it is."""
     while has_magic(address):
         address = address.rpartition("/")[0]
     return address
 
 
-def has_magic(address: str) -> bool:
-    """Whether an address is a pattern."""
-    return any(char in address for char in "*?[")
-
-
-def exists(address: str) -> bool:
-    """Whether there is a file or folder."""
+def is_folder(address: str) -> bool:
+    """Whether there is a folder."""
     fs, path = open_filesystem(address)
-    return bool(fs.exists(path))
+    return bool(fs.isdir(path))
 
 
 def open_read(address: str) -> IO[bytes]:
-    """Open a file to be read."""
+    """Open a file for reading."""
     fs, path = open_filesystem(address)
     return fs.open(path, "rb")
 
 
 @contextlib.contextmanager
 def replacing(address: str) -> Iterator[IO[bytes]]:
-    """Write a file whole or not at all: beside its place, and moved there when all went well.
+    """Write a file whole or not at all: beside its place, and moved there at the end.
 
-    Several processes may write the same file: the last one to end has it.
+    Several processes may write the same file: the last one to end replaces the others' files.
 
-    address (str): Where it goes; missing folders are made, and what was there is replaced.
+    address (str): The file, replaced if it exists; missing folders are made.
     YIELDS (IO[bytes]): Where to write.
     RAISES (OSError): If it cannot be written or moved.
     """
-    fs, path = open_filesystem(address)
-    folder, _, name = path.rpartition("/")
     # process numbers repeat on other machines
-    temporary = f"{folder}/.{name}.{uuid.uuid4().hex[:12]}{TEMPORARY}"
+    writer = uuid.uuid4().hex[:12]
+    if not is_remote(address):
+        with (
+            files.replacing(local_path(address), durable=True, writer=writer) as temporary,
+            temporary.open("wb") as file,
+        ):
+            yield file
+        return
+    fs, remote = open_filesystem(address)
+    folder, _, name = remote.rpartition("/")
+    beside = f"{folder}/.{name}.{writer}{files.TEMPORARY}"
     if folder:
         fs.makedirs(folder, exist_ok=True)
     try:
-        with fs.open(temporary, "wb") as file:
+        with fs.open(beside, "wb") as file:
             yield file
-            if not is_remote(address):
-                file.flush()
-                os.fsync(file.fileno())
-        if is_remote(address):
-            fs.mv(temporary, path)
-        else:
-            os.replace(temporary, path)
+        fs.mv(beside, remote)
     except BaseException:
-        # what is left of it would keep a full disk full
         with contextlib.suppress(OSError):
-            fs.rm_file(temporary)
+            fs.rm_file(beside)
         raise
+
+
+def remove_files(folder: str, names: str = "*") -> None:
+    """Delete the files below a folder whose names match a pattern."""
+    for file in list_files(folder):
+        if fnmatch(file.address.rpartition("/")[2], names):
+            remove_file(file.address)
 
 
 def remove_file(address: str) -> None:
@@ -163,7 +175,7 @@ def read_json(addresses: list[str]) -> dict[str, Any]:
     """Read JSON files, all at once where the file system can.
 
     addresses (list[str]): Files of one file system.
-    RETURNS (dict): Their contents by address; what is missing or damaged is left out.
+    RETURNS (dict): Their contents by address, without files that are missing or damaged.
     """
     if not addresses:
         return {}
@@ -174,7 +186,3 @@ def read_json(addresses: list[str]) -> dict[str, Any]:
         with contextlib.suppress(ValueError):
             found[paths[path]] = json.loads(data)
     return found
-
-
-def _version(info: dict[str, Any]) -> str:
-    return next((str(info[key]) for key in VERSION_KEYS if info.get(key) is not None), "")

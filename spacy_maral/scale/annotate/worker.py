@@ -1,4 +1,4 @@
-"""What an engine runs: a worker that has the model once and takes one shard after the other."""
+"""What an engine runs: a worker that loads the model once and annotates one shard after the other."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from spacy.util import import_file
 
 from ...errors import Errors, MaralError
 from .corpus_files import FORMATS, Shard, places
 from .model import load_model
-from .shard import ShardSettings, ShardSummary, Step, annotate_steps
-from .storage import FileInfo, list_files, read_json, remove_file, write_json
+from .shard import ShardSettings, ShardSummary, annotate_steps
+from .storage import describe, list_files, read_json, remove_file, write_json
 
 
 @dataclass(frozen=True)
 class Work:
     """What a worker has to know, as plain values: it may be on another machine.
 
-    model: Folder or name of the pipeline. output: The output folder. settings: How shards are
-    annotated. gpu_id: GPU to use, -1 for the CPU. code: Python file to import first. retries: Times
-    that a shard is begun again if its worker died.
+    model (str): Folder or name of the pipeline.
+    output (str): The output folder.
+    settings (ShardSettings): How to annotate shards.
+    gpu_id (int): GPU to use, -1 for the CPU.
+    code (str | None): Python file to import first.
+    retries (int): How often a shard is begun again after its worker died.
     """
 
     model: str
@@ -36,34 +38,37 @@ class Work:
 
 @dataclass
 class Report:
-    """A message of a worker about a shard: what it did, and at the end how that went.
+    """A message of a worker about a shard.
 
-    shard: Its name. step: What was done since the report before. summary: What became of it, once
-    it is done. error: Why it failed.
+    shard (str): Name of the shard.
+    step (ShardSummary): Counts since the report before.
+    summary (ShardSummary | None): Counts over the whole shard, once it is done.
+    error (str | None): Why the shard failed.
     """
 
     shard: str
-    step: Step
+    step: ShardSummary
     summary: ShardSummary | None = None
     error: str | None = None
 
     def to_json(self) -> str:
-        """RETURNS (str): To be read by `from_json`."""
+        """RETURNS (str): The report for `from_json`."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Report:
-        """RETURNS (Report): What `to_json` wrote."""
-        found: dict[str, Any] = json.loads(text)
-        summary = None if found["summary"] is None else ShardSummary(**found["summary"])
-        return cls(found["shard"], Step(**found["step"]), summary, found["error"])
+        """RETURNS (Report): The report that `to_json` was called on."""
+        found = json.loads(text)
+        for key in ("step", "summary"):
+            found[key] = found[key] and ShardSummary(**found[key])
+        return cls(**found)
 
 
 class Worker:
     """Holds the model.
 
     work (Work): What to do.
-    RAISES (MaralError): If the model cannot be loaded, or is another one than the run's.
+    RAISES (MaralError): If the model cannot be loaded, or differs from the run's.
     """
 
     def __init__(self, work: Work) -> None:
@@ -76,25 +81,29 @@ class Worker:
         """Annotate a shard.
 
         shard (Shard): The shard.
-        YIELDS (Report): How far it is; the last one says how it ended.
+        YIELDS (Report): The progress; the last report has the summary or the error.
         """
-        work, summary = self.work, ShardSummary()
-        target = places(work.output, shard.name, FORMATS[work.settings.format])
+        settings, summary = self.work.settings, ShardSummary()
+        target = places(self.work.output, shard.name, FORMATS[settings.format])
         try:
             self._begin(shard.name, target.begun)
-            steps = annotate_steps(
-                self.nlp, shard.address, shard.name, target, work.settings, summary
-            )
-            for step in steps:
+            for step in annotate_steps(self.nlp, shard.address, shard.name, target, settings):
+                summary.add(step)
                 yield Report(shard.name, step)
-            rest = Step(size=max(shard.size - summary.size, 0))
+            rest = ShardSummary(size=max(shard.size - summary.size, 0))
             summary.size = shard.size
-            write_json(target.done, done_record(shard, list_files(target.output), summary))
+            # enough to see later whether the shard is still done
+            write_json(
+                target.done,
+                {
+                    "address": shard.address, "size": shard.size, "version": shard.version,
+                    "output_size": sum(file.size for file in list_files(target.output)),
+                    "summary": summary.to_dict(),
+                },
+            )  # fmt: skip
         except Exception as error:
-            # a shard that cannot be done must not keep the others from it
-            known = isinstance(error, MaralError)
-            problem = str(error) if known else f"{type(error).__name__}: {error}"
-            yield Report(shard.name, Step(), error=problem)
+            # the other shards go on
+            yield Report(shard.name, ShardSummary(), error=describe(error))
             return
         remove_file(target.begun)
         yield Report(shard.name, rest, summary)
@@ -102,18 +111,9 @@ class Worker:
     def _begin(self, name: str, place: str) -> None:
         """Note that a shard is begun.
 
-        RAISES (MaralError): If all workers died that began it; the next one would too.
+        RAISES (MaralError): If too many workers died over it: the next one would too.
         """
         times = read_json([place]).get(place, {"times": 0})["times"]
         if times > self.work.retries:
             raise MaralError(Errors.M483.format(shard=name, times=times))
         write_json(place, {"times": times + 1})
-
-
-def done_record(shard: Shard, output: list[FileInfo], summary: ShardSummary) -> dict[str, Any]:
-    """What is kept of a shard that is done: enough to see whether it still is."""
-    size = sum(file.size for file in output)
-    return {
-        "address": shard.address, "size": shard.size, "version": shard.version,
-        "output_size": size, "summary": summary.to_dict(),
-    }  # fmt: skip

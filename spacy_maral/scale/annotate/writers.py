@@ -1,14 +1,15 @@
-"""What a shard becomes: rows of JSON Lines or Parquet, the same bytes for the same rows."""
+"""Write annotated documents as JSON Lines or Parquet, the same documents as the same bytes."""
 
 from __future__ import annotations
 
 import gzip
 import json
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, cast
 
+from ...data.jsonl import ScoredEntity
 from .extras import import_pyarrow
 from .readers import Rejected
 from .storage import remove_file, replacing
@@ -18,22 +19,13 @@ ROW_GROUP_CHARS = 16 << 20
 DIGITS = 6
 
 
-class Entity(NamedTuple):
-    """An entity by character offsets, the end exclusive; score None if there is none."""
-
-    start: int
-    end: int
-    label: str
-    score: float | None
-
-
 @dataclass
 class Annotated:
-    """A document with its entities, and the version of the model that found them."""
+    """A document with its entities (scores None without) and the version of the model."""
 
     id: str
     text: str
-    entities: list[Entity]
+    entities: list[ScoredEntity]
     model: str
 
 
@@ -44,33 +36,34 @@ def open_writer(address: str, kind: str) -> AbstractContextManager[Write]:
     """Write annotated documents to a file, whole or not at all.
 
     address (str): The file.
-    kind (str): One of `shards.FORMATS`.
-    RETURNS (AbstractContextManager): Gives the function that takes one document after the other.
+    kind (str): One of `corpus_files.FORMATS`.
+    RETURNS (AbstractContextManager): Gives the function that writes a document.
     """
     return _parquet_writer(address) if kind == "parquet" else _jsonl_writer(address)
 
 
 @contextmanager
 def _jsonl_writer(address: str) -> Iterator[Write]:
-    with replacing(address) as file, ExitStack() as stack:
-        stream = file
-        if address.endswith(".gz"):
-            # the same bytes at any time and under any temporary name
-            stream = cast(IO[bytes], gzip.GzipFile("", "wb", 6, file, mtime=0))
-            stack.callback(stream.close)
-        yield lambda row: _write_line(stream, _to_dict(row))
+    with (
+        replacing(address) as file,
+        # neither time nor temporary name in it
+        gzip.GzipFile("", "wb", 6, file, mtime=0)
+        if address.endswith(".gz")
+        else nullcontext(file) as stream,
+    ):
+        yield lambda document: _write_line(cast(IO[bytes], stream), _to_dict(document))
 
 
-def _to_dict(row: Annotated) -> dict[str, Any]:
+def _to_dict(document: Annotated) -> dict[str, Any]:
     entities = [
         {**entity._asdict(), "score": None if entity.score is None else round(entity.score, DIGITS)}
-        for entity in row.entities
+        for entity in document.entities
     ]
-    return {"id": row.id, "text": row.text, "entities": entities, "model": row.model}
+    return {**vars(document), "entities": entities}
 
 
-def _write_line(stream: IO[bytes], row: dict[str, Any]) -> None:
-    stream.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf8"))
+def _write_line(stream: IO[bytes], data: dict[str, Any]) -> None:
+    stream.write((json.dumps(data, ensure_ascii=False) + "\n").encode("utf8"))
 
 
 @contextmanager
@@ -92,10 +85,10 @@ def _parquet_writer(address: str) -> Iterator[Write]:
             rows.clear()
             n_chars = 0
 
-    def write(row: Annotated) -> None:
+    def write(document: Annotated) -> None:
         nonlocal n_chars
-        rows.append(_to_dict(row))
-        n_chars += len(row.text)
+        rows.append(_to_dict(document))
+        n_chars += len(document.text)
         if len(rows) >= ROW_GROUP or n_chars >= ROW_GROUP_CHARS:
             flush()
 
@@ -107,29 +100,23 @@ def _parquet_writer(address: str) -> Iterator[Write]:
         flush()
 
 
-class RejectedWriter:
-    """Writes what was set aside to a file of JSON Lines, which is there only if there is any.
+@contextmanager
+def rejected_writer(address: str) -> Iterator[Callable[[Rejected], None]]:
+    """Write documents that were set aside to a file of JSON Lines, which exists only if there are any.
 
     address (str): The file.
+    YIELDS (Callable): The function that writes a document.
     """
+    file: IO[bytes] | None = None
+    with ExitStack() as stack:
 
-    def __init__(self, address: str) -> None:
-        self.address, self.count = address, 0
-        self._stack = ExitStack()
-        self._file: IO[bytes] | None = None
+        def write(rejected: Rejected) -> None:
+            nonlocal file
+            if file is None:
+                file = stack.enter_context(replacing(address))
+            _write_line(file, rejected.to_dict())
 
-    def __call__(self, row: Rejected) -> None:
-        """Write a row."""
-        if self._file is None:
-            self._file = self._stack.enter_context(replacing(self.address))
-        self.count += 1
-        _write_line(self._file, row.to_dict())
-
-    def __enter__(self) -> RejectedWriter:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._stack.__exit__(*error)
-        if error == (None, None, None) and not self.count:
-            # one that an attempt with other input or settings has left
-            remove_file(self.address)
+        yield write
+    if file is None:
+        # an attempt with other input or settings may have left one
+        remove_file(address)

@@ -1,1 +1,1 @@
-"""Trained pipelines made smaller and faster: fewer word pieces, smaller numbers."""
+"""Make trained pipelines smaller and faster: fewer word pieces, smaller numbers."""

@@ -1,4 +1,4 @@
-"""What a pipeline takes: bytes on the disk, seconds to load, resident memory."""
+"""Measure what a pipeline needs: bytes on the disk, seconds to load, resident memory."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ CODE = "from spacy_maral.scale.shrink.footprint import main; main()"
 
 
 def folder_bytes(path: Path) -> int:
-    """RETURNS (int): Size of a pipeline's files, without those of the run that trained it."""
+    """RETURNS (int): Size of a pipeline's files in bytes, without those of its training run."""
     run = path / RUN_FOLDER
     return sum(p.stat().st_size for p in path.rglob("*") if p.is_file() and run not in p.parents)
 
 
 def measure_loading(pipelines: Sequence[str | Path]) -> list[dict[str, float | None]]:
-    """Load pipelines in processes of their own, in turn, and take the medians.
+    """Load pipelines in turn, each time in a new process, and take medians.
 
     pipelines (Sequence): Folders, or names if they are installed.
-    RETURNS (list[dict]): For each the "seconds" that loading it takes, imports left out, the
-        process's "resident_bytes" afterwards, those of the pipeline alone as "pipeline_bytes", and
-        the most at any time as "peak_bytes"; None where that is not known.
+    RETURNS (list[dict]): For each pipeline the "seconds" of loading without imports, the
+        "resident_bytes" of the process afterwards, "pipeline_bytes" as the part of the pipeline, and
+        "peak_bytes" as the maximum; None where they are unknown.
     """
     found: list[list[dict[str, float | None]]] = [[] for _ in pipelines]
     for _ in range(RUNS):
-        for rows, name in zip(found, pipelines, strict=True):
+        for runs, name in zip(found, pipelines, strict=True):
             command = [sys.executable, "-c", CODE, str(name)]
             result = subprocess.run(command, check=False, capture_output=True, text=True)
-            # a pipeline may need code that the new process does not know
-            rows.append(json.loads(result.stdout) if result.returncode == 0 else {})
-    return [{key: _median([row.get(key) for row in rows]) for key in KEYS} for rows in found]
+            # a pipeline may need code that the new process lacks
+            runs.append(json.loads(result.stdout) if result.returncode == 0 else {})
+    return [{key: _median([run.get(key) for run in runs]) for key in KEYS} for runs in found]
 
 
 def _median(values: Sequence[float | None]) -> float | None:
@@ -47,10 +47,10 @@ def _median(values: Sequence[float | None]) -> float | None:
 
 
 def main() -> None:
-    """Load the pipeline that the command line names, and write what it took as JSON."""
+    """Load the pipeline that the command line names, and write the measurements as JSON."""
+    # imports of the loading, before the clock starts
     import torch  # noqa: F401
 
-    # what loading it would import
     from ...evaluation.evaluate import load_pipeline
     from ...model.encoder.transformer import BoundedTransformer  # noqa: F401
 
@@ -63,7 +63,7 @@ def main() -> None:
         "seconds": seconds,
         "resident_bytes": after,
         "pipeline_bytes": None if before is None or after is None else after - before,
-        # other than what the operating system counts for a child, not its parent's
+        # getrusage would count the parent's memory for a child
         "peak_bytes": resident_bytes("VmHWM"),
     }
     assert nlp.pipe_names
@@ -71,10 +71,10 @@ def main() -> None:
 
 
 def resident_bytes(kind: str) -> int | None:
-    """Memory of this process that is in RAM.
+    """Read how much memory of this process is in RAM.
 
-    kind (str): "VmRSS" for now, "VmHWM" for the most so far.
-    RETURNS (int): Bytes, None where they are not known.
+    kind (str): "VmRSS" for the present, "VmHWM" for the maximum so far.
+    RETURNS (int): Bytes, None where they are unknown.
     """
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()

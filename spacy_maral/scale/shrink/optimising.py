@@ -1,4 +1,4 @@
-"""A pipeline whose encoder computes in bfloat16 on a CPU."""
+"""Optimise a pipeline: its encoder computes in bfloat16 on a CPU."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ TASK = "optimise"
 
 
 def optimise(model: str | Path, output: str | Path, *, test: str | Path | None = None) -> Smaller:
-    """Make a pipeline predict faster on a CPU, in bfloat16; it cannot be trained further.
+    """Make a pipeline predict faster on a CPU, in bfloat16. It cannot be trained further.
 
     EXAMPLE: optimise("student", "student-bfloat16", test="de-test.spacy").parity.speed_up
 
     model (str | Path): The pipeline: its folder, or its name if it is installed.
     output (str | Path): Folder for the new pipeline.
-    test (str | Path): Labelled documents (.spacy) that both pipelines are compared on.
-    RETURNS (Smaller): What changed, which the new pipeline's optimise.json and meta.json say too.
-    RAISES (MaralError): If the pipeline has no transformer of this package or is optimised already,
+    test (str | Path): Labelled documents (.spacy) to compare the two pipelines on.
+    RETURNS (Smaller): The changes, also in optimise.json and meta.json of the new pipeline.
+    RAISES (MaralError): If the pipeline has no transformer of this package or is already optimised,
         or a file cannot be read or written.
     """
     check_output(Path(output))

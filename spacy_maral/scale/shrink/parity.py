@@ -1,4 +1,4 @@
-"""A pipeline compared with the one that it was made from: scores, pieces and speed."""
+"""Compare a pipeline with its original: scores, word pieces and speed."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ from ...model.architectures import get_encoder
 BLOCK_WORDS = 3000
 WARM_UP = 16
 
-Row = tuple[int, int, int, str]
+Found = tuple[int, int, int, str]
+"""An entity: document, first word, last word and label."""
 
 
 @dataclass
 class Pieces:
-    """How two tokenizers cut the same documents.
+    """Counts of the word pieces that two tokenizers split the same documents into.
 
-    words, documents: How many there are, and how many of them are cut otherwise by the second.
-    pieces: Word pieces by the first and by the second. unknown: How many of these are unknown.
+    words, documents (int): Words and documents.
+    words_changed, documents_changed (int): Those that the second tokenizer splits differently.
+    pieces (tuple): Word pieces of the first and of the second tokenizer.
+    unknown (tuple): Unknown pieces among these.
     """
 
     words: int = 0
@@ -50,11 +53,13 @@ class Pieces:
 
 @dataclass
 class Parity:
-    """A pipeline before and after.
+    """A pipeline before and after the change, on the same documents.
 
-    reports: Scores on the same documents. agreement: Share of the entities of either that both
-    find. pieces: How they cut these documents. words_per_second: Speed of either on them. speed_up:
-    Median over blocks of documents, which the two read in turn, of the ratio of their times.
+    reports (tuple): Scores of both.
+    agreement (float): Share of the entities found by either that both find.
+    pieces (Pieces): Word pieces of both.
+    words_per_second (tuple): Speed of both.
+    speed_up (float): Ratio of their times, the median over blocks of documents.
     """
 
     reports: tuple[EntityReport, EntityReport]
@@ -65,11 +70,11 @@ class Parity:
 
     @property
     def f1_change(self) -> float:
-        """RETURNS (float): F1 after minus F1 before, in points of 100."""
+        """RETURNS (float): F1 after minus F1 before, in percentage points."""
         return 100 * (self.reports[1].f1 - self.reports[0].f1)
 
     def to_dict(self) -> dict[str, Any]:
-        """RETURNS (dict): Fractions, ready for JSON."""
+        """RETURNS (dict): The comparison, ready for JSON; scores in [0, 1]."""
         before, after = self.reports
         types = {
             label: _pair((before.per_type[label].f1, after.per_type[label].f1))
@@ -93,31 +98,31 @@ def _pair(values: tuple[Any, Any]) -> dict[str, Any]:
 
 
 def compare_pipelines(before: Language, after: Language, docs: Sequence[Doc]) -> Parity:
-    """Let two pipelines label the same documents, block by block in turn.
+    """Let two pipelines label the same documents, taking turns block by block.
 
-    before (Language): The pipeline that the other was made from.
-    after (Language): The other.
+    before (Language): The original pipeline.
+    after (Language): The pipeline made from it.
     docs (Sequence[Doc]): Gold documents.
-    RETURNS (Parity): What differs.
+    RETURNS (Parity): The comparison.
     """
     both = (before, after)
     for nlp in both:
         list(nlp.pipe(without_labels(nlp, docs[:WARM_UP])))
     gold = list(read_entities(docs))
-    found: tuple[list[Row], list[Row]] = ([], [])
+    found: tuple[list[Found], list[Found]] = ([], [])
     times: tuple[list[float], list[float]] = ([], [])
     done = 0
     for number, block in enumerate(blocks(docs)):
-        # who is first changes, as what a machine does besides may favour one
+        # the first changes, as other work of the machine may favour one
         for side in (0, 1) if number % 2 else (1, 0):
             started = time.perf_counter()
-            rows = list(read_entities(both[side].pipe(without_labels(both[side], block))))
+            ents = list(read_entities(both[side].pipe(without_labels(both[side], block))))
             times[side].append(time.perf_counter() - started)
-            found[side].extend((doc + done, start, end, label) for doc, start, end, label in rows)
+            found[side].extend((doc + done, start, end, label) for doc, start, end, label in ents)
         done += len(block)
     labels = sorted({label for *_, label in [*gold, *found[0], *found[1]]})
     wanted = as_entities(gold, labels)
-    reports = [score_entities(wanted, as_entities(rows, labels), labels) for rows in found]
+    reports = [score_entities(wanted, as_entities(ents, labels), labels) for ents in found]
     n_words = sum(map(len, docs))
     either = set(found[0]) | set(found[1])
     return Parity(
@@ -130,7 +135,7 @@ def compare_pipelines(before: Language, after: Language, docs: Sequence[Doc]) ->
 
 
 def blocks(docs: Sequence[Doc]) -> Iterator[list[Doc]]:
-    """Documents in blocks of at least BLOCK_WORDS words, but for the last."""
+    """Documents in blocks of at least BLOCK_WORDS words; the last may have fewer."""
     block: list[Doc] = []
     n_words = 0
     for doc in docs:
@@ -144,48 +149,37 @@ def blocks(docs: Sequence[Doc]) -> Iterator[list[Doc]]:
 
 
 def compare_pieces(before: Any, after: Any, docs: Sequence[Doc]) -> Pieces:
-    """Cut documents by two fast tokenizers, and count the words that are cut in different ways.
+    """Split documents by two fast tokenizers, and count the words that they split differently.
 
-    before (PreTrainedTokenizerBase): The one.
-    after (PreTrainedTokenizerBase): The other.
+    before (PreTrainedTokenizerBase): The first tokenizer.
+    after (PreTrainedTokenizerBase): The second tokenizer.
     docs (Sequence[Doc]): The documents.
-    RETURNS (Pieces): Counts.
+    RETURNS (Pieces): The counts.
     """
-    result = Pieces()
-    texts = [doc.text for doc in docs]
-    cuts = [_cut(tokenizer, texts) for tokenizer in (before, after)]
-    for doc, *pair in zip(docs, *cuts, strict=True):
-        only = set(pair[0]) ^ set(pair[1])
+    result = Pieces(documents=len(docs))
+    old, new = (_split(tokenizer, [doc.text for doc in docs]) for tokenizer in (before, after))
+    for doc, pieces, other in zip(docs, old, new, strict=True):
+        only = set(pieces) ^ set(other)
         touched = {place for _, start, end in only for place in range(start, end)}
         changed = sum(not touched.isdisjoint(range(w.idx, w.idx + len(w))) for w in doc)
         result.words += len(doc)
         result.words_changed += changed
-        result.documents += 1
         result.documents_changed += bool(only)
-    result.pieces = (_count(cuts[0]), _count(cuts[1]))
-    unknown = [
-        sum(piece == tokenizer.unk_token for cut in cuts_of for piece, _, _ in cut)
-        for tokenizer, cuts_of in zip((before, after), cuts, strict=True)
-    ]
-    result.unknown = (unknown[0], unknown[1])
+    result.pieces = (sum(map(len, old)), sum(map(len, new)))
+    result.unknown = (_count(old, before.unk_token), _count(new, after.unk_token))
     return result
 
 
-def _count(cuts: Sequence[Sequence[Any]]) -> int:
-    return sum(map(len, cuts))
+def _count(pieces: list[list[tuple[str, int, int]]], wanted: str) -> int:
+    return sum(piece == wanted for text in pieces for piece, _, _ in text)
 
 
-def _cut(tokenizer: Any, texts: Sequence[str]) -> list[list[tuple[str, int, int]]]:
-    """Pieces of texts, each with its first character and that after its last."""
+def _split(tokenizer: Any, texts: list[str]) -> list[list[tuple[str, int, int]]]:
+    """Pieces of texts, each with its first character and end (exclusive)."""
     if not texts:
         return []
-    found = tokenizer(
-        list(texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False
-    )
+    found = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     return [
-        [
-            (piece, *place)
-            for piece, place in zip(tokenizer.convert_ids_to_tokens(row), places, strict=True)
-        ]
-        for row, places in zip(found["input_ids"], found["offset_mapping"], strict=True)
+        [(piece, *place) for piece, place in zip(found.tokens(number), places, strict=True)]
+        for number, places in enumerate(found["offset_mapping"])
     ]

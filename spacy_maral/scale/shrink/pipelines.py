@@ -1,4 +1,4 @@
-"""Pipelines whose encoder was made smaller: found, saved, and compared with what they were."""
+"""Save pipelines whose encoder was made smaller, and compare them with their originals."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,10 @@ ARCHITECTURE = "spacy-maral.TransformerModel.v1"
 
 @dataclass
 class Smaller:
-    """What became of a pipeline: sizes, loading, and how it compares on a test set, if there is one.
+    """A smaller pipeline compared with its original: sizes, loading, and scores on a test set.
 
-    facts (dict): Everything, ready for JSON, as the pipeline's folder keeps it.
-    parity (Parity): How the two compare.
+    facts (dict): The report in the pipeline's folder, ready for JSON.
+    parity (Parity | None): The comparison on the test set, if one was given.
     """
 
     facts: dict[str, Any]
@@ -40,10 +41,10 @@ class Smaller:
 
 
 def find_encoder(nlp: Language) -> tuple[EncoderShim, Callable]:
-    """The encoder of a pipeline, its tokenizer and how it cuts documents.
+    """Find the encoder of a pipeline.
 
     nlp (Language): The pipeline.
-    RETURNS (tuple): What holds encoder and tokenizer, and the span getter.
+    RETURNS (tuple): The shim that holds encoder and tokenizer, and the getter of windows.
     RAISES (MaralError): If the pipeline has no transformer of this package.
     """
     found = []
@@ -58,9 +59,9 @@ def find_encoder(nlp: Language) -> tuple[EncoderShim, Callable]:
 
 
 def check_output(output: Path) -> None:
-    """Refuse a folder that holds anything but a pipeline that was made smaller.
+    """Make sure that a folder is free, or holds a smaller pipeline to replace.
 
-    RAISES (MaralError): If it does.
+    RAISES (MaralError): If it holds anything else.
     """
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
@@ -83,18 +84,16 @@ def save_small(
     weights: str,
     test: str | Path | None,
 ) -> Smaller:
-    """Write a pipeline and what it takes, compared with the one that it was made from.
+    """Write a smaller pipeline, load it again, and compare it with its original.
 
-    What is compared is what was written, as it loads.
-
-    nlp (Language): The pipeline.
-    model (str | Path): Where the other one is.
+    nlp (Language): The smaller pipeline.
+    model (str | Path): The original.
     output (Path): Folder to write.
-    task (str): What was done, the name of the report in the folder.
-    facts (Mapping): What else the report says.
-    weights (str): How the encoder's weights are saved.
+    task (str): Name of the change, and of the report in the folder.
+    facts (Mapping): Further content of the report.
+    weights (str): Format of the encoder's weights on the disk, see `build_transformer`.
     test (str | Path): Labelled documents (.spacy) to compare the pipelines on.
-    RETURNS (Smaller): The report.
+    RETURNS (Smaller): The comparison.
     RAISES (MaralError): If a file cannot be read or written.
     """
     docs = None if test is None else read_gold(test)
@@ -108,7 +107,11 @@ def save_small(
             report = {**facts, "weights": weights, **_sizes(old, model, folder)}
             if parity is not None:
                 report["test"] = {"data": Path(str(test)).name, **parity.to_dict()}
-            report |= _circumstances()
+            report |= {
+                "machine": describe_machine(-1),
+                "threads": torch.get_num_threads(),
+                "versions": {name: version(name) for name in PACKAGES},
+            }
             _keep_summary(old, folder)
             meta = json.loads((folder / META).read_text(encoding="utf8"))
             meta[KEY] = {**meta.get(KEY, {}), task: report}
@@ -121,7 +124,7 @@ def save_small(
 
 
 def set_weights(nlp: Language, weights: str) -> None:
-    """Choose how a pipeline's encoder is saved.
+    """Set the format in which a pipeline's encoder is saved.
 
     nlp (Language): The pipeline.
     weights (str): See `build_transformer`.
@@ -146,18 +149,8 @@ def _sizes(old: Language, model: str | Path, folder: Path) -> dict[str, Any]:
     return {"bytes": size, "loading": loading}
 
 
-def _circumstances() -> dict[str, Any]:
-    from importlib.metadata import version
-
-    return {
-        "machine": describe_machine(-1),
-        "threads": torch.get_num_threads(),
-        "versions": {name: version(name) for name in PACKAGES},
-    }
-
-
 def _keep_summary(old: Language, folder: Path) -> None:
-    """How the pipeline was trained, for its card."""
+    """Copy the summary of the training, for the model card."""
     source = Path(str(old.path)) / RUN_FOLDER / SUMMARY
     if source.is_file():
         (folder / RUN_FOLDER).mkdir()

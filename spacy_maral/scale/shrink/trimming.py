@@ -1,10 +1,9 @@
-"""A pipeline whose encoder knows only the word pieces that given text needs."""
+"""Trim the vocabulary of a pipeline to the word pieces that given text needs."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from spacy.tokens import Doc
+from spacy.util import minibatch
 from tqdm.auto import tqdm
 
 from ...data.raw import read_raw
@@ -39,21 +39,21 @@ def trim_vocab(
 ) -> Smaller:
     """Keep the word pieces of an encoder that a text needs, and drop the others.
 
-    Kept are the pieces that the text is cut into, all single characters of its scripts, and the
-    special pieces; the scores of the tokenizer stay. Text all whose pieces are kept is cut as
-    before, other text into smaller pieces.
+    The encoder keeps the pieces of the text, all single characters of its scripts, and the special
+    pieces; the scores of the tokenizer stay. Text whose pieces are all kept is split as before, other
+    text into smaller pieces.
 
     EXAMPLE: trim_vocab("student", ["german.txt"], "student-small", test="de-test.spacy")
 
     model (str | Path): The pipeline: its folder, or its name if it is installed.
-    corpus (Sequence): Raw text like that which the pipeline will read, see `read_raw`.
+    corpus (Sequence): Raw text similar to what the pipeline will read, see `read_raw`.
     output (str | Path): Folder for the new pipeline.
-    test (str | Path): Labelled documents (.spacy) that both pipelines are compared on.
+    test (str | Path): Labelled documents (.spacy) to compare the two pipelines on.
     min_count (int): How often a piece must occur in the text.
-    weights (str): "float16" or "float32", how the new pipeline's weights are saved; by default as
-        the old one's.
+    weights (str): "float16" or "float32", format of the saved weights; by default that of the old
+        pipeline.
     lang (str): Language code of the text's tokenizer; by default the pipeline's.
-    RETURNS (Smaller): What changed, which the new pipeline's trim-vocab.json and meta.json say too.
+    RETURNS (Smaller): The changes, also in trim-vocab.json and meta.json of the new pipeline.
     RAISES (MaralError): If the pipeline cannot be trimmed, or a file cannot be read or written.
     """
     check_output(Path(output))
@@ -70,28 +70,21 @@ def trim_vocab(
 
 
 def count_pieces(docs: Iterable[Doc], tokenizer: Any, get_spans: Any) -> NDArray[np.int64]:
-    """Count the word pieces of documents, cut into windows as the pipeline does.
+    """Count the word pieces of documents, split into windows as in the pipeline.
 
     docs (Iterable[Doc]): The documents.
     tokenizer (PreTrainedTokenizerBase): The encoder's tokenizer.
-    get_spans (Callable): Cuts documents into windows.
+    get_spans (Callable): Splits documents into windows.
     RETURNS (NDArray[np.int64]): How often each piece occurs, shape (n_pieces,).
     """
     counts = np.zeros(len(tokenizer), dtype=np.int64)
-    for batch in _batches(tqdm(docs, desc="Word pieces", unit=" texts", disable=None, leave=False)):
-        texts = [window.text for windows in get_spans(batch) for window in windows]
-        rows = (
-            tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
-        )
-        if found := [number for row in rows for number in row]:
-            counts += np.bincount(found, minlength=len(counts))
+    bar = tqdm(docs, desc="Word pieces", unit=" texts", disable=None, leave=False)
+    for batch in minibatch(bar, BATCH):
+        if texts := [window.text for windows in get_spans(batch) for window in windows]:
+            found = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+            numbers = np.array([number for text in found for number in text], dtype=np.int64)
+            counts += np.bincount(numbers, minlength=len(counts))
     return counts
-
-
-def _batches(docs: Iterable[Doc]) -> Iterator[list[Doc]]:
-    iterator = iter(docs)
-    while batch := list(islice(iterator, BATCH)):
-        yield batch
 
 
 def trim(
@@ -101,8 +94,8 @@ def trim(
 
     shim (EncoderShim): Holds them.
     vocabulary (Vocabulary): The tokenizer's pieces.
-    counts (NDArray[np.int64]): How often each was seen, shape (n_pieces,).
-    min_count (int): How often one must have been seen.
+    counts (NDArray[np.int64]): Occurrences of each piece, shape (n_pieces,).
+    min_count (int): Least occurrences of a piece.
     RETURNS (dict): Sizes and scripts, for the report.
     RAISES (MaralError): If the word table and the tokenizer do not fit.
     """
@@ -138,16 +131,14 @@ def trim(
 
 
 def needed_pieces(encoder: torch.nn.Module, named: dict[str, Any]) -> list[int]:
-    """Numbers of the pieces that an encoder needs besides those of the text.
+    """Find the pieces that an encoder needs besides those of the text.
 
     encoder (nn.Module): The encoder.
     named (dict): Pieces that its configuration names: numbers, lists of them, or None.
-    RETURNS (list[int]): Their numbers. Where positions are counted from that of the padding piece,
-        as in RoBERTa, also those up to it, for it to stay the same.
+    RETURNS (list[int]): Their numbers. Where positions start at the number of the padding piece, as
+        in RoBERTa, all numbers up to it are among them, so that it stays the same.
     """
-    values = [
-        v for value in named.values() for v in (value if isinstance(value, list) else [value])
-    ]
+    values = [v for x in named.values() for v in (x if isinstance(x, list) else [x])]
     numbers = [value for value in values if isinstance(value, int)]
     table = encoder.get_input_embeddings()  # type: ignore[operator]
     for module in encoder.modules():
@@ -163,12 +154,8 @@ def _renumbered(value: Any, new: dict[int, int]) -> Any:
 def _trimmed_tensors(
     encoder: torch.nn.Module, table: torch.Tensor, rows: NDArray[np.int64]
 ) -> dict[str, torch.Tensor]:
-    """An encoder's tensors with some rows of the word table."""
+    """An encoder's tensors, with only some rows of the word table."""
     chosen = torch.from_numpy(rows)
-    tables = {
-        name
-        for name, tensor in encoder.state_dict().items()
-        if tensor.data_ptr() == table.data_ptr()
-    }
-    tensors = stored_tensors(encoder, "float32")
+    place, tensors = table.data_ptr(), stored_tensors(encoder, "float32")
+    tables = {name for name, t in encoder.state_dict().items() if t.data_ptr() == place}
     return {name: t[chosen] if name in tables else t for name, t in tensors.items()}

@@ -1,4 +1,4 @@
-"""Which word pieces of a fast tokenizer a text needs, and the tokenizer without the others."""
+"""Find the word pieces of a fast tokenizer that a text needs, and drop the others."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import functools
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from transformers.models.gpt2.tokenization_gpt2 import bytes_to_unicode
 
 from ...errors import Errors, MaralError
 
 TOKENIZER_FILE = "tokenizer.json"
 SETTINGS_FILE = "tokenizer_config.json"
 MODELS = ("Unigram", "WordPiece", "BPE")
-# a script whose letters are fewer than this share of all is that of stray words
+# least share of the letters for a script to count: a smaller one is that of stray words
 MIN_SHARE = 1e-3
 COMMON = "COMMON"
-# first words of the names of letters and marks that go with any script
+# first words of the names of letters and marks that occur in any script
 SHARED_NAMES = {"COMBINING", "MODIFIER", "VARIATION", "FEMININE", "MASCULINE"}
 BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 SPACE = "▁"
@@ -31,10 +33,10 @@ SPACE = "▁"
 class Vocabulary:
     """The pieces of a fast tokenizer, read from its description.
 
-    description (dict): What its tokenizer.json holds.
-    pieces (dict): Pieces by their numbers, those that were added to the model's own included.
-    added (set[int]): Numbers of the added ones, such as the special pieces.
-    texts (dict): What the model's own pieces stand for, by their numbers.
+    description (dict): Content of its tokenizer.json.
+    pieces (dict): Pieces by number, both the model's own and added ones.
+    added (set[int]): Numbers of the added pieces, such as the special ones.
+    texts (dict): Texts of the model's own pieces, by number.
     """
 
     description: dict[str, Any]
@@ -47,7 +49,7 @@ class Vocabulary:
         """Read a tokenizer.
 
         tokenizer (PreTrainedTokenizerBase): The tokenizer.
-        RAISES (MaralError): If it is a slow one, or of a model that pieces cannot be left out of.
+        RAISES (MaralError): If it is a slow one, or its kind of model cannot be trimmed.
         """
         if not tokenizer.is_fast:
             problem = f"{type(tokenizer).__name__} is not a fast tokenizer"
@@ -67,31 +69,29 @@ class Vocabulary:
         return cls(description, {**pieces, **added}, set(added), texts)
 
     def scripts(self, counts: NDArray[np.int64]) -> dict[str, float]:
-        """Find the scripts that pieces were seen in.
+        """Find the scripts of pieces.
 
-        counts (NDArray[np.int64]): How often each piece was seen, shape (n_pieces,).
-        RETURNS (dict): Share of the letters seen, by script, the most frequent first.
+        counts (NDArray[np.int64]): Occurrences of each piece, shape (n_pieces,).
+        RETURNS (dict): Share of the letters by script, the most frequent first.
         """
-        found: dict[str, int] = {}
+        found: Counter[str] = Counter()
         for number in np.flatnonzero(counts):
             for character in self.texts.get(int(number), ""):
-                script = script_of(character)
-                if script != COMMON:
-                    found[script] = found.get(script, 0) + int(counts[number])
-        total = sum(found.values())
+                found[script_of(character)] += int(counts[number])
+        del found[COMMON]
         ordered = sorted(found.items(), key=lambda item: (-item[1], item[0]))
-        return {script: n / total for script, n in ordered}
+        return {script: n / found.total() for script, n in ordered}
 
     def choose(
         self, counts: NDArray[np.int64], min_count: int, needed: Iterable[int]
     ) -> NDArray[np.int64]:
-        """Choose the pieces to keep: those seen, single characters, and what these need.
+        """Choose the pieces to keep: frequent ones, single characters, and those that they need.
 
-        A text all whose pieces are kept is cut into the same pieces as before.
+        A text whose pieces are all kept is split into the same pieces as before.
 
-        counts (NDArray[np.int64]): How often each piece was seen, shape (n_pieces,).
-        min_count (int): How often a piece must have been seen.
-        needed (Iterable[int]): Numbers of further pieces, such as those the encoder names.
+        counts (NDArray[np.int64]): Occurrences of each piece, shape (n_pieces,).
+        min_count (int): Least occurrences of a piece.
+        needed (Iterable[int]): Numbers of further pieces, such as those that the encoder names.
         RETURNS (NDArray[np.int64]): Their numbers, ascending.
         """
         scripts = {s for s, share in self.scripts(counts).items() if share >= MIN_SHARE} | {COMMON}
@@ -105,7 +105,7 @@ class Vocabulary:
         needed = {number for number, piece in self.pieces.items() if BYTE.fullmatch(piece)}
         if model["type"] == "Unigram":
             scores = [score for _, score in model["vocab"]]
-            # an unknown character costs a fixed amount more than the most unlikely piece
+            # the score of unknown characters is relative to that of the least likely piece
             needed.add(int(np.argmin(scores)))
             if model.get("unk_id") is not None:
                 needed.add(model["unk_id"])
@@ -116,7 +116,7 @@ class Vocabulary:
         return needed
 
     def _closed(self, kept: set[int]) -> set[int]:
-        """With the pieces that pieces of a BPE model are merged from."""
+        """Add the pieces that a BPE model merges into others."""
         model = self.description["model"]
         if model["type"] != "BPE":
             return kept
@@ -133,17 +133,16 @@ class Vocabulary:
         return closed
 
     def trimmed(self, kept: NDArray[np.int64]) -> tuple[dict[str, Any], NDArray[np.int64]]:
-        """Leave pieces out.
+        """Drop pieces.
 
-        kept (NDArray[np.int64]): Numbers of those that stay, ascending, with all added ones.
-        RETURNS (tuple): The description of the new tokenizer, and the old number of each of its
-            pieces.
+        kept (NDArray[np.int64]): Numbers of the pieces to keep, ascending, all added ones included.
+        RETURNS (tuple): The description of the new tokenizer, and the old numbers of its pieces.
         """
         description = json.loads(json.dumps(self.description))
         model = description["model"]
         is_unigram = model["type"] == "Unigram"
         own = {p for p, _ in model["vocab"]} if is_unigram else set(model["vocab"])
-        # added pieces that the model does not know itself are numbered after its own
+        # added pieces that are not in the model follow its own pieces
         order = sorted(kept.tolist(), key=lambda number: (self.pieces[number] not in own, number))
         numbers = {self.pieces[old]: new for new, old in enumerate(order)}
         if is_unigram:
@@ -170,12 +169,12 @@ class Vocabulary:
 def tokenizer_parts(
     files: Mapping[str, bytes], tokenizer: Any, description: dict[str, Any]
 ) -> dict[str, bytes]:
-    """Files of a tokenizer of another description.
+    """Make the files of a trimmed tokenizer.
 
     files (Mapping): Contents of the old tokenizer's files by name.
     tokenizer (PreTrainedTokenizerBase): The old tokenizer.
-    description (dict): The new one's tokenizer.json.
-    RETURNS (dict): Contents by name; files that slow tokenizers read are left out.
+    description (dict): Content of the new tokenizer.json.
+    RETURNS (dict): Contents by name, without the files of slow tokenizers.
     """
     slow = {"added_tokens.json", *tokenizer.vocab_files_names.values()}
     parts = {name: content for name, content in files.items() if name not in slow}
@@ -189,10 +188,10 @@ def tokenizer_parts(
 
 
 def script_of(character: str) -> str:
-    """The script of a letter or mark, by the first word of its name in Unicode.
+    """Find the script of a letter or mark, by the first word of its name in Unicode.
 
     character (str): One character.
-    RETURNS (str): Such as "LATIN" or "CJK"; "COMMON" for digits, signs and what goes with any.
+    RETURNS (str): Such as "LATIN" or "CJK"; "COMMON" for digits, signs and marks of any script.
     """
     if unicodedata.category(character)[0] not in "LM":
         return COMMON
@@ -202,20 +201,12 @@ def script_of(character: str) -> str:
 
 @functools.cache
 def byte_alphabet() -> dict[str, int]:
-    """The visible characters that byte-level models write bytes as.
-
-    RETURNS (dict): Bytes by character: Latin-1's visible ones stand for themselves, the others for
-        characters from U+0100 on.
-    """
-    visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    hidden = [byte for byte in range(256) if byte not in visible]
-    return {chr(b): b for b in visible} | {chr(256 + n): b for n, b in enumerate(hidden)}
+    """RETURNS (dict): Bytes by the visible characters that byte-level models write for them."""
+    return {character: byte for byte, character in bytes_to_unicode().items()}
 
 
 def _text(piece: str, model: Mapping[str, Any], byte_level: bool) -> str:
-    """What a piece stands for, without marks of word starts and ends; nothing for part of a
-    character.
-    """
+    """The text of a piece without marks of word starts and ends; none for parts of characters."""
     if byte_level:
         alphabet = byte_alphabet()
         found = bytes(alphabet[c] for c in piece if c in alphabet)
@@ -226,16 +217,9 @@ def _text(piece: str, model: Mapping[str, Any], byte_level: bool) -> str:
 
 
 def _is_byte_level(description: Mapping[str, Any]) -> bool:
-    """Whether bytes are what pieces are made of."""
-
-    def holds(node: Any) -> bool:
-        if isinstance(node, list):
-            return any(map(holds, node))
-        if not isinstance(node, dict):
-            return False
-        return node.get("type") == "ByteLevel" or any(map(holds, node.values()))
-
-    return holds([description["pre_tokenizer"], description["normalizer"]])
+    """Whether pieces are made of bytes."""
+    steps = json.dumps([description["pre_tokenizer"], description["normalizer"]])
+    return '"type": "ByteLevel"' in steps
 
 
 def _pair(merge: str | list[str]) -> tuple[str, str]:
@@ -248,7 +232,7 @@ def _merged(left: str, right: str, model: Mapping[str, Any]) -> str:
 
 
 def _renumber(node: Any, numbers: Mapping[str, int]) -> None:
-    """Put new numbers where a post-processor names special pieces by them."""
+    """Replace the numbers of special pieces in a post-processor."""
     if isinstance(node, list):
         for part in node:
             _renumber(part, numbers)

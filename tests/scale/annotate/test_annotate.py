@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import fsspec
@@ -14,10 +16,9 @@ from typer.testing import CliRunner
 
 from spacy_maral.cli import app
 from spacy_maral.errors import MaralError
-from spacy_maral.scale import annotate_corpus
+from spacy_maral.scale import ShardSummary, annotate_corpus
 from spacy_maral.scale.annotate.model import load_model, model_version
-from spacy_maral.scale.annotate.progress import Progress, clock
-from spacy_maral.scale.annotate.shard import Step
+from spacy_maral.scale.annotate.progress import Progress, progress_bar
 
 OUTPUTS = ["a.jsonl", "more/b.jsonl"]
 
@@ -164,29 +165,51 @@ def test_remote_corpora(ruler, corpus, out):
         files.rm("/bucket", recursive=True)
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 def test_progress_goes_from_nothing_to_all(ruler, corpus, out, monkeypatch):
     monkeypatch.setattr("spacy_maral.scale.annotate.shard.WINDOW_WORDS", 1)
+    monkeypatch.setattr(sys, "stderr", Terminal())
     seen = []
     annotate_corpus(
         ruler, corpus, out, batch_words=1,
-        on_progress=lambda p: seen.append((p.share, p.documents, p.shards_done, str(p))),
+        on_progress=lambda p: seen.append((p.size_done / p.size, p.documents, p.shards_done)),
     )  # fmt: skip
     shares = [share for share, *_ in seen]
     assert shares == sorted(shares) and shares[0] < 0.5 and shares[-1] == 1
-    assert [done for *_, done, _ in seen][-1] == 2
+    assert seen[-1][-1] == 2
     assert seen[-1][1] == 2 * len(LINES)
-    assert "100.0 %, 2 of 2 shards" in seen[-1][-1] and "0:00:00 left" in seen[-1][-1]
+    first, *_, last = sys.stderr.getvalue().strip().split("\r")
+    assert first.startswith("0.0 %|")
+    assert last.startswith("100.0 %|") and "00:00 left, 2 of 2 shards" in last
+    assert f"{2 * len(LINES)} documents" in last and "2 set aside" in last
+
+
+def test_a_file_gets_no_progress_of_a_short_run(ruler, corpus, out, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    annotate_corpus(ruler, corpus, out)
+    assert sys.stderr.getvalue() == ""
+
+
+def test_the_speed_follows_from_the_time(monkeypatch):
+    progress = Progress(shards=4, size=1000, started=0.0)
+    monkeypatch.setattr("time.perf_counter", lambda: 50.0)
+    assert progress.words_per_second == 0
+    progress.add(ShardSummary(documents=10, words=200, size=250))
+    assert (progress.size_done, progress.seconds) == (250, 50)
+    assert (progress.documents_per_second, progress.words_per_second) == (0.2, 4.0)
+    assert str(progress) == "0 of 4 shards, 10 documents, 0 documents/s, 4 words/s"
 
 
 def test_the_time_left_follows_from_the_bytes(monkeypatch):
-    progress = Progress(shards=4, size=1000, started=0.0)
-    monkeypatch.setattr("time.perf_counter", lambda: 50.0)
-    assert progress.seconds_left is None
-    progress.add(Step(documents=10, words=200, size=250))
-    assert (progress.share, progress.seconds_left) == (0.25, 150.0)
-    assert (progress.documents_per_second, progress.words_per_second) == (0.2, 4.0)
-    assert "0:02:30 left" in str(progress)
-    assert clock(3725.4) == "1:02:05"
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with progress_bar(1000) as bar:
+        bar.start_t -= 1241.8
+        bar.update(250)
+        assert "25.0 %|" in str(bar) and "1:02:05 left" in str(bar)
 
 
 # the model
