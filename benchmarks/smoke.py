@@ -10,7 +10,7 @@ from spacy_maral.errors import Errors, MaralError
 
 from .setting import ROOT
 
-SCRIPTS = ROOT / "scripts"
+TOOLS = ROOT / "tools"
 
 
 def make_inputs(folder: Path) -> tuple[Path, Path]:
@@ -23,9 +23,9 @@ def make_inputs(folder: Path) -> tuple[Path, Path]:
 
 def _script(name: str, *arguments: str) -> None:
     done = subprocess.run(
-        [sys.executable, str(SCRIPTS / name), *arguments], capture_output=True, text=True,
+        [sys.executable, str(TOOLS / name), *arguments], capture_output=True, text=True,
         encoding="utf8", cwd=ROOT, check=False,
     )  # fmt: skip
     if done.returncode:
-        found = {"function": f"scripts/{name}", "code": done.returncode, "tail": done.stderr}
+        found = {"function": f"tools/{name}", "code": done.returncode, "tail": done.stderr}
         raise MaralError(Errors.M444.format(**found))

@@ -440,7 +440,7 @@ class Errors(metaclass=CodedMessages):
     M346 = (
         "The encoder '{name}' cannot be loaded ({problem}). As paths.encoder give a folder with config.json, "
         "tokenizer.json and model.safetensors, or a name on the Hugging Face hub where it can be reached. "
-        "A clone of spacy-maral makes the folder of one: python scripts/build_encoder.py --name "
+        "A clone of spacy-maral makes the folder of one: python tools/build_encoder.py --name "
         "intfloat/multilingual-e5-small --out encoders/e5-small."
     )
     M347 = (

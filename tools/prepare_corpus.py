@@ -1,7 +1,7 @@
 """Find a dataset's files and convert them to spaCy's format.
 
-    python scripts/prepare_corpus.py files --dataset wikiann --data-dir DIR --source en --target de
-    python scripts/prepare_corpus.py convert … --out corpus/wikiann-en-de
+    python tools/prepare_corpus.py files --dataset wikiann --data-dir DIR --source en --target de
+    python tools/prepare_corpus.py convert … --out corpus/wikiann-en-de
 
 `files` checks that the files are there, and generates those of the demonstration. `convert` writes
 OUT/train.spacy and dev.spacy (source), and of each target target-LANG.spacy (its training text, without

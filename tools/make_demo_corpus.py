@@ -1,6 +1,6 @@
 """Generate the demonstration corpus: short sentences with names in four languages.
 
-    python scripts/make_demo_corpus.py --out corpus/demo-raw --size default --seed 0
+    python tools/make_demo_corpus.py --out corpus/demo-raw --size default --seed 0
 
 Everything comes from the templates and name lists in assets/demo, one file a language. Train and
 raw text use part of the templates and names only, dev and test all of them. The files are like

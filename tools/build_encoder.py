@@ -1,6 +1,6 @@
 """Get the encoder that the project starts from into a local folder.
 
-    python scripts/build_encoder.py --name intfloat/multilingual-e5-small --out encoders/e5-small
+    python tools/build_encoder.py --name intfloat/multilingual-e5-small --out encoders/e5-small
 
 The name is a local folder (checked and linked), a hub name (downloaded when a hub can be reached)
 or "tiny" (random weights, for smoke runs only). Without a hub, multilingual-e5-small is built from

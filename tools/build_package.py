@@ -1,6 +1,6 @@
 """Build an installable wheel of a trained pipeline with `spacy package`.
 
-python scripts/build_package.py training/RUN/student packages --name maral_demo --version 0.1.0
+python tools/build_package.py training/RUN/student packages --name maral_demo --version 0.1.0
 
 What the package's README.md says comes from meta.json, as `spacy maral card` writes it.
 """
