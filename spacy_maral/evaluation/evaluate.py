@@ -43,17 +43,6 @@ class Evaluation:
         }
 
 
-def entities_from_docs(docs: Iterable[Doc], labels: Sequence[str]) -> Entities:
-    """Collect the entities of documents.
-
-    docs (Iterable[Doc]): The documents.
-    labels (Sequence[str]): Entity labels; class i + 1 is labels[i].
-    RETURNS (Entities): One row an entity.
-    RAISES (MaralError): If an entity has another label.
-    """
-    return as_entities(list(read_entities(docs)), labels)
-
-
 def evaluate_pipeline(
     nlp: Language,
     data: str | Path | Iterable[Doc],

@@ -7,7 +7,12 @@ from spacy.tokens import Doc, DocBin, Span
 from spacy.vocab import Vocab
 
 from spacy_maral.errors import MaralError
-from spacy_maral.evaluation.evaluate import entities_from_docs, evaluate_pipeline, load_pipeline
+from spacy_maral.evaluation.evaluate import (
+    as_entities,
+    evaluate_pipeline,
+    load_pipeline,
+    read_entities,
+)
 from spacy_maral.evaluation.metrics import Score
 
 
@@ -57,7 +62,7 @@ def gold_docs() -> list[Doc]:
 def test_an_unknown_label_is_named():
     doc = gold_doc(Vocab(), "by me and Ada Lovelace", (3, 5, "PER"))
     with pytest.raises(MaralError, match=r"Document 0 .*'PER' at word 3.* LOC, ORG\."):
-        entities_from_docs([doc], ["LOC", "ORG"])
+        as_entities(list(read_entities([doc])), ["LOC", "ORG"])
 
 
 def test_pipelines_are_scored_on_fresh_documents(ruled, gold_docs):

@@ -11,7 +11,7 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 from spacy.vocab import Vocab
 
-from spacy_maral.evaluation.evaluate import entities_from_docs
+from spacy_maral.evaluation.evaluate import as_entities, read_entities
 from spacy_maral.evaluation.metrics import (
     Entities,
     Score,
@@ -157,7 +157,7 @@ def test_scores_equal_spacys(gold, predicted):
     vocab = Vocab()
     pairs = [(make_doc(vocab, predicted, i), make_doc(vocab, gold, i)) for i in range(3)]
     theirs = Scorer.score_spans([Example(*pair) for pair in pairs], "ents")
-    sides = [entities_from_docs(docs, LABELS) for docs in zip(*pairs, strict=True)]
+    sides = [as_entities(list(read_entities(docs)), LABELS) for docs in zip(*pairs, strict=True)]
     ours = score_entities(sides[1], sides[0], LABELS)
     if not gold and not predicted:
         assert theirs["ents_f"] is None or theirs["ents_f"] == 0
