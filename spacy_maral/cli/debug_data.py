@@ -69,7 +69,7 @@ def debug_data_cli(
     candidate span, tokenizer or encoder can reach; the vocabulary that source
     and target share; empty, unlabelled, long and repeated documents; and
     sentences that occur in two files. The command checks the encoder only if it
-    is a local folder, and downloads nothing. It exits with 1 if there are
+    is on this machine, and downloads nothing. It exits with 1 if there are
     errors. To override settings in the config, pass them as command line
     options, for instance --components.maral_ner.model.max_width 12.
     """  # fmt: skip
