@@ -61,7 +61,7 @@ def run_cases(args: argparse.Namespace, scratch: Path) -> None:
     """Run the chosen cases that the file does not have, and show all chosen ones."""
     from wasabi import msg
 
-    from spacy_maral.errors import Errors, MaralError
+    from spacy_maral.errors import MaralError
 
     from .cases import NotInstalled, choose, run_case
     from .memory import use_threads
@@ -73,7 +73,10 @@ def run_cases(args: argparse.Namespace, scratch: Path) -> None:
     if args.smoke:
         args.encoder, args.data = make_inputs(scratch)
     elif args.encoder is None or args.data is None:
-        raise MaralError(Errors.M447)
+        raise MaralError(
+            "The benchmarks need an encoder and text. Give their folders with --encoder and --data, or "
+            "give --smoke for a trial run, whose figures mean nothing."
+        )
     use_threads(args.threads)
     setting = Setting(
         args.encoder, args.data, scratch, threads=args.threads, repeats=args.repeats,

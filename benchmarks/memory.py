@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from spacy_maral.errors import Errors, MaralError
+from spacy_maral.errors import MaralError
 from spacy_maral.model.memory import keep_freed_memory, peak_memory
 
 from .setting import ROOT, Setting, Sizes
@@ -42,8 +42,11 @@ def in_process(function: str, setting: Setting, **arguments: Any) -> dict[str, A
         encoding="utf8", cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, check=False,
     )  # fmt: skip
     if done.returncode:
-        found = {"function": function, "code": done.returncode, "tail": done.stderr[-TAIL:]}
-        raise MaralError(Errors.M444.format(**found))
+        tail = done.stderr[-TAIL:]
+        raise MaralError(
+            f"'{function}' failed in its own process, with exit code {done.returncode}. The end of its "
+            f"output:\n{tail}"
+        )
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from wasabi import Printer
 
 from spacy_maral.data.files import write_json
-from spacy_maral.errors import Errors, MaralError
+from spacy_maral.errors import MaralError
 from spacy_maral.model.machine import describe_machine
 
 PACKAGES = ("spacy-maral", "spacy", "spacy-transformers", "thinc", "torch", "transformers", "numpy")
@@ -31,7 +31,10 @@ def read_results(path: Path | None) -> dict[str, Any]:
         if not all(isinstance(row, dict) and set(FIELDS) <= set(row) for row in found.values()):
             raise ValueError(f"not every case in it has {', '.join(FIELDS)}")
     except (OSError, ValueError, AttributeError) as error:
-        raise MaralError(Errors.M445.format(path=path, problem=error)) from error
+        raise MaralError(
+            f"{path} does not hold results of the benchmarks: {error}. Give another file with -o, or "
+            "move this one away."
+        ) from error
     return found
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spacy_maral.errors import Errors, MaralError
+from spacy_maral.errors import MaralError
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "configs" / "maral_small.cfg"
@@ -65,7 +65,10 @@ class Setting:
         """
         path = self.data / language / part
         if not path.is_file():
-            raise MaralError(Errors.M443.format(path=path))
+            raise MaralError(
+                f"{path} does not exist. Give with --data a folder of labelled sentences with the files "
+                "en/train, en/dev, en/test, de/train, de/dev and de/test, such as WikiAnn's."
+            )
         return path
 
     def describe(self) -> dict[str, Any]:

@@ -6,26 +6,23 @@ import subprocess
 import sys
 from pathlib import Path
 
-from spacy_maral.errors import Errors, MaralError
+from spacy_maral.errors import MaralError
 
 from .setting import ROOT
-
-SCRIPTS = ROOT / "scripts"
 
 
 def make_inputs(folder: Path) -> tuple[Path, Path]:
     """Write encoder and text to a folder; RETURNS (tuple): Their folders."""
     encoder, data = folder / "tiny", folder / "demo"
-    _script("build_encoder.py", "--name", "tiny", "--out", str(encoder))
-    _script("make_demo_corpus.py", "--out", str(data), "--size", "small")
+    _script("tools/build_encoder.py", "--name", "tiny", "--out", str(encoder))
+    _script("tools/make_demo_corpus.py", "--out", str(data), "--size", "small")
     return encoder, data
 
 
 def _script(name: str, *arguments: str) -> None:
     done = subprocess.run(
-        [sys.executable, str(SCRIPTS / name), *arguments], capture_output=True, text=True,
+        [sys.executable, str(ROOT / name), *arguments], capture_output=True, text=True,
         encoding="utf8", cwd=ROOT, check=False,
     )  # fmt: skip
     if done.returncode:
-        found = {"function": f"scripts/{name}", "code": done.returncode, "tail": done.stderr}
-        raise MaralError(Errors.M444.format(**found))
+        raise MaralError(f"{name} failed with exit code {done.returncode}:\n{done.stderr}")

@@ -67,7 +67,7 @@ ALLOWED = {
     "nox": "runs the tests on several Pythons",
     "python tests/robustness/": "long runs of the robustness tests; what they take is tested there",
     "python examples/": "examples have tests of their own",
-    "python scripts/": "scripts have tests of their own",
+    "python tools/": "tools have tests of their own",
     "python -m benchmarks": "measures for minutes; has tests of its own",
     "git ": "version control",
     "mkdir ": "a folder, made by the tutorial's test",
@@ -183,8 +183,8 @@ def read(name: str) -> str:
 @pytest.mark.parametrize(
     "line",
     [
-        "make dmo", "make demo SIZE=small", "nox -s oldset", "python scripts/no_such.py",
-        "python scripts/build_encoder.py --names x --out y", "python -m benchmarks --case data",
+        "make dmo", "make demo SIZE=small", "nox -s oldset", "python tools/no_such.py",
+        "python tools/build_encoder.py --names x --out y", "python -m benchmarks --case data",
     ],
 )  # fmt: skip
 def test_names_that_are_not_there_are_found(line: str) -> None:
@@ -436,7 +436,7 @@ def test_settings_of_the_paper_are_those_of_its_configuration() -> None:
 
 
 def test_generated_pages_are_current() -> None:
-    assert not outdated(), "run python scripts/build_docs.py"
+    assert not outdated(), "run python tools/build_docs.py"
 
 
 def test_figures_may_differ_by_rounding_only() -> None:

@@ -86,7 +86,7 @@ def test_every_script_is_a_dependency_of_its_step():
     project = commands(load("demo"))
     for step in STEPS:
         script = split_command(project[step]["script"][0])[1]
-        if script.startswith("scripts/"):
+        if script.startswith("tools/"):
             assert script in project[step]["deps"], step
 
 
@@ -113,7 +113,7 @@ def maral_commands(project: dict) -> dict[str, tuple[str, dict]]:
     found = {}
     for step, command in commands(project).items():
         words = split_command(command["script"][0])
-        if words[1] == "scripts/with_targets.py":
+        if words[1] == "tools/with_targets.py":
             words = ["-m", "spacy", "maral", *with_targets.expand(words[3:], words[2].split("+"))]
         elif words[1] == "-m":
             words = words[1:]

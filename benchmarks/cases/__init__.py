@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from importlib import import_module
 from typing import Any
 
-from spacy_maral.errors import Errors, MaralError
+from spacy_maral.errors import MaralError
 
 from ..setting import Setting
 
@@ -46,7 +46,8 @@ def choose(patterns: list[str]) -> list[str]:
     """
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in CASES):
-            raise MaralError(Errors.M446.format(pattern=pattern, known=", ".join(CASES)))
+            known = ", ".join(CASES)
+            raise MaralError(f"No case matches '{pattern}'. Choose from: {known}.")
     return [name for name in CASES if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 

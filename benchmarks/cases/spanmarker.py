@@ -13,8 +13,6 @@ from typing import Any
 
 import torch
 
-from spacy_maral.errors import Errors
-
 from ..pipelines import MAX_WIDTH, build, read
 from ..setting import SOURCE, Setting
 from ..timing import alternate, compare
@@ -35,7 +33,10 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
     try:
         span_marker = import_module("span_marker")
     except ImportError as error:
-        raise NotInstalled(Errors.M448.format(problem=error)) from error
+        raise NotInstalled(
+            f"SpanMarker cannot be imported: {error}. Install it with pip install 'spacy-maral[bench]', "
+            "or leave out the case infer_vs_spanmarker."
+        ) from error
     train = read_sample(setting, SOURCE, "train", setting.sizes.train_sentences)
     # fewer sentences, because SpanMarker is slow
     docs = read_sample(setting, SOURCE, "dev", max(4, setting.sizes.infer_sentences // SHARE))

@@ -90,7 +90,9 @@ def _keep_all_but(scores: NDArray[np.floating], n: int) -> tuple[NDArray[np.bool
     return scores >= cut, float(cut)
 
 
-def reliable_scores(scores: NDArray[np.floating], *, seed: int) -> NDArray[np.bool_]:
+def split_scores(
+    scores: NDArray[np.floating], *, seed: int
+) -> tuple[NDArray[np.bool_], Mixture | None]:
     """Split the scores of one class into reliable and unreliable ones.
 
     The scores are min-max normalised and fitted with a mixture of two Gaussians; a score is
@@ -104,16 +106,6 @@ def reliable_scores(scores: NDArray[np.floating], *, seed: int) -> NDArray[np.bo
 
     scores (NDArray): Scores of one class, shape (n,), finite.
     seed (int): Seed of the mixture and of the sample.
-    RETURNS (NDArray[np.bool_]): Whether each score is reliable, shape (n,).
-    """
-    return split_scores(scores, seed=seed)[0]
-
-
-def split_scores(
-    scores: NDArray[np.floating], *, seed: int
-) -> tuple[NDArray[np.bool_], Mixture | None]:
-    """Split the scores of one class (see `reliable_scores`), and say by which mixture.
-
     RETURNS (tuple): Whether each score is reliable, shape (n,), and the mixture; None if the scores
         were not split.
     """

@@ -1,4 +1,4 @@
-"""The commands of `python -m spacy maral`: they parse, call a plain function and show its result."""
+"""The commands of `python -m spacy maral`: each parses its options, calls one function and shows the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of the commands that share their work out."""
+"""Options of the commands that can distribute their work."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ class EngineName(str, Enum):
     ray = "ray"
 
 
-ENGINE = Opt(EngineName.local, "--engine", "-e", help="What it runs on")
+ENGINE = Opt(
+    EngineName.local, "--engine", "-e", help="Where the work runs: in this process or on Ray"
+)
 ADDRESS = Opt(
     None, "--address",
-    help="Ray cluster to use, such as 'auto' or ray://host:10001; by default one is started here",
+    help="Ray cluster, such as 'auto' or ray://host:10001; by default a local one is started",
 )  # fmt: skip
-WORKERS = Opt(None, "--workers", min=1, help="Ray workers; by default as many as fit")
-CPUS = Opt(1.0, "--cpus-per-worker", min=0.0, help="CPU cores of a Ray worker, or a share of one")
-GPUS = Opt(0.0, "--gpus-per-worker", min=0.0, help="GPUs of a Ray worker, or a share of one")
-RETRIES = Opt(3, "--retries", min=0, help="Times that work is begun again if its worker dies")
+WORKERS = Opt(None, "--workers", min=1, help="Number of Ray workers; by default as many as fit")
+CPUS = Opt(
+    1.0, "--cpus-per-worker", min=0.0, help="CPU cores per Ray worker; fractions are allowed"
+)
+GPUS = Opt(0.0, "--gpus-per-worker", min=0.0, help="GPUs per Ray worker; fractions are allowed")
+RETRIES = Opt(3, "--retries", min=0, help="How often work is retried if its worker dies")
 
 
 def ray_engine(
@@ -37,7 +41,7 @@ def ray_engine(
     retries: int,
     verbose: bool,
 ) -> RayEngine | None:
-    """RETURNS (RayEngine | None): The engine that the options name, None for this process."""
+    """RETURNS (RayEngine | None): The engine that the options select; None for this process."""
     if name is EngineName.local:
         return None
     from ..scale import RayEngine

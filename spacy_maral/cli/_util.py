@@ -1,4 +1,4 @@
-"""The Typer app of `python -m spacy maral` and what its commands share."""
+"""The Typer app of `python -m spacy maral`, and the options and helpers that its commands share."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Start with: python -m spacy maral init-config --help
 """
 WITH_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 
-# as they are used; others follow
+# in the order of use; other commands follow
 ORDER = (
     "init-config", "convert", "prepare-text", "stats", "debug-data", "train-teacher",
     "pseudo-label", "adapt", "evaluate", "compare", "annotate", "report", "card",
@@ -38,7 +38,7 @@ ORDER = (
 
 
 class Steps(TyperGroup):
-    """The commands, listed in the order in which they are used."""
+    """Lists the commands in the order of use."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         names = super().list_commands(ctx)
@@ -63,9 +63,9 @@ VERBOSE = Opt(
 
 @contextmanager
 def reported(task: str) -> Iterator[None]:
-    """Turn errors that the user can put right into a message on stderr and exit status 1.
+    """Turn errors that the user can solve into a message on stderr and exit status 1.
 
-    task (str): What cannot be done then, as in "convert the data".
+    task (str): The task that fails, as in "convert the data".
     """
     try:
         yield
@@ -76,22 +76,22 @@ def reported(task: str) -> Iterator[None]:
     except InterpolationError as error:
         problem = str(error)
     except KeyboardInterrupt as error:
-        # a run that has saved its state says so, and which status a shell expects
+        # an interrupted run brings its own message and the exit status that a shell expects
         typer.echo(str(error) or "Interrupted.", err=True)
         sys.exit(getattr(error, "exit_code", 130))
     else:
         return
-    # The message is not wrapped: paths in it can be copied.
+    # The message is not wrapped, so that paths can be copied from it.
     typer.echo(Printer(no_print=True).fail(f"Cannot {task}"), err=True)
     typer.echo(problem, err=True)
     sys.exit(1)
 
 
 def prepare(code: Path | None = None, verbose: bool = False) -> None:
-    """Do what the options --code and --verbose ask for, in a process that keeps what it frees.
+    """Apply the options --code and --verbose, and let the process keep the memory that it frees.
 
-    code (Path): Python file to import, for the functions that it registers.
-    verbose (bool): Whether spaCy's and our own debugging messages are shown.
+    code (Path): Python file to import for the functions that it registers.
+    verbose (bool): Whether to show debugging messages.
     """
     keep_freed_memory()
     if verbose:
@@ -101,22 +101,22 @@ def prepare(code: Path | None = None, verbose: bool = False) -> None:
     with reported("import the code"):
         try:
             import_file("python_code", code)
-        # whatever a user's file raises; a missing file too
+        # a user's file can raise anything, and may be missing
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
             raise MaralError(Errors.M407.format(path=code, problem=problem)) from error
 
 
 def read_overrides(args: list[str]) -> dict[str, Any]:
-    """Read settings of the config file from the command line, as `spacy train` does.
+    """Read overrides of the config file from the command line, as `spacy train` does.
 
-    args (list[str]): What no option of the command took, such as ["--teacher.epochs", "3"].
+    args (list[str]): Arguments that are not options of the command, such as ["--teacher.epochs", "3"].
     RETURNS (dict): Values by "section.key".
-    RAISES (typer.BadParameter): If an option names no section.
+    RAISES (typer.BadParameter): If an argument names no section.
     """
     for arg in args:
         name = arg.partition("=")[0]
-        # spaCy's own error for this is not one of those that every release of Typer reports.
+        # Not every release of Typer reports the error that spaCy raises here.
         if name.startswith("--") and "." not in name:
             raise typer.BadParameter(f"There is no option {name}.")
     return parse_config_overrides(args)

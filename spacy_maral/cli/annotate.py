@@ -22,14 +22,12 @@ class Format(str, Enum):
 
 INPUTS = Arg(
     ...,
-    help="Files, folders or patterns of .txt, .jsonl (both also .gz) and .parquet, or addresses",
+    help="Files, folders, glob patterns or addresses of .txt, .jsonl (each optionally .gz) or .parquet files",
 )
-OUTPUT = Opt(..., "--output", "-o", help="Folder or address for the output")
-BATCH_WORDS = Opt(
-    1024, "--batch-words", "-b", min=1, help="Words of a batch; GPUs are faster with more"
-)
+OUTPUT = Opt(..., "--output", "-o", help="Output folder or address")
+BATCH_WORDS = Opt(1024, "--batch-words", "-b", min=1, help="Words per batch; raise it for a GPU")
 GIVE_UP = Opt(
-    100, "--give-up", min=1, help="Documents in a row that may fail before the shard does"
+    100, "--give-up", min=1, help="Number of documents in a row that fail before the shard fails"
 )
 
 
@@ -44,10 +42,12 @@ def annotate_cli(
     cpus: float = CPUS,
     gpus: float = GPUS,
     retries: int = RETRIES,
-    format: Format = Opt(Format.jsonl, "--format", "-f", help="Format of the output"),
-    text_field: str = Opt("text", "--text-field", help="Key or column of the text"),
-    id_field: str = Opt("id", "--id-field", help="Key or column of the document's id"),
-    score_attr: str | None = Opt(None, "--score-attr", help="Attribute ent._.NAME with scores"),
+    format: Format = Opt(Format.jsonl, "--format", "-f", help="Output format"),
+    text_field: str = Opt("text", "--text-field", help="Key or column with the text"),
+    id_field: str = Opt("id", "--id-field", help="Key or column with the document's id"),
+    score_attr: str | None = Opt(
+        None, "--score-attr", help="Name of the attribute ent._.NAME that holds the score"
+    ),
     batch_words: int = BATCH_WORDS,
     give_up: int = GIVE_UP,
     as_json: bool = Opt(False, "--json", "-j", help="Print the summary as JSON only"),
@@ -56,11 +56,11 @@ def annotate_cli(
     gpu_id: int = GPU_ID,
 ) -> None:
     """
-    Find the entities of a corpus of any size. Each file becomes one of the
-    output, with id, text, entities and the model's version of each document;
-    what cannot be annotated is set aside in _rejected, with the reason. Files
-    that are done are passed over: the same command goes on with a run that was
-    stopped. With '--engine ray' many workers share the files.
+    Find the entities in a corpus of any size. Each input file becomes one
+    output file, with each document's id, text, entities and model version.
+    Documents that cannot be annotated go to _rejected, with the reason. To
+    continue a stopped run, repeat the command: it skips finished files. With
+    '--engine ray' many workers share the files.
     """
     prepare(code, verbose)
     from ..scale import annotate_corpus

@@ -15,12 +15,12 @@ from ._util import GPU_ID, app, reported
 @app.command("benchmark")
 def benchmark_cli(
     matrix_path: Path = Arg(
-        ..., help="File of datasets, languages, variants and seeds (.yml)", exists=True,
+        ..., help="YAML file with datasets, languages, variants and seeds", exists=True,
         dir_okay=False,
     ),
     data: Path = Opt(
         ..., "--data", "-d", exists=True, file_okay=False,
-        help="Directory of the raw data, with one directory a dataset",
+        help="Directory of the raw data, with one directory per dataset",
     ),
     output: Path = Opt(
         ..., "--output", "-o", file_okay=False,
@@ -28,24 +28,24 @@ def benchmark_cli(
     ),
     encoder: Path | None = Opt(
         None, "--encoder", "-e", exists=True, file_okay=False,
-        help="Directory of the encoder; by default that of the config file",
+        help="Directory of the encoder; by default the one in the config file",
     ),
     only: list[str] = Opt(
         [], "--only", "-O",
-        help="Do these only: variants, pairs such as en-de, seeds; several by commas",
+        help="Run only these variants, pairs (such as en-de) or seeds, separated by commas",
     ),
-    keep_models: bool = Opt(False, "--keep-models", "-k", help="Keep the students"),
-    dry_run: bool = Opt(False, "--dry-run", "-D", help="List the runs and what is done"),
+    keep_models: bool = Opt(False, "--keep-models", "-k", help="Keep the trained students"),
+    dry_run: bool = Opt(False, "--dry-run", "-D", help="List the runs and their states, and exit"),
     gpu_id: int = GPU_ID,
 ) -> None:  # fmt: skip
     """
-    Run a benchmark: every pair of languages with every variant and seed. Each
-    training is a process of its own, each result a file in runs/, and what is
-    finished is not done again, so that the same command goes on after a
-    break; several may run at once and share the work. Teachers are trained
-    once for all variants with the same settings of theirs. The output is
-    table.md, table.csv and results.json. Labels of a target's test set serve
-    the scores only.
+    Run a benchmark: every language pair with every variant and seed. Each
+    training runs in its own process, and each result becomes a file in runs/.
+    To continue after a break, repeat the command: it skips finished runs.
+    Several such commands can run at once and share the work. Variants with
+    the same teacher settings share one teacher. The output is table.md,
+    table.csv and results.json. The labels of a target's test set are used for
+    scores only.
     """
     from ..experiments.matrix import choose_runs, plan_runs, read_matrix
     from ..experiments.runs import Benchmark, run_all

@@ -18,16 +18,15 @@ def card_cli(
         [],
         "--metrics",
         "-m",
-        help="Metrics of a test set, as the evaluate command writes them, or a directory of them. "
-        "Can be given several times. A test set is called as its file is, without 'student-'",
+        help="Metrics of a test set from the evaluate command, or a directory of such files. Can be "
+        "repeated. The file's name without 'student-' becomes the name of the test set",
         exists=True,
     ),
     sources: Path | None = Opt(
         None,
         "--sources",
         "-S",
-        help="JSON or YAML file with a list of what the model was trained with: name, url, author, "
-        "license",
+        help="JSON or YAML file that lists the training sources with name, url, author and license",
         exists=True,
         dir_okay=False,
     ),
@@ -35,7 +34,7 @@ def card_cli(
         [],
         "--source",
         "-s",
-        help="Labelled training data, to be counted (.spacy)",
+        help="Labelled training data whose size the card states (.spacy)",
         exists=True,
         dir_okay=False,
     ),
@@ -43,7 +42,7 @@ def card_cli(
         [],
         "--target",
         "-T",
-        help="Text of the target language, to be counted (.spacy)",
+        help="Text of the target language whose size the card states (.spacy)",
         exists=True,
         dir_okay=False,
     ),
@@ -51,7 +50,7 @@ def card_cli(
         [],
         "--dev",
         "-d",
-        help="Labelled development data, to be counted (.spacy)",
+        help="Labelled development data whose size the card states (.spacy)",
         exists=True,
         dir_okay=False,
     ),
@@ -62,22 +61,24 @@ def card_cli(
         help="Output JSON file; by default the meta.json of the pipeline",
         dir_okay=False,
     ),
-    name: str = Opt("", "--name", "-n", help="Name of the package, without its language"),
+    name: str = Opt("", "--name", "-n", help="Name of the package, without the language code"),
     version: str = Opt("", "--version", "-v", help="Version of the package"),
     license: str = Opt("", "--license", "-l", help="License of the model, such as CC-BY-SA-4.0"),
     author: str = Opt("", "--author", "-a", help="Author of the model"),
     email: str = Opt("", "--email", "-E", help="The author's email address"),
-    url: str = Opt("", "--url", "-u", help="Where to find more about the model"),
-    description: str = Opt("", "--description", "-D", help="One sentence about the model"),
+    url: str = Opt("", "--url", "-u", help="Web page of the model"),
+    description: str = Opt(
+        "", "--description", "-D", help="Description of the model, in one sentence"
+    ),
     encoder: str | None = Opt(
-        None, "--encoder", "-e", help="Name of the encoder; by default that of the config"
+        None, "--encoder", "-e", help="Name of the encoder; by default the one in the config"
     ),
 ) -> None:
     """
-    Write the model card of a trained pipeline. It is kept in meta.json: sources,
-    license, sizes of the data, scores by language and type, and how the
-    pipeline was trained. 'spacy package' makes the README.md of the package from it, and
-    'spacy huggingface-hub push' the model card on the hub.
+    Write the model card of a trained pipeline to its meta.json: sources,
+    license, sizes of the data, scores by language and type, and training
+    settings. 'spacy package' turns it into the package's README.md, and
+    'spacy huggingface-hub push' into the model card on the hub.
     """  # fmt: skip
     from ..data.layout import META
     from ..evaluation.report.card import CardFacts, read_sources, write_card
@@ -98,11 +99,11 @@ def card_cli(
         written = write_card(model, facts, output=output)
     for missing, option in (("license", "--license"), ("author", "--author")):
         if not written.get(missing):
-            msg.warn(f"The card names no {missing}: give it with {option}")
+            msg.warn(f"The card names no {missing}. Give it with {option}")
     if not sources:
-        msg.warn("The card names no data that the model was trained with: give it with --sources")
+        msg.warn("The card names no training sources. Give them with --sources")
     if not metrics:
-        msg.warn("The card has no scores of a test set: give them with --metrics")
+        msg.warn("The card has no test scores. Give them with --metrics")
     msg.good("Saved model card", output or model / META)
     msg.text("You can now package the pipeline:")
     meta_option = f" --meta {output}" if output else ""

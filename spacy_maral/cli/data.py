@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Format(str, Enum):
-    """Data formats: those of `data.FORMATS`, and JSON Lines."""
+    """Data formats: the CoNLL-like ones, and JSON Lines."""
 
     auto = "auto"
     conll = "conll"
@@ -32,10 +32,10 @@ class Format(str, Enum):
 
 DATA = Arg(..., help="File of labelled sentences", exists=True, dir_okay=False)
 FORMAT = Opt(Format.auto, "--format", "-f", help="Format of the file")
-LANG = Opt("xx", "--lang", "-l", help="Language code, xx for several or unknown ones")
+LANG = Opt("xx", "--lang", "-l", help="Language code; xx for several languages or an unknown one")
 LABEL_MAP = Opt(
     None, "--label-map", "-m",
-    help="'coarse' (MultiCoNER's fine types to six), or a JSON or TOML file of old and new labels",
+    help="'coarse' (maps MultiCoNER's fine types to six), or a JSON or TOML file of old and new labels",
 )  # fmt: skip
 
 
@@ -47,13 +47,13 @@ def convert_cli(
     lang: str = LANG,
     label_map: str | None = LABEL_MAP,
     unlabelled: bool = Opt(
-        False, "--unlabelled", "-u", help="Leave the entities out: raw text to adapt to"
+        False, "--unlabelled", "-u", help="Remove the entities, to get raw text for adaptation"
     ),
 ) -> None:
     """
-    Convert labelled sentences to spaCy's binary format, one document a
-    sentence. What does not follow the format is refused with its line, or
-    repaired where a convention allows it, and then counted below.
+    Convert labelled sentences to spaCy's binary format, one document per
+    sentence. Lines that violate the format are refused with their line
+    number, or repaired and counted where a convention allows it.
     """
     from ..data.convert import convert
 
@@ -76,11 +76,13 @@ def convert_cli(
     if unlabelled:
         msg.info(f"Labels left out: {report.stripped:,} entities")
     if report.duplicates:
-        msg.warn(f"{report.duplicates:,} sentences repeat the words of an earlier one (kept)")
+        msg.warn(
+            f"{report.duplicates:,} sentences repeat the words of an earlier one; they are kept"
+        )
 
 
 def show_widths(statistics: SpanStatistics) -> None:
-    """Print how many entities of each type are longer than the longest span, if there are any."""
+    """Print how many entities of each type are longer than the longest candidate span."""
     if not statistics.entities:
         return
     counts = [(k, statistics.wider[k], n) for k, n in statistics.entities.items()]
@@ -94,14 +96,14 @@ def show_widths(statistics: SpanStatistics) -> None:
     )
     msg.text(
         f"95 % of the entities have up to {statistics.width_of(0.95)} words, 99 % up to "
-        f"{statistics.width_of(0.99)}; a model cannot find longer ones than its max_width."
+        f"{statistics.width_of(0.99)}; a model cannot find entities longer than its max_width."
     )
 
 
 @app.command("stats")
 def stats_cli(
     path: Path = Arg(
-        ..., help="File of labelled sentences, or .spacy file", exists=True, dir_okay=False
+        ..., help="File of labelled sentences or .spacy file", exists=True, dir_okay=False
     ),
     format: Format = FORMAT,
     lang: str = LANG,
@@ -110,9 +112,9 @@ def stats_cli(
     as_json: bool = Opt(False, "--json", "-j", help="Print JSON only"),
 ) -> None:
     """
-    Count sentences, candidate spans and entities. Entities that are longer
-    than the longest candidate span count for their class; the spans outside
-    entities are all candidates less all entities.
+    Count sentences, candidate spans and entities. Entities longer than the
+    longest candidate span still count for their class. The number of outside
+    spans is the number of candidates minus the number of entities.
     """
     from ..data.statistics import stats
 
@@ -135,5 +137,5 @@ def stats_cli(
     show_counts("Left out by the label map", statistics.dropped)
     if statistics.unlabelled:
         msg.warn(
-            f"{statistics.unlabelled:,} sentences have no labels: no span of theirs is counted"
+            f"{statistics.unlabelled:,} sentences have no labels, so their spans are not counted"
         )

@@ -47,7 +47,7 @@ def debug_data_cli(
         "directory); can be repeated",
     ),
     lang: list[str] = Opt(
-        None, "--lang", "-l", help="Language code of raw text; once, or once for each target"
+        None, "--lang", "-l", help="Language code of raw text; once, or once per target"
     ),
     tests: list[Path] = Opt(
         [],
@@ -65,13 +65,13 @@ def debug_data_cli(
     no_format: bool = Opt(False, "--no-format", "-NF", help="Don't pretty-print the results"),
 ) -> None:
     """
-    Analyze and debug the data of a training. Shows entities by type, entities
-    that no candidate span, tokenizer or encoder can reach, the vocabulary that
-    source and target share, empty, unlabelled, long and repeated documents, and
-    sentences that are in two files. The encoder is looked at if it is here;
-    nothing is downloaded. Exits with 1 if there are errors. To override
-    settings in the config, you can pass them as command line options, for
-    instance --components.maral_ner.model.max_width 12.
+    Analyze and debug training data. Shows entities by type; entities that no
+    candidate span, tokenizer or encoder can reach; the vocabulary that source
+    and target share; empty, unlabelled, long and repeated documents; and
+    sentences that occur in two files. The command checks the encoder only if it
+    is on this machine, and downloads nothing. It exits with 1 if there are
+    errors. To override settings in the config, pass them as command line
+    options, for instance --components.maral_ner.model.max_width 12.
     """  # fmt: skip
     overrides = read_overrides(ctx.args)
     prepare(code, verbose)
@@ -90,7 +90,7 @@ def _load(
     config_path: Path, overrides: dict[str, Any], source: list[Path], dev: list[Path],
     targets: list[Path], lang: list[str] | None, tests: list[Path],
 ) -> tuple[list[Part], Language]:  # fmt: skip
-    """Read the files and make the pipeline, without the encoder's weights."""
+    """Read the files and build the pipeline without the encoder's weights."""
     from spacy.util import load_model_from_config
 
     from ..data.config import read_config

@@ -22,22 +22,22 @@ def evaluate_cli(
         "--max-width",
         "-w",
         min=1,
-        help="Widest entity of the paper's protocol, in words; by default the model's",
+        help="Longest entity, in words, that the paper's protocol counts; by default the model's",
     ),
     batch_size: int | None = Opt(
-        None, "--batch-size", "-b", min=1, help="Documents of a batch; by default the model's"
+        None, "--batch-size", "-b", min=1, help="Documents per batch; by default the model's"
     ),
     code: Path | None = CODE,
     verbose: bool = VERBOSE,
     gpu_id: int = GPU_ID,
 ) -> None:
     """
-    Evaluate a trained pipeline. An entity is right if both its ends and its
-    type are, and all gold entities count. Beside this, the paper's protocol
-    leaves gold entities that are longer than the model's longest span out of
-    the recall. The pipeline gets the words and spaces of the documents as
-    they are ('spacy evaluate' tokenises their text anew, so its scores differ
-    where words do). The output file has fractions, the tables percentages.
+    Evaluate a trained pipeline. An entity is correct if both its boundaries
+    and its type are correct, and all gold entities count. The paper's protocol
+    is shown beside it: its recall ignores gold entities longer than the
+    model's longest span. The pipeline gets the documents' own words and spaces
+    ('spacy evaluate' tokenises the text again, so its scores can differ). The
+    output file has fractions, and the tables have percentages.
     """
     prepare(code, verbose)
     from ..data.files import write_json
@@ -59,16 +59,16 @@ def evaluate_cli(
 def compare_cli(
     folder: Path = Arg(
         ...,
-        help="Directory of metrics: teacher-SET.json and student-SET.json",
+        help="Directory of the metrics teacher-SET.json and student-SET.json",
         exists=True,
         file_okay=False,
     ),
     output: Path | None = Opt(None, "--output", "-o", help="Output Markdown file", dir_okay=False),
 ) -> None:
     """
-    Compare teacher and student on all test sets. The table has F1 over all
-    gold entities and by the paper's protocol, for every test set that the
-    evaluate command has written metrics of.
+    Compare teacher and student on all test sets. The table shows F1 over all
+    gold entities and by the paper's protocol, for every test set with metrics
+    from the evaluate command.
     """
     from ..data.files import write_file
     from ..evaluation.tables import COMPARISON_HEADER, markdown_table, read_comparison

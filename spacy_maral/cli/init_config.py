@@ -14,7 +14,7 @@ from ._util import app, reported
 
 
 class Size(str, Enum):
-    """Sizes of a configuration, as in `templates.WIDTHS`."""
+    """Sizes of a configuration, as in `new_config.WIDTHS`."""
 
     small = "small"
     paper = "paper"
@@ -24,50 +24,50 @@ class Size(str, Enum):
 def init_config_cli(
     output_file: Path = Arg(
         ...,
-        help="File to save the config to or - for stdout (will only output config and no additional logging info)",
+        help="File to save the config to, or - for stdout (then nothing but the config is printed)",
         allow_dash=True,
         dir_okay=False,
     ),
-    source: str = Opt("xx", "--source", "-s", help="Code of the language of the labelled text"),
+    source: str = Opt("xx", "--source", "-s", help="Language code of the labelled text"),
     targets: list[str] = Opt(
         ["xx"],
         "--target",
         "-T",
-        help="Code of the language to adapt to. Can be given several times. The pipeline gets the "
-        "tokenizer of this language, if there is one language only",
+        help="Language code of the text to adapt to. Can be repeated. If there is only one, the "
+        "pipeline gets the tokenizer of this language",
     ),
     encoder: str | None = Opt(
         None,
         "--encoder",
         "-e",
-        help="Folder or Hugging Face hub name of a multilingual encoder; by default one that goes "
-        "with the size",
+        help="Folder or Hugging Face hub name of a multilingual encoder; the default depends on the "
+        "size",
     ),
     size: Size = Opt(
         Size.small,
         "--size",
         "-S",
-        help="'small' for a small encoder that may run without a GPU, 'paper' for the settings of "
-        "the paper",
+        help="'small' for a small encoder that can run without a GPU, 'paper' for the paper's "
+        "settings",
     ),
-    gpu: bool = Opt(False, "--gpu/--cpu", "-G/-C", help="Whether the training runs on GPU"),
+    gpu: bool = Opt(False, "--gpu/--cpu", "-G/-C", help="Train on the GPU or on the CPU"),
     max_width: int | None = Opt(
         None,
         "--max-width",
         "-w",
         min=1,
-        help="Longest entity that can be found, in words; by default 8 (small) or 4 (paper)",
+        help="Longest entity that the model can find, in words; by default 8 (small) or 4 (paper)",
     ),
     fill: bool = Opt(
-        True, "--fill/--no-fill", help="Write settings that have their defaults out, too"
+        True, "--fill/--no-fill", help="Also write the settings that have default values"
     ),
-    force: bool = Opt(False, "--force", "-F", help="Force overwriting the output file"),
+    force: bool = Opt(False, "--force", "-F", help="Overwrite the output file"),
 ) -> None:
     """
-    Generate a config file for train-teacher and adapt. Based on a language
-    pair, a device and an encoder, this command writes a commented config with
-    settings to start from. An encoder that is a folder here is looked at: how
-    many layers it has, and whether it has a masked-language-model head.
+    Generate a config file for train-teacher and adapt. From a language pair, a
+    device and an encoder, this command writes a commented config with settings
+    to start from. If the encoder is a local folder, the command reads its number
+    of layers and whether it has a masked-language-model head.
     """
     from ..data.files import write_file
     from ..training.new_config import Choices, choose_language, make_config
@@ -86,7 +86,7 @@ def init_config_cli(
     msg = Printer()
     lang, problem = choose_language(targets)
     if problem is not None:
-        msg.warn(f"No tokenizer for '{targets[0]}', the config has that of '{lang}'", problem)
+        msg.warn(f"No tokenizer for '{targets[0]}': the config uses the one for '{lang}'", problem)
     msg.good("Saved config", output_file)
     msg.text("You can now look at your data and train a teacher:")
     data = "--source ./train.spacy --dev ./dev.spacy"

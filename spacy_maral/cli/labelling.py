@@ -15,40 +15,48 @@ TARGETS = Arg(
     help="Text of the target language: .spacy, or raw text with --lang (.txt, .jsonl, directory)",
 )  # fmt: skip
 LANG = Opt(
-    None, "--lang", "-l", help="Language code of raw text; once, or once for each target",
+    None, "--lang", "-l", help="Language code of raw text; once, or once per target",
 )  # fmt: skip
 LABELS = Opt(
     None, "--labels", "-L",
-    help="Entity labels of the model to be trained, joined by commas; not for a teacher of ours",
+    help="Entity labels of the new model, separated by commas; not for a teacher with maral_ner",
 )  # fmt: skip
 SOURCE = Opt(
     None, "--source", "-s", exists=True, dir_okay=False,
-    help="Labelled source data (.spacy) to take the labels from, in place of --labels",
+    help="Labelled source data (.spacy) that supplies the labels, instead of --labels",
 )  # fmt: skip
 CONFIG = Opt(
-    None, "--config", exists=True, dir_okay=False, help="Config file to take the longest span from"
+    None, "--config", exists=True, dir_okay=False, help="Config file that supplies the longest span"
 )
 LABEL_MAP = Opt(
     None, "--label-map", "-m",
-    help="JSON or TOML file of the annotator's labels and new ones; others stay as they are",
+    help="JSON or TOML file that maps the annotator's labels to new ones; other labels are kept",
 )  # fmt: skip
 
 
 @app.command("pseudo-label")
 def pseudo_label_cli(
-    model: str = Arg(..., help="Teacher: a pipeline, or file of entities (.spacy, .jsonl)"),
+    model: str = Arg(..., help="Teacher: a pipeline, or a file of entities (.spacy, .jsonl)"),
     target: list[Path] = TARGETS,
-    output: Path = Opt(..., "--output", "-o", help="File for the labels (.npz)", dir_okay=False),
-    also: list[str] = Opt([], "--also", "-a", help="Another annotator of the same text"),
+    output: Path = Opt(
+        ..., "--output", "-o", help="Output file for the labels (.npz)", dir_okay=False
+    ),
+    also: list[str] = Opt(
+        [], "--also", "-a", help="Another annotator of the same text; can be repeated"
+    ),
     lang: list[str] = LANG,
     labels: str | None = LABELS,
     source: list[Path] = SOURCE,
     config: Path | None = CONFIG,
     max_width: int | None = Opt(None, "--max-width", "-w", min=1, help="Longest span, in words"),
     label_map: str | None = LABEL_MAP,
-    confidence: float = Opt(0.9, "--confidence", help="Confidence where there is no score"),
-    score_attr: str | None = Opt(None, "--score-attr", help="Attribute ent._.NAME with scores"),
-    spans_key: str | None = Opt(None, "--spans-key", help="Take doc.spans[KEY], not doc.ents"),
+    confidence: float = Opt(0.9, "--confidence", help="Confidence of entities without a score"),
+    score_attr: str | None = Opt(
+        None, "--score-attr", help="Name of the attribute ent._.NAME that holds the score"
+    ),
+    spans_key: str | None = Opt(
+        None, "--spans-key", help="Read doc.spans[KEY] instead of doc.ents"
+    ),
     engine: EngineName = ENGINE,
     address: str | None = ADDRESS,
     workers: int | None = WORKERS,
@@ -60,12 +68,12 @@ def pseudo_label_cli(
     gpu_id: int = GPU_ID,
 ) -> None:
     """
-    Let a teacher label text of the target language. The output file has the
-    probabilities of all classes for every candidate span, for the adapt
-    command. The teacher is the output of train-teacher, or any annotator: a
-    pipeline that sets doc.ents, or a file that has entities for the text. Of
-    several annotators, spans on which all agree start as reliable. With
-    '--engine ray' workers share the text; the labels are the same.
+    Let a teacher label text of the target language. The output file holds the
+    class probabilities of every candidate span, for the adapt command. The
+    teacher is the output of train-teacher, or any other annotator: a pipeline
+    that sets doc.ents, or a file with entities for the text. With several
+    annotators, spans on which all agree start as reliable. With '--engine ray'
+    workers share the text; the labels are the same.
     """
     prepare(code, verbose)
     from ..adaptation import pseudo_label

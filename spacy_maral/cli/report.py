@@ -13,13 +13,13 @@ from ._util import CODE, GPU_ID, app, prepare, reported
 @app.command("report")
 def report_cli(
     run: Path = Arg(
-        ..., help="Directory that adapt or train-teacher wrote", exists=True, file_okay=False
+        ..., help="Output directory of adapt or train-teacher", exists=True, file_okay=False
     ),
     output: Path = Opt(..., "--output", "-o", help="Output HTML file", dir_okay=False),
     gold: Path | None = Opt(
         None,
         "--gold",
-        help="Labelled data (.spacy) to look for mistakes in, such as a test set of the target",
+        help="Labelled data (.spacy) in which to find mistakes, such as a test set of the target",
         exists=True,
         dir_okay=False,
     ),
@@ -27,7 +27,7 @@ def report_cli(
         None,
         "--dev",
         "-d",
-        help="Labelled development data of the source language (.spacy), used without --gold",
+        help="Labelled development data of the source language (.spacy), used if --gold is missing",
         exists=True,
         dir_okay=False,
     ),
@@ -35,11 +35,11 @@ def report_cli(
     gpu_id: int = GPU_ID,
 ) -> None:
     """
-    Show what happened in a training run, as one HTML file that needs no
-    network: curves by epoch, the scores of the pseudo-labels with the filter's
-    cut, the geometry of the classes, a map of the spans, and the least
-    reliable pseudo-labels. With labelled data, also what the pipeline gets
-    wrong there.
+    Report on a training run in one HTML file that needs no network: curves by
+    epoch, the scores of the pseudo-labels with the filter's threshold, the
+    geometry of the classes, a map of the spans, and the least reliable
+    pseudo-labels. With labelled data, the report also shows the pipeline's
+    mistakes.
     """
     prepare(code)
     from ..evaluation.report.page import write_report

@@ -19,7 +19,7 @@ MOST_LOST = 0.3
 MODEL = Arg(..., help="Model name or path")
 OUTPUT = Opt(..., "--output", "-o", help="Directory for the new pipeline", file_okay=False)
 TEST = Opt(
-    None, "--test", "-t", help="Labelled data to compare both pipelines on (.spacy)",
+    None, "--test", "-t", help="Labelled data on which to compare both pipelines (.spacy)",
     exists=True, dir_okay=False,
 )  # fmt: skip
 
@@ -36,8 +36,8 @@ def trim_vocab_cli(
         ...,
         "--corpus",
         "-T",
-        help="Raw text like that which the pipeline will read (.txt, .jsonl or .spacy, each also "
-        "with .gz), or a directory of it. Can be given several times",
+        help="Raw text like the text that the pipeline will read (.txt, .jsonl or .spacy, optionally "
+        ".gz), or a directory of it. Can be repeated",
         exists=True,
     ),
     output: Path = OUTPUT,
@@ -46,25 +46,26 @@ def trim_vocab_cli(
         None,
         "--dtype",
         "-d",
-        help="How weights are saved; float16 takes half the space, and computes in float32 when "
-        "loaded. By default as before",
+        help="Type of the saved weights; float16 halves the file, and the loaded pipeline still "
+        "computes in float32. By default the type does not change",
     ),
     min_count: int = Opt(
-        1, "--min-count", "-n", min=1, help="How often a word piece must occur in the text"
+        1, "--min-count", "-n", min=1, help="Minimum count of a word piece in the text"
     ),
     lang: str | None = Opt(
-        None, "--lang", "-l", help="Language of the text; by default the pipeline's"
+        None, "--lang", "-l", help="Language code of the text; by default the pipeline's"
     ),
     code: Path | None = CODE,
     verbose: bool = VERBOSE,
 ) -> None:
     """
-    Make a pipeline smaller by leaving out the word pieces that its language does
-    not need. The word pieces of the given text are kept, all single characters
-    of its scripts, and the special pieces. The new pipeline loads, predicts and
-    trains like any other; text all of whose pieces are kept is cut as before.
-    What it takes, and its scores on the test data, are compared with those of
-    the old one, and kept in its trim-vocab.json and its model card.
+    Make a pipeline smaller by removing the word pieces that its language does
+    not need. The command keeps the word pieces of the given text, all single
+    characters of its scripts, and the special pieces. The new pipeline loads,
+    predicts and trains like any other, and splits text as before if all its
+    pieces are kept. The command compares the sizes, and the scores on the test
+    data, of both pipelines, and saves the comparison in the new pipeline's
+    trim-vocab.json and model card.
     """
     prepare(code, verbose)
     from ..scale.shrink.trimming import trim_vocab
@@ -89,11 +90,11 @@ def optimise_cli(
 ) -> None:
     """
     Make a pipeline faster on CPUs that compute in bfloat16 (AVX512-BF16, AMX):
-    its encoder is kept, and computes, in such numbers. The new pipeline loads
+    its encoder is stored in bfloat16 and computes in it. The new pipeline loads
     and predicts like any other, but cannot be trained; on other CPUs it
-    computes as before. Both pipelines label the test data block by block in
-    turn, and what differs is kept in the new one's optimise.json and its model
-    card.
+    computes as before. Both pipelines label the test data in alternating
+    blocks, and the differences are saved in the new pipeline's optimise.json
+    and model card.
     """
     prepare(code, verbose)
     from ..model.encoder.weights import has_bfloat16
@@ -107,7 +108,7 @@ def optimise_cli(
 
 
 def _show(result: Smaller, output: Path) -> None:
-    """Print what became of a pipeline, and warn if it is worse or nobody knows."""
+    """Print the comparison of both pipelines, and warn if the new one is worse or was not tested."""
     from ..evaluation.report.smaller import rows_of
 
     rows = rows_of(result.facts)

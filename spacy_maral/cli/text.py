@@ -15,27 +15,34 @@ from ._util import app, reported, show_counts
 @app.command("prepare-text")
 def prepare_text_cli(
     inputs: list[Path] = Arg(
-        ..., help="Files or directories of text (.txt, .jsonl, .spacy, also .gz)", exists=True
+        ..., help="Files or directories of text (.txt, .jsonl, .spacy, optionally .gz)", exists=True
     ),
     output_path: Path = Arg(..., help="File to write (.spacy)", dir_okay=False),
-    lang: str = Opt(..., "--lang", "-l", help="Language code, for tokenizer and sentence ends"),
+    lang: str = Opt(
+        ...,
+        "--lang",
+        "-l",
+        help="Language code, which selects the tokenizer and the sentence splitter",
+    ),
     split: bool = Opt(
-        True, "--split/--no-split", "-s/-S", help="Split texts into sentences, by rules"
+        True, "--split/--no-split", "-s/-S", help="Split texts into sentences by rules"
     ),
     min_words: int = Opt(3, "--min-words", min=1, help="Shortest sentence, in words"),
     max_words: int = Opt(200, "--max-words", min=1, help="Longest sentence, in words"),
-    limit: int | None = Opt(None, "--limit", "-n", min=1, help="Most sentences"),
+    limit: int | None = Opt(None, "--limit", "-n", min=1, help="Maximum number of sentences"),
     seed: int | None = Opt(
-        None, "--seed", help="Draw the sentences at random; without, the first are taken"
+        None,
+        "--seed",
+        help="Seed for drawing sentences at random; without it, the first ones are taken",
     ),
     as_json: bool = Opt(False, "--json", "-j", help="Print JSON only"),
 ) -> None:
     """
-    Make spaCy's binary format of unlabelled text: raw text to adapt to. A .txt
-    file has a sentence or a document a line, a .jsonl file objects with the
-    key "text". The words are those of spaCy's tokenizer of the language.
-    Sentences that are too short or too long, or that repeat an earlier one,
-    are left out and counted below.
+    Convert unlabelled text to spaCy's binary format, as raw text for adaptation.
+    A .txt file has one sentence or document per line; a .jsonl file has objects
+    with the key "text". spaCy's tokenizer for the language splits the text into
+    words. Sentences that are too short or too long, or that repeat an earlier
+    one, are left out and counted.
     """
     from ..data.raw import prepare_text
 

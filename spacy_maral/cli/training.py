@@ -30,7 +30,7 @@ DEV = Opt(
 )  # fmt: skip
 TEACHER = Opt(
     None, "--teacher", "-t", exists=True, file_okay=False,
-    help="Directory of the teacher; not needed with --labels, unless the student starts from it",
+    help="Directory of the teacher; needed without --labels, or if the student starts from it",
 )  # fmt: skip
 TARGET = Opt(
     ..., "--target", "-T", exists=True,
@@ -39,18 +39,18 @@ TARGET = Opt(
 )  # fmt: skip
 LABELS = Opt(
     None, "--labels", "-L", exists=True, dir_okay=False,
-    help="Pseudo-labels of the target text, once or once for each target; without, the teacher "
-    "makes them",
+    help="Pseudo-labels of the target text, once or once per target; without this option the "
+    "teacher makes them",
 )  # fmt: skip
 DIAGNOSIS = Opt(
     None, "--diagnosis", exists=True, dir_okay=False,
-    help="Labelled target data (.spacy) to score in the log after every epoch, for studies",
+    help="Labelled target data (.spacy) whose scores the log shows after every epoch, for studies",
 )  # fmt: skip
-LANG = Opt(None, "--lang", "-l", help="Language code of raw text; once, or once for each target")
+LANG = Opt(None, "--lang", "-l", help="Language code of raw text; once, or once per target")
 OUTPUT_DIR = Opt(..., "--output", "-o", file_okay=False, help="Directory for the trained pipeline")
-RESUME = Opt(False, "--resume", "-r", help="Go on from the last checkpoint, if there is one")
+RESUME = Opt(False, "--resume", "-r", help="Continue from the last checkpoint, if there is one")
 OVERRIDES = """To override settings in the config, pass them as command line options:
---student.epochs 3 sets "epochs" of the block "[student]"."""
+--student.epochs 3 sets "epochs" in the block "[student]"."""
 
 
 @app.command("train-teacher", context_settings=WITH_OVERRIDES, epilog=OVERRIDES)
@@ -66,9 +66,9 @@ def train_teacher_cli(
     gpu_id: int = GPU_ID,
 ) -> None:
     """
-    Train a teacher on labelled text of the source language, by the section
-    [teacher] of the config file. With several source files, such as languages,
-    each has a label prior of its own.
+    Train a teacher on labelled text of the source language. The settings are in
+    the section [teacher] of the config file. With several source files, for
+    instance one per language, each file has its own label prior.
     """
     overrides = read_overrides(ctx.args)
     prepare(code, verbose)
@@ -106,9 +106,10 @@ def adapt_cli(
 ) -> None:
     """
     Adapt a student to the target language with labelled source text and
-    pseudo-labels that are filtered and refined while it learns, by the
-    sections [student] and [adaptation] of the config file. With several
-    targets, such as languages, each has a label prior of its own.
+    pseudo-labels, which are filtered and refined during training. The settings
+    are in the sections [student] and [adaptation] of the config file. With
+    several targets, for instance one per language, each has its own label
+    prior.
     """
     overrides = read_overrides(ctx.args)
     prepare(code, verbose)

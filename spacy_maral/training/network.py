@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import logging
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -22,8 +21,6 @@ from ..model.span_model import SpanModel, SpanOutput
 from ..model.spans import decode
 from .cache import Cache
 from .corpus import Batch, Corpus, make_batch, plan_batches
-
-logger = logging.getLogger("spacy")
 
 REMEMBER_TOKENS = 2048
 # batches after which memory that frozen layers took is given back

@@ -155,9 +155,9 @@ def test_bad_output(wikiann: Path, tmp_path: Path, name: str, message: str) -> N
 
 @pytest.mark.parametrize("lang", ["", "german!", "d", "12"])
 def test_bad_language(wikiann: Path, tmp_path: Path, lang: str) -> None:
-    with pytest.raises(MaralError, match="is no language code"):
+    with pytest.raises(MaralError, match="is not a language code"):
         convert(wikiann, tmp_path / "out.spacy", lang=lang)
-    with pytest.raises(MaralError, match="is no language code"):
+    with pytest.raises(MaralError, match="is not a language code"):
         stats(wikiann, lang=lang)
 
 
@@ -165,7 +165,7 @@ def test_bad_language(wikiann: Path, tmp_path: Path, lang: str) -> None:
 def test_broken_docbin(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "data.spacy"
     path.write_bytes(data)
-    with pytest.raises(MaralError, match=r"data\.spacy is no readable \.spacy file"):
+    with pytest.raises(MaralError, match=r"data\.spacy is not a readable \.spacy file"):
         list(read_docbin(path))
 
 

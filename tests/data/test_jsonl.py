@@ -70,7 +70,7 @@ def test_own_tokens_count(tmp_path):
         ({"text": TEXT, "ents": [["0", 3, "PER"]]}, "start and end are whole numbers"),
         ({"text": TEXT, "ents": [[0, 3, "O"]]}, "the label is a text other than O"),
         ({"text": TEXT, "ents": [[0, 3, "PER", 1.5]]}, "the score is a number from 0 to 1"),
-        ({"text": TEXT, "ents": [[0, 3]]}, "is no entity of this text"),
+        ({"text": TEXT, "ents": [[0, 3]]}, "is not an entity of this text"),
         ({"text": "ab", "ents": [], "tokens": [{"text": "b", "start": 0, "end": 1}]}, "token 0 is 'b'"),
         ({"text": "ab", "ents": [], "tokens": [{"text": "b"}]}, "token 0 is {"),
         ({"text": "ab", "ents": [], "tokens": []}, "there are none"),

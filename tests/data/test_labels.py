@@ -82,5 +82,5 @@ def test_missing_map_file(tmp_path: Path) -> None:
 def test_unknown_label_names_its_line(tmp_path: Path) -> None:
     data = tmp_path / "data.txt"
     data.write_text("a O\n\nb O\nc B-Planet\nd I-Planet\n", encoding="utf-8")
-    with pytest.raises(MaralError, match=r"data\.txt:4: .*'Planet', only Scientist, .*null"):
+    with pytest.raises(MaralError, match=r"data\.txt:4: .*'Planet', only for Scientist, .*null"):
         list(read_sentences(data, "conll", label_map="coarse"))

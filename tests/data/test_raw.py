@@ -140,18 +140,22 @@ def test_prepared_text_is_read_back(german, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl", b'{"text": "fine here"}\n{"text": \n', "a.jsonl:2: this line is no JSON"),
-        ("a.jsonl", b'["text"]\n', r"a.jsonl:1: found \[\"text\"\] where a JSON object"),
+        (
+            "a.jsonl",
+            b'{"text": "fine here"}\n{"text": \n',
+            "a.jsonl:2: this line is not valid JSON",
+        ),
+        ("a.jsonl", b'["text"]\n', r"a.jsonl:1: found \[\"text\"\] instead of a JSON object"),
         ("a.jsonl", b'\n{"txt": "x"}\n', "a.jsonl:2: there is no text under .* the keys txt"),
         ("a.jsonl", b'{"text": 7}\n', r"a.jsonl:1: there is no text .*found 7"),
         ("a.jsonl", b'{"text": "a \\ud800 b"}\n', r"a.jsonl:1: the text has U\+D800 at position 3"),
         ("a.jsonl", b'{"text": "a \xff b"}\n', "a.jsonl:1: the text is not valid UTF-8"),
         ("a.txt", b"fine\nM\xfcller\n", "a.txt:2: the text is not valid UTF-8, found byte 0xfc"),
         ("a.txt.gz", b"no gzip", "cannot be read"),
-        ("a.spacy", b"no DocBin", "no readable .spacy file"),
+        ("a.spacy", b"no DocBin", "not a readable .spacy file"),
         ("a.txt", b"too short\n", "No sentence is left .*fewer than 3 words 1"),
         ("a.txt", b"", "there was no text"),
-        ("a.csv", b"x", r"is no file of raw text.*\.txt, \.jsonl, \.spacy"),
+        ("a.csv", b"x", r"is not recognised as raw text.*\.txt, \.jsonl, \.spacy"),
     ],
 )
 def test_what_cannot_be_read(tmp_path, name, content, message):

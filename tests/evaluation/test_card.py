@@ -100,7 +100,7 @@ def test_a_development_set_alone_counts(folder):
 @pytest.mark.parametrize("text", ["{", "[]", '{"micro": {}}', '{"micro": {}, "per_type": {}}'])
 def test_files_that_are_no_metrics(tmp_path, text):
     (tmp_path / "a.json").write_text(text, encoding="utf8")
-    with pytest.raises(MaralError, match=r"a\.json holds no metrics"):
+    with pytest.raises(MaralError, match=r"a\.json does not hold metrics"):
         read_metrics([tmp_path])
 
 
@@ -167,7 +167,7 @@ def test_a_card_without_anything_given(student):
 
 
 def test_what_is_no_pipeline(tmp_path, student):
-    with pytest.raises(MaralError, match="no trained pipeline"):
+    with pytest.raises(MaralError, match="not a trained pipeline"):
         write_card(tmp_path, CardFacts())
     spacy.blank("xx").to_disk(tmp_path / "blank")
     with pytest.raises(MaralError, match="no component maral_ner"):
@@ -186,7 +186,7 @@ def test_sources_from_a_file(tmp_path, name, text):
 @pytest.mark.parametrize("text", ["{", "{}", '[{"url": "u"}]', '[{"name": 3}]', '["A"]'])
 def test_sources_that_are_none(tmp_path, text):
     (tmp_path / "a.json").write_text(text, encoding="utf8")
-    with pytest.raises(MaralError, match="no list of sources"):
+    with pytest.raises(MaralError, match="not a list of sources"):
         read_sources(tmp_path / "a.json")
 
 

@@ -247,7 +247,7 @@ def test_damaged_and_newer_bytes(make_nlp, monkeypatch):
     monkeypatch.setattr(architectures, "FORMAT_VERSION", 99)
     newer = serialize(module)
     monkeypatch.undo()
-    with pytest.raises(MaralError, match="format version 99, this release reads up to 1"):
+    with pytest.raises(MaralError, match="format version 99, but this release reads only up to 1"):
         deserialize(module, newer, torch.device("cpu"))
 
 
@@ -276,7 +276,7 @@ def test_not_initialised(make_nlp):
 def test_no_encoder_width():
     model = build_span_model(build_word_piece_ends())
     model.set_dim("nO", 3)
-    with pytest.raises(MaralError, match="without knowing its encoder"):
+    with pytest.raises(MaralError, match="because its encoder is not known"):
         model.initialize()
 
 

@@ -203,7 +203,9 @@ def test_unaligned_entity_is_left_out(make_nlp, caplog, monkeypatch):
         wanted = -1 if start < 2 else 1 if (start, end) == (4, 4) else 0
         assert found == wanted
     warnings = [r.getMessage() for r in caplog.records if "maral_ner" in r.getMessage()]
-    assert len(warnings) == 1 and "1 do not end where words" in warnings[0]
+    assert (
+        len(warnings) == 1 and "1 gold entities of this batch do not end where words" in warnings[0]
+    )
 
 
 def test_other_tokenisation_is_aligned(make_nlp):
@@ -524,12 +526,14 @@ def test_add_label(make_nlp):
     assert pipe.add_label("PER") == 1 and pipe.add_label("PER") == 0
     assert pipe.labels == ("PER",) and pipe.label_data == ["PER"]
     for label in ("", "O", 3):
-        with pytest.raises(MaralError, match="is no entity label"):
+        with pytest.raises(MaralError, match="is not a valid entity label"):
             pipe.add_label(label)
     nlp = make_nlp()
     pipe = nlp.get_pipe("maral_ner")
     assert pipe.add_label("PER") == 0
-    with pytest.raises(MaralError, match=r"'NEW' cannot be added: 'maral_ner'.*LOC, ORG, PER"):
+    with pytest.raises(
+        MaralError, match=r"'NEW' cannot be added, because 'maral_ner'.*LOC, ORG, PER"
+    ):
         pipe.add_label("NEW")
 
 

@@ -269,4 +269,4 @@ def test_an_encoder_that_cannot_be_loaded_is_a_coded_error(encoder_dir, tmp_path
         pipeline(folder)
     message = str(error.value)
     assert message.startswith(f"[M346] The encoder '{folder}' cannot be loaded (")
-    assert "As paths.encoder give" in message and "\n" not in message
+    assert "Set paths.encoder to a folder" in message and "\n" not in message

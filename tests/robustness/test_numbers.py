@@ -22,7 +22,7 @@ from toys import (
 )
 from worlds import adapt_in, make_docs, rows_of, tensors_of, write
 
-from spacy_maral.adaptation.filter import reliable_scores
+from spacy_maral.adaptation.filter import split_scores
 from spacy_maral.adaptation.progressive import Adaptation
 from spacy_maral.adaptation.pseudo_labels import PseudoLabels
 from spacy_maral.errors import MaralError
@@ -178,7 +178,8 @@ def test_all_features_equal(tmp_path, guidance):
 @pytest.mark.parametrize("n", [0, 1, 2, 9, 10, 50])
 @pytest.mark.parametrize("value", [0.0, 14.2, -3e4])
 def test_equal_scores_are_all_reliable(n, value):
-    assert reliable_scores(np.full(n, value, dtype=np.float32), seed=0).tolist() == [True] * n
+    reliable, mixture = split_scores(np.full(n, value, dtype=np.float32), seed=0)
+    assert reliable.tolist() == [True] * n and mixture is None
 
 
 def test_a_network_that_says_the_same_of_all_spans(tmp_path):

@@ -33,7 +33,7 @@ from spacy_maral.experiments.matrix import read_matrix
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "data" / "golden" / "0.1" / "model"
-SOURCES = sorted([*(ROOT / "spacy_maral").rglob("*.py"), *(ROOT / "scripts").glob("*.py")])
+SOURCES = sorted(path for name in ("spacy_maral", "tools") for path in (ROOT / name).rglob("*.py"))
 UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal",
                   "shelve"}  # fmt: skip
 # what has to be said with a call: {the call's last two names: (keyword, its only safe value)}

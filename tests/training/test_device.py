@@ -17,7 +17,7 @@ MISSING = 99
 
 
 def test_a_missing_gpu_is_an_error_and_leaves_the_cpu():
-    with pytest.raises(MaralError, match=r"M345.*GPU 99 cannot be used.*leave out --gpu-id"):
+    with pytest.raises(MaralError, match=r"M345.*GPU 99 cannot be used.*omit --gpu-id"):
         machine.use_device(MISSING)
     assert isinstance(get_current_ops(), NumpyOps)
 

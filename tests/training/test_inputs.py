@@ -106,5 +106,5 @@ def test_a_student_needs_a_teacher_or_labels(world, tmp_path):
     with pytest.raises(MaralError, match="neither a teacher nor a file of pseudo-labels"):
         adapt_in(world, tmp_path / "out", teacher=None)
     overrides = {"adaptation.init": "teacher"}
-    with pytest.raises(MaralError, match="but none is given"):
+    with pytest.raises(MaralError, match="but there is none"):
         adapt_in(world, tmp_path / "out", teacher=None, labels=world["labels"], overrides=overrides)

@@ -296,7 +296,7 @@ def test_the_command_stops_and_goes_on(ended, world, tmp_path, monkeypatch, sign
     assert stopped.exit_code == 128 + signum
     newest = list_checkpoints(tmp_path / "training")[-1]
     assert "step" in newest.name
-    assert f"Everything is saved in {newest}: go on with the same command and --resume." in (
+    assert f"Its state is saved in {newest}. Continue with the same command and --resume." in (
         stopped.stderr
     )
     assert "Traceback" not in stopped.output

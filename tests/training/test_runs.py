@@ -197,7 +197,7 @@ def test_unusable_pseudo_labels(world, tmp_path):
         with pytest.raises(MaralError, match="cannot be read"):
             adapt_in(world, tmp_path / "out", labels=path)
     wider = {"components.maral_ner.model.max_width": 4}
-    with pytest.raises(MaralError, match=r"up to 3 words, the student has\s+max_width = 4"):
+    with pytest.raises(MaralError, match=r"up to 3 words, but the student has max_width = 4"):
         adapt_in(world, tmp_path / "out", overrides=wider)
     assert not (tmp_path / "out" / "meta.json").exists()
 
@@ -223,7 +223,7 @@ def test_unusable_folders_and_files(world, tmp_path):
     with pytest.raises(MaralError, match="has no component 'maral_ner'"):
         adapt_in(world, tmp_path / "out", teacher=tmp_path / "blank")
     nothing = tmp_path / "nothing.spacy"
-    for problem in ("does not exist", "holds no sentence", "no readable .spacy file"):
+    for problem in ("does not exist", "holds no sentence", "not a readable .spacy file"):
         with pytest.raises(MaralError, match=problem):
             pseudo_label(world["teacher"], nothing, tmp_path / "labels.npz")
         if not nothing.exists():

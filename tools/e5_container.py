@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spacy_maral.errors import Errors, MaralError
+from spacy_maral.errors import MaralError
 
 MAGIC = b"E5S1"
 VERSION = 1
@@ -89,7 +89,10 @@ def check(condition: bool, found: str) -> None:
     RAISES (MaralError): If the condition does not hold.
     """
     if not condition:
-        raise MaralError(Errors.M454.format(found=found))
+        raise MaralError(
+            f"The encoder's data file is not an intact E5S1 file: {found}. Delete the download and "
+            "try again."
+        )
 
 
 def dequantize(

@@ -1,6 +1,6 @@
 """Measure what annotating, pseudo-labelling and adapting cost on corpora of several sizes.
 
-    python scripts/measure_scale.py --config maral.cfg --teacher teacher --source train.spacy --dev dev.spacy --target target.spacy --out docs/scale.json
+    python tools/measure_scale.py --config maral.cfg --teacher teacher --source train.spacy --dev dev.spacy --target target.spacy --out docs/scale.json
 
 Each command runs in a process of its own. What is in the output already is not measured again.
 Documents of the target are repeated where there are fewer than a size asks for. Needs a POSIX system.

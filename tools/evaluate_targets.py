@@ -1,6 +1,6 @@
 """Score teacher and student on the source's dev set and every target's test set.
 
-    python scripts/evaluate_targets.py --models training/RUN --corpus corpus/RUN --source en
+    python tools/evaluate_targets.py --models training/RUN --corpus corpus/RUN --source en
         --target de+es --out metrics/RUN
 
 Writes OUT/MODEL-SET.json for each, and OUT/table.md.

@@ -1,7 +1,7 @@
 """Find a dataset's files and convert them to spaCy's format.
 
-    python scripts/prepare_corpus.py files --dataset wikiann --data-dir DIR --source en --target de
-    python scripts/prepare_corpus.py convert … --out corpus/wikiann-en-de
+    python tools/prepare_corpus.py files --dataset wikiann --data-dir DIR --source en --target de
+    python tools/prepare_corpus.py convert … --out corpus/wikiann-en-de
 
 `files` checks that the files are there, and generates those of the demonstration. `convert` writes
 OUT/train.spacy and dev.spacy (source), and of each target target-LANG.spacy (its training text, without
@@ -19,7 +19,7 @@ from wasabi import msg
 
 from spacy_maral.data.convert import ConvertReport, convert
 from spacy_maral.data.datasets import DATASETS, Part, list_parts
-from spacy_maral.errors import Errors, MaralError
+from spacy_maral.errors import MaralError
 
 DEMO = "demo"
 
@@ -35,7 +35,11 @@ def check_files(parts: list[Part], dataset: str) -> None:
     if missing:
         pattern = DATASETS[dataset].pattern
         paths = ", ".join(missing)
-        raise MaralError(Errors.M458.format(dataset=dataset, paths=paths, pattern=pattern))
+        raise MaralError(
+            f"The dataset '{dataset}' lacks these files: {paths}. Put them there, named "
+            f"DATA_DIR/{pattern}, or give their folder with --vars.data_dir; assets/README.md says "
+            "where to get them."
+        )
 
 
 def convert_parts(parts: list[Part], dataset: str, out: Path) -> None:

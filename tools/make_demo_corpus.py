@@ -1,6 +1,6 @@
 """Generate the demonstration corpus: short sentences with names in four languages.
 
-    python scripts/make_demo_corpus.py --out corpus/demo-raw --size default --seed 0
+    python tools/make_demo_corpus.py --out corpus/demo-raw --size default --seed 0
 
 Everything comes from the templates and name lists in assets/demo, one file a language. Train and
 raw text use part of the templates and names only, dev and test all of them. The files are like
@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from wasabi import msg
 
-from spacy_maral.errors import Errors, MaralError
+from spacy_maral.errors import MaralError
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets" / "demo"
 SOURCE = "en"
@@ -106,7 +106,10 @@ def load_language(lang: str) -> dict[str, Any]:
     path = ASSETS / f"{lang}.json"
     if not path.is_file():
         known = ", ".join([SOURCE, *TARGETS])
-        raise MaralError(Errors.M456.format(lang=lang, known=known))
+        raise MaralError(
+            f"The demonstration corpus has no language '{lang}', only {known}. For other languages, "
+            "use a real dataset (--vars.dataset and --vars.data_dir)."
+        )
     return json.loads(path.read_text(encoding="utf8"))
 
 
@@ -149,7 +152,10 @@ def draw(grammar: Grammar, kind: str, taken: set[tuple[str, ...]]) -> Sentence:
         sentence = grammar.sentence(kind)
         if sentence.words not in taken:
             return sentence
-    raise MaralError(Errors.M457.format(kind=kind, tries=MAX_TRIES))
+    raise MaralError(
+        f"The templates gave no new sentence of the kind '{kind}' in {MAX_TRIES} tries. Ask for fewer "
+        "sentences, or add templates or names to assets/demo."
+    )
 
 
 def count_entities(sentences: Iterable[Sentence]) -> Counter[str]:

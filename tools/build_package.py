@@ -1,6 +1,6 @@
 """Build an installable wheel of a trained pipeline with `spacy package`.
 
-python scripts/build_package.py training/RUN/student packages --name maral_demo --version 0.1.0
+python tools/build_package.py training/RUN/student packages --name maral_demo --version 0.1.0
 
 What the package's README.md says comes from meta.json, as `spacy maral card` writes it.
 """
@@ -17,7 +17,7 @@ from spacy.cli.package import package
 from wasabi import msg
 
 from spacy_maral.data.layout import RUN_FOLDER
-from spacy_maral.errors import Errors, MaralError
+from spacy_maral.errors import MaralError
 
 
 def build_package(
@@ -52,7 +52,9 @@ def build_package(
     folder = max(out.glob(f"*_{name}-{version}"), key=lambda path: path.stat().st_mtime)
     wheels = sorted((folder / "dist").glob("*.whl"))
     if not wheels:
-        raise MaralError(Errors.M459.format(path=folder / "dist"))
+        raise MaralError(
+            f"spaCy built no wheel in '{folder / 'dist'}'. The messages above give the reason."
+        )
     shutil.rmtree(folder / "build", ignore_errors=True)
     return wheels[-1]
 

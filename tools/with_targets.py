@@ -1,6 +1,6 @@
 """Run a `spacy maral` command that takes a file of each target language.
 
-    python scripts/with_targets.py de+es adapt maral.cfg … --target corpus/target-{lang}.spacy
+    python tools/with_targets.py de+es adapt maral.cfg … --target corpus/target-{lang}.spacy
 
 gives adapt the options --target corpus/target-de.spacy --target corpus/target-es.spacy. Project files
 cannot repeat an option themselves.

@@ -1,6 +1,6 @@
 """Time, memory and money for a corpus of any size, from what smaller ones took.
 
-    python scripts/scale_costs.py --documents 1e6 1e8 1e9 --cores 32 --price 0.05
+    python tools/scale_costs.py --documents 1e6 1e8 1e9 --cores 32 --price 0.05
 
 Reads docs/scale.json, which measure_scale.py writes; measure your own machine for your own figures.
 """

@@ -1,7 +1,7 @@
 """Write the generated pages and figures of docs/, or check that they are up to date.
 
-    python scripts/build_docs.py
-    python scripts/build_docs.py --check
+    python tools/build_docs.py
+    python tools/build_docs.py --check
 
 Pages are compared as they are. Figures are drawn by calculations that end in other last digits on
 other processors: their numbers may differ by a few units of the drawing, all else may not.
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     if parser.parse_args(arguments).check:
         names = outdated()
         if names:
-            msg.fail("Out of date: run python scripts/build_docs.py", ", ".join(names))
+            msg.fail("Out of date: run python tools/build_docs.py", ", ".join(names))
             return 1
         msg.good("The generated documentation is up to date")
         return 0
