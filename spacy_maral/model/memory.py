@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import platform
-import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 # glibc's numbers of these settings, and the largest values that it takes
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 LARGEST_TRIM, LARGEST_MMAP = 2**31 - 1, 2**25
-# Linux's number of this advice, and its names for memory that no file has
-DONT_NEED = 4
-OWN = ("Anonymous", "Swap")
 
 
 def peak_memory() -> int | None:
@@ -49,30 +44,6 @@ def keep_freed_memory() -> bool:
 
 
 def give_back_memory() -> None:
-    """Give back to the system what was freed, and pages that are unchanged copies of a file's.
-
-    Weights that were read are such pages: they come back from the file when they are asked for again.
-    Done on Linux with glibc, elsewhere not at all.
-    """
-    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
-        return
-    library = ctypes.CDLL(None)
-    library.malloc_trim(0)
-    for start, end in unchanged_mappings(Path("/proc/self/smaps").read_text(encoding="utf8")):
-        library.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), DONT_NEED)
-
-
-def unchanged_mappings(text: str) -> Iterator[tuple[int, int]]:
-    """Find files that a process has in its memory for itself, and has not written a byte of.
-
-    A page that was written to is no longer the file's: it is anonymous memory, here or swapped out.
-
-    text (str): What Linux says of a process's memory in smaps.
-    YIELDS (tuple): First address and the one behind the last.
-    """
-    for part in re.split(r"(?m)^(?=[0-9a-f]+-[0-9a-f]+ )", text)[1:]:
-        head, *lines = part.splitlines()
-        sizes = dict(line.split(":", 1) for line in lines if line.endswith(" kB"))
-        found = re.match(r"([0-9a-f]+)-([0-9a-f]+) rw-p .* /", head)
-        if found and all(sizes.get(name, "").split() == ["0", "kB"] for name in OWN):
-            yield int(found[1], 16), int(found[2], 16)
+    """Give freed memory back to the system. Done on Linux with glibc, elsewhere not at all."""
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
