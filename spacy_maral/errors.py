@@ -28,7 +28,6 @@ class Errors(metaclass=CodedMessages):
     M003 = "The decision rule '{decision}' does not exist. Choose one of: likelihood, posterior, linear."
     M004 = "{name} must be {rule}, found {value}. Change this setting of the span model."
     M021 = "The dimension of the von Mises-Fisher space is {dim}, but must be an integer of at least 2. Change the dimension."
-    M022 = "The method {method!r} does not exist or does not support dimension {dim}. Use 'auto', or 'miller' with an even dimension (its recurrence needs an integer order)."
     M023 = "{n_classes} class means cannot form a regular simplex in {dim} dimensions. Raise the feature dimension to at least the number of classes minus one, or use fewer classes."
     M024 = "The shapes of the features {z}, mean directions {direction} and concentrations {concentration} do not match. Pass (N, q), (K, q) and (K,) with the same q and K."
     M025 = "The temperature is {temperature}, but must be above 0. Pass a positive number."

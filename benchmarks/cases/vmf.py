@@ -16,9 +16,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from spacy_maral.model import vmf
-from spacy_maral.model.bessel import log_scaled_bessel
 
-from .. import literal
+from .. import literal, miller
 from ..setting import Setting
 from ..timing import alternate, compare
 
@@ -31,14 +30,26 @@ CHECKED = (1.0, 14.0, 50.0, 200.0, 1000.0, 1e4, 1e5)
 Score = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
+class MillerLog(torch.autograd.Function):
+    """log F_v(t) by Miller's recurrence, with the derivative r_v / 2, of one more recurrence."""
+
+    @staticmethod
+    def forward(ctx: Any, square: Tensor) -> Tensor:
+        ctx.save_for_backward(square)
+        return miller.log_scaled_bessel(square, DIM // 2 - 1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (square,) = ctx.saved_tensors
+        return gradients[0] * miller.bessel_ratio(square, DIM // 2 - 1) * 0.5
+
+
 def miller_score(z: Tensor, mu: Tensor, kappa: Tensor) -> Tensor:
     """`vmf.score` by Miller's recurrence."""
-    order = z.shape[1] / 2 - 1
     unit, squares = z.double(), kappa.double().square()
     shifted = squares + (unit @ mu.double().T) * (kappa.double() * (2 / TEMPERATURE))
     shifted = shifted + unit.square().sum(1, keepdim=True) / TEMPERATURE**2
-    rho = log_scaled_bessel(shifted, order, "miller") - log_scaled_bessel(squares, order, "miller")
-    return rho.float()
+    return (MillerLog.apply(shifted) - MillerLog.apply(squares)).float()
 
 
 def our_score(z: Tensor, mu: Tensor, kappa: Tensor) -> Tensor:
@@ -107,10 +118,10 @@ def accuracy() -> list[list[Any]]:
         assert kappa.grad is not None
         found = [
             float(vmf.log_normalizer(kappa.detach(), DIM)),
-            float(vmf.log_normalizer(kappa.detach(), DIM, "miller")),
+            float(miller.log_normalizer(kappa.detach(), DIM)),
             float(by_literal),
             float(vmf.mean_resultant_length(kappa.detach(), DIM)),
-            float(vmf.mean_resultant_length(kappa.detach(), DIM, "miller")),
+            float(miller.mean_resultant_length(kappa.detach(), DIM)),
             -float(kappa.grad),
         ]
         wanted = exact(value)

@@ -8,7 +8,7 @@ F_v is smooth and positive for t >= 0, so nothing here is singular at kappa = 0.
 log F_v comes from the uniform asymptotic (Debye) expansion. Its error depends only on p = v / sqrt(v^2 + t) in [0, 1] and on
 the order, hence it covers every kappa once the order is large. Small orders are evaluated at a shifted order and brought
 down by the recurrence F_{j-1} = 2j F_j + t F_{j+1}, in which every term is positive. There are no branches on the data.
-Miller's recurrence, as in the paper (Eq. 49-50), is kept as the reference for integer orders. All tensors are float64.
+All tensors are float64. The paper's own way, Miller's recurrence (Eq. 49-50), is in the tests and the benchmarks.
 """
 
 from __future__ import annotations
@@ -31,27 +31,23 @@ DEBYE_TOLERANCE = 1e-15
 CPU_BLOCK = 16384
 
 
-def log_scaled_bessel(square: Tensor, order: float, method: str = "auto") -> Tensor:
+def log_scaled_bessel(square: Tensor, order: float) -> Tensor:
     """log F_v(t) = log(kappa^-v I_v(kappa)) as a function of t = kappa^2.
 
     square (Tensor): t, any shape, float64, in [0, 1e24].
     order (float): v, a multiple of 1/2, at least 0.
-    method (str): "auto", or "miller" for Miller's recurrence (integer orders).
     RETURNS (Tensor): Same shape; differentiable any number of times.
     """
-    return _LogScaledBessel.apply(square, order, method)
+    return _LogScaledBessel.apply(square, order)
 
 
-def bessel_ratio(square: Tensor, order: float, method: str = "auto") -> Tensor:
+def bessel_ratio(square: Tensor, order: float) -> Tensor:
     """r_v(t) = F_{v+1}(t) / F_v(t) = I_{v+1}(kappa) / (kappa I_v(kappa)) as a function of t = kappa^2.
 
     square (Tensor): t, any shape, float64, in [0, 1e24].
     order (float): v, a multiple of 1/2, at least 0.
-    method (str): "auto" or "miller", as in `log_scaled_bessel`.
     RETURNS (Tensor): Same shape; differentiable any number of times.
     """
-    if method == "miller":
-        return _miller_ratio(square, int(order))
     return _blockwise(lambda block: _debye_ratios(block, order)[-1], square)
 
 
@@ -59,17 +55,15 @@ class _LogScaledBessel(torch.autograd.Function):
     """Keeps t alone for the backward pass, in which d log F_v / dt = r_v / 2."""
 
     @staticmethod
-    def forward(ctx: Any, square: Tensor, order: float, method: str) -> Tensor:
+    def forward(ctx: Any, square: Tensor, order: float) -> Tensor:
         ctx.save_for_backward(square)
-        ctx.order, ctx.method = order, method
-        if method == "miller":
-            return _miller_log(square, int(order))
+        ctx.order = order
         return _blockwise(lambda block: _debye_log(block, order), square)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (square,) = ctx.saved_tensors
-        return gradients[0] * bessel_ratio(square, ctx.order, ctx.method) * 0.5, None, None
+        return gradients[0] * bessel_ratio(square, ctx.order) * 0.5, None
 
 
 def _debye_log(square: Tensor, order: float) -> Tensor:
@@ -161,29 +155,3 @@ def _debye_series(order: float) -> Polynomial:
 def _debye_slope(order: float) -> Polynomial:
     """p d/dp of the series."""
     return Polynomial([0, 1]) * _debye_series(order).deriv()
-
-
-def _miller_ratio(square: Tensor, order: int) -> Tensor:
-    """r_v(t) by Miller's recurrence, in the ratio form that cannot overflow: r_{j-1} = 1 / (2j + t r_j)."""
-    ratio = torch.zeros_like(square)
-    for j in range(_miller_start(square, order), order, -1):
-        ratio = 1 / (2 * j + square * ratio)
-    return ratio
-
-
-def _miller_log(square: Tensor, order: int) -> Tensor:
-    """log F_v(t) by Miller's recurrence, normalised by I_0 + 2 (I_1 + I_2 + ...) = exp(kappa)."""
-    kappa = square.sqrt()
-    ratio, tail, result = torch.zeros_like(square), torch.zeros_like(square), kappa.clone()
-    for j in range(_miller_start(square, order), 0, -1):
-        ratio = 1 / (2 * j + square * ratio)
-        tail = kappa * ratio * (1 + tail)
-        if j <= order:
-            result += ratio.log()
-    return result - (1 + 2 * tail).log()
-
-
-def _miller_start(square: Tensor, order: int) -> int:
-    """An order so high that I there is below rounding: I_n / I_0 ~ exp(-n^2 / 2 kappa)."""
-    largest = float(square.detach().max()) ** 0.5 if square.numel() else 0.0
-    return int(order + 60 + 10 * math.sqrt(order + largest))

@@ -15,36 +15,33 @@ from torch.nn.functional import normalize
 from ..errors import Errors, MaralError
 from .bessel import bessel_ratio, log_scaled_bessel
 
-METHODS = ("auto", "miller")
 PRIOR_FLOOR = 1e-8
 
 
-def log_normalizer(kappa: Tensor, dim: int, method: str = "auto") -> Tensor:
+def log_normalizer(kappa: Tensor, dim: int) -> Tensor:
     """Log normalising constant of the von Mises-Fisher density, log C_q(kappa) (Eq. 48).
 
     kappa (Tensor): Concentrations, any shape, >= 0.
     dim (int): Dimension q of the space, at least 2.
-    method (str): "auto", or "miller" for Miller's backward recurrence (Eq. 49-50), the slow reference for even q.
     RETURNS (Tensor): Same shape, dtype and device; differentiable any number of times.
-    RAISES (MaralError): If dim or method is out of range.
+    RAISES (MaralError): If dim is out of range.
     """
-    _check(dim, method)
-    log_bessel = log_scaled_bessel(kappa.double().square(), dim / 2 - 1, method)
+    _check(dim)
+    log_bessel = log_scaled_bessel(kappa.double().square(), dim / 2 - 1)
     return (-(dim / 2) * math.log(2 * math.pi) - log_bessel).to(kappa.dtype)
 
 
-def mean_resultant_length(kappa: Tensor, dim: int, method: str = "auto") -> Tensor:
+def mean_resultant_length(kappa: Tensor, dim: int) -> Tensor:
     """Mean resultant length A_q(kappa) = I_{q/2}(kappa) / I_{q/2-1}(kappa), which is -d log C_q / d kappa.
 
     kappa (Tensor): Concentrations, any shape, >= 0.
     dim (int): Dimension q of the space, at least 2.
-    method (str): "auto" or "miller", as in `log_normalizer`.
     RETURNS (Tensor): Same shape, dtype and device, in [0, 1); differentiable any number of times.
-    RAISES (MaralError): If dim or method is out of range.
+    RAISES (MaralError): If dim is out of range.
     """
-    _check(dim, method)
+    _check(dim)
     double = kappa.double()
-    return (double * bessel_ratio(double.square(), dim / 2 - 1, method)).to(kappa.dtype)
+    return (double * bessel_ratio(double.square(), dim / 2 - 1)).to(kappa.dtype)
 
 
 def score(
@@ -239,11 +236,9 @@ class ClassStatistics(nn.Module):
         self.prior.copy_(share / share.sum())
 
 
-def _check(dim: int, method: str) -> None:
+def _check(dim: int) -> None:
     if dim < 2 or dim != int(dim):
         raise MaralError(Errors.M021.format(dim=dim))
-    if method not in METHODS or (method == "miller" and dim % 2):
-        raise MaralError(Errors.M022.format(method=method, dim=dim))
 
 
 def _check_score(z: Tensor, direction: Tensor, concentration: Tensor, temperature: float) -> None:
@@ -253,6 +248,6 @@ def _check_score(z: Tensor, direction: Tensor, concentration: Tensor, temperatur
         raise MaralError(
             Errors.M024.format(z=shapes[0], direction=shapes[1], concentration=shapes[2])
         )
-    _check(z.shape[1], "auto")
+    _check(z.shape[1])
     if not temperature > 0:
         raise MaralError(Errors.M025.format(temperature=temperature))

@@ -12,6 +12,7 @@ from scipy import stats
 from scipy.special import ive
 from torch.nn.functional import normalize
 
+from benchmarks import miller
 from spacy_maral.errors import MaralError
 from spacy_maral.model import vmf
 from spacy_maral.model.bessel import CPU_BLOCK
@@ -67,17 +68,17 @@ def test_normalizer_and_length_match_mpmath_on_a_random_sweep() -> None:
 def test_miller_matches_mpmath(dim: int) -> None:
     kappas = [k for k in KAPPAS if k <= 1e4]
     kappa = torch.tensor(kappas, dtype=DOUBLE)
-    logs = vmf.log_normalizer(kappa, dim, method="miller")
-    lengths = vmf.mean_resultant_length(kappa, dim, method="miller")
+    logs = miller.log_normalizer(kappa, dim)
+    lengths = miller.mean_resultant_length(kappa, dim)
     for log_c, length, k in zip(logs.tolist(), lengths.tolist(), kappas, strict=True):
         assert_exact(log_c, length, k, dim)
 
 
 def test_miller_matches_the_default_at_the_largest_concentration() -> None:
     kappa = torch.tensor([1e6, 1e7], dtype=DOUBLE)
-    for function in (vmf.log_normalizer, vmf.mean_resultant_length):
-        reference = function(kappa, 64, method="miller")
-        torch.testing.assert_close(function(kappa, 64), reference, rtol=1e-12, atol=0)
+    for name in ("log_normalizer", "mean_resultant_length"):
+        found, reference = (getattr(module, name)(kappa, 64) for module in (vmf, miller))
+        torch.testing.assert_close(found, reference, rtol=1e-12, atol=0)
 
 
 def test_many_elements_equal_one_at_a_time() -> None:
@@ -99,13 +100,12 @@ def test_dtype_and_shape_are_kept(dtype: torch.dtype) -> None:
             assert torch.equal(value, wanted)
 
 
-@pytest.mark.parametrize("method", vmf.METHODS)
 @pytest.mark.parametrize("dim", [2, 16, 64, 256])
-def test_gradients(dim: int, method: str) -> None:
+def test_gradients(dim: int) -> None:
     kappa = torch.tensor([0.3, 2.0, 17.0, 60.0], dtype=DOUBLE, requires_grad=True)
     for function in (vmf.log_normalizer, vmf.mean_resultant_length):
-        assert torch.autograd.gradcheck(lambda k, f=function: f(k, dim, method), kappa)
-        assert torch.autograd.gradgradcheck(lambda k, f=function: f(k, dim, method), kappa)
+        assert torch.autograd.gradcheck(lambda k, f=function: f(k, dim), kappa)
+        assert torch.autograd.gradgradcheck(lambda k, f=function: f(k, dim), kappa)
 
 
 @pytest.mark.parametrize("dim", DIMS)
@@ -332,8 +332,6 @@ def test_bad_input_gets_a_coded_error() -> None:
     statistics = vmf.ClassStatistics(2, 4)
     for call, found in [
         (lambda: vmf.log_normalizer(one, 1), "is 1"),
-        (lambda: vmf.mean_resultant_length(one, 3, method="miller"), "'miller'"),
-        (lambda: vmf.log_normalizer(one, 4, method="series"), "'series'"),
         (lambda: vmf.score(torch.ones(2, 3), torch.ones(4, 5), torch.ones(4)), r"\(4, 5\)"),
         (lambda: vmf.score(torch.ones(2, 3), torch.ones(4, 3), torch.ones(4), 0.0), "is 0.0"),
         (lambda: vmf.simplex_directions(8, 6), "8 class means"),
