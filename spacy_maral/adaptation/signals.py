@@ -15,7 +15,7 @@ from ..training.corpus import Corpus, concat_ranges
 from ..training.hooks import Evaluate
 from ..training.network import Network, run_over
 from ..training.pipelines import Pipeline, evaluator
-from ..training.settings import TrainingSettings
+from ..training.settings import ON_TARGET, TrainingSettings
 from ..training.shares import Share
 from .pseudo_labels import PseudoLabels
 
@@ -185,7 +185,10 @@ def student_evaluator(
     settings: TrainingSettings,
     seed: int,
 ) -> Evaluate:
-    """Scores on source dev, signals of raw target text, and, for a study, F1 on labelled target text.
+    """Scores on source dev and, where they are asked for, signals of raw target text.
+
+    The signals take two passes over up to 500 documents after each epoch. They are computed if the
+    epoch is selected by one of them, or for a study, which has labelled target text beside them.
 
     student (Pipeline): What is trained.
     target (Share): The target's documents, encoded.
@@ -196,16 +199,17 @@ def student_evaluator(
     seed (int): Chooses the documents and spans of the signals.
     RETURNS (Callable): From the network to scores by name.
     """
-    chosen = choose_docs([len(doc) for doc in docs["target"]], seed)
-    some = [docs["target"][i] for i in chosen]
-    sample = student.encode(some, labelled=False, name="target sample")
-    classes = labels.probabilities[spans_of(target.doc_spans, chosen)].argmax(1)
-    spans = choose_spans(classes, len(labels.labels) + 1, seed)
-    tokens = 4 * settings.batch_tokens
     parts: list[Evaluate] = [
-        evaluator(student, student.encode(docs["dev"], labelled=True, name="dev"), settings),
-        TargetSignals(sample, spans, batch_tokens=tokens, seed=seed),
+        evaluator(student, student.encode(docs["dev"], labelled=True, name="dev"), settings)
     ]
+    if settings.select in ON_TARGET or DIAGNOSIS in docs:
+        chosen = choose_docs([len(doc) for doc in docs["target"]], seed)
+        some = [docs["target"][i] for i in chosen]
+        sample = student.encode(some, labelled=False, name="target sample")
+        classes = labels.probabilities[spans_of(target.doc_spans, chosen)].argmax(1)
+        spans = choose_spans(classes, len(labels.labels) + 1, seed)
+        tokens = 4 * settings.batch_tokens
+        parts.append(TargetSignals(sample, spans, batch_tokens=tokens, seed=seed))
     if DIAGNOSIS in docs:
         gold = student.encode(docs[DIAGNOSIS], labelled=True, name=DIAGNOSIS)
         score = evaluator(student, gold, settings)

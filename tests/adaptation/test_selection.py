@@ -224,3 +224,18 @@ def test_a_diagnosis_changes_nothing_but_the_log(world, tmp_path):
         assert "target_f1" not in row and 0 <= other["target_f1"] <= 1
         assert all(row[key] == other[key] for key in ("losses", "dev_f1", *ON_TARGET))
         assert other["noise_ratio_start"] == diagnosed[0]["noise_ratio_start"]
+
+
+def test_signals_are_computed_only_where_they_are_asked_for(world, tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("nobody asked for signals")
+
+    monkeypatch.setattr("spacy_maral.adaptation.signals.TargetSignals.__call__", refuse)
+    short = {"student.epochs": 1, "student.select": "source_dev"}
+    plain = adapt_in(world, tmp_path / "plain", labels=world["labels"], overrides=short)
+    assert not {*ON_TARGET} & {*rows_of(plain)[0]}
+    with pytest.raises(AssertionError, match="nobody asked"):
+        adapt_in(
+            world, tmp_path / "gold", labels=world["labels"], diagnosis=world["target"],
+            overrides={**short, "adaptation.diagnose_with_gold": True},
+        )  # fmt: skip
