@@ -22,7 +22,7 @@ from ..data.tokens import Splitter
 from ..errors import Errors, MaralError, Warnings
 from ..evaluation.evaluate import without_labels
 from ..model.predictions import checked_score, entity_score
-from ..model.spans import OUTSIDE, enumerate_spans, overlap_losers, span_counts, span_index
+from ..model.spans import OUTSIDE, Candidates, overlap_losers
 from ..training.corpus import digest_docs
 from .pseudo_labels import PseudoLabels
 
@@ -221,14 +221,14 @@ def write_table(
 ) -> NDArray[np.float32]:
     """Class probabilities of the candidates of documents, shape (n_spans, K); see `as_labels`."""
     width, n_labels = reading.max_width, len(reading.labels)
-    offsets = np.concatenate([[0], np.cumsum(span_counts(lengths, width))])
+    candidates = Candidates(lengths, width)
     nothing = np.full(n_labels + 1, (1 - reading.confidence) / n_labels, dtype=np.float32)
     nothing[OUTSIDE] = reading.confidence
-    table = np.tile(nothing, (offsets[-1], 1))
+    table = np.tile(nothing, (len(candidates), 1))
     owner, start, end = np.array([mention[:3] for mention in mentions], dtype=np.int64).T
     classes = np.array([reading.labels.index(mention.label) + 1 for mention in mentions])
     scores = np.array([mention.score for mention in mentions], dtype=np.float32)
-    rows = offsets[owner] + span_index(start, end, lengths[owner], width)
+    rows = candidates.find(owner, start, end)
     # of several labels of a span the one with the highest score stays
     order = np.lexsort((-scores, rows))
     kept = order[np.unique(rows[order], return_index=True)[1]]
@@ -238,7 +238,7 @@ def write_table(
     table[rows, OUTSIDE] = 1 - scores
     table[rows, classes] = scores
     counts["score of 0.5 or less"] += int((scores <= 0.5).sum())
-    losers = overlap_losers(table, *corpus_words(lengths, width))
+    losers = overlap_losers(table, *candidates.words)
     table[losers] = nothing
     counts["overlaps a surer one"] += len(losers)
     return table
@@ -259,16 +259,6 @@ def read_label(mention: Mention, reading: Reading, counts: Counter[str]) -> Ment
         score = reading.confidence if mention.score is None else mention.score
         return mention._replace(label=label, score=score)
     return None
-
-
-def corpus_words(
-    lengths: Sequence[int] | NDArray[np.int64], max_width: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First and last words of all candidates, numbered over all documents."""
-    starts, ends, offsets = enumerate_spans(lengths, max_width)
-    n_words = np.asarray(lengths, dtype=np.int64)
-    base = np.repeat(np.cumsum(n_words) - n_words, np.diff(offsets)).astype(np.int64)
-    return starts + base, ends + base
 
 
 def report(counts: Counter[str], n_all: int, name: str) -> None:

@@ -13,9 +13,10 @@ from ..data.labels import LabelMap, load_label_map
 from ..errors import Errors, MaralError
 from ..model.machine import use_device
 from ..model.maral_ner import DEFAULT_MODEL
+from ..model.spans import Candidates
 from ..training.inputs import Inputs, Paths, as_paths
 from ..training.pipelines import COMPONENT, Pipeline
-from .annotators import Reading, corpus_words
+from .annotators import Reading
 from .chunks import Annotator, Mapper, Task, label_docs, load_annotator
 from .pseudo_labels import merge_labels
 
@@ -90,7 +91,7 @@ def pseudo_label(
         task = Task(address(one, engine), name, reading, getattr(engine, "gpu_id", -1), source_code)
         found.append(label_docs(annotator, docs, task, engine))
     lengths = [len(doc) for doc in docs]
-    merged = merge_labels(found, names, corpus_words(lengths, reading.max_width))
+    merged = merge_labels(found, names, Candidates(lengths, reading.max_width).words)
     merged.save(Path(output))
     return Path(output)
 

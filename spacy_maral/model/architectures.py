@@ -31,7 +31,7 @@ from thinc.types import Floats2d
 
 from ..errors import Errors, MaralError
 from .span_model import SpanModel, SpanOutput, check_settings, check_sizes
-from .spans import enumerate_spans, word_shapes
+from .spans import Candidates, word_shapes
 from .word_ends import WordEnds, word_ends
 
 FORMAT_VERSION = 1
@@ -44,16 +44,10 @@ SpanGradients = tuple[Floats2d | None, Floats2d | None]
 class SpanBatch:
     """The candidate spans of a batch of documents and what the span model makes of them.
 
-    lengths: Words of each document, shape (n_docs,). starts, ends: First and last word of each
-    candidate within its document, ends inclusive, shape (n_spans,). offsets: Document i owns the
-    candidates [offsets[i], offsets[i + 1]). z: Unit features, shape (n_spans, dim). logits: Of the
-    linear head, shape (n_spans, K).
+    z: Unit features, shape (n_spans, dim). logits: Of the linear head, shape (n_spans, K).
     """
 
-    lengths: NDArray[np.int64]
-    starts: NDArray[np.int32]
-    ends: NDArray[np.int32]
-    offsets: NDArray[np.int64]
+    candidates: Candidates
     z: Floats2d
     logits: Floats2d
 
@@ -159,20 +153,19 @@ def _forward_spans(model: Model, docs: list[Doc], is_train: bool) -> tuple[SpanB
     (first, last), backprop_words = tok2vec(docs, is_train)
     lengths = np.array([len(doc) for doc in docs], dtype=np.int64)
     shapes = word_shapes([token.text for doc in docs for token in doc])
-    starts, ends, offsets = enumerate_spans(lengths, module.max_width)
-    base = np.repeat(np.cumsum(lengths) - lengths, np.diff(offsets))
-    words = (first, last, shapes)
+    candidates = Candidates(lengths, module.max_width)
+    spans, words = candidates.words, (first, last, shapes)
     if is_train:
-        (z, logits), backprop_spans = span_model((*words, starts + base, ends + base), True)
+        (z, logits), backprop_spans = span_model((*words, *spans), True)
     else:
         size = model.attrs["max_batch_spans"]
-        z, logits = _in_chunks(span_model, module, words, starts + base, ends + base, size)
+        z, logits = _in_chunks(span_model, module, words, *spans, size)
 
     def backprop(d_output: SpanGradients) -> list[Doc]:
         backprop_words(backprop_spans(d_output))
         return docs
 
-    return SpanBatch(lengths, starts, ends, offsets, z, logits), backprop
+    return SpanBatch(candidates, z, logits), backprop
 
 
 def _in_chunks(

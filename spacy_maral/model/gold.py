@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from spacy.training import Example
 
 from ..errors import Errors, MaralError
-from .spans import enumerate_spans, label_spans
+from .spans import Candidates, label_spans
 
 UNKNOWN = -1
 MISSING_IOB = 0
@@ -39,7 +39,7 @@ def gold_classes(
     examples (Sequence[Example]): Predicted documents with their references.
     label_classes (Mapping[str, int]): Class of each entity label, from 1.
     max_width (int): Longest candidate, in words.
-    RETURNS (Gold): Classes in the order of `enumerate_spans` over the predicted documents.
+    RETURNS (Gold): Classes in the order of `Candidates` over the predicted documents.
     RAISES (MaralError): If an entity has a label that is not among the classes.
     """
     lengths = np.array([len(eg.predicted) for eg in examples], dtype=np.int64)
@@ -53,10 +53,9 @@ def gold_classes(
         n_unaligned += missed
     owners, begins, stops, classes = np.array(entities, dtype=np.int64).reshape(-1, 4).T
     labels, n_too_wide = label_spans(lengths, owners, begins, stops, classes, max_width)
-    starts, ends, offsets = enumerate_spans(lengths, max_width)
-    base = np.repeat(np.cumsum(lengths) - lengths, np.diff(offsets))
+    starts, ends = Candidates(lengths, max_width).words
     unknown = np.concatenate([[0], np.cumsum(~np.concatenate([[], *known]).astype(bool))])
-    touched = unknown[ends + base + 1] > unknown[starts + base]
+    touched = unknown[ends + 1] > unknown[starts]
     return Gold(np.where(touched, UNKNOWN, labels.astype(np.int64)), n_unaligned, n_too_wide)
 
 

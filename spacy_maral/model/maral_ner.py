@@ -26,7 +26,7 @@ from .checks import check_choice, check_loaded, check_parts, check_settings, loa
 from .gold import gold_classes
 from .predictions import Predictions, annotate, register_score
 from .span_model import DECISIONS, SpanOutput
-from .spans import span_counts
+from .spans import Candidates, span_counts
 
 OUTSIDE_NAME = "O"
 SAMPLE_DOCS = 10
@@ -305,13 +305,11 @@ class MaralNER(TrainablePipe):
         docs = list(docs)
         n_classes = len(get_span_module(self.model).statistics.count)
         if not any(len(doc) for doc in docs):
-            nothing = np.zeros(0, dtype=np.int32)
-            zeros = np.zeros(len(docs) + 1, dtype=np.int64)
-            scores = np.zeros((0, n_classes), dtype=np.float32)
-            return Predictions(zeros[1:], nothing, nothing, zeros, scores)
+            nothing = np.zeros((0, n_classes), dtype=np.float32)
+            return Predictions(Candidates([0] * len(docs), 1), nothing)
         batch = self.model.predict(docs)
         scores = class_scores(self.model, batch)
-        return Predictions(batch.lengths, batch.starts, batch.ends, batch.offsets, scores)
+        return Predictions(batch.candidates, scores)
 
     def set_annotations(self, docs: Iterable[Doc], predictions: Predictions) -> None:
         """Write entities and their confidences to documents (see `annotation.annotate`).

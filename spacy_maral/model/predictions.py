@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc, Span, SpanGroup
 
 from ..errors import Errors, MaralError
-from .spans import OUTSIDE, decode, softmax
+from .spans import OUTSIDE, Candidates, decode, softmax
 
 IOB_BEGIN, IOB_INSIDE = 3, 1
 SCORE = "maral_score"
@@ -19,23 +19,10 @@ SCORE = "maral_score"
 
 @dataclass
 class Predictions:
-    """Candidate spans of a batch of documents and the scores of their classes.
+    """Candidate spans of a batch of documents, and the scores of their classes, shape (n_spans, K)."""
 
-    lengths: Words of each document, shape (n_docs,). starts, ends: First and last word of each
-    candidate within its document, ends inclusive, shape (n_spans,). offsets: Document i owns the
-    candidates [offsets[i], offsets[i + 1]). scores: Shape (n_spans, K), outside first.
-    """
-
-    lengths: NDArray[np.int64]
-    starts: NDArray[np.int32]
-    ends: NDArray[np.int32]
-    offsets: NDArray[np.int64]
+    candidates: Candidates
     scores: NDArray[np.float32]
-
-    def words(self) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
-        """Starts and ends, with words numbered over the whole batch."""
-        base = np.repeat(np.cumsum(self.lengths) - self.lengths, np.diff(self.offsets))
-        return self.starts + base, self.ends + base
 
 
 @dataclass
@@ -55,8 +42,9 @@ class Labelled:
         self, docs: Sequence[Doc], predictions: Predictions, labels: Sequence[str]
     ) -> list[tuple[list[Span], NDArray[np.floating]]]:
         """Spans and scores of each document."""
-        owners = np.searchsorted(predictions.offsets, self.candidates, side="right") - 1
-        starts, ends = predictions.starts[self.candidates], predictions.ends[self.candidates] + 1
+        every = predictions.candidates
+        owners = every.owner[self.candidates]
+        starts, ends = every.starts[self.candidates], every.ends[self.candidates] + 1
         columns = (owners, starts, ends, self.classes)
         spans: list[list[Span]] = [[] for _ in docs]
         for owner, start, end, number in zip(*(c.tolist() for c in columns), strict=True):
@@ -104,7 +92,7 @@ def annotate(
 
 def all_candidates(predictions: Predictions) -> NDArray[np.int64]:
     """Indices of all candidates."""
-    return np.arange(len(predictions.starts))
+    return np.arange(len(predictions.candidates))
 
 
 def free_candidates(predictions: Predictions, docs: Sequence[Doc]) -> NDArray[np.int64]:
@@ -116,7 +104,7 @@ def free_candidates(predictions: Predictions, docs: Sequence[Doc]) -> NDArray[np
     """
     iob = np.concatenate([doc.to_array("ENT_IOB") for doc in docs])
     taken = np.concatenate([[0], np.cumsum((iob == IOB_BEGIN) | (iob == IOB_INSIDE))])
-    starts, ends = predictions.words()
+    starts, ends = predictions.candidates.words
     return np.flatnonzero(taken[ends + 1] == taken[starts])
 
 
@@ -127,7 +115,7 @@ def choose_entities(predictions: Predictions, free: NDArray[np.int64]) -> Labell
     free (NDArray[np.int64]): Indices of those that may be entities.
     RETURNS (Labelled): The entities, in order of the text.
     """
-    starts, ends = predictions.words()
+    starts, ends = predictions.candidates.words
     kept, classes, confidence = decode(predictions.scores[free], starts[free], ends[free])
     return Labelled(free[kept], classes, confidence)
 

@@ -59,6 +59,49 @@ def enumerate_spans(
     return starts.astype(np.int32), ends.astype(np.int32), offsets
 
 
+class Candidates:
+    """The candidate spans of some documents, document by document, by start, then by end.
+
+    lengths (ArrayLike): Words of each document, shape (n_docs,).
+    max_width (int): Longest span, in words.
+    RAISES (MaralError): If max_width is below 1 or a length is negative.
+
+    starts, ends: First and last word of each candidate within its document, ends inclusive, shape
+    (n_spans,). offsets: Document i owns the candidates [offsets[i], offsets[i + 1]).
+    """
+
+    def __init__(self, lengths: ArrayLike, max_width: int) -> None:
+        self.lengths = np.asarray(lengths, dtype=np.int64)
+        self.max_width = max_width
+        self.starts, self.ends, self.offsets = enumerate_spans(self.lengths, max_width)
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @property
+    def owner(self) -> NDArray[np.int64]:
+        """Number of the document that each candidate is of, shape (n_spans,)."""
+        return np.repeat(np.arange(len(self.lengths)), np.diff(self.offsets))
+
+    @property
+    def words(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """First and last words, numbered over all documents, shape (n_spans,) each."""
+        before: NDArray[np.int64] = np.cumsum(self.lengths) - self.lengths
+        base = np.repeat(before, np.diff(self.offsets))
+        return base + self.starts, base + self.ends
+
+    def find(self, docs: ArrayLike, starts: ArrayLike, ends: ArrayLike) -> NDArray[np.int64]:
+        """Numbers of spans among the candidates.
+
+        docs (ArrayLike): Document of each span, shape (n,).
+        starts, ends (ArrayLike): First and last words within it; no wider than max_width.
+        RETURNS (NDArray[np.int64]): Shape (n,).
+        """
+        owner = np.asarray(docs, dtype=np.int64)
+        place = span_index(starts, ends, self.lengths[owner], self.max_width)
+        return self.offsets[owner] + place
+
+
 def span_index(
     starts: ArrayLike, ends: ArrayLike, lengths: ArrayLike, max_width: int
 ) -> NDArray[np.int64]:

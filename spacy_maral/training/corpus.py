@@ -18,7 +18,7 @@ from ..errors import Errors, MaralError
 from ..evaluation.metrics import Entities
 from ..model.encoder.batches import group_rows
 from ..model.encoder.transformer import tokenize
-from ..model.spans import enumerate_spans, label_spans, span_counts, word_piece_ends, word_shapes
+from ..model.spans import Candidates, label_spans, span_counts, word_piece_ends, word_shapes
 from .cache import Arrays, Rows
 
 ENCODE_DOCS = 256
@@ -69,7 +69,7 @@ class Corpus:
 
     def span_words(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """First and last words of all candidates, numbered over the whole corpus."""
-        return word_places(self.doc_words, self.doc_spans, self.max_width)
+        return Candidates(np.diff(self.doc_words), self.max_width).words
 
     def digest_pieces(self) -> str:
         """Fingerprint of the rows of pieces and of the documents they are of."""
@@ -113,11 +113,12 @@ class Batch:
     """Some documents of a corpus, padded for the encoder.
 
     input_ids, attention_mask: (rows, length). first, last: places of the words' pieces in the
-    flattened rows, -1 without a piece. starts, ends: words of the batch. span_ids: candidates of
+    flattened rows, -1 without a piece. starts, ends: words of the batch, of its candidates. span_ids: candidates of
     the corpus. docs: documents of the corpus.
     """
 
     corpus: Corpus
+    candidates: Candidates
     input_ids: NDArray[np.int64]
     attention_mask: NDArray[np.int64]
     first: NDArray[np.int64]
@@ -265,19 +266,6 @@ def digest_tokenizer(tokenizer: Any, get_spans: Callable, docs: Sequence[Doc]) -
     return sha.hexdigest()
 
 
-def word_places(
-    doc_words: NDArray[np.int64], doc_spans: NDArray[np.int64], max_width: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First and last words of all candidates, numbered over all documents.
-
-    doc_words (NDArray): Offsets of the documents' words. doc_spans (NDArray): Of their candidates.
-    max_width (int): Longest candidate span, in words.
-    """
-    starts, ends, _ = enumerate_spans(np.diff(doc_words), max_width)
-    base = np.repeat(doc_words[:-1], np.diff(doc_spans))
-    return starts + base, ends + base
-
-
 def concat_ranges(starts: NDArray[np.int64], stops: NDArray[np.int64]) -> NDArray[np.int64]:
     """All integers of the ranges [starts[i], stops[i]), one range after the other."""
     sizes = stops - starts
@@ -343,17 +331,18 @@ def make_batch(corpus: Corpus, docs: NDArray[np.int64], pad_id: int) -> Batch:
     row = new_row[corpus.word_row[words]]
     has_piece = corpus.word_row[words] >= 0
     n_words = corpus.doc_words[docs + 1] - corpus.doc_words[docs]
-    starts, ends, offsets = enumerate_spans(n_words, corpus.max_width)
-    base = np.repeat(np.cumsum(n_words) - n_words, np.diff(offsets))
+    candidates = Candidates(n_words, corpus.max_width)
+    starts, ends = candidates.words
     return Batch(
         corpus=corpus,
+        candidates=candidates,
         input_ids=ids,
         attention_mask=mask.astype(np.int64),
         first=np.where(has_piece, row * length + corpus.word_first[words], -1),
         last=np.where(has_piece, row * length + corpus.word_last[words], -1),
         shapes=corpus.word_shapes[words],
-        starts=starts + base,
-        ends=ends + base,
+        starts=starts,
+        ends=ends,
         span_ids=concat_ranges(corpus.doc_spans[docs], corpus.doc_spans[docs + 1]),
         docs=docs,
     )

@@ -251,12 +251,9 @@ def predict_entities(network: Network, corpus: Corpus, *, batch_tokens: int) -> 
     for batch, output in run_over(network, corpus, batch_tokens=batch_tokens, name="Evaluate"):
         scores = network.span_model.class_scores(output).cpu().numpy()
         kept, classes, _ = decode(scores, batch.starts, batch.ends)
-        n_words = corpus.doc_words[batch.docs + 1] - corpus.doc_words[batch.docs]
-        first_word = np.cumsum(n_words) - n_words
-        owner = np.searchsorted(first_word, batch.starts[kept], side="right") - 1
-        starts = batch.starts[kept] - first_word[owner]
-        ends = batch.ends[kept] - first_word[owner]
-        found.append(np.stack([batch.docs[owner], starts, ends, classes]))
+        spans = batch.candidates
+        owner = batch.docs[spans.owner[kept]]
+        found.append(np.stack([owner, spans.starts[kept], spans.ends[kept], classes]))
     table = np.concatenate(found, axis=1) if found else np.zeros((4, 0), dtype=np.int64)
     return Entities(*table[:, np.lexsort((table[1], table[0]))])
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Errors, MaralError
-from .corpus import Corpus, concat_ranges, offsets, word_places
+from ..model.spans import Candidates
+from .corpus import Corpus, concat_ranges, offsets
 from .processes import ALONE, Ranks
 
 
@@ -69,7 +70,7 @@ class Share(NamedTuple):
 
     def span_words(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """First and last words of all candidates, numbered over all documents."""
-        return word_places(self.doc_words, self.doc_spans, self.max_width)
+        return Candidates(np.diff(self.doc_words), self.max_width).words
 
     def docs(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
         """This process's documents of a batch, as numbers of its corpus."""

@@ -184,9 +184,9 @@ def test_span_batch(make_nlp):
     docs = [nlp("Paris"), nlp(""), nlp("The United Nations met in New York .")]
     batch = pipe.model.predict(docs)
     starts, ends, offsets = enumerate_spans([1, 0, 8], 4)
-    np.testing.assert_array_equal(batch.starts, starts)
-    np.testing.assert_array_equal(batch.ends, ends)
-    np.testing.assert_array_equal(batch.offsets, offsets)
+    np.testing.assert_array_equal(batch.candidates.starts, starts)
+    np.testing.assert_array_equal(batch.candidates.ends, ends)
+    np.testing.assert_array_equal(batch.candidates.offsets, offsets)
     assert batch.z.shape == (len(starts), 16) and batch.logits.shape == (len(starts), 4)
     np.testing.assert_allclose(np.linalg.norm(batch.z, axis=1), 1, atol=1e-5)
     scores = class_scores(pipe.model, batch)

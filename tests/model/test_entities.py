@@ -18,7 +18,7 @@ from spacy.training import Example
 from spacy_maral.errors import MaralError
 from spacy_maral.model.colors import entity_colors
 from spacy_maral.model.predictions import SCORE, Predictions
-from spacy_maral.model.spans import enumerate_spans
+from spacy_maral.model.spans import Candidates, enumerate_spans
 
 KEY = "found"
 
@@ -35,7 +35,7 @@ def predict_with(nlp, docs, table):
         row = (owner == i) & (starts == start) & (ends == end - 1)
         assert row.sum() == 1
         scores[row, 1 + pipe.labels.index(label)] = score
-    pipe.set_annotations(docs, Predictions(lengths, starts, ends, offsets, scores))
+    pipe.set_annotations(docs, Predictions(Candidates(lengths, 4), scores))
 
 
 def with_score(probability):

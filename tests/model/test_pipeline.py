@@ -15,7 +15,7 @@ from spacy.training import Example
 from spacy_maral.errors import MaralError
 from spacy_maral.model.architectures import get_span_module
 from spacy_maral.model.predictions import Predictions
-from spacy_maral.model.spans import enumerate_spans
+from spacy_maral.model.spans import Candidates, enumerate_spans
 
 KEY = "found"
 
@@ -78,7 +78,7 @@ def predict_with(nlp, docs, table):
             & (ends == end - 1)
         )
         scores[row, 1 + pipe.labels.index(label)] = score
-    pipe.set_annotations(docs, Predictions(lengths, starts, ends, offsets, scores))
+    pipe.set_annotations(docs, Predictions(Candidates(lengths, 4), scores))
 
 
 # Learning

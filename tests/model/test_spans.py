@@ -13,6 +13,7 @@ from spacy_maral.errors import MaralError
 from spacy_maral.model.spans import (
     OUTSIDE,
     SHAPES,
+    Candidates,
     decode,
     enumerate_spans,
     label_spans,
@@ -69,6 +70,22 @@ def test_index_finds_every_span_in_the_enumeration(case):
     found = span_index(starts, ends, owner_length, max_width)
     assert found.dtype == np.int64
     assert found.tolist() == place.tolist()
+
+
+@given(lengths_and_width)
+def test_candidates_of_several_documents(case):
+    lengths, max_width = case
+    candidates = Candidates(lengths, max_width)
+    expected = [
+        (doc, j, k, sum(lengths[:doc]) + j, sum(lengths[:doc]) + k)
+        for doc, n in enumerate(lengths)
+        for j, k in spans_by_loops(n, max_width)
+    ]
+    found = [candidates.owner, candidates.starts, candidates.ends, *candidates.words]
+    assert [*zip(*(column.tolist() for column in found), strict=True)] == expected
+    assert len(candidates) == len(expected)
+    places = candidates.find(candidates.owner, candidates.starts, candidates.ends)
+    assert places.tolist() == [*range(len(expected))]
 
 
 @given(lengths_and_width, st.data())
