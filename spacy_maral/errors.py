@@ -97,7 +97,7 @@ class Errors(metaclass=CodedMessages):
     M209 = "The gold entity '{text}' has the label '{label}', but the model's labels are: {labels}. Initialise with data or a label list that has this label, or convert the data with a label map."
     M210 = "Windows with max_words={max_words}, stride={stride} and max_chars={max_chars} are not possible. Set max_words and max_chars to at least 1, and stride to a value from 1 to max_words."
     M211 = "{label!r} is not a valid entity label. Use a non-empty string other than 'O', which stands for outside."
-    M212 = "prior_scale must be at least 0, and outside_weight and memory above 0, found prior_scale={prior_scale}, outside_weight={outside_weight} and memory={memory}. Change these settings of the component."
+    M212 = "prior_scale and outside_weight must be at least 0, and memory above 0, found prior_scale={prior_scale}, outside_weight={outside_weight} and memory={memory}. Change these settings of the component."
     M213 = "spans_threshold must be above 0 and at most 1, and needs a spans_key, found spans_threshold={threshold} with spans_key={key!r}. Change these settings of the component."
     M214 = "'{name}' found no labels, because the examples have no entities and there is no label list. Initialise with labelled examples, or set initialize.components.{name}.labels."
     M215 = "There is no {name} '{value}'. Choose one of: {known}."
@@ -153,6 +153,7 @@ class Errors(metaclass=CodedMessages):
     M345 = "The GPU {gpu_id} cannot be used: {problem}. Install PyTorch with CUDA and the extra 'cuda' (see docs/gpu.md), or omit --gpu-id to run on the CPU."
     M346 = "The encoder '{name}' cannot be loaded ({problem}). Set paths.encoder to a folder with config.json, tokenizer.json and model.safetensors, or to a name on the Hugging Face hub if the hub can be reached. A clone of spacy-maral can make such a folder: python tools/build_encoder.py --name intfloat/multilingual-e5-small --out encoders/e5-small."
     M347 = "{path} cannot be read: {problem}. It belongs to the cache of the running training. Start the training again with --resume: it rebuilds the missing parts."
+    M348 = "The configuration contradicts itself: [components.maral_ner] {name} = {found!r}, but the training is by [{section}] {name} = {wanted!r}. Set {name} in [{section}] only, or to the same value in both."
 
     # M4xx: evaluation, command line, project
     M401 = "In document {doc}, the entity at word {word} has the label '{label}', but the labels are: {labels}. Give a label list that has this label, or convert the data with a label map."
@@ -214,6 +215,7 @@ class Warnings(metaclass=CodedMessages):
     # W2xx: architectures and pipeline
     W201 = "'{name}': {n_unaligned} gold entities of this batch do not end where words of the tokenised text end (the loss leaves them out), and {n_too_wide} are longer than max_width = {max_width} words (they are not candidates). This warning appears only once; later batches are treated alike."
     W205 = "The encoder was saved with other tensors ({names}), perhaps by another release of transformers. Compare its predictions with those of the original environment, and train again if they differ."
+    W206 = "The setting include_outside is now part of outside_weight: include_outside = false is read as outside_weight = 0, and include_outside = true as the outside_weight that is set. Remove include_outside from the configuration."
 
     # W3xx: training, configuration, checkpoints
     W301 = "The checkpoint {path} is damaged ({problem}). The run continues from the previous one."

@@ -26,6 +26,7 @@ from ..training.pipelines import (
     Pipeline,
     build_pipeline,
     cache_of,
+    check_component,
     check_folder,
     load_pipeline,
     report_width,
@@ -70,6 +71,7 @@ class StudentPlan:
         """
         config = read_config(path, overrides)
         training = read_section(config, "student", TrainingSettings)
+        check_component(config, "student", training)
         return cls(config, training, read_section(config, "adaptation", AdaptationSettings))
 
     @property

@@ -13,8 +13,22 @@ from thinc.api import Model
 from ..errors import Errors, MaralError
 from .span_model import DECISIONS, LOSSES, SpanModel
 
-FLAGS = ("include_outside", "overwrite", "scores")
+FLAGS = ("overwrite", "scores")
 NUMBERS = ("prior_scale", "outside_weight", "memory", "threshold")
+
+
+def translate_outside(given: Any) -> Any:
+    """Replace the setting `include_outside` of 0.1 by an outside weight.
+
+    given (Any): Settings; what is no mapping, or has no such setting, stays as it is.
+    RETURNS (Any): The settings; without outside spans their weight is 0.
+    """
+    if not isinstance(given, Mapping) or "include_outside" not in given:
+        return given
+    settings = dict(given)
+    if settings.pop("include_outside") is False:
+        settings["outside_weight"] = 0.0
+    return settings
 
 
 def check_choice(name: str, value: str, known: Sequence[str]) -> None:
@@ -36,7 +50,7 @@ def check_settings(cfg: Mapping[str, Any]) -> None:
     check_choice("decision", cfg["decision"], DECISIONS)
     if cfg["decision"] == "linear" and cfg["loss"] != "cross_entropy":
         raise MaralError(Errors.M208.format(loss=cfg["loss"]))
-    if cfg["prior_scale"] < 0 or cfg["outside_weight"] <= 0 or cfg["memory"] <= 0:
+    if cfg["prior_scale"] < 0 or cfg["outside_weight"] < 0 or cfg["memory"] <= 0:
         raise MaralError(Errors.M212.format(**cfg))
     threshold, key = cfg["spans_threshold"], cfg["spans_key"]
     if threshold is not None and not (key and 0 < threshold <= 1):

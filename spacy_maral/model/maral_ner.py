@@ -22,7 +22,14 @@ from thinc.types import Floats2d
 
 from ..errors import Errors, MaralError, Warnings
 from .architectures import SpanBatch, SpanGradients, class_scores, get_span_module, to_torch
-from .checks import check_choice, check_loaded, check_parts, check_settings, loading
+from .checks import (
+    check_choice,
+    check_loaded,
+    check_parts,
+    check_settings,
+    loading,
+    translate_outside,
+)
 from .gold import gold_classes
 from .predictions import Predictions, annotate, register_score
 from .span_model import DECISIONS, SpanOutput
@@ -70,7 +77,6 @@ def score_entities(examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]
         "loss": "max_margin",
         "decision": "likelihood",
         "prior_scale": 1.0,
-        "include_outside": True,
         "outside_weight": 1.0,
         "memory": 10000.0,
         "overwrite": True,
@@ -89,7 +95,6 @@ def make_maral_ner(
     loss: str,
     decision: str,
     prior_scale: float,
-    include_outside: bool,
     outside_weight: float,
     memory: float,
     overwrite: bool,
@@ -98,6 +103,7 @@ def make_maral_ner(
     spans_key: str | None,
     spans_threshold: float | None,
     scorer: Callable | None,
+    include_outside: bool = True,
 ) -> MaralNER:
     """Make the component that finds entities by scoring all spans of up to `max_width` words.
 
@@ -109,7 +115,6 @@ def make_maral_ner(
     decision (str): What decides about a class: "likelihood" (rho, Eq. 6), "posterior" (with the
         prior) or "linear" (the linear head; goes with cross_entropy).
     prior_scale (float): Factor on the log prior in the max-margin loss.
-    include_outside (bool): Whether spans outside entities count in the loss.
     outside_weight (float): Weight of an outside span in the mean of the loss; an entity has 1.
     memory (float): Number of spans over which the running class means forget, in `update`.
     overwrite (bool): Whether entities that a document has already are replaced. If not, they are
@@ -120,6 +125,7 @@ def make_maral_ner(
     spans_threshold (float): Probability from which spans that are no entities are added there,
         None to add none.
     scorer (Callable): Scores the component.
+    include_outside (bool): Read from configurations of 0.1: without, the outside weight is 0.
     RETURNS (MaralNER): The component.
     RAISES (MaralError): If a setting is out of its range.
     """
@@ -130,8 +136,7 @@ def make_maral_ner(
         loss=loss,
         decision=decision,
         prior_scale=prior_scale,
-        include_outside=include_outside,
-        outside_weight=outside_weight,
+        outside_weight=outside_weight if include_outside else 0.0,
         memory=memory,
         overwrite=overwrite,
         scores=scores,
@@ -154,7 +159,6 @@ class MaralNER(TrainablePipe):
         loss: str = "max_margin",
         decision: str = "likelihood",
         prior_scale: float = 1.0,
-        include_outside: bool = True,
         outside_weight: float = 1.0,
         memory: float = 10000.0,
         overwrite: bool = True,
@@ -174,7 +178,6 @@ class MaralNER(TrainablePipe):
             "loss": loss,
             "decision": decision,
             "prior_scale": prior_scale,
-            "include_outside": include_outside,
             "outside_weight": outside_weight,
             "memory": memory,
             "overwrite": overwrite,
@@ -197,6 +200,7 @@ class MaralNER(TrainablePipe):
         with loading():
             check_parts(bytes_data, exclude)
             super().from_bytes(bytes_data, exclude=exclude)
+            self.cfg = translate_outside(self.cfg)
             check_loaded(self.model, self.cfg)
         return self
 
@@ -210,6 +214,7 @@ class MaralNER(TrainablePipe):
         """
         with loading():
             super().from_disk(path, exclude=exclude)
+            self.cfg = translate_outside(self.cfg)
             check_loaded(self.model, self.cfg)
         return self
 
@@ -387,7 +392,7 @@ class MaralNER(TrainablePipe):
             torch.from_numpy(classes).to(z.device),
             self.cfg["loss"],
             log_prior=self.cfg["prior_scale"] * module.statistics.prior.log(),
-            outside_weight=self.cfg["outside_weight"] * self.cfg["include_outside"],
+            outside_weight=self.cfg["outside_weight"],
         )
         loss.backward()
         return loss.item(), (_gradient(z), _gradient(logits))

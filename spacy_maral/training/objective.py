@@ -76,7 +76,7 @@ def batch_loss(
         settings.loss,
         log_prior=prior if prior.ndim == 1 else gather(prior),
         weights=gather(tensor(wanted.weights)),
-        outside_weight=settings.outside_weight * settings.include_outside,
+        outside_weight=settings.outside_weight,
     )
     parts, total = {stream.name: loss.item()}, stream.weight * loss
     if extra is not None and extra.stream == stream.name:

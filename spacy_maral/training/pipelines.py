@@ -19,6 +19,7 @@ from ..data.layout import CACHE, META
 from ..errors import Errors, MaralError, Warnings
 from ..evaluation.metrics import score_entities
 from ..model.architectures import get_encoder, get_span_module
+from ..model.checks import translate_outside
 from ..model.encoder.weights import check_trainable
 from .cache import Cache
 from .corpus import Corpus, digest_docs, digest_tokenizer, encode
@@ -31,7 +32,7 @@ logger = logging.getLogger("spacy")
 
 COMPONENT = "maral_ner"
 # settings that the component has as well, for a saved pipeline to be trained further
-SHARED_OPTIONS = ("loss", "decision", "prior_scale", "include_outside", "outside_weight")
+SHARED_OPTIONS = ("loss", "decision", "prior_scale", "outside_weight")
 
 
 @dataclass
@@ -88,6 +89,26 @@ def cache_of(settings: TrainingSettings, folder: Path) -> Cache:
 def run_seed(config: Config) -> int:
     """The seed of a configuration, 0 without one as in spaCy's own defaults."""
     return int(config.get("system", {}).get("seed") or 0)
+
+
+def check_component(config: Config, section: str, settings: TrainingSettings) -> None:
+    """Refuse a component whose settings contradict those of a training, which would replace them.
+
+    What a filled configuration has for the component by default is no contradiction.
+
+    config (Config): The configuration, as it was read.
+    section (str): Name of the training's section.
+    settings (TrainingSettings): The section.
+    RAISES (MaralError): If a setting has one value for the component and another for the training.
+    """
+    given = translate_outside(config.get("components", {}).get(COMPONENT, {}))
+    defaults = Language.get_factory_meta(COMPONENT).default_config or {}
+    for name in SHARED_OPTIONS:
+        found, wanted = given.get(name, defaults[name]), getattr(settings, name)
+        if found not in (wanted, defaults[name]):
+            raise MaralError(
+                Errors.M348.format(name=name, found=found, section=section, wanted=wanted)
+            )
 
 
 def build_pipeline(config: Config, labels: list[str], settings: TrainingSettings) -> Pipeline:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ..errors import Errors, MaralError
+from ..errors import Errors, MaralError, Warnings
+from ..model.checks import translate_outside
+
+logger = logging.getLogger("spacy")
 
 
 class Section(BaseModel):
@@ -30,9 +34,11 @@ class TrainingSettings(Section):
         description="What the saved model decides by: rho (Eq. 6), rho with the log prior, or the "
         "linear head (goes with cross_entropy).",
     )
-    include_outside: bool = Field(True, description="Whether outside spans count in the loss.")
     outside_weight: float = Field(
-        1.0, gt=0, description="Weight of an outside span in the mean of the loss; an entity has 1."
+        1.0,
+        ge=0,
+        description="Weight of an outside span in the mean of the loss; an entity has 1. With 0, "
+        "outside still is a class that entities are compared with.",
     )
     prior_scale: float = Field(
         1.0, ge=0, description="Factor on the log prior of the source in the max-margin loss."
@@ -103,6 +109,14 @@ class TrainingSettings(Section):
         description="A logger of spaCy's registry, as a block [teacher.logger] or [student.logger] "
         "with @loggers.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def translate(cls, given: Any) -> Any:
+        """Read what 0.1 called `include_outside`: without outside spans, their weight is 0."""
+        if isinstance(given, Mapping) and "include_outside" in given:
+            logger.warning(Warnings.W206)
+        return translate_outside(given)
 
 
 class AdaptationSettings(Section):

@@ -22,6 +22,7 @@ from .pipelines import (
     Pipeline,
     build_pipeline,
     cache_of,
+    check_component,
     evaluator,
     report_width,
     run_seed,
@@ -63,6 +64,7 @@ def train_teacher(
     with join(on_gpu=gpu_id >= 0) as ranks:
         config = read_config(config_path, overrides)
         settings = read_section(config, "teacher", TrainingSettings)
+        check_component(config, "teacher", settings)
         if settings.select in ON_TARGET:
             raise MaralError(Errors.M330.format(select=settings.select))
         with run_folder(output, resume, ranks) as folder:

@@ -47,7 +47,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "maral": {},
     "no_mmc": LINEAR,
     "supcon": {"student.loss": "supcon"},
-    "no_outside": {"student.include_outside": False},
+    "no_outside": {"student.outside_weight": 0},
     "outside_weight_03": {"student.outside_weight": 0.3},
     "outside_weight_01": {"student.outside_weight": 0.1},
     "no_filter": {"adaptation.filter": False},

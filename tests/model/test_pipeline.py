@@ -140,7 +140,7 @@ def test_outside_spans_count_as_much_as_they_weigh(make_nlp, train_examples, los
         assert any(gradient is not None and gradient.any() for gradient in gradients)
         return value
 
-    everything, entities_only = mean(), mean(include_outside=False)
+    everything, entities_only = mean(), mean(outside_weight=0.0)
     classes = pipe._gold(examples)
     counts = np.bincount(classes)
     if loss == "supcon":
@@ -148,7 +148,7 @@ def test_outside_spans_count_as_much_as_they_weigh(make_nlp, train_examples, los
     n, n_entities = counts.sum(), counts[1:].sum()
     of_outside = everything * n - entities_only * n_entities
     wanted = (0.2 * of_outside + entities_only * n_entities) / (0.2 * counts[0] + n_entities)
-    assert mean(include_outside=True, outside_weight=0.2) == pytest.approx(wanted, rel=1e-4)
+    assert mean(outside_weight=0.2) == pytest.approx(wanted, rel=1e-4)
     assert wanted != pytest.approx(everything, rel=1e-3)
 
 
@@ -560,7 +560,7 @@ def test_no_labels(make_nlp):
         ({"decision": "vote"}, "no decision 'vote'.*likelihood, posterior, linear"),
         ({"decision": "linear"}, 'loss = "max_margin" does not train it'),
         ({"prior_scale": -1.0}, "prior_scale=-1.0"),
-        ({"outside_weight": 0.0}, "outside_weight=0.0"),
+        ({"outside_weight": -0.5}, "outside_weight=-0.5"),
         ({"memory": 0.0}, "memory=0.0"),
         ({"spans_threshold": 0.5}, "spans_threshold=0.5 with spans_key=None"),
         ({"spans_threshold": 2.0, "spans_key": "a"}, "at most 1"),
@@ -583,3 +583,16 @@ def test_set_decision(make_nlp):
     assert get_span_module(pipe.model).decision == pipe.cfg["decision"] == "linear"
     with pytest.raises(MaralError, match="no decision 'vote'"):
         pipe.set_decision("vote")
+
+
+@pytest.mark.parametrize("include_outside, weight", [(True, 0.3), (False, 0.0)])
+def test_a_configuration_of_0_1_says_whether_outside_counts(
+    make_nlp, tmp_path, include_outside, weight
+):
+    nlp = make_nlp(outside_weight=0.3, include_outside=include_outside)
+    assert nlp.get_pipe("maral_ner").cfg["outside_weight"] == weight
+    # 0.1 saved both settings
+    nlp.get_pipe("maral_ner").cfg.update(outside_weight=0.3, include_outside=include_outside)
+    nlp.to_disk(tmp_path)
+    cfg = spacy.load(tmp_path).get_pipe("maral_ner").cfg
+    assert cfg["outside_weight"] == weight and "include_outside" not in cfg

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import logging
+
 import pytest
 from pydantic import ValidationError
 from thinc.api import Config
 
 from spacy_maral.errors import MaralError
+from spacy_maral.training.pipelines import check_component
 from spacy_maral.training.settings import AdaptationSettings, TrainingSettings, read_section
 
 CONFIG = """
@@ -60,7 +63,7 @@ def test_a_missing_section_lists_its_keys():
         (TrainingSettings, "epochs", "many"),
         (TrainingSettings, "loss", "hinge"),
         (TrainingSettings, "decision", "argmax"),
-        (TrainingSettings, "outside_weight", 0.0),
+        (TrainingSettings, "outside_weight", -0.1),
         (TrainingSettings, "prior_scale", -0.1),
         (TrainingSettings, "batch_tokens", 0),
         (TrainingSettings, "batch_docs", -1),
@@ -103,3 +106,25 @@ def test_all_problems_are_told_at_once():
 def test_settings_do_not_change():
     with pytest.raises(ValidationError):
         TrainingSettings().epochs = 3
+
+
+@pytest.mark.parametrize("include_outside, weight", [(True, 0.3), (False, 0.0)])
+def test_outside_spans_of_0_1_are_read_as_their_weight(
+    caplog, monkeypatch, include_outside, weight
+):
+    monkeypatch.setattr(logging.getLogger("spacy"), "propagate", True)
+    settings = TrainingSettings(include_outside=include_outside, outside_weight=0.3)
+    assert settings.outside_weight == weight and "include_outside" not in settings.model_dump()
+    assert "W206" in caplog.text
+
+
+@pytest.mark.parametrize("section", ["teacher", "student"])
+def test_a_component_that_contradicts_its_training_is_refused(section):
+    settings = TrainingSettings(prior_scale=0.5)
+    for given in ({}, {"prior_scale": 0.5}, {"prior_scale": 1.0}):  # the last is the default
+        check_component(Config({"components": {"maral_ner": given}}), section, settings)
+    config = Config({"components": {"maral_ner": {"prior_scale": 0.0}}})
+    with pytest.raises(
+        MaralError, match=rf"M348.*prior_scale = 0\.0, but .*\[{section}\] prior_scale = 0\.5"
+    ):
+        check_component(config, section, settings)
