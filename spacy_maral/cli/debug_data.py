@@ -15,7 +15,7 @@ from ._util import CODE, WITH_OVERRIDES, app, prepare, read_overrides, reported
 if TYPE_CHECKING:
     from spacy.language import Language
 
-    from ..training.data_checks import Part
+    from ..training.data_checks import FileCounts
 
 
 @app.command("debug-data", context_settings=WITH_OVERRIDES)
@@ -89,13 +89,13 @@ def debug_data_cli(
 def _load(
     config_path: Path, overrides: dict[str, Any], source: list[Path], dev: list[Path],
     targets: list[Path], lang: list[str] | None, tests: list[Path],
-) -> tuple[list[Part], Language]:  # fmt: skip
+) -> tuple[list[FileCounts], Language]:  # fmt: skip
     """Read the files and build the pipeline without the encoder's weights."""
     from spacy.util import load_model_from_config
 
     from ..data.config import read_config
     from ..data.docs import read_docs
-    from ..training.data_checks import Part
+    from ..training.data_checks import FileCounts
     from ..training.inputs import read_targets
     from ..training.pipelines import require_component
 
@@ -103,7 +103,7 @@ def _load(
     nlp = load_model_from_config(config, auto_fill=True)
     require_component(nlp, "the configuration")
     parts = [
-        Part(name, True, [doc for docs in map(read_docs, paths) for doc in docs])
+        FileCounts(name, True, [doc for docs in map(read_docs, paths) for doc in docs])
         for name, paths in (("source", source), ("dev", dev))
     ]
     for name, labelled, files in (
@@ -112,5 +112,5 @@ def _load(
     ):
         for number, docs in enumerate(files, start=1):
             title = name if len(files) == 1 else f"{name} {number}"
-            parts.append(Part(title, labelled, docs))
+            parts.append(FileCounts(title, labelled, docs))
     return parts, nlp

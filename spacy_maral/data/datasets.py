@@ -30,7 +30,7 @@ DATASETS: Mapping[str, Layout] = {
 }
 
 
-class Part(NamedTuple):
+class DatasetFile(NamedTuple):
     """A file of a dataset, and the name of the .spacy file converted from it."""
 
     path: Path
@@ -50,14 +50,16 @@ def check_languages(names: Sequence[str]) -> None:
             raise MaralError(Errors.M216.format(name=name))
 
 
-def list_parts(layout: Layout, data_dir: Path, source: str, targets: Sequence[str]) -> list[Part]:
+def list_parts(
+    layout: Layout, data_dir: Path, source: str, targets: Sequence[str]
+) -> list[DatasetFile]:
     """List the files that a run needs.
 
     layout (Layout): The files of the dataset.
     data_dir (Path): Folder of the dataset.
     source (str): Source language.
     targets (Sequence[str]): Target languages.
-    RETURNS (list[Part]): The files, the source's first.
+    RETURNS (list[DatasetFile]): The files, the source's first.
     RAISES (MaralError): If the name of a language cannot be part of a file's name.
     """
     check_languages([source, *targets])
@@ -65,6 +67,8 @@ def list_parts(layout: Layout, data_dir: Path, source: str, targets: Sequence[st
     for lang in targets:
         parts += [("train", f"target-{lang}", lang, True), ("test", f"test-{lang}", lang, False)]
     return [
-        Part(data_dir / layout.pattern.format(lang=lang, part=part), output, lang, unlabelled)
+        DatasetFile(
+            data_dir / layout.pattern.format(lang=lang, part=part), output, lang, unlabelled
+        )
         for part, output, lang, unlabelled in parts
     ]

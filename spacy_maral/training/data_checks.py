@@ -15,7 +15,7 @@ from ..model.spans import span_counts
 
 
 @dataclass
-class Part:
+class FileCounts:
     """The documents of one file, and what is counted in them.
 
     name (str): What the documents are for: "source", "dev", "target" or "test", with a number
@@ -102,11 +102,11 @@ class Shared:
     examples: list[str]
 
 
-def shared_sentences(first: Part, second: Part) -> Shared:
+def shared_sentences(first: FileCounts, second: FileCounts) -> Shared:
     """Find sentences of a part that another has as well, whatever their case and spaces.
 
-    first (Part): One part.
-    second (Part): The other, whose sentences are counted.
+    first (FileCounts): One part.
+    second (FileCounts): The other, whose sentences are counted.
     RETURNS (Shared): The sentences.
     """
     found = {text: n for text, n in second.sentences.items() if text in first.sentences}
@@ -182,10 +182,12 @@ class Pieces:
     n_lost_ends: int
 
 
-def count_pieces(part: Part, tokenizer: Any, get_spans: Callable, special: Sequence[int]) -> Pieces:
+def count_pieces(
+    part: FileCounts, tokenizer: Any, get_spans: Callable, special: Sequence[int]
+) -> Pieces:
     """Cut documents into word pieces, as the transformer component does.
 
-    part (Part): The documents, at least one of them with words.
+    part (FileCounts): The documents, at least one of them with words.
     tokenizer (PreTrainedTokenizer): The encoder's tokenizer.
     get_spans (Callable): The transformer component's windows.
     special (Sequence[int]): Numbers of the special pieces; the unknown one is counted apart.

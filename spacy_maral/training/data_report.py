@@ -10,7 +10,7 @@ from spacy.language import Language
 from wasabi import MESSAGES, Printer
 
 from .data_checks import (
-    Part,
+    FileCounts,
     Pieces,
     count_pieces,
     coverage,
@@ -31,12 +31,12 @@ class DataReport:
     """The checks, each shown with a mark.
 
     msg (Printer): Where they are shown; it counts the marks.
-    parts (list[Part]): The documents of all files, source and dev first.
+    parts (list[FileCounts]): The documents of all files, source and dev first.
     nlp (Language): The pipeline, not initialised.
     verbose (bool): Whether examples are shown.
     """
 
-    def __init__(self, msg: Printer, parts: list[Part], nlp: Language, verbose: bool) -> None:
+    def __init__(self, msg: Printer, parts: list[FileCounts], nlp: Language, verbose: bool) -> None:
         self.msg = msg
         self.parts = parts
         self.nlp = nlp

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from spacy_maral.model.encoder.windows import configure_bounded_windows
 from spacy_maral.training.data_checks import (
-    Part,
+    FileCounts,
     count_pieces,
     coverage,
     known_share,
@@ -36,7 +36,7 @@ def test_counts_of_a_part():
         doc("New York City", (0, 3, "LOC"), labelled=True),
         doc("raw", labelled=False),
     ]
-    part = Part("source", True, docs)
+    part = FileCounts("source", True, docs)
     assert (part.n_words, part.n_empty, part.n_repeated) == (10, 1, 1)
     assert part.n_unlabelled == 1
     assert part.entities == {"PER": 2, "LOC": 1}
@@ -44,7 +44,7 @@ def test_counts_of_a_part():
     assert part.words["ada"] == 4 and part.sentences["ada met ada"] == 2
     assert part.names == {("ada", "PER"): 2, ("new york city", "LOC"): 1}
     assert part.n_candidates(2) == 3 * 5 + 1
-    assert not Part("target", False, docs).entities
+    assert not FileCounts("target", False, docs).entities
 
 
 def test_coverage():
@@ -57,12 +57,14 @@ def test_coverage():
 
 
 def test_shared_sentences_whatever_their_case():
-    first = Part("a", False, [doc("One two"), doc("three"), doc("")])
-    second = Part("b", False, [doc("ONE TWO"), doc("one two"), doc("four"), doc(""), doc("five")])
+    first = FileCounts("a", False, [doc("One two"), doc("three"), doc("")])
+    second = FileCounts(
+        "b", False, [doc("ONE TWO"), doc("one two"), doc("four"), doc(""), doc("five")]
+    )
     shared = shared_sentences(first, second)
     assert (shared.n_docs, shared.share, shared.examples) == (2, 0.5, ["one two"])
     assert shared_sentences(second, first).n_docs == 1
-    assert shared_sentences(first, Part("c", False, [doc("")])).share == 0
+    assert shared_sentences(first, FileCounts("c", False, [doc("")])).share == 0
 
 
 def test_known_share():
@@ -94,7 +96,9 @@ def test_word_pieces(encoder_dir):
     tokenizer = AutoTokenizer.from_pretrained(str(encoder_dir))
     windows = configure_bounded_windows(24, 16, 60)
     docs = [doc("Paris", (0, 1, "LOC")), doc("Ω Ω a"), doc("\u200b b", (0, 2, "X")), doc("a " * 50)]
-    pieces = count_pieces(Part("dev", True, docs), tokenizer, windows, tokenizer.all_special_ids)
+    pieces = count_pieces(
+        FileCounts("dev", True, docs), tokenizer, windows, tokenizer.all_special_ids
+    )
     plain = tokenizer("Paris", add_special_tokens=False)["input_ids"]
     assert all(pieces.counts[piece] >= 1 for piece in plain)
     assert not set(pieces.counts) & set(tokenizer.all_special_ids)
@@ -105,5 +109,5 @@ def test_word_pieces(encoder_dir):
 
 @pytest.mark.parametrize("labelled", [True, False])
 def test_entities_of_unlabelled_parts_are_not_looked_at(encoder_dir, labelled):
-    part = Part("x", labelled, [doc("Paris", (0, 1, "LOC"))])
+    part = FileCounts("x", labelled, [doc("Paris", (0, 1, "LOC"))])
     assert bool(part.names) == bool(part.widths) == labelled

@@ -1,4 +1,4 @@
-"""Rows of word pieces: put together with those of about their length, and joined again."""
+"""Rows of word pieces: grouped with rows of about their length, and their outputs put together again."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def row_lengths(mask: torch.Tensor) -> torch.Tensor:
     return mask.sum(1)
 
 
-def joined(outputs: list[Output], places: torch.Tensor, length: int) -> Output:
+def concat_outputs(outputs: list[Output], places: torch.Tensor, length: int) -> Output:
     """Outputs for groups of the rows as one.
 
     outputs (list): Tensors by name, or tuples of them, for each group.

@@ -28,7 +28,7 @@ from transformers.file_utils import ModelOutput
 
 from ...errors import Errors, MaralError, first_line
 from ..checks import check_choice
-from .batches import group_rows, joined, row_lengths
+from .batches import concat_outputs, group_rows, row_lengths
 from .files import PLACE, apart, load_objects, tokenizer_files, write_nested
 from .weights import WEIGHTS, check_trainable, stored_tensors
 
@@ -267,7 +267,7 @@ class EncoderShim(HFShim):
         if len(parts) == 1 and longest == mask.shape[1]:
             return outputs[0]
         places = torch.as_tensor(np.argsort(np.concatenate(parts)), device=mask.device)
-        return joined(outputs, places, mask.shape[1])
+        return concat_outputs(outputs, places, mask.shape[1])
 
     def to_bytes(self) -> bytes:
         """RETURNS (bytes): Encoder and tokenizer: tensors as safetensors, the rest as msgpack."""
