@@ -18,16 +18,16 @@ import make_demo_corpus
 from wasabi import msg
 
 from spacy_maral.data.convert import ConvertReport, convert
-from spacy_maral.data.datasets import DATASETS, Part, list_parts
+from spacy_maral.data.datasets import DATASETS, DatasetFile, list_parts
 from spacy_maral.errors import MaralError
 
 DEMO = "demo"
 
 
-def check_files(parts: list[Part], dataset: str) -> None:
+def check_files(parts: list[DatasetFile], dataset: str) -> None:
     """Refuse a dataset whose files are not all there.
 
-    parts (list[Part]): What `list_parts` listed.
+    parts (list[DatasetFile]): What `list_parts` listed.
     dataset (str): Name of the dataset.
     RAISES (MaralError): If files are missing.
     """
@@ -42,10 +42,10 @@ def check_files(parts: list[Part], dataset: str) -> None:
         )
 
 
-def convert_parts(parts: list[Part], dataset: str, out: Path) -> None:
+def convert_parts(parts: list[DatasetFile], dataset: str, out: Path) -> None:
     """Convert all files.
 
-    parts (list[Part]): What `list_parts` listed.
+    parts (list[DatasetFile]): What `list_parts` listed.
     dataset (str): Name of the dataset.
     out (Path): Folder to write.
     RAISES (MaralError): If a file cannot be read.
