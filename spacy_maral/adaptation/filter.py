@@ -29,19 +29,6 @@ class Mixture:
     cut: float | None
 
 
-def reliable_spans(
-    scores: NDArray[np.floating], classes: NDArray[np.integer], *, seed: int
-) -> NDArray[np.bool_]:
-    """Decide which pseudo-labels are reliable, class by class.
-
-    scores (NDArray): rho of each span under its pseudo-label's class, shape (n,).
-    classes (NDArray): Pseudo-labels, shape (n,).
-    seed (int): Seed of the mixtures and of the sub-samples that they are fitted to.
-    RETURNS (NDArray[np.bool_]): Whether each label is reliable, shape (n,).
-    """
-    return split_spans(scores, classes, seed=seed)[0]
-
-
 def split_spans(
     scores: NDArray[np.floating],
     classes: NDArray[np.integer],
@@ -49,8 +36,11 @@ def split_spans(
     seed: int,
     limits: NDArray[np.integer] | None = None,
 ) -> tuple[NDArray[np.bool_], dict[int, Mixture]]:
-    """Decide which pseudo-labels are reliable (see `reliable_spans`), and say by which mixtures.
+    """Decide class by class which pseudo-labels are reliable (see `split_scores`).
 
+    scores (NDArray): rho of each span under its pseudo-label's class, shape (n,).
+    classes (NDArray): Pseudo-labels, shape (n,).
+    seed (int): Seed of the mixtures and of the samples that they are fitted to.
     limits (NDArray[np.integer]): Most unreliable labels of each class, shape (K,); if the mixture
         has more, those of the lowest scores are unreliable. None for no limit.
     RETURNS (tuple): Whether each label is reliable, shape (n,), and the mixtures by class; classes

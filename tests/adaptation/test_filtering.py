@@ -12,7 +12,6 @@ from scipy.stats import norm
 from spacy_maral.adaptation import filter as filter_module
 from spacy_maral.adaptation.filter import (
     expected_errors,
-    reliable_spans,
     split_scores,
     split_spans,
 )
@@ -181,7 +180,7 @@ def test_each_class_is_split_by_its_own_scores():
     classes = np.repeat(list(parts), [len(part) for part in parts.values()])
     scores = np.concatenate(list(parts.values()))
     order = rng.permutation(len(scores))
-    reliable = reliable_spans(scores[order], classes[order], seed=0)
+    reliable = split_spans(scores[order], classes[order], seed=0)[0]
     scores, classes = scores[order], classes[order]
     assert (reliable[classes == 0] == (scores[classes == 0] > -6)).all()
     assert (reliable[classes == 2] == (scores[classes == 2] > 6)).all()
@@ -189,7 +188,7 @@ def test_each_class_is_split_by_its_own_scores():
 
 
 def test_no_spans():
-    assert reliable_spans(np.zeros(0), np.zeros(0, dtype=int), seed=0).shape == (0,)
+    assert split_spans(np.zeros(0), np.zeros(0, dtype=int), seed=0)[0].shape == (0,)
 
 
 # what the mixtures are
@@ -230,7 +229,7 @@ def test_scores_that_are_not_split_have_no_mixture():
     reliable, mixtures = split_spans(scores, classes, seed=1)
     assert list(mixtures) == [0]
     assert mixtures[0] == split_scores(scores[:500], seed=1)[1]
-    assert (reliable == reliable_spans(scores, classes, seed=1)).all()
+    assert (reliable == split_spans(scores, classes, seed=1)[0]).all()
 
 
 # how many labels it may take out

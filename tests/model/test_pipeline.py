@@ -585,14 +585,14 @@ def test_set_decision(make_nlp):
         pipe.set_decision("vote")
 
 
-@pytest.mark.parametrize("include_outside, weight", [(True, 0.3), (False, 0.0)])
+@pytest.mark.parametrize("include_outside, weight", [(True, 0.25), (False, 0.0)])
 def test_a_configuration_of_0_1_says_whether_outside_counts(
     make_nlp, tmp_path, include_outside, weight
 ):
-    nlp = make_nlp(outside_weight=0.3, include_outside=include_outside)
+    nlp = make_nlp(outside_weight=0.25, include_outside=include_outside)
     assert nlp.get_pipe("maral_ner").cfg["outside_weight"] == weight
     # 0.1 saved both settings
-    nlp.get_pipe("maral_ner").cfg.update(outside_weight=0.3, include_outside=include_outside)
+    nlp.get_pipe("maral_ner").cfg.update(outside_weight=0.25, include_outside=include_outside)
     nlp.to_disk(tmp_path)
     cfg = spacy.load(tmp_path).get_pipe("maral_ner").cfg
     assert cfg["outside_weight"] == weight and "include_outside" not in cfg
