@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .annotate.corpus_run import annotate_corpus
     from .annotate.engines import LocalEngine
     from .annotate.ray_engine import RayEngine
-    from .annotate.shard import ShardSettings, annotate_shard
+    from .annotate.shard import ShardSettings, ShardSummary, annotate_shard
     from .shrink.optimising import optimise
     from .shrink.trimming import trim_vocab
 
@@ -17,6 +17,7 @@ _HOMES = {
     "LocalEngine": "annotate.engines",
     "RayEngine": "annotate.ray_engine",
     "ShardSettings": "annotate.shard",
+    "ShardSummary": "annotate.shard",
     "annotate_corpus": "annotate.corpus_run",
     "annotate_shard": "annotate.shard",
     "optimise": "shrink.optimising",
@@ -27,6 +28,7 @@ __all__ = [
     "LocalEngine",
     "RayEngine",
     "ShardSettings",
+    "ShardSummary",
     "annotate_corpus",
     "annotate_shard",
     "optimise",

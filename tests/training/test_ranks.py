@@ -115,7 +115,7 @@ def test_diagnostics_are_of_all_processes(done):
 def test_a_run_that_lost_a_process_goes_on_with_one(done, world):
     folder, found = done
     assert found["killed-2"]["codes"] == [1, -9]
-    assert "[M326] Process 0 of this run lost another one" in found["killed-2"]["said"]
+    assert "[M326] Process 0 of this run lost contact with another one" in found["killed-2"]["said"]
     output = folder / "killed-2"
     assert not (output / "meta.json").exists()
     adapt_in({**world, "config": folder / "toy.cfg"}, output, overrides=SAME, resume=True)
