@@ -1,0 +1,167 @@
+"""The paper's step as a function of arrays, against a transcription span by span."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from spacy_maral.adaptation import improve as module
+from spacy_maral.adaptation.filter import split_scores
+from spacy_maral.adaptation.improve import TargetLabels, improve
+from spacy_maral.model.spans import OUTSIDE, Candidates
+from spacy_maral.training.settings import AdaptationSettings
+
+LENGTHS, WIDTH, K, ALPHA = (7, 4, 9, 1, 12) * 4, 3, 4, 0.6
+CANDIDATES = Candidates(LENGTHS, WIDTH)
+N = len(CANDIDATES)
+
+
+@pytest.fixture
+def world():
+    """Soft labels, scores and neighbour shares of some documents."""
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet([4.0, 0.5, 0.5, 0.5], N).astype(np.float32)
+    labels = TargetLabels.of(probabilities, rng.random(N) < 0.8, CANDIDATES.words)
+    rho = rng.normal(size=(N, K)).astype(np.float32)
+    rho[np.arange(N), labels.classes] += np.where(rng.random(N) < 0.7, 6, -2)
+    return labels, rho, rng.dirichlet(np.ones(K), N).astype(np.float32)
+
+
+def run(world, shares=None, **changed):
+    """Improve the labels; RETURNS: New labels, mixtures, and the spans whose neighbours were asked for."""
+    labels, rho, near = world
+    asked: list[np.ndarray] = []
+
+    def neighbours(spans):
+        asked.append(spans)
+        return (near if shares is None else shares)[spans]
+
+    settings = AdaptationSettings(**changed)
+    new, mixtures = improve(
+        labels, rho, neighbours, settings, alpha=ALPHA, seed=0, words=CANDIDATES.words
+    )
+    return new, mixtures, asked
+
+
+def transcription(world, reliable, *, filters, guidance, weights):
+    """New soft labels, span by span (Eq. 10 and 11)."""
+    labels, rho, near = world
+    expected = labels.probabilities.astype(np.float64)
+    for i in range(N):
+        if filters and reliable[i]:
+            continue
+        d = np.zeros(K)
+        for name, values in (("global", rho[i]), ("local", near[i])):
+            if guidance not in ("both", name):
+                continue
+            share = (values > values.mean()).astype(float)
+            if weights == "graded":
+                share = softmax(values.astype(np.float64)) if name == "global" else values
+            d += share / share.sum()
+        if d.any():
+            expected[i] = ALPHA * expected[i] + (1 - ALPHA) * d / d.sum()
+    return expected
+
+
+def without_overlaps(probabilities):
+    """Hard labels: in each document the likeliest set of entities that do not overlap, of all sets."""
+    classes = np.zeros(N, dtype=int)
+    log = np.log(probabilities.astype(np.float64))
+    for doc in range(len(LENGTHS)):
+        own = np.flatnonzero(CANDIDATES.owner == doc)
+        wanted = [i for i in own if log[i].argmax() != OUTSIDE]
+        sets = [
+            chosen
+            for size in range(len(wanted) + 1)
+            for chosen in itertools.combinations(wanted, size)
+            if all(
+                CANDIDATES.ends[a] < CANDIDATES.starts[b]
+                or CANDIDATES.ends[b] < CANDIDATES.starts[a]
+                for a, b in itertools.combinations(chosen, 2)
+            )
+        ]
+        best = max(sets, key=lambda chosen: sum(log[i].max() - log[i, OUTSIDE] for i in chosen))
+        for i in best:
+            classes[i] = log[i].argmax()
+    return classes
+
+
+@pytest.mark.parametrize("weights", ["equal", "graded"])
+@pytest.mark.parametrize("guidance", ["both", "global", "local", "none"])
+@pytest.mark.parametrize("filters", [True, False])
+def test_labels_are_filtered_and_refined(world, filters, guidance, weights):
+    labels, rho, _ = world
+    before = labels.probabilities.copy()
+    new, mixtures, asked = run(world, filter=filters, guidance=guidance, guidance_weights=weights)
+    reliable, split = labels.reliable, set()
+    if filters:
+        reliable = np.zeros(N, dtype=bool)
+        for c in np.unique(labels.classes):
+            members = np.flatnonzero(labels.classes == c)
+            reliable[members], mixture = split_scores(rho[members, c], seed=0)
+            split |= {c} if mixture is not None else set()
+    assert (new.reliable == reliable).all() and 0 < reliable.sum() < N
+    assert set(mixtures) == split
+    expected = transcription(world, reliable, filters=filters, guidance=guidance, weights=weights)
+    np.testing.assert_allclose(new.probabilities, expected, atol=1e-6)
+    assert (new.classes == without_overlaps(new.probabilities)).all()
+    np.testing.assert_allclose(new.prior, new.probabilities.mean(0), rtol=1e-6)
+    # what goes in stays as it is, and neighbours are looked for once, where they are needed
+    assert (labels.probabilities == before).all()
+    if guidance in ("both", "local"):
+        (spans,) = asked
+        assert spans.tolist() == np.flatnonzero(~reliable if filters else np.ones(N)).tolist()
+    else:
+        assert not asked
+
+
+def test_the_filter_takes_out_the_lowest_scores_up_to_the_limit(world):
+    labels, rho, _ = world
+    own = rho[np.arange(N), labels.classes]
+    free, limited = (
+        run(world, guidance="none", filter_limit=limit)[0].reliable for limit in ("none", "doubt")
+    )
+    limited_classes = 0
+    for c in np.unique(labels.classes):
+        members = labels.classes == c
+        limit = np.ceil((1 - labels.probabilities[members, c].astype(float)).sum())
+        taken = members & ~limited
+        if (members & ~free).sum() > limit:
+            limited_classes += 1
+            assert taken.sum() == limit
+            assert own[taken].max() < own[members & limited].min()
+        else:
+            assert (taken == (members & ~free)).all()
+    assert limited_classes
+
+
+def test_a_span_without_any_guidance_keeps_its_label(world):
+    labels, _, _ = world
+    new, _, _ = run(world, np.zeros((N, K), dtype=np.float32), guidance="local", filter=False)
+    np.testing.assert_allclose(new.probabilities, labels.probabilities, atol=1e-6)
+
+
+def test_each_file_of_the_target_has_a_prior_of_its_own(world):
+    labels, rho, near = world
+    parts = [slice(0, N // 3), slice(N // 3, N)]
+    new, _ = improve(
+        labels, rho, lambda spans: near[spans], AdaptationSettings(), alpha=ALPHA, seed=0,
+        words=CANDIDATES.words, parts=parts,
+    )  # fmt: skip
+    for prior, rows in zip(new.part_priors, parts, strict=True):
+        sums = np.maximum(new.probabilities[rows].sum(0, dtype=float), 0.5)
+        np.testing.assert_allclose(prior, sums / sums.sum(), rtol=1e-6)
+
+
+def test_the_step_fits_a_screen_and_knows_arrays_only():
+    lines, _ = inspect.getsourcelines(improve)
+    assert len(lines) <= 80
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf8"))
+    words = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    assert not words & {"torch", "ranks", "logger", "Share", "Network"}
