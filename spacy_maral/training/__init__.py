@@ -1,4 +1,4 @@
-"""A teacher, and the loop that trains anything."""
+"""Training of a teacher, and the training loop that teacher and student share."""
 
 from __future__ import annotations
 

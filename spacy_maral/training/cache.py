@@ -1,4 +1,4 @@
-"""What is computed once for a text and kept in files: arrays, and rows too many for memory."""
+"""A cache of files for data computed once per text: arrays, and tables too large for memory."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from .checkpoint import writing
 
 logger = logging.getLogger("spacy")
 
-# part of every key: raise it when what is kept changes its meaning
+# part of every key: raise it when the cached data change their meaning
 VERSION = 1
 
 Arrays = dict[str, NDArray]
 
 
 class Cache:
-    """A folder of files, each named by a digest of all that its content depends on.
+    """A folder of files, each named by a digest of everything that its content depends on.
 
-    A file that is missing, or not whole, is made. All of them can be deleted whenever no training
-    is running.
+    The cache makes a file that is missing or incomplete. All files can be deleted while no
+    training is running.
 
-    folder (Path): The folder; made when there is something to keep.
-    limit (float): Most space that rows may take, in GiB.
+    folder (Path): The folder; the cache creates it with the first file.
+    limit (float): Maximum disk space for tables of rows, in GiB.
     """
 
     def __init__(self, folder: Path, limit: float) -> None:
@@ -41,19 +41,19 @@ class Cache:
         self.taken = 0
 
     def arrays(self, key: dict[str, Any], make: Callable[[], Arrays]) -> Arrays:
-        """Arrays by name, read or made.
+        """Read arrays from the cache, or make and keep them.
 
-        key (dict): All that they depend on, JSON-ready.
-        make (Callable): Makes them.
-        RETURNS (dict): The arrays.
-        RAISES (MaralError): If they cannot be written.
+        key (dict): Everything that the arrays depend on, JSON-serialisable.
+        make (Callable): Function that makes the arrays.
+        RETURNS (dict): The arrays by name.
+        RAISES (MaralError): If the arrays cannot be written.
         """
         path = self.folder / f"{digest({**key, 'version': VERSION})}.npz"
         try:
             with np.load(path, allow_pickle=False) as found:
                 return {name: found[name] for name in found.files}
         except (OSError, ValueError, EOFError, KeyError, BadZipFile):
-            # missing, or damaged in one of the ways that numpy and zip know
+            # the file is missing, or numpy or zipfile finds it damaged
             arrays = make()
         with writing(self.folder), replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
@@ -62,15 +62,15 @@ class Cache:
     def rows(
         self, key: dict[str, Any], shape: tuple[int, int], dtype: torch.dtype, make: Callable
     ) -> Rows | None:
-        """A table too large for memory, in a file, read or made.
+        """Find a table that is too large for memory in the cache, or make and keep it.
 
-        key (dict): All that it depends on, JSON-ready.
-        shape (tuple): Its rows and columns.
-        dtype (torch.dtype): Its numbers.
-        make (Callable): Gives (starts, stops, rows) until all rows are there: stretches of rows
-            and what is in them, one after the other.
-        RETURNS (Rows): The table, or None if there is no space for it.
-        RAISES (MaralError): If it cannot be written.
+        key (dict): Everything that the table depends on, JSON-serialisable.
+        shape (tuple): Numbers of rows and columns.
+        dtype (torch.dtype): Number format.
+        make (Callable): Yields (starts, stops, rows) until the table is complete: row ranges
+            [start, stop), and a tensor with their rows one range after the other.
+        RETURNS (Rows): The table, or None if it would exceed the space limit.
+        RAISES (MaralError): If the table cannot be written.
         """
         size = shape[0] * shape[1] * dtype.itemsize
         if self.taken + size > self.limit * 2**30:
@@ -89,9 +89,9 @@ class Cache:
 
 
 class Rows(NamedTuple):
-    """Rows of numbers in a file.
+    """A table of numbers in a file, read by ranges of rows.
 
-    path: The file. width: Columns. dtype: Type of the numbers.
+    path: The file. width: Number of columns. dtype: Number format.
     """
 
     path: Path
@@ -99,11 +99,11 @@ class Rows(NamedTuple):
     dtype: torch.dtype
 
     def read(self, starts: NDArray[np.int64], stops: NDArray[np.int64]) -> Tensor:
-        """Read stretches of rows.
+        """Read the row ranges [starts[i], stops[i]).
 
-        starts, stops (NDArray): First row of each, and the one behind its last.
-        RETURNS (Tensor): The rows, one stretch after the other, on the CPU, shape (rows, width).
-        RAISES (MaralError): If the file is gone, or shorter than it was.
+        starts, stops (NDArray): First row of each range, and the row after its last.
+        RETURNS (Tensor): The rows, one range after the other, on the CPU, shape (rows, width).
+        RAISES (MaralError): If the file is missing or too short.
         """
         size = self.width * self.dtype.itemsize
         found = torch.empty(int((stops - starts).sum()), self.width, dtype=self.dtype)
@@ -124,7 +124,7 @@ class Rows(NamedTuple):
 
 
 def write_rows(file: BinaryIO, starts: Iterable[int], stops: Iterable[int], rows: Tensor) -> None:
-    """Write stretches of rows, which stand one after the other in a tensor, to their places."""
+    """Write a tensor's rows to the ranges [start, stop) of a file, one range after the other."""
     data = rows.contiguous().cpu().view(torch.uint8).numpy()
     at = 0
     for start, stop in zip(starts, stops, strict=True):

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, checked before use, the previous one kept."""
+"""Checkpoints: written atomically, verified before use, with the previous one kept."""
 
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ NAME = re.compile(r"epoch-(\d{4,})(?:-step-(\d{7,}))?")
 
 @dataclass
 class Checkpoint:
-    """All that a run needs to go on after `epoch` finished epochs and `step` steps of the next.
+    """The state that a run needs to resume after `epoch` epochs and `step` steps of the next.
 
-    tensors: Weights, buffers, optimiser state. arrays: State of the hooks. state: Everything else,
-    JSON-ready. best: File with the weights of the best epoch, which is copied, or None.
+    tensors: Weights, buffers and optimiser state. arrays: State of the hooks. state: Everything
+    else, JSON-serialisable. best: File with the weights of the best epoch, which
+    `save_checkpoint` copies, or None.
     """
 
     epoch: int
@@ -52,12 +53,12 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint, whole or not at all; keep the one before.
+    """Write a checkpoint atomically, and delete older ones except the previous one.
 
-    folder (Path): Where checkpoints are kept.
-    checkpoint (Checkpoint): What to keep.
+    folder (Path): Folder of all checkpoints.
+    checkpoint (Checkpoint): The checkpoint.
     RETURNS (Path): The checkpoint's own folder.
-    RAISES (OSError, SafetensorError): If it cannot be written; the ones before stay as they are.
+    RAISES (OSError, SafetensorError): If it cannot be written; earlier checkpoints stay unchanged.
     """
     final = folder / checkpoint.name
     with replacing(final, durable=True) as temporary:
@@ -65,7 +66,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         _write(temporary, checkpoint)
     found = list_checkpoints(folder)
     place = found.index(final)
-    # newer ones were passed over as damaged
+    # `load_checkpoint` skipped the newer ones as damaged
     for other in [*found[: max(0, place + 1 - KEPT)], *found[place + 1 :]]:
         remove_folder(other)
     return final
@@ -84,7 +85,7 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     names = list(PARTS)
     if checkpoint.best is not None:
         names.append(BEST)
-        # a copy, not a link: damage to one must not reach the other
+        # a copy, not a link: damage to one file must not affect the other
         shutil.copyfile(checkpoint.best, folder / BEST)
     sums = {name: sha256(folder / name) for name in names}
     (folder / SUMS).write_text(json.dumps(sums, indent=1), encoding="utf8")
@@ -95,21 +96,20 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 
     path (Path): The file.
     tensors (dict): Tensors by name, on any device.
-    RAISES (OSError, SafetensorError): If not all of it could be written.
+    RAISES (OSError, SafetensorError): If the file could not be written completely.
     """
     save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path)
-    # the length is compared with the header's: a write that fails late may go unnoticed
+    # opening compares the file's length with its header: `save_file` may miss a late write error
     with safe_open(path, framework="pt"):
         pass
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
-    """Read the newest checkpoint that is whole; a damaged one is named and passed over.
+    """Read the newest intact checkpoint; log a warning for each damaged one and skip it.
 
-    folder (Path): Where checkpoints are kept.
-    RETURNS (Checkpoint): The newest, or None if there is none at all.
-    RAISES (MaralError): If there are checkpoints, but every one is damaged, or one is of another
-        release.
+    folder (Path): Folder of all checkpoints.
+    RETURNS (Checkpoint): The newest intact checkpoint, or None if the folder has no checkpoint.
+    RAISES (MaralError): If all checkpoints are damaged, or one has another format version.
     """
     found = list_checkpoints(folder)
     for path in reversed(found):
@@ -120,7 +120,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
             except MaralError:
                 raise
             except Exception as error:
-                # zip, JSON and safetensors fail each in its own way
+                # zipfile, json and safetensors raise different exceptions
                 problem = f"{type(error).__name__}: {error}"
         logger.warning(Warnings.W301.format(path=path, problem=problem))
     if found:
@@ -129,7 +129,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def peek_state(folder: Path) -> dict[str, Any] | None:
-    """The state in the newest checkpoint, without a look at its tensors; None if there is none."""
+    """Read the state of the newest readable checkpoint without its tensors; None without any."""
     for path in reversed(list_checkpoints(folder)):
         if _damage(path, only=STATE) is None:
             with contextlib.suppress(TypeError, ValueError, KeyError, RecursionError):
@@ -138,7 +138,7 @@ def peek_state(folder: Path) -> dict[str, Any] | None:
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Finished checkpoints, oldest first."""
+    """List the completely written checkpoints in a folder, oldest first."""
     found = [(NAME.fullmatch(path.name), path) for path in folder.glob("epoch-*")]
     places = [
         (int(match[1]), int(match[2] or 0), path)
@@ -150,10 +150,10 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn a failure to write into an error that says what is safe and what to do.
+    """Turn a write error into a message that names the last checkpoint and the remedy.
 
-    path (Path): What is written; checkpoints are in this folder or beside this file.
-    RAISES (MaralError): If the disk is full or the like.
+    path (Path): The file or folder to write; checkpoints are in this folder or beside this file.
+    RAISES (MaralError): If writing fails, for example because the disk is full.
     """
     try:
         yield
@@ -165,13 +165,13 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def describe_newest(folder: Path) -> str:
-    """The end of a message that says which checkpoint there is."""
+    """Describe the newest checkpoint in words, for the end of a message."""
     found = list_checkpoints(folder)
     return f"the last checkpoint is {found[-1]}" if found else "there is no checkpoint yet"
 
 
 def _damage(path: Path, only: str | None = None) -> str | None:
-    """Why a checkpoint, or only one of its files, cannot be used, or None."""
+    """Describe the damage to a checkpoint, or to one of its files only; None if it is intact."""
     try:
         sums = json.loads((path / SUMS).read_text(encoding="utf8"))
         for name in [only] if only else {*PARTS, *sums}:

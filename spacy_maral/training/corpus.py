@@ -1,4 +1,4 @@
-"""Documents as arrays: tokenised, aligned and labelled once; batches are slices of the arrays."""
+"""Documents as arrays, tokenised, aligned and labelled once; batches are cut from the arrays."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ ARRAYS = (
 
 @dataclass
 class Corpus:
-    """Encoded documents. Offsets have one entry more than there are items.
+    """Encoded documents. An offsets array has one entry more than there are items.
 
-    pieces: word piece ids of all rows of the encoder, without padding. row_offsets: pieces of each
-    row. doc_rows: rows of each document. doc_words: words of each document. doc_spans: candidate
-    spans of each document. word_row, word_first, word_last: where each word's first and last piece
-    are (row -1: no piece). word_shapes: see `spans.word_shapes`. entities: gold, empty if unlabelled.
-    classes: gold class of every candidate span, or None if unlabelled. n_too_wide: entities that are no
-    candidate. digest: see `digest_docs`. frozen: what frozen layers give for each piece, if it is kept.
+    max_width: Longest candidate span, in words. pieces: Word piece ids of all encoder rows, without
+    padding. row_offsets: Offsets of the pieces of each row. doc_rows, doc_words, doc_spans: Offsets
+    of the rows, words and candidate spans of each document. word_row, word_first, word_last: Row of
+    each word (-1 for a word without a piece), and the positions of its first and last piece in it.
+    word_shapes: See `spans.word_shapes`. entities: Gold entities, empty if unlabelled. classes:
+    Gold class of every candidate, None if unlabelled. n_too_wide: Number of entities longer than
+    `max_width`. digest: See `digest_docs`. frozen: Frozen-layer states of each piece, if cached.
     """
 
     max_width: int
@@ -68,22 +69,22 @@ class Corpus:
         return int(self.doc_words[-1])
 
     def span_words(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """First and last words of all candidates, numbered over the whole corpus."""
+        """First and last word of each candidate span, numbered over the whole corpus."""
         return Candidates(np.diff(self.doc_words), self.max_width).words
 
     def digest_pieces(self) -> str:
-        """Fingerprint of the rows of pieces and of the documents they are of."""
+        """Compute a fingerprint of the rows of pieces and of their division into documents."""
         sha = hashlib.sha256()
         for array in (self.pieces, self.row_offsets, self.doc_rows):
             sha.update(array.astype("<i8").data)
         return sha.hexdigest()
 
     def piece_ranges(self, docs: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where the pieces of some documents begin and end."""
+        """Start and stop of the pieces of each given document."""
         return self.row_offsets[self.doc_rows[docs]], self.row_offsets[self.doc_rows[docs + 1]]
 
     def arrays(self) -> Arrays:
-        """All of it as arrays by name, without what frozen layers give."""
+        """Return the corpus as arrays by name, without the frozen-layer states."""
         kept = {name: np.asarray(getattr(self, name)) for name in ARRAYS}
         kept.update(
             {f"entities.{name}": column for name, column in self.entities._asdict().items()}
@@ -92,7 +93,7 @@ class Corpus:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Corpus:
-        """A corpus from what `arrays` gave."""
+        """Rebuild a corpus from the arrays that `arrays` returned."""
         whole: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
         for name in ("max_width", "n_too_wide", "digest"):
             whole[name] = whole[name].item()
@@ -112,9 +113,11 @@ class Corpus:
 class Batch:
     """Some documents of a corpus, padded for the encoder.
 
-    input_ids, attention_mask: (rows, length). first, last: places of the words' pieces in the
-    flattened rows, -1 without a piece. starts, ends: words of the batch, of its candidates. span_ids: candidates of
-    the corpus. docs: documents of the corpus.
+    corpus: The corpus. candidates: Candidate spans of the batch. input_ids, attention_mask: Shape
+    (rows, length). first, last: Position of each word's first and last piece in the flattened rows,
+    -1 without a piece. shapes: Word shapes. starts, ends: First and last word of each candidate,
+    numbered over the batch. span_ids: Numbers of the candidates in the corpus. docs: Numbers of the
+    documents in the corpus.
     """
 
     corpus: Corpus
@@ -140,17 +143,17 @@ def encode(
     labelled: bool,
     name: str,
 ) -> Corpus:
-    """Tokenise, align and label documents exactly as the transformer component does.
+    """Label documents, and tokenise and align them exactly as the transformer component does.
 
-    docs (Sequence[Doc]): The documents; those without words take part without spans.
+    docs (Sequence[Doc]): The documents; those without words have no spans.
     tokenizer (PreTrainedTokenizer): The encoder's tokenizer.
-    get_spans (Callable): The transformer component's span getter (its windows).
+    get_spans (Callable): The transformer component's span getter, which cuts windows.
     labels (Sequence[str]): Entity labels; class i + 1 is labels[i].
     max_width (int): Longest candidate span, in words.
-    labelled (bool): Whether entities are read. If not, no gold label leaves the documents.
-    name (str): What the documents are, for messages.
-    RETURNS (Corpus): The arrays.
-    RAISES (MaralError): If there are no words, or an entity's label is unknown.
+    labelled (bool): Whether to read entities. If not, the corpus has no gold label.
+    name (str): Name of the documents in messages.
+    RETURNS (Corpus): The encoded documents.
+    RAISES (MaralError): If no document has words, or an entity's label is unknown.
     """
     lengths = np.array([len(doc) for doc in docs], dtype=np.int64)
     if not lengths.sum():
@@ -185,7 +188,7 @@ def encode(
 
 
 def _encode_chunk(docs, tokenizer, get_spans):  # type: ignore[no-untyped-def]
-    """Rows of pieces, rows a document, and (row, first, last) of each word of some documents."""
+    """Rows of pieces, number of rows per document, and (row, first, last) of each word."""
     counts = np.zeros(len(docs), dtype=np.int64)
     nested = get_spans(docs)
     for i, spans in enumerate(nested):
@@ -227,12 +230,12 @@ def _no_entities() -> Entities:
 
 
 def offsets(lengths) -> NDArray[np.int64]:  # type: ignore[no-untyped-def]
-    """Where each of some stretches begins, and where the last one ends."""
+    """Start of each of several consecutive ranges, followed by the end of the last."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
 def digest_docs(docs: Sequence[Doc], *, labelled: bool = False) -> str:
-    """Fingerprint of the words of documents, and of their entities if those are used.
+    """Compute a fingerprint of the words of documents, and of their entities if labelled.
 
     RETURNS (str): SHA-256, 64 hexadecimal digits.
     """
@@ -245,18 +248,19 @@ def digest_docs(docs: Sequence[Doc], *, labelled: bool = False) -> str:
 
 
 def digest_tokenizer(tokenizer: Any, get_spans: Callable, docs: Sequence[Doc]) -> str | None:
-    """Fingerprint of how documents become word pieces: the tokenizer, and their windows.
+    """Compute a fingerprint of the tokenizer and of the windows that it cuts into word pieces.
 
     tokenizer (PreTrainedTokenizer): The encoder's tokenizer.
-    get_spans (Callable): Makes the windows.
+    get_spans (Callable): The transformer component's span getter, which cuts windows.
     docs (Sequence[Doc]): The documents.
-    RETURNS (str): SHA-256, 64 hexadecimal digits, or None for a slow tokenizer, which cannot tell.
+    RETURNS (str): SHA-256, 64 hexadecimal digits, or None for a slow tokenizer, whose state cannot
+        be serialised.
     """
     if not tokenizer.is_fast:
         return None
     sha = hashlib.sha256()
     state = json.loads(tokenizer.backend_tokenizer.to_str())
-    # what is left of the last call
+    # padding and truncation are leftovers of the last call
     state.pop("padding"), state.pop("truncation")
     versions = [version(name) for name in ("tokenizers", "transformers", "spacy-transformers")]
     sha.update(json.dumps([state, tokenizer.model_max_length, versions]).encode())
@@ -291,12 +295,13 @@ def group_docs(
 ) -> list[NDArray[np.int64]]:
     """Group documents of similar length into batches of a bounded number of word pieces.
 
-    lengths (NDArray): Longest row of each document, in pieces. Those without words are in no batch.
-    rows (NDArray): Number of its rows.
-    max_tokens (int): Most word pieces of a batch, padding included; a longer document is alone.
-    max_docs (int): Most documents of a batch; 0 for any number.
-    rng (np.random.Generator): Shuffles documents of similar length and the batches. Without it
-        the order is by length.
+    lengths (NDArray): Longest row of each document, in pieces. No batch has documents of length 0.
+    rows (NDArray): Number of rows of each document.
+    max_tokens (int): Maximum number of word pieces in a batch, padding included; a longer document
+        is a batch of its own.
+    max_docs (int): Maximum number of documents in a batch; 0 for no limit.
+    rng (np.random.Generator): Shuffles documents of similar length, and the batches. Without it,
+        the batches are in order of length.
     RETURNS (list): Document numbers of each batch.
     """
     key = lengths.astype(float)
@@ -311,11 +316,11 @@ def group_docs(
 
 
 def make_batch(corpus: Corpus, docs: NDArray[np.int64], pad_id: int) -> Batch:
-    """Cut some documents out of a corpus.
+    """Make a batch of some documents of a corpus.
 
-    corpus (Corpus): The documents.
-    docs (NDArray[np.int64]): Which of them, shape (n_docs,).
-    pad_id (int): Word piece that fills the rows.
+    corpus (Corpus): The corpus.
+    docs (NDArray[np.int64]): Numbers of the documents, shape (n_docs,).
+    pad_id (int): Id of the padding piece.
     RETURNS (Batch): Padded rows, words and candidate spans.
     """
     rows = concat_ranges(corpus.doc_rows[docs], corpus.doc_rows[docs + 1])

@@ -1,4 +1,4 @@
-"""What may be wrong with the data of a run, in numbers (shown by the debug-data command)."""
+"""Counts that reveal problems in the data of a run, for the debug-data command."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ..model.spans import span_counts
 
 @dataclass
 class FileCounts:
-    """The documents of one file, and what is counted in them.
+    """The documents of one file, and counts of their words, sentences and entities.
 
-    name (str): What the documents are for: "source", "dev", "target" or "test", with a number
-        where there are several.
-    labelled (bool): Whether their entities are used.
+    name (str): Role of the documents: "source", "dev", "target" or "test", with a number if several
+        files have the role.
+    labelled (bool): Whether the run uses their entities.
     docs (list[Doc]): The documents.
     """
 
@@ -53,16 +53,17 @@ class FileCounts:
         self.n_repeated = self.sentences.total() - len(self.sentences)
 
     def n_candidates(self, max_width: int) -> int:
-        """Spans of up to so many words."""
+        """Count the spans of at most `max_width` words."""
         return int(span_counts([len(doc) for doc in self.docs], max_width).sum())
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """How many entities of a type are short enough to be candidates.
+    """Number of entities of a type that are short enough to be candidates.
 
-    n_entities: All of them. n_covered: Those of up to the longest candidate's words. longest: Words
-    of the longest one. enough: Words of a candidate that 99 % of them do not exceed.
+    n_entities: Number of all entities. n_covered: Number of entities no longer than the longest
+    candidate. longest: Length of the longest entity, in words. enough: Length that covers 99 % of
+    the entities, in words.
     """
 
     n_entities: int
@@ -76,9 +77,9 @@ class Coverage:
 
 
 def coverage(widths: Counter[int], max_width: int) -> Coverage:
-    """Count the entities that candidate spans reach.
+    """Count the entities that are short enough to be candidate spans.
 
-    widths (Counter): Entities by their number of words.
+    widths (Counter): Number of entities by length in words.
     max_width (int): Longest candidate, in words.
     RETURNS (Coverage): The counts.
     """
@@ -92,9 +93,10 @@ def coverage(widths: Counter[int], max_width: int) -> Coverage:
 
 @dataclass(frozen=True)
 class Shared:
-    """Sentences of one part that another has as well.
+    """Sentences of one file that another file has as well.
 
-    n_docs: How many, repeated ones each time. share: Of all that have words. examples: The first.
+    n_docs: Their number, repetitions included. share: Their share of the former file's sentences
+    that have words. examples: The first five.
     """
 
     n_docs: int
@@ -103,11 +105,11 @@ class Shared:
 
 
 def shared_sentences(first: FileCounts, second: FileCounts) -> Shared:
-    """Find sentences of a part that another has as well, whatever their case and spaces.
+    """Find sentences that two files share, ignoring case and spaces.
 
-    first (FileCounts): One part.
-    second (FileCounts): The other, whose sentences are counted.
-    RETURNS (Shared): The sentences.
+    first (FileCounts): One file.
+    second (FileCounts): The other file, whose sentences are counted.
+    RETURNS (Shared): The shared sentences.
     """
     found = {text: n for text, n in second.sentences.items() if text in first.sentences}
     n_docs = sum(found.values())
@@ -115,11 +117,11 @@ def shared_sentences(first: FileCounts, second: FileCounts) -> Shared:
 
 
 def known_share(known: Iterable[Any], found: Counter) -> tuple[float, float]:
-    """How much of what occurs somewhere is known from elsewhere.
+    """Compute the share of counted items that are known.
 
-    known (Iterable): What is known.
-    found (Counter): What occurs, and how often.
-    RETURNS (tuple): The share of the different ones, and of all occurrences.
+    known (Iterable): The known items.
+    found (Counter): Number of occurrences of each item.
+    RETURNS (tuple): The known share of the distinct items, and of all occurrences.
     """
     known = set(known)
     both = {item: n for item, n in found.items() if item in known}
@@ -128,11 +130,11 @@ def known_share(known: Iterable[Any], found: Counter) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Retokenised:
-    """Entities in raw text, as the pipeline's own tokenizer cuts it into words.
+    """Entities in raw text that the pipeline's own tokenizer has split into words.
 
-    n_entities: All of them. n_cut: Those that begin or end within a word. n_too_wide: Those that
-    have more words than the longest candidate only as the tokenizer cuts them. examples: Some that
-    are cut.
+    n_entities: Number of all entities. n_cut: Number that begin or end within a word. n_too_wide:
+    Number that are longer than the longest candidate in the tokenizer's words, but not in the
+    document's. examples: At most five entities that begin or end within a word.
     """
 
     n_entities: int
@@ -142,9 +144,9 @@ class Retokenised:
 
 
 def retokenise(nlp: Language, docs: Sequence[Doc], max_width: int) -> Retokenised:
-    """See which entities the pipeline could not find in the raw text of documents.
+    """Count the entities that the pipeline could not find in the raw text of documents.
 
-    nlp (Language): The pipeline; its tokenizer is used only.
+    nlp (Language): The pipeline; only its tokenizer is used.
     docs (Sequence[Doc]): Labelled documents.
     max_width (int): Longest candidate, in words.
     RETURNS (Retokenised): The counts.
@@ -168,11 +170,11 @@ def retokenise(nlp: Language, docs: Sequence[Doc], max_width: int) -> Retokenise
 
 @dataclass
 class Pieces:
-    """Documents as an encoder reads them.
+    """Counts of the word pieces of documents.
 
-    counts: Word pieces by number, without special ones. n_unknown: Unknown pieces. n_long:
-    Documents that need more than one window. n_lost: Words without a piece. n_lost_ends: Entities
-    whose first or last word has none.
+    counts: Occurrences of each word piece by id, without special pieces. n_unknown: Number of
+    unknown pieces. n_long: Number of documents that need more than one window. n_lost: Number of
+    words without a piece. n_lost_ends: Number of entities whose first or last word has no piece.
     """
 
     counts: Counter[int]
@@ -185,12 +187,12 @@ class Pieces:
 def count_pieces(
     part: FileCounts, tokenizer: Any, get_spans: Callable, special: Sequence[int]
 ) -> Pieces:
-    """Cut documents into word pieces, as the transformer component does.
+    """Tokenise documents as the transformer component does, and count their word pieces.
 
     part (FileCounts): The documents, at least one of them with words.
     tokenizer (PreTrainedTokenizer): The encoder's tokenizer.
-    get_spans (Callable): The transformer component's windows.
-    special (Sequence[int]): Numbers of the special pieces; the unknown one is counted apart.
+    get_spans (Callable): The transformer component's span getter, which cuts windows.
+    special (Sequence[int]): Ids of the special pieces; unknown pieces are counted separately.
     RETURNS (Pieces): The counts.
     """
     # the training package imports this one
@@ -217,5 +219,5 @@ def count_pieces(
 
 
 def share(part: int, whole: int) -> float:
-    """A share in [0, 1]; 0 of nothing."""
+    """The share part / whole, in [0, 1]; 0 if the whole is 0."""
     return part / whole if whole else 0.0

@@ -1,4 +1,4 @@
-"""What the debug-data command shows: checks of the data of a run, each with a mark."""
+"""The report of the debug-data command: checks of the data of a run, each with a mark."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ MANY_UNKNOWN = 0.01
 
 
 class DataReport:
-    """The checks, each shown with a mark.
+    """Checks of the data of a run, each shown with a mark.
 
-    msg (Printer): Where they are shown; it counts the marks.
+    msg (Printer): Shows the checks and counts the marks.
     parts (list[FileCounts]): The documents of all files, source and dev first.
     nlp (Language): The pipeline, not initialised.
-    verbose (bool): Whether examples are shown.
+    verbose (bool): Whether to show examples.
     """
 
     def __init__(self, msg: Printer, parts: list[FileCounts], nlp: Language, verbose: bool) -> None:
@@ -59,7 +59,7 @@ class DataReport:
         self.summary()
 
     def verdict(self, bad: bool, warning: str, good: str, examples: Any = ()) -> None:
-        """Show what is wrong, or that nothing is."""
+        """Show a warning with examples if a check found a problem, otherwise the good message."""
         if not bad:
             self.msg.good(good)
             return
@@ -68,7 +68,7 @@ class DataReport:
             self.msg.text("For example: " + "; ".join(str(example) for example in examples))
 
     def documents(self) -> None:
-        """Sizes; documents that are empty, unlabelled or repeated."""
+        """Show the size of each file, and its empty, unlabelled and repeated documents."""
         self.msg.divider("Documents")
         rows = [
             (p.name, f"{len(p.docs):,}", f"{p.n_words:,}", f"{len(p.words):,}",
@@ -106,7 +106,7 @@ class DataReport:
         )
 
     def labels(self) -> None:
-        """Entities by type, and types that are rare or missing."""
+        """Show the entities by type, and the types that are rare or missing."""
         self.msg.divider("Labels")
         names = sorted({label for part in self.labelled for label in part.entities})
         total = self.source.entities.total()
@@ -147,7 +147,7 @@ class DataReport:
         )
 
     def spans(self) -> None:
-        """How many entities are candidate spans."""
+        """Show the number of entities that are candidate spans."""
         self.msg.divider(f"Candidate spans of up to {self.max_width} words")
         totals: dict[str, Counter[int]] = {}
         rows = []
@@ -177,7 +177,7 @@ class DataReport:
                 )
 
     def tokenizer(self) -> None:
-        """Which entities the pipeline's own tokenizer lets it find in raw text."""
+        """Show the number of entities that the pipeline could not find in raw text."""
         self.msg.divider(f"Raw text, by the tokenizer of '{self.nlp.lang}'")
         for part in self.labelled:
             found = retokenise(self.nlp, part.docs, self.max_width)
@@ -194,7 +194,7 @@ class DataReport:
             )
 
     def encoder(self) -> None:
-        """What the encoder's tokenizer makes of the documents, if it is here."""
+        """Show the word pieces of the documents if the encoder's tokenizer is on this machine."""
         self.msg.divider("Encoder")
         name, tokenizer, get_spans = _tokenizer(self.nlp)
         if tokenizer is None:
@@ -244,7 +244,7 @@ class DataReport:
         )
 
     def vocabulary(self) -> None:
-        """What source and other languages have in common."""
+        """Show the share of each other file's words and entities that the source has as well."""
         others = [part for part in self.parts if part not in (self.source, self.dev)]
         if not others:
             return
@@ -260,7 +260,7 @@ class DataReport:
         self.msg.table(rows, header=header, aligns=("l", *"rrr"), divider=True)
 
     def leaks(self) -> None:
-        """Sentences that are in two files."""
+        """Show the sentences that two files share."""
         self.msg.divider("Sentences in two files")
         found = False
         for first, second in combinations(self.parts, 2):
@@ -278,7 +278,7 @@ class DataReport:
             self.msg.good("No sentence is in two files")
 
     def summary(self) -> None:
-        """How many checks were passed."""
+        """Show the numbers of passed checks, warnings and errors."""
         self.msg.divider("Summary")
         counts = self.msg.counts
         for kind, show, what in (
@@ -292,7 +292,7 @@ class DataReport:
 
 
 def _tokenizer(nlp: Language) -> tuple[str, Any, Any]:
-    """Name of the encoder, its tokenizer if it is on this machine, and the windows."""
+    """Name of the encoder, and its tokenizer and span getter if they are on this machine."""
     from transformers import AutoTokenizer
 
     attrs = nlp.get_pipe("transformer").model.attrs  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The folder of a run and its pipeline: what the run in it was started with, what is complete."""
+"""The folder of a run: its lock, its fingerprint, its state of completion, and its pipeline."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from .settings import Section
 
 logger = logging.getLogger("spacy")
 
-# settings that a run may be resumed with other values of: they change nothing in its result
+# settings that may change when a run is resumed: they do not affect its result
 FREE = {"cache", "checkpoint_minutes", "logger"}
 
 
 def prepare_output(output: Path, resume: bool) -> Path:
-    """Tidy a run's folder up, unless it is that of an unfinished run that is not to be resumed.
+    """Remove leftovers from a run's folder; refuse an unfinished run that is not to be resumed.
 
     output (Path): The pipeline's folder.
-    resume (bool): Whether the run is to be resumed.
-    RETURNS (Path): The run's folder in it.
-    RAISES (MaralError): If the folder has checkpoints and the run is not to be resumed.
+    resume (bool): Whether to resume the run.
+    RETURNS (Path): The run's folder, inside the pipeline's.
+    RAISES (MaralError): If the folder has checkpoints and `resume` is False.
     """
     folder = Path(output) / RUN_FOLDER
     if not resume and list_checkpoints(folder):
@@ -50,12 +50,12 @@ def prepare_output(output: Path, resume: bool) -> Path:
 
 
 def is_finished(folder: Path, fingerprint: dict[str, Any]) -> bool:
-    """Whether the run in a folder has nothing left to do, before any work goes into resuming it.
+    """Check whether the run in a folder is finished, before the work of resuming it begins.
 
     folder (Path): The run's folder.
-    fingerprint (dict): What the run must have been started with (see `fingerprint`).
-    RETURNS (bool): Whether its pipeline is complete.
-    RAISES (MaralError): If the run, finished or not, was started with something else.
+    fingerprint (dict): The fingerprint that the run must have (see `fingerprint`).
+    RETURNS (bool): Whether the run is finished and its pipeline complete.
+    RAISES (MaralError): If the run, finished or not, has another fingerprint.
     """
     state = peek_state(folder)
     if state is None and (folder / SUMMARY).is_file():
@@ -77,14 +77,14 @@ def is_finished(folder: Path, fingerprint: dict[str, Any]) -> bool:
 def fingerprint(
     config: Config, sections: dict[str, Section], docs: Mapping[str, Sequence[Doc]], **files: str
 ) -> dict[str, Any]:
-    """What two runs must have in common to be one: settings by name, and digests of the data.
+    """Identify a run by its settings and by digests of its data, so that it can be resumed.
 
     config (Config): The configuration.
-    sections (dict): Its sections that the run goes by, validated.
-    docs (dict): The documents by name; of those of the target only the words count, unless the
-        settings let their entities be looked at.
-    files (str): Digests of other input by name.
-    RETURNS (dict): JSON-ready.
+    sections (dict): The validated sections of the configuration that the run uses.
+    docs (dict): The documents by name; target documents count by their words only, unless
+        `diagnose_with_gold` is set.
+    files (str): Digests of other input files by name.
+    RETURNS (dict): Values by setting and data name, JSON-serialisable.
     """
     used = {name: config[name] for name in ("system", "nlp", "components") if name in config}
     used.update({name: section.model_dump(exclude=FREE) for name, section in sections.items()})
@@ -98,7 +98,7 @@ def fingerprint(
 
 
 def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings of a section with its blocks, as "model.max_width"."""
+    """Yield the settings of a section and its blocks under dotted names ("model.max_width")."""
     for key, value in section.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
@@ -107,7 +107,7 @@ def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def digest_pipeline(path: Path) -> str:
-    """SHA-256 over the names and contents of a pipeline's files, without those of its training."""
+    """Compute the SHA-256 of the names and contents of a pipeline's files, without its run's."""
     sha = hashlib.sha256()
     for file in sorted(path.rglob("*")):
         name = file.relative_to(path)
@@ -117,9 +117,9 @@ def digest_pipeline(path: Path) -> str:
 
 
 def digest_labels(path: Path) -> str:
-    """SHA-256 of a file of pseudo-labels.
+    """Compute the SHA-256 of a file of pseudo-labels.
 
-    RAISES (MaralError): If it cannot be read.
+    RAISES (MaralError): If the file cannot be read.
     """
     try:
         return sha256(path)
@@ -128,13 +128,13 @@ def digest_labels(path: Path) -> str:
 
 
 def write_pipeline(nlp: Language, temporary: Path, output: Path) -> None:
-    """Write a pipeline to a folder that has other things too.
+    """Write a pipeline to a folder that may contain other files.
 
-    Without meta.json nothing loads as a pipeline: it is the first to go and the last to come, so
-    that parts of two pipelines are never taken for one.
+    A folder without meta.json does not load as a pipeline. This function deletes meta.json first
+    and moves it into place last, so that a mixture of two pipelines never loads.
 
     nlp (Language): The pipeline.
-    temporary (Path): Where it is written first, on the same disk.
+    temporary (Path): Folder for the first copy, on the same disk.
     output (Path): The folder.
     """
     shutil.rmtree(temporary, ignore_errors=True)
@@ -146,7 +146,7 @@ def write_pipeline(nlp: Language, temporary: Path, output: Path) -> None:
 
 
 def replace(part: Path, destination: Path) -> None:
-    """Move a file or folder to where an older one may be."""
+    """Move a file or folder, replacing an older one at the destination."""
     if destination.is_dir():
         shutil.rmtree(destination)
     part.replace(destination)
@@ -154,13 +154,14 @@ def replace(part: Path, destination: Path) -> None:
 
 @contextmanager
 def run_folder(output: Path, resume: bool, ranks: Ranks) -> Iterator[Path]:
-    """The folder of a run, tidied up and locked by the first of its processes.
+    """Open the folder of a run; the first process locks it and removes leftovers.
 
     output (Path): The pipeline's folder.
-    resume (bool): Whether the run is to be resumed.
+    resume (bool): Whether to resume the run.
     ranks (Ranks): The processes.
-    YIELDS (Path): The run's folder in it.
-    RAISES (MaralError): If another run is in it, or has left checkpoints that are not asked for.
+    YIELDS (Path): The run's folder, inside the pipeline's.
+    RAISES (MaralError): If another run uses the folder, or it has checkpoints and `resume` is
+        False.
     """
     folder = output / RUN_FOLDER
     with sole_run(folder) if ranks.is_first else nullcontext():

@@ -1,4 +1,4 @@
-"""What may happen around the epochs and steps of a run."""
+"""Hooks that a run calls around its epochs and steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .streams import Stream
 
 
 class StepReport(NamedTuple):
-    """One stream's part of a step: which epoch, which batch, what the network said."""
+    """One stream's part of a step: the epoch, the stream, the batch and the network's output."""
 
     epoch: int
     stream: Stream
@@ -23,27 +23,27 @@ class StepReport(NamedTuple):
 
 
 class Hook:
-    """What may happen around the epochs and steps of a run; a hook overrides what it needs."""
+    """Base class of hooks: a run calls these methods, and a hook overrides those it needs."""
 
     def on_epoch_start(self, epoch: int) -> None:
         """Called before the first step of an epoch."""
 
     def on_step(self, report: StepReport) -> None:
-        """Called after each stream's forward and backward pass, with this process's part of it."""
+        """Called after each stream's forward and backward pass, with this process's part."""
 
     def on_epoch_end(self, epoch: int) -> dict[str, Any]:
-        """Called after evaluation; what it returns goes into the epoch's row of the log."""
+        """Called after evaluation; the run adds the returned dict to the epoch's row of the log."""
         return {}
 
     def on_row(self, row: dict[str, Any]) -> None:
-        """Called with the finished row of an epoch."""
+        """Called with the complete row of an epoch."""
 
     def arrays(self) -> dict[str, NDArray]:
-        """State that a checkpoint must hold, of all processes."""
+        """Return the hook's state over all processes, for a checkpoint."""
         return {}
 
     def restore(self, arrays: dict[str, NDArray]) -> None:
-        """Take the state of a checkpoint over."""
+        """Restore the hook's state from a checkpoint."""
 
 
 Evaluate = Callable[[Network], dict[str, float]]

@@ -1,4 +1,4 @@
-"""The documents that a run is given: one or more files a side, labelled or raw."""
+"""The input documents of a run: one or more files per side, labelled or raw."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ Paths = str | Path | Sequence[str | Path]
 
 @dataclass
 class Inputs:
-    """Documents by side, and the files of those sides that have several.
+    """Documents by side, and the names and sizes of the files of each side that has several.
 
-    docs (dict): Documents of "source", "target", "dev" and so on; of several files, one after the
-        other. parts (dict): Names and sizes of the files.
+    docs (dict): Documents of "source", "target", "dev" and so on; those of several files follow one
+        another.
+    parts (dict): Names of the files, and their numbers of documents, by side.
     """
 
     docs: dict[str, list[Doc]] = field(default_factory=dict)
@@ -31,11 +32,12 @@ class Inputs:
 
     @classmethod
     def read(cls, lang: str | Sequence[str] | None = None, **sides: Paths | None) -> Inputs:
-        """Read documents.
+        """Read the documents of all sides.
 
         lang (str | Sequence[str] | None): Language of a target that is raw text; one for all its
             files, or one for each.
-        sides (Paths | None): Files by side; the target may have raw text. None is passed over.
+        sides (Paths | None): Files by side; only the target may be raw text. A side that is None is
+            skipped.
         RETURNS (Inputs): The documents.
         RAISES (MaralError): If a file cannot be read, or raw text has no language.
         """
@@ -51,33 +53,33 @@ class Inputs:
         return inputs
 
     def forget(self) -> None:
-        """Let go of the documents, once there are arrays of them: a training needs their memory."""
+        """Free the memory of the documents, which training does not need once they are encoded."""
         self.docs.clear()
         give_back_memory()
 
     def sizes(self) -> dict[str, str]:
-        """What a run's fingerprint has of its parts: they decide about the priors."""
+        """Describe the file sizes for a run's fingerprint, since each file has its own prior."""
         return {
             f"{side} files": " + ".join(map(str, parts.sizes)) for side, parts in self.parts.items()
         }
 
 
 def as_paths(paths: Paths) -> list[Path]:
-    """One path or several as a list."""
+    """Turn one path or several into a list."""
     return [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
 
 
 def part_names(paths: Sequence[Path]) -> tuple[str, ...]:
-    """What files are called in the log: by their names, or where these are alike, their paths."""
+    """Names of files in the log: their file names, or their paths if two file names are equal."""
     names = tuple(path.name.partition(".")[0] or path.name for path in paths)
     return names if len(set(names)) == len(names) else tuple(map(str, paths))
 
 
 def read_targets(paths: Sequence[Path], lang: str | Sequence[str] | None) -> list[list[Doc]]:
-    """Read documents of the target, a list for each path.
+    """Read the documents of the target, a list for each path.
 
-    .spacy files are taken as they are; raw text is read as `prepare_text` does by default, so that
-    the documents are the same whenever they are read.
+    .spacy files are read unchanged; raw text is read with the defaults of `prepare_text`, so that
+    every read gives the same documents.
 
     paths (Sequence[Path]): .spacy files, or files and folders of raw text (see `read_raw`).
     lang (str | Sequence[str] | None): Language of raw text; one for all paths, or one for each.

@@ -1,4 +1,4 @@
-"""Ctrl-C and other requests to stop: a run saves first, and two runs never share a folder."""
+"""Requests to stop, such as Ctrl-C, and the lock that keeps two runs out of one folder."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SI
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run that stopped when it was asked to, with its state saved.
+    """Raised when a run has saved its state and stops on request.
 
-    message (str): What was saved, and how to go on.
-    signum (int): The signal; `exit_code` is what a shell expects after it.
+    message (str): The saved checkpoint, and how to resume.
+    signum (int): The signal; `exit_code` is 128 plus its number, as shells expect.
     """
 
     def __init__(self, message: str, signum: int) -> None:
@@ -36,9 +36,10 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopRequest:
-    """While it is open the first Ctrl-C or SIGTERM is noted, and only a second one interrupts.
+    """Context manager that records the first Ctrl-C or SIGTERM; a second one interrupts at once.
 
-    Signals that something else handles are left to it. Outside the main thread nothing changes.
+    It leaves signals alone that already have another handler, and changes nothing outside the main
+    thread.
     """
 
     def __init__(self) -> None:
@@ -65,17 +66,17 @@ class StopRequest:
         if self.signum is not None:
             raise KeyboardInterrupt
         self.signum = signum
-        # the signal may have come in the middle of a write to the same stream
+        # the signal may have interrupted a write to the same stream
         with contextlib.suppress(RuntimeError):
             logger.warning(Warnings.W305)
 
 
 @contextlib.contextmanager
 def sole_run(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a folder; the system frees it when the process ends, however it does.
+    """Lock a folder against other runs; the system releases the lock however the process ends.
 
     folder (Path): The run's folder.
-    RAISES (MaralError): If another run is in it.
+    RAISES (MaralError): If another run has locked the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock, holder = FileLock(folder / LOCK), folder / HOLDER

@@ -1,4 +1,4 @@
-"""What a run tells: a line an epoch, and any spaCy logger that the configuration names."""
+"""Logging of a run: one line per epoch, and any spaCy logger that the configuration names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .pipelines import Pipeline
 from .settings import TrainingSettings
 
 PRF = ("precision", "recall", "f1")
-# what spaCy's loggers have a place of their own for, or can count themselves
+# values that spaCy's loggers receive under keys of their own, or can count themselves
 TOLD_ELSEWHERE = frozenset(
     ("epoch", "steps", "seconds", "losses", "score", *(f"dev_{name}" for name in PRF))
 )
@@ -28,7 +28,7 @@ TOLD_ELSEWHERE = frozenset(
 class EpochLines(Hook):
     """Print one line for each epoch.
 
-    n_epochs (int): All epochs of the run.
+    n_epochs (int): Number of epochs of the run.
     """
 
     def __init__(self, n_epochs: int) -> None:
@@ -39,7 +39,7 @@ class EpochLines(Hook):
 
 
 def describe_row(row: dict[str, Any], n_epochs: int) -> str:
-    """An epoch's row of the log as one line of text."""
+    """Format an epoch's row of the log as one line of text."""
     parts = [f"epoch {row['epoch']}/{n_epochs}"]
     parts += [f"{name} {value:.4f}" for name, value in row["losses"].items()]
     parts.append(f"dev F1 {100 * row['dev_f1']:.2f}")
@@ -57,11 +57,11 @@ def describe_row(row: dict[str, Any], n_epochs: int) -> str:
 
 
 def numbers(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What a row tells beside losses and scores, as loggers can plot it.
+    """Select the numbers of a row in a form that loggers can plot.
 
-    row (Mapping): An epoch's row of the log.
-    RETURNS (dict): Numbers, and dicts of numbers; a pair from least to most becomes min and max.
-        What is not known (None) and what is no number is left out.
+    row (Mapping): An epoch's row of the log, or a part of it.
+    RETURNS (dict): Numbers, and dicts of numbers; a list of two values becomes a dict with "min"
+        and "max". Unknown values (None) and other types are left out.
     """
     found: dict[str, Any] = {}
     for name, value in row.items():
@@ -77,14 +77,14 @@ def numbers(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class SpacyLogger(Hook):
-    """Pass the epochs on to a registered spaCy logger, such as spacy.ConsoleLogger.v3.
+    """Pass each epoch's results to a registered spaCy logger, such as spacy.ConsoleLogger.v3.
 
-    Beside what spaCy's own loop tells a logger, `other_scores` has every number of the epoch's row:
-    concentrations, centroid cosine, reliable shares, and so on.
+    The logger receives the same keys as from spaCy's own loop. `other_scores` also has every other
+    number of the epoch's row: concentrations, centroid cosine, reliable shares, and so on.
 
     config (dict): The logger's block of the configuration, with "@loggers".
     nlp (Language): The pipeline in training.
-    n_epochs (int): All epochs of the run; after the last one the logger is closed.
+    n_epochs (int): Number of epochs of the run; the hook closes the logger after the last one.
     """
 
     def __init__(self, config: dict[str, Any], nlp: Language, n_epochs: int) -> None:
@@ -101,7 +101,7 @@ class SpacyLogger(Hook):
         self.words += len(report.batch.shapes)
 
     def on_row(self, row: dict[str, Any]) -> None:
-        # spaCy's loggers want a loss of every component; ours is one for encoder and span model
+        # spaCy's loggers need a loss for every component; encoder and span model share one loss
         losses = {**dict.fromkeys(self.pipes, 0.0), "maral_ner": sum(row["losses"].values())}
         scores = {f"ents_{x}": row[f"dev_{y}"] for x, y in zip("prf", PRF, strict=True)}
         others = numbers({k: v for k, v in row.items() if k not in TOLD_ELSEWHERE})
@@ -129,11 +129,13 @@ class SpacyLogger(Hook):
 
 
 def tensorboard_logger(log_dir: Path) -> Callable:
-    """Write the numbers of a training for TensorBoard (registered as
-    spacy-maral.TensorBoardLogger.v1; works with `spacy train` as well).
+    """Log losses and scores for TensorBoard (registered as spacy-maral.TensorBoardLogger.v1).
+
+    The logger works with `spacy train` as well.
 
     log_dir (Path): Folder for the event files.
-    RETURNS (Callable): From a pipeline to the functions that log a step and end the log.
+    RETURNS (Callable): Function that takes a pipeline and returns two functions: one logs a step,
+        one closes the log.
     RAISES (MaralError): If TensorBoard is not installed.
     """
     try:
@@ -170,7 +172,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 def reporting(pipeline: Pipeline, settings: TrainingSettings) -> list[Hook]:
-    """Hooks that tell how a run is going."""
+    """Make the hooks that log the progress of a run."""
     hooks: list[Hook] = [EpochLines(settings.epochs)]
     if settings.logger is not None:
         hooks.append(SpacyLogger(settings.logger, pipeline.nlp, settings.epochs))

@@ -1,6 +1,6 @@
 """The training loop: batches, gradients, optimiser steps, epochs, checkpoints.
 
-It knows streams and hooks, and nothing of pseudo-labels.
+The loop handles streams and hooks; it does not know about pseudo-labels.
 """
 
 from __future__ import annotations
@@ -48,15 +48,19 @@ from .processes import ALONE, Ranks
 from .settings import SELECTION, TrainingSettings
 from .streams import Stream
 
-# 30 halvings below where the scale starts
+# about 29 halvings below the scaler's initial scale, 2**16
 SMALLEST_SCALE = 1e-4
-# a checkpoint is due; signals that stop a run have larger numbers
+# marks a due checkpoint; signals that stop a run have larger numbers
 DUE = 1
 
 
 @dataclass
 class Progress:
-    """How far an epoch is: steps done, spans seen, time taken, sums of the steps' losses by name."""
+    """Progress within an epoch.
+
+    step: Steps done. n_spans: Candidate spans seen. seconds: Time taken. sums: Sums of the steps'
+    losses by name.
+    """
 
     step: int = 0
     n_spans: int = 0
@@ -65,7 +69,7 @@ class Progress:
 
 
 class Trained(nn.Module):
-    """Everything that a run trains, as one module: the network, and the head of an extra loss."""
+    """All trained modules as one: the network, and the head of an extra loss if there is one."""
 
     def __init__(self, network: Network, head: nn.Module | None) -> None:
         super().__init__()
@@ -78,17 +82,18 @@ class Trained(nn.Module):
 class Run:
     """One training run, by one process or by several together.
 
-    network (Network): Trained in place.
-    streams (list[Stream]): What each step learns from.
-    settings (TrainingSettings): How.
-    evaluate (Callable): From the network to a dict of scores; `settings.select` goes by one of them.
-        The first process calls it.
-    folder (Path): Where checkpoints and the log are kept.
-    fingerprint (dict): What a resumed run must have in common with this one.
-    seed (int): Seeds batches and dropout.
-    hooks (list[Hook]): Called around epochs and steps.
+    network (Network): The network, trained in place.
+    streams (list[Stream]): The training data; each step takes a batch of every stream.
+    settings (TrainingSettings): The settings of the training.
+    evaluate (Callable): Function from the network to a dict of scores, for the log and for
+        `settings.select`. Only the first process evaluates.
+    folder (Path): Folder for checkpoints and the log.
+    fingerprint (dict): Settings and data digests that a resumed run must share (see `fingerprint`).
+    seed (int): Seed of batches and dropout.
+    hooks (list[Hook]): Hooks that the run calls around epochs and steps.
     extra (ExtraLoss | None): A further loss, such as masked language modelling.
-    ranks (Ranks): The processes that do the run.
+    ranks (Ranks): The processes of the run.
+    log (list[dict]): One row for each finished epoch.
     """
 
     network: Network
@@ -113,20 +118,20 @@ class Run:
         self.frozen = self.network.frozen_digest()
         self.stop = StopRequest()
         self.saved_at = time.perf_counter()
-        # what the next update of the weights is made of: stream and documents of each batch
+        # stream name and documents of each batch whose gradients the next update will use
         self.pending: list[tuple[str, NDArray[np.int64]]] = []
-        # with the weights of the best epoch; each checkpoint has it
+        # file with the weights of the best epoch; each checkpoint has a copy
         self.best_file: Path | None = None
 
     def train(self, *, resume: bool) -> list[dict[str, Any]]:
-        """Run all epochs, or those that are left, and put the selected weights into the network.
+        """Train all remaining epochs, and load the selected weights into the network.
 
-        resume (bool): Go on from the newest checkpoint, if there is one.
-        RETURNS (list): The log, one row an epoch. Of several processes only the first has the
-            selected weights.
+        resume (bool): Resume from the newest checkpoint, if there is one.
+        RETURNS (list): The log, one row per epoch. If there are several processes, only the first
+            one's network gets the selected weights.
         RAISES (MaralError): If a loss or gradient is not finite, the checkpoint belongs to another
-            run, or something cannot be written.
-        RAISES (Interrupted): After Ctrl-C or SIGTERM; the state is saved.
+            run, or a file cannot be written.
+        RAISES (Interrupted): After Ctrl-C or SIGTERM, when the run has saved its state.
         """
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -143,26 +148,26 @@ class Run:
         return self.log
 
     def epochs(self, first: int, progress: Progress) -> Iterator[dict[str, Any]]:
-        """Train epoch by epoch; YIELDS (dict): The scores and losses of each."""
+        """Train epoch by epoch; YIELDS (dict): The row of each epoch, with losses and scores."""
         for epoch in range(first, self.settings.epochs):
             yield self._epoch(epoch, progress)
             progress = Progress()
 
     def _tell_hooks(self, row: dict[str, Any]) -> None:
-        """Let the hooks work at the end of an epoch, and add what they say to the log."""
+        """Call the hooks at the end of an epoch, and add their values and the row to the log."""
         with writing(self.folder):
             for hook in self.hooks:
                 row.update(hook.on_epoch_end(row["epoch"] - 1))
         self.log.append(row)
 
     def _tell(self, row: dict[str, Any]) -> None:
-        """Write the log, and pass the epoch's row on."""
+        """Write the log, and pass the epoch's row to the hooks."""
         self._write_log()
         for hook in self.hooks:
             hook.on_row(row)
 
     def _take_selected(self) -> None:
-        """Put the weights of the selected epoch into the network of the first process."""
+        """Load the weights of the selected epoch into the network of the first process."""
         if self.settings.select == "last" or not self.ranks.is_first:
             return
         if self.best_file is None or not self.best_file.is_file():
@@ -176,7 +181,7 @@ class Run:
             write_text(self.folder / LOG, "".join(json.dumps(row) + "\n" for row in self.log))
 
     def _plan(self, epoch: int) -> list[tuple[NDArray[np.int64] | None, ...]]:
-        """Each step's batch of each stream; the longest stream is passed over once."""
+        """Plan each step's batch of each stream; the longest stream is read once, others repeat."""
         plans: list[list[NDArray[np.int64]]] = []
         for i, stream in enumerate(self.streams):
             plans.append(stream.plan(self.settings, np.random.default_rng([self.seed, epoch, i])))
@@ -195,7 +200,7 @@ class Run:
             hook.on_epoch_start(epoch)
 
     def _epoch(self, epoch: int, progress: Progress) -> dict[str, Any]:
-        """Do the steps of an epoch that are left, and evaluate; RETURNS (dict): Its row."""
+        """Do the remaining steps of an epoch, and evaluate; RETURNS (dict): Its row."""
         if not progress.step:
             self._start_epoch(epoch)
         self.module.train()
@@ -227,11 +232,11 @@ class Run:
         }
 
     def _pause(self, epoch: int, progress: Progress) -> None:
-        """Save within an epoch, if it is time or the run is to stop; never between two halves of
-        an update."""
+        """Save within an epoch if a checkpoint is due or the run is to stop, but only after a
+        complete update of the weights."""
         minutes = self.settings.checkpoint_minutes
         due = minutes > 0 and time.perf_counter() - self.saved_at >= 60 * minutes
-        # what one process is asked for, or finds due, all do after the same step
+        # if any process has a request to stop or a due checkpoint, all save after the same step
         asked = self.ranks.largest(self.stop.signum or DUE * due)
         if asked > DUE:
             self.stop.signum = asked
@@ -240,9 +245,9 @@ class Run:
             self._heed(path, f"after step {progress.step} of epoch {epoch + 1}")
 
     def _heed(self, path: Path, when: str) -> None:
-        """Stop if that was asked for.
+        """Stop the run if a signal has requested it.
 
-        RAISES (Interrupted): If so.
+        RAISES (Interrupted): If a signal has requested a stop.
         """
         if self.stop.signum is not None:
             raise Interrupted(Warnings.W306.format(when=when, path=path), self.stop.signum)
@@ -250,7 +255,7 @@ class Run:
     def _step(self, epoch: int, step: int, batches) -> tuple[dict[str, float], int]:  # type: ignore[no-untyped-def]
         parts: dict[str, float] = {}
         n_spans = 0
-        # each step has a seed of its own, so that a resumed run draws the same
+        # each step has its own seed, so that a resumed run draws the same random numbers
         seed = [self.seed, epoch, step, self.ranks.rank]
         torch.manual_seed(int(np.random.default_rng(seed).integers(2**62)))
         last = step + 1 == self.epoch_steps[epoch]
@@ -277,12 +282,12 @@ class Run:
         return parts, n_spans
 
     def _update(self, epoch: int, step: int) -> None:
-        """Change the weights by the gradients that have come together."""
+        """Update the weights with the accumulated gradients."""
         done = sum(self.epoch_steps[:epoch]) + step
         set_learn_rate(self.optimiser, done, sum(self.epoch_steps), self.settings.warmup)
         self.scaler.unscale_(self.optimiser)
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.grad_clip)
-        # scaled gradients overflow now and then: the scaler leaves such an update out
+        # scaled gradients overflow occasionally: the scaler skips such an update
         if not self.scaler.is_enabled() and not norm.isfinite():
             self._refuse(Errors.M321, epoch, step)
         self.scaler.step(self.optimiser)
@@ -293,9 +298,9 @@ class Run:
         self.pending.clear()
 
     def _refuse(self, message: str, epoch: int, step: int) -> None:
-        """Stop a run that has gone wrong.
+        """Stop a run whose numbers are no longer usable.
 
-        RAISES (MaralError): With the step, the documents of the update and the last checkpoint.
+        RAISES (MaralError): Always; names the step, the update's documents and the last checkpoint.
         """
         docs = "; ".join(
             f"{name} documents {', '.join(map(str, numbers))}" for name, numbers in self.pending
@@ -315,7 +320,7 @@ class Run:
         }
 
     def _select(self, row: dict[str, Any]) -> None:
-        """Keep the weights of the best epoch so far; of equals, the later."""
+        """Keep the weights of the best epoch so far; if epochs tie, those of the later one."""
         if self.settings.select == "last":
             return
         key = SELECTION[self.settings.select]
@@ -342,7 +347,7 @@ class Run:
         if self.ranks.is_first:
             with writing(self.folder):
                 save_checkpoint(self.folder, checkpoint)
-        # nobody goes on, or stops, before it is written
+        # no process continues or stops before the checkpoint is written
         self.ranks.say(None)
         if self.best_file is not None:
             self.best_file = path / BEST
@@ -351,7 +356,7 @@ class Run:
         return path
 
     def _restore(self) -> tuple[int, Progress]:
-        """Take the newest checkpoint over; RETURNS (tuple): Epochs done, and how far the next is."""
+        """Restore the newest checkpoint; RETURNS (tuple): Epochs done, and progress in the next."""
         checkpoint = load_checkpoint(self.folder)
         if checkpoint is None:
             return 0, Progress()
@@ -380,5 +385,5 @@ class Run:
 
 
 def never(network: Network) -> dict[str, float]:
-    """Evaluation by a process that is not the first: none."""
+    """Stand-in for evaluation in a process that is not the first: returns no scores."""
     return {}

@@ -1,4 +1,4 @@
-"""The encoder and the span model of a pipeline as one torch module, and what it predicts."""
+"""The encoder and the span model of a pipeline as one torch module, and its predictions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .cache import Cache
 from .corpus import Batch, Corpus, make_batch, plan_batches
 
 REMEMBER_TOKENS = 2048
-# batches after which memory that frozen layers took is given back
+# number of batches after which the memory of frozen layers is released
 GIVE_BACK = 40
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -33,9 +33,8 @@ class Network(nn.Module):
 
     encoder (nn.Module): The transformer component's Hugging Face model.
     span_model (SpanModel): The module behind the span model architecture.
-    pad_id (int): The tokenizer's padding piece.
-    precision (str): "float32", "bfloat16", "float16", or "auto": bfloat16 where the device
-        computes it natively, otherwise float32.
+    pad_id (int): Id of the tokenizer's padding piece.
+    precision (str): "float32", "bfloat16", "float16", or "auto" (see `resolve_precision`).
     """
 
     def __init__(
@@ -54,19 +53,19 @@ class Network(nn.Module):
         return self.span_model.hidden.weight.device
 
     def autocast(self) -> contextlib.AbstractContextManager:
-        """The number format of matrix products."""
+        """Make the context in which matrix products have the network's number format."""
         if self.precision == "float32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=PRECISIONS[self.precision])
 
     def freeze(self, *, embeddings: bool, layers: int) -> None:
-        """Take the encoder's word embeddings and its lowest layers out of training.
+        """Exclude the encoder's word embeddings and its lowest layers from training.
 
-        Frozen layers have no dropout, so that what they give for a corpus can be remembered.
+        Frozen layers have no dropout, so that the frozen-layer states of a corpus can be cached.
 
-        embeddings (bool): Whether the word embeddings are frozen; with frozen layers they are.
-        layers (int): Number of frozen layers, from the lowest.
-        RAISES (MaralError): If the encoder has not so many layers that can be told apart.
+        embeddings (bool): Whether to freeze the word embeddings; frozen layers always freeze them.
+        layers (int): Number of layers to freeze, from the lowest.
+        RAISES (MaralError): If the encoder has no list of layers, or no layer would stay trainable.
         """
         self.requires_grad_(True)
         self._frozen_digest = None
@@ -78,7 +77,7 @@ class Network(nn.Module):
             self.train(self.training)
 
     def frozen_digest(self) -> str | None:
-        """SHA-256 of the weights that are not trained, which no checkpoint holds; None without any."""
+        """Compute the SHA-256 of the frozen weights, which checkpoints omit; None without any."""
         if self._frozen_digest is None:
             frozen = [(name, p) for name, p in self.named_parameters() if not p.requires_grad]
             self._frozen_digest = digest_tensors(frozen) if frozen else None
@@ -86,10 +85,10 @@ class Network(nn.Module):
         return self._frozen_digest
 
     def remember(self, corpus: Corpus, cache: Cache) -> None:
-        """Run the frozen layers over a corpus once and keep what they give.
+        """Run the frozen layers over a corpus once and cache the frozen-layer states.
 
         corpus (Corpus): The documents.
-        cache (Cache): Where it is kept; if there is no space, the layers run every time.
+        cache (Cache): The cache; if it has no space, the frozen layers run for every batch.
         """
         if self._split is None:
             return
@@ -104,14 +103,14 @@ class Network(nn.Module):
     def _run_frozen(
         self, corpus: Corpus, dtype: torch.dtype
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Tensor]]:
-        """What the frozen layers give for stretches of a corpus's pieces."""
+        """Yield (starts, stops, states): ranges of pieces, and their frozen-layer states."""
         plan = plan_batches(corpus, max_tokens=REMEMBER_TOKENS)
         for number, docs in enumerate(tqdm(plan, desc="Frozen layers", disable=None), start=1):
             batch = self.batch(corpus, docs)
             mask = self.tensor(batch.attention_mask).bool()
             yield *corpus.piece_ranges(docs), self._lower(batch)[mask].to(dtype)
             if number % GIVE_BACK == 0 or number == len(plan):
-                # the table of word pieces, which nothing needs until there is other text
+                # includes the table of word pieces, which is not needed until other text comes
                 give_back_memory()
 
     def train(self, mode: bool = True) -> Network:
@@ -121,7 +120,7 @@ class Network(nn.Module):
         return self
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Last hidden states of any pieces, shape (rows, length, h)."""
+        """Compute the last hidden states of rows of pieces, shape (rows, length, h)."""
         output = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
         return output.last_hidden_state
 
@@ -138,7 +137,7 @@ class Network(nn.Module):
             )
 
     def _states(self, batch: Batch) -> Tensor:
-        """Last hidden states of a batch, from remembered ones of the frozen layers if possible."""
+        """Compute the last hidden states of a batch, from cached frozen-layer states if any."""
         mask = self.tensor(batch.attention_mask)
         if self._split is None:
             return self.encode(self.tensor(batch.input_ids), mask)
@@ -152,7 +151,7 @@ class Network(nn.Module):
         return upper(inputs_embeds=lower.float(), attention_mask=mask).last_hidden_state
 
     def _lower(self, batch: Batch) -> Tensor:
-        """What the frozen layers give for a batch."""
+        """Compute the frozen-layer states of a batch, shape (rows, length, h)."""
         assert self._split is not None
         with torch.no_grad(), self.autocast():
             lower = self._split[0](
@@ -162,7 +161,7 @@ class Network(nn.Module):
         return lower.last_hidden_state
 
     def tensor(self, array: NDArray) -> Tensor:
-        """An array as a tensor on the network's device."""
+        """Copy an array to a tensor on the network's device."""
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
     def batch(self, corpus: Corpus, docs: NDArray[np.int64]) -> Batch:
@@ -170,20 +169,21 @@ class Network(nn.Module):
 
 
 class _Given(nn.Module):
-    """Stands where the embeddings were, and gives the vectors that it is given."""
+    """Replaces the embeddings of the upper part, and returns its input vectors unchanged."""
 
     def forward(self, inputs_embeds: Tensor, **_: object) -> Tensor:
         return inputs_embeds
 
 
 def split_encoder(encoder: nn.Module, layers: int) -> tuple[nn.Module, nn.Module]:
-    """Cut an encoder in two that share its modules: the lowest layers, and those above.
+    """Split an encoder into its lowest layers and those above; both parts share its modules.
 
-    encoder (nn.Module): A Hugging Face encoder with `embeddings` and `encoder.layer`, as BERT,
-        XLM-RoBERTa and their kin have.
+    encoder (nn.Module): A Hugging Face encoder with `embeddings` and `encoder.layer`, such as BERT
+        or XLM-RoBERTa.
     layers (int): Number of layers of the lower part.
-    RETURNS (tuple): The lower part, from piece ids, and the upper part, from `inputs_embeds`.
-    RAISES (MaralError): If the encoder has not so many layers.
+    RETURNS (tuple): The lower part, which takes piece ids, and the upper part, which takes
+        `inputs_embeds`.
+    RAISES (MaralError): If the encoder has no list of layers, or no layer for the upper part.
     """
     stack = getattr(getattr(encoder, "encoder", None), "layer", None)
     n_layers = len(stack) if stack is not None else 0
@@ -200,20 +200,21 @@ def split_encoder(encoder: nn.Module, layers: int) -> tuple[nn.Module, nn.Module
 
 
 def input_embeddings(encoder: nn.Module) -> nn.Module:
-    """The word embeddings of a Hugging Face encoder."""
+    """Find the word embeddings of a Hugging Face encoder."""
     return cast(Any, encoder).get_input_embeddings()
 
 
 def _gather(states: Tensor, places: Tensor) -> Tensor:
-    """Rows of states; zeros for words without a piece (place -1)."""
+    """Look up the rows of states at places; words without a piece (place -1) get zeros."""
     return states[places.clamp(min=0)] * (places >= 0).unsqueeze(-1).to(states.dtype)
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
     """Choose the number format of the encoder's matrix products.
 
-    precision (str): "auto" or a format.
-    device (torch.device): Where the network is.
+    precision (str): A format, or "auto": bfloat16 where the device computes it natively, otherwise
+        float16 on a GPU and float32 on a CPU.
+    device (torch.device): The network's device.
     RETURNS (str): "float32", "bfloat16" or "float16".
     """
     if precision != "auto":
@@ -244,7 +245,7 @@ def predict_entities(network: Network, corpus: Corpus, *, batch_tokens: int) -> 
 
     network (Network): The network.
     corpus (Corpus): The documents.
-    batch_tokens (int): Most word pieces of a batch.
+    batch_tokens (int): Maximum number of word pieces in a batch.
     RETURNS (Entities): Entities without overlaps; words are numbered within their documents.
     """
     found = []
@@ -269,7 +270,8 @@ def collect(
 ) -> NDArray[np.float16]:
     """Collect one row for every candidate span of a corpus.
 
-    take (Callable): From the output for a batch to its rows, shape (n_spans, columns).
+    columns (int): Number of columns.
+    take (Callable): Function from a batch's output to its rows, shape (n_spans, columns).
     RETURNS (NDArray[np.float16]): Shape (corpus.n_spans, columns).
     """
     table = np.zeros((corpus.n_spans, columns), dtype=np.float16)

@@ -27,13 +27,13 @@ DEFAULTS_NOTE = "# further settings, with their defaults"
 
 @dataclass(frozen=True)
 class Choices:
-    """What a configuration is made for.
+    """Languages, encoder, size and device of a new configuration.
 
     source (str): Code of the source language, "xx" for any.
     targets (Sequence[str]): Codes of the target languages.
-    encoder (str): Folder or hub name of the encoder; by default one that goes with the size.
+    encoder (str): Folder or hub name of the encoder; by default that of the size.
     size (str): "small" for a small encoder, "paper" for the paper's settings.
-    gpu (bool): Whether it is for a GPU.
+    gpu (bool): Whether the training uses a GPU.
     max_width (int): Longest entity in words; by default that of the size.
     """
 
@@ -48,11 +48,11 @@ class Choices:
 def make_config(choices: Choices, *, name: str = "config.cfg", fill: bool = True) -> str:
     """Write a configuration for train-teacher and adapt.
 
-    choices (Choices): What it is for.
-    name (str): Name of its file, for the line that says how it was made.
-    fill (bool): Whether settings that have their defaults are written too.
+    choices (Choices): Languages, encoder, size and device.
+    name (str): Name of the configuration file, for the comment with the command that makes it.
+    fill (bool): Whether to write settings with default values too.
     RETURNS (str): The configuration, with comments.
-    RAISES (MaralError): If there is no such size or a setting is out of its range.
+    RAISES (MaralError): If the size is unknown or a setting is out of its range.
     """
     if choices.size not in WIDTHS:
         raise MaralError(Errors.M408.format(size=choices.size, known=", ".join(WIDTHS)))
@@ -82,11 +82,11 @@ def make_config(choices: Choices, *, name: str = "config.cfg", fill: bool = True
 
 
 def choose_language(targets: Sequence[str]) -> tuple[str, str | None]:
-    """Choose the language of a pipeline, which is that of its tokenizer for raw text.
+    """Choose the language of a pipeline, which determines its tokenizer for raw text.
 
     targets (Sequence[str]): Codes of the target languages.
-    RETURNS (tuple): The target if there is one only and spaCy can tokenise it here, else "xx"; and
-        why a single target cannot be tokenised.
+    RETURNS (tuple): The target if there is only one and this installation of spaCy can tokenise it,
+        otherwise "xx"; and the reason why a single target cannot be tokenised, or None.
     """
     if len(targets) != 1:
         return SEVERAL, None
@@ -98,10 +98,10 @@ def choose_language(targets: Sequence[str]) -> tuple[str, str | None]:
 
 
 def describe_command(choices: Choices, name: str, *, fill: bool) -> str:
-    """The command line that makes a configuration.
+    """Write the command line that makes a configuration.
 
-    choices (Choices): What it is for.
-    name (str): Name of its file.
+    choices (Choices): Languages, encoder, size and device.
+    name (str): Name of the configuration file.
     fill (bool): See `make_config`.
     RETURNS (str): The command.
     """
@@ -119,11 +119,11 @@ def describe_command(choices: Choices, name: str, *, fill: bool) -> str:
 
 
 def fill_config(text: str) -> str:
-    """Write the settings out that a configuration leaves to their defaults.
+    """Add the settings that a configuration leaves to their defaults.
 
     text (str): The configuration.
-    RETURNS (str): The same with all settings of [nlp], [components], [teacher], [student] and
-        [adaptation]; its lines and comments stay.
+    RETURNS (str): The configuration with all settings of [nlp], [components], [teacher], [student]
+        and [adaptation]; its own lines and comments stay.
     """
     full = _all_settings(text)
     blocks = list(_blocks(text))
@@ -142,7 +142,7 @@ def fill_config(text: str) -> str:
         }
         if missing:
             _append(result, [DEFAULTS_NOTE, *_lines(missing)])
-        # sections that the text does not have follow the last one of their parent
+        # sections missing from the text follow the last section of their parent
         top = ".".join(name.split(".")[:2])
         following = blocks[i + 1][0] if i + 1 < len(blocks) else None
         if not (following or "").startswith(top + "."):
@@ -153,7 +153,7 @@ def fill_config(text: str) -> str:
 
 
 def _all_settings(text: str) -> dict[str, Any]:
-    """All settings, by section, with those that have their defaults."""
+    """Collect all settings by section, default values included."""
     from .settings import AdaptationSettings, TrainingSettings
 
     config = load_config_from_str(text)
@@ -173,9 +173,9 @@ def _all_settings(text: str) -> dict[str, Any]:
 
 
 def _check(text: str) -> None:
-    """Make sure that the trainings will take a configuration.
+    """Check that the training sections of a configuration are valid.
 
-    RAISES (MaralError): If they will not.
+    RAISES (MaralError): If a section is invalid.
     """
     from .settings import AdaptationSettings, TrainingSettings, read_section
 
@@ -186,7 +186,7 @@ def _check(text: str) -> None:
 
 
 def _encoder_facts(encoder: str) -> dict[str, Any]:
-    """What an encoder's folder says about it; nothing for names on a hub."""
+    """Read config.json in an encoder's folder; an empty dict for a hub name."""
     try:
         facts = json.loads((Path(encoder) / "config.json").read_text(encoding="utf8"))
     except (OSError, ValueError):
@@ -195,13 +195,13 @@ def _encoder_facts(encoder: str) -> dict[str, Any]:
 
 
 def _has_lm_head(facts: Mapping[str, Any]) -> bool:
-    """Whether an encoder was saved with its masked-language-model head, or nothing is known."""
+    """Whether an encoder was saved with a masked-language-model head; True if nothing is known."""
     names = facts.get("architectures")
     return not facts or any(name.endswith("ForMaskedLM") for name in names or ())
 
 
 def _blocks(text: str) -> Iterator[tuple[str | None, list[str]]]:
-    """Sections of a configuration: their names, and their lines with the comments before them."""
+    """Yield each section's name, and its lines with the comments before them."""
     name: str | None = None
     lines: list[str] = []
     for line in text.splitlines():

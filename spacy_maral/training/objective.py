@@ -1,4 +1,4 @@
-"""The loss of a batch: what a step minimises (Eq. 12), over the spans of all processes."""
+"""The loss that a step minimises (Eq. 12), over a batch's spans in all processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .streams import Stream
 
 
 class ExtraLoss(Protocol):
-    """A further loss on the batches of one stream, with a module that is trained along."""
+    """A further loss on the batches of one stream, with a module trained with the network."""
 
     @property
     def stream(self) -> str:
@@ -22,21 +22,21 @@ class ExtraLoss(Protocol):
 
     @property
     def weight(self) -> float:
-        """Factor on the mean."""
+        """Factor of the mean loss in the total."""
 
     @property
     def head(self) -> nn.Module:
-        """What is trained along with the network."""
+        """Module that is trained with the network."""
 
     def __call__(self, network: Network, batch: Batch) -> tuple[Tensor, int]:
-        """A sum of losses, and the number of what it is a sum of."""
+        """Compute the sum of the losses in a batch, and the number of its terms."""
 
 
 class BatchLoss(NamedTuple):
-    """The loss of a batch, and what the class statistics take in.
+    """The loss of a batch, and the spans for the class statistics.
 
-    total: To be minimised, with a graph. parts: Its parts by name, without weights. z: Features of
-    the spans of all processes, shape (n, q). classes: Their classes, -1 for none, shape (n,).
+    total: Loss to minimise, with a graph. parts: Its unweighted parts by name. z: Features of the
+    spans of all processes, shape (n, q). classes: Classes of these spans, -1 for none, shape (n,).
     """
 
     total: Tensor
@@ -55,15 +55,15 @@ def batch_loss(
     counts: bool = True,
     extra: ExtraLoss | None = None,
 ) -> BatchLoss:
-    """Find the loss of a batch (Eq. 12).
+    """Compute the loss of a batch (Eq. 12).
 
     network (Network): The network.
-    output (SpanOutput): What it gave for this process's part of the batch.
-    stream (Stream): The side that the batch is of.
+    output (SpanOutput): The network's output for this process's part of the batch.
+    stream (Stream): The stream that the batch belongs to.
     batch (Batch): This process's part of the batch.
-    settings (TrainingSettings): Which loss, and the weight of outside spans.
-    counts (bool): Whether this process's part counts, see `Stream.batch`.
-    extra (ExtraLoss | None): A further loss; it is added if it belongs to the stream.
+    settings (TrainingSettings): Name of the loss, and the weight of outside spans.
+    counts (bool): Whether this process's part counts (see `Stream.batch`).
+    extra (ExtraLoss | None): A further loss, added if it belongs to the stream.
     RETURNS (BatchLoss): The loss over the parts of all processes.
     """
     ranks, tensor = stream.share.ranks, network.tensor

@@ -1,4 +1,4 @@
-"""AdamW over encoder and span model, and its learning rate over the steps."""
+"""AdamW for encoder and span model, and the schedule of its learning rates."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 def make_optimiser(
     network: nn.Module, encoder: nn.Module, settings: TrainingSettings
 ) -> torch.optim.AdamW:
-    """AdamW with one learning rate for the encoder and one for the rest, no decay on vectors.
+    """Make AdamW with separate learning rates for the encoder and the rest, no decay on vectors.
 
-    network (nn.Module): Everything that is trained.
-    encoder (nn.Module): The part with the encoder's learning rate.
-    settings (TrainingSettings): Rates and decay.
-    RETURNS (torch.optim.AdamW): The optimiser; each group keeps its peak rate as "peak".
+    network (nn.Module): Module with all trained parameters.
+    encoder (nn.Module): The part of it with the encoder's learning rate.
+    settings (TrainingSettings): Learning rates and weight decay.
+    RETURNS (torch.optim.AdamW): The optimiser; each parameter group has its peak rate as "peak".
     """
     inside = {id(parameter) for parameter in encoder.parameters()}
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
@@ -43,12 +43,13 @@ def make_optimiser(
 def set_learn_rate(
     optimiser: torch.optim.Optimizer, step: int, n_steps: int, warmup: float
 ) -> float:
-    """Set the rates of a step: linear up over the warm-up, then linear down to zero.
+    """Set the learning rates of a step: a linear rise in the warm-up, then a linear fall to zero.
 
-    step (int): Steps done so far.
-    n_steps (int): All steps of the run.
+    optimiser (torch.optim.Optimizer): The optimiser of `make_optimiser`.
+    step (int): Number of steps done so far.
+    n_steps (int): Number of steps of the whole run.
     warmup (float): Share of the steps in which the rates rise.
-    RETURNS (float): The share of the peak rates that is set.
+    RETURNS (float): The rates of this step as a share of the peak rates.
     """
     rising = warmup * n_steps
     if step < rising:
@@ -63,7 +64,7 @@ def set_learn_rate(
 def trained_tensors(
     network: nn.Module, optimiser: torch.optim.Optimizer
 ) -> Iterator[tuple[str, Tensor]]:
-    """Trained weights, buffers and optimiser state by name; what is frozen is not among them."""
+    """Yield trained weights, buffers and optimiser state by name; frozen weights are left out."""
     yield from model_tensors(network)
     for name, parameter in network.named_parameters():
         if parameter in optimiser.state:
@@ -72,7 +73,7 @@ def trained_tensors(
 
 
 def model_tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Trained weights and buffers by name."""
+    """Yield trained weights and buffers by name."""
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
             yield f"model.{name}", parameter
@@ -83,7 +84,7 @@ def model_tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
 def restore_tensors(
     network: nn.Module, tensors: dict[str, Tensor], optimiser: torch.optim.Optimizer | None = None
 ) -> None:
-    """Put tensors of `trained_tensors` or `model_tensors` back where they came from."""
+    """Restore the tensors of `trained_tensors`; without an optimiser, those of `model_tensors`."""
     with torch.no_grad():
         for name, tensor in model_tensors(network):
             tensor.copy_(tensors[name])

@@ -1,4 +1,4 @@
-"""What the runs share: pipelines, documents, evaluation, output folders, reports."""
+"""Pipelines in training: build, load and check them, encode their documents, evaluate them."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from .shares import Share
 logger = logging.getLogger("spacy")
 
 COMPONENT = "maral_ner"
-# settings that the component has as well, for a saved pipeline to be trained further
+# settings that the component also has, so that a saved pipeline can be trained further
 SHARED_OPTIONS = ("loss", "decision", "prior_scale", "outside_weight")
 
 
 @dataclass
 class Pipeline:
-    """A pipeline, its torch modules, its entity labels, and what is kept of encoded documents."""
+    """A pipeline, its torch modules, its entity labels, and its cache of encoded documents."""
 
     nlp: Language
     network: Network
@@ -45,7 +45,14 @@ class Pipeline:
     cache: Cache | None = None
 
     def encode(self, docs: Sequence[Doc], *, labelled: bool, name: str) -> Corpus:
-        """Documents as arrays, tokenised as this pipeline does, with what frozen layers give."""
+        """Encode documents as this pipeline tokenises them; a cache also keeps frozen-layer states.
+
+        docs (Sequence[Doc]): The documents.
+        labelled (bool): Whether to read entities.
+        name (str): Name of the documents in messages.
+        RETURNS (Corpus): The encoded documents.
+        RAISES (MaralError): See `corpus.encode`.
+        """
         _, tokenizer, get_spans = get_encoder(self.nlp)
         width = self.network.span_model.max_width
 
@@ -66,8 +73,9 @@ class Pipeline:
         return corpus
 
     def deal(self, docs: Sequence[Doc], ranks: Ranks, *, labelled: bool, name: str) -> Share:
-        """This process's share of some documents, encoded, and where it stands among all of them.
+        """Encode this process's share of some documents.
 
+        RETURNS (Share): The encoded documents, and their positions among all documents.
         RAISES (MaralError): If there are not enough documents for all processes.
         """
         every = [ranks._replace(rank=rank).deal(docs) for rank in range(ranks.size)]
@@ -77,7 +85,7 @@ class Pipeline:
 
 
 def cache_of(settings: TrainingSettings, folder: Path) -> Cache:
-    """What a run keeps of encoded documents: in a folder of the settings, or in its own.
+    """Make the cache of a run: in the folder that the settings name, or in the run's own.
 
     settings (TrainingSettings): The settings.
     folder (Path): The run's folder.
@@ -87,19 +95,19 @@ def cache_of(settings: TrainingSettings, folder: Path) -> Cache:
 
 
 def run_seed(config: Config) -> int:
-    """The seed of a configuration, 0 without one as in spaCy's own defaults."""
+    """Read the seed of a configuration; the default is 0, as in spaCy."""
     return int(config.get("system", {}).get("seed") or 0)
 
 
 def check_component(config: Config, section: str, settings: TrainingSettings) -> None:
-    """Refuse a component whose settings contradict those of a training, which would replace them.
+    """Refuse a component whose settings contradict the training section, which would replace them.
 
-    What a filled configuration has for the component by default is no contradiction.
+    A component setting with its default value, as in a filled configuration, is no contradiction.
 
     config (Config): The configuration, as it was read.
-    section (str): Name of the training's section.
-    settings (TrainingSettings): The section.
-    RAISES (MaralError): If a setting has one value for the component and another for the training.
+    section (str): Name of the training section.
+    settings (TrainingSettings): The training section.
+    RAISES (MaralError): If a setting has different values in the component and in the section.
     """
     given = translate_outside(config.get("components", {}).get(COMPONENT, {}))
     defaults = Language.get_factory_meta(COMPONENT).default_config or {}
@@ -112,12 +120,12 @@ def check_component(config: Config, section: str, settings: TrainingSettings) ->
 
 
 def build_pipeline(config: Config, labels: list[str], settings: TrainingSettings) -> Pipeline:
-    """Make a fresh pipeline from a configuration: pretrained encoder, new span model.
+    """Make a new pipeline from a configuration, with a pretrained encoder and a new span model.
 
     config (Config): The configuration.
     labels (list[str]): Entity labels.
-    settings (TrainingSettings): For the decision rule and the number format.
-    RETURNS (Pipeline): Ready for training.
+    settings (TrainingSettings): Settings of the training.
+    RETURNS (Pipeline): The pipeline, ready for training.
     RAISES (MaralError): If the pipeline has no maral_ner.
     """
     torch.manual_seed(run_seed(config))
@@ -132,10 +140,11 @@ def build_pipeline(config: Config, labels: list[str], settings: TrainingSettings
 def load_pipeline(path: Path, settings: TrainingSettings | None = None) -> Pipeline:
     """Load a trained pipeline.
 
-    path (Path): Its folder.
-    settings (TrainingSettings): What it will be trained with; without, it keeps its decision rule.
+    path (Path): The pipeline's folder.
+    settings (TrainingSettings): Settings of a further training; without them, the pipeline keeps
+        its decision rule.
     RETURNS (Pipeline): The pipeline.
-    RAISES (MaralError): If there is no pipeline in the folder, or none with a maral_ner.
+    RAISES (MaralError): If the folder has no pipeline, or the pipeline has no maral_ner.
     """
     check_folder(path)
     nlp = spacy.load(path)
@@ -146,7 +155,7 @@ def load_pipeline(path: Path, settings: TrainingSettings | None = None) -> Pipel
 def check_folder(path: Path) -> None:
     """Refuse a folder without a pipeline.
 
-    RAISES (MaralError): If there is none in it, or no such folder.
+    RAISES (MaralError): If the folder does not exist or has no pipeline.
     """
     if not (path / META).is_file():
         raise MaralError(Errors.M313.format(path=path))
@@ -155,7 +164,9 @@ def check_folder(path: Path) -> None:
 def require_component(nlp: Language, where: object) -> None:
     """Refuse a pipeline without the component.
 
-    RAISES (MaralError): If there is no maral_ner.
+    nlp (Language): The pipeline.
+    where (object): Origin of the pipeline, for the message.
+    RAISES (MaralError): If the pipeline has no maral_ner.
     """
     if COMPONENT not in nlp.pipe_names:
         pipes = ", ".join(nlp.pipe_names)
@@ -163,7 +174,7 @@ def require_component(nlp: Language, where: object) -> None:
 
 
 def as_pipeline(nlp: Language, settings: TrainingSettings | None) -> Pipeline:
-    """The torch modules behind a pipeline; with settings, ready to be trained by them."""
+    """Collect the torch modules of a pipeline; with settings, prepare them for training."""
     pipe = nlp.get_pipe(COMPONENT)
     encoder, tokenizer, _ = get_encoder(nlp)
     span_model = get_span_module(pipe.model)  # type: ignore[attr-defined]
@@ -185,7 +196,7 @@ def as_pipeline(nlp: Language, settings: TrainingSettings | None) -> Pipeline:
 
 
 def report_width(share: Share, labels: Sequence[str]) -> None:
-    """Say how many gold entities have no candidate span, in all and by type."""
+    """Log a warning with the number of gold entities without a candidate span, by type too."""
     n_too_wide = int(share.ranks.sum(share.corpus.n_too_wide))
     if not n_too_wide:
         return
@@ -213,7 +224,7 @@ def report_width(share: Share, labels: Sequence[str]) -> None:
 def evaluator(
     pipeline: Pipeline, dev: Corpus, settings: TrainingSettings
 ) -> Callable[[Network], dict[str, float]]:
-    """A function that scores a network on the source language's development set."""
+    """Make a function that scores a network on the source language's development data."""
 
     def evaluate(network: Network) -> dict[str, float]:
         predicted = predict_entities(network, dev, batch_tokens=4 * settings.batch_tokens)

@@ -1,7 +1,7 @@
-"""The processes that train one model together, as `torchrun` starts them; one is the plain case.
+"""Communication between the processes that `torchrun` starts to train one model together.
 
-All of them run the same program. What they say to each other is said here, with torch.distributed:
-sums, rows of arrays, and what the first one found.
+All processes run the same program. They exchange sums, rows of arrays, and values of the first
+process, by torch.distributed. A single process needs none of this.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ LOST = ("gloo", "Connection", "NCCL", "socket")
 
 
 class Ranks(NamedTuple):
-    """Which one of how many processes this one is, from 0."""
+    """The rank of this process, from 0, and the number of processes (size)."""
 
     rank: int = 0
     size: int = 1
@@ -36,14 +36,14 @@ class Ranks(NamedTuple):
         return self.rank == 0
 
     def deal(self, items: Sequence[Item]) -> Sequence[Item]:
-        """This process's share of a sequence: every size-th item."""
+        """Take this process's share of a sequence: every size-th item, from item `rank` on."""
         return items if self.size == 1 else items[self.rank :: self.size]
 
     def say(self, value: Any) -> Any:
-        """What the first process says; the others' values are not looked at.
+        """Broadcast a value of the first process; values of other processes are ignored.
 
-        value (Any): JSON-ready.
-        RETURNS (Any): The first one's value.
+        value (Any): The value, JSON-serialisable.
+        RETURNS (Any): The first process's value.
         """
         if self.size == 1:
             return value
@@ -58,7 +58,7 @@ class Ranks(NamedTuple):
         return json.loads(block.numpy().tobytes())
 
     def sum(self, array: Any) -> NDArray:
-        """Sum of the arrays of all processes, which have one shape."""
+        """Sum the arrays of all processes, which must have the same shape."""
         if self.size == 1:
             return np.asarray(array)
         total = torch.from_numpy(np.array(array))
@@ -66,7 +66,7 @@ class Ranks(NamedTuple):
         return total.numpy()
 
     def largest(self, number: int) -> int:
-        """The largest of the numbers of all processes."""
+        """Find the largest of the numbers of all processes."""
         if self.size == 1:
             return number
         found = torch.tensor([int(number)])
@@ -74,10 +74,10 @@ class Ranks(NamedTuple):
         return int(found)
 
     def gather(self, array: NDArray) -> list[NDArray]:
-        """The arrays of all processes, by rank; they may differ in their number of rows."""
+        """Gather the arrays of all processes, by rank; their numbers of rows may differ."""
         if self.size == 1:
             return [array]
-        # as bytes: not every number format can be sent
+        # as bytes: torch.distributed does not support every number format
         row = array.dtype.itemsize * int(np.prod(array.shape[1:]))
         block = np.ascontiguousarray(array).view(np.uint8).reshape(len(array), row)
         parts = self._gather(torch.from_numpy(block))
@@ -87,10 +87,10 @@ class Ranks(NamedTuple):
         ]
 
     def gather_rows(self, tensor: Tensor) -> Tensor:
-        """The rows of all processes, by rank; gradients flow back to this process's own only.
+        """Gather the rows of all processes, by rank; gradients flow to this process's rows only.
 
-        The others compute the same from the same rows, so that the gradients of all processes add
-        up to that of all rows.
+        Every process computes the same loss from the same rows, so that the gradients of all
+        processes add up to the gradient for all rows.
         """
         if self.size == 1:
             return tensor
@@ -99,10 +99,11 @@ class Ranks(NamedTuple):
         return torch.cat(parts)
 
     def mean(self, total: Tensor, n: int, *, counts: bool) -> tuple[Tensor, float]:
-        """A mean over what all processes have.
+        """Compute a mean over the terms of all processes.
 
-        total (Tensor): Sum over what this process has, with a graph. n (int): Number of it.
-        counts (bool): Whether it counts.
+        total (Tensor): Sum of this process's terms, with a graph.
+        n (int): Number of this process's terms.
+        counts (bool): Whether this process's terms count.
         RETURNS (tuple): This process's part of the mean, with a graph, and the mean.
         """
         every = self.sum(np.array([total.item() * counts, n * counts], dtype=np.float64))
@@ -110,7 +111,7 @@ class Ranks(NamedTuple):
         return total * counts / n_all, float(every[0] / n_all)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Add up the gradients of all processes; each of them then has the sum."""
+        """Replace each process's gradients by their sum over all processes."""
         if self.size == 1:
             return
         trained = [parameter for parameter in parameters if parameter.requires_grad]
@@ -137,7 +138,7 @@ ALONE = Ranks()
 
 
 def own_gpu(gpu_id: int) -> int:
-    """The GPU of this process: those that `torchrun` started on a machine take one each.
+    """Choose the GPU of this process; each process of `torchrun` on a machine takes its own.
 
     gpu_id (int): GPU of the machine's first process, -1 for the CPU.
     RETURNS (int): GPU of this process, -1 for the CPU.
@@ -147,12 +148,12 @@ def own_gpu(gpu_id: int) -> int:
 
 @contextmanager
 def join(*, on_gpu: bool) -> Iterator[Ranks]:
-    """Join the other processes that `torchrun` started, if it did.
+    """Join the other processes if `torchrun` has started several.
 
-    Processes on the CPU talk by gloo, those on GPUs by NCCL. All but the first are silent.
+    CPU tensors travel by gloo, GPU tensors by NCCL. Only the first process logs warnings.
 
     on_gpu (bool): Whether the processes compute on GPUs.
-    YIELDS (Ranks): Which process this is.
+    YIELDS (Ranks): The rank of this process, and the number of processes.
     RAISES (MaralError): If another process ends before this one.
     """
     size = int(os.environ.get("WORLD_SIZE", 1))
@@ -165,7 +166,7 @@ def join(*, on_gpu: bool) -> Iterator[Ranks]:
         logging.getLogger("spacy").setLevel(logging.ERROR)
     try:
         yield ranks
-        # those that write nothing wait for the one that does
+        # the other processes wait until the first has written its files
         ranks.say(None)
     except RuntimeError as error:
         if not any(word in str(error) for word in LOST):

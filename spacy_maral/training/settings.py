@@ -16,13 +16,13 @@ logger = logging.getLogger("spacy")
 
 
 class Section(BaseModel):
-    """A configuration section: unknown keys are refused, values are not changed later."""
+    """A configuration section; it refuses unknown keys, and its values cannot change later."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TrainingSettings(Section):
-    """How one model is trained: [teacher] and [student]."""
+    """Settings for the training of one model: [teacher] and [student]."""
 
     loss: Literal["max_margin", "cross_entropy", "supcon"] = Field(
         "max_margin",
@@ -31,32 +31,32 @@ class TrainingSettings(Section):
     )
     decision: Literal["likelihood", "posterior", "linear"] = Field(
         "likelihood",
-        description="What the saved model decides by: rho (Eq. 6), rho with the log prior, or the "
-        "linear head (goes with cross_entropy).",
+        description="Decision rule of the saved model: rho (Eq. 6), rho plus the log prior, or the "
+        "linear head (for cross_entropy).",
     )
     outside_weight: float = Field(
         1.0,
         ge=0,
-        description="Weight of an outside span in the mean of the loss; an entity has 1. With 0, "
-        "outside still is a class that entities are compared with.",
+        description="Weight of an outside span in the mean of the loss; an entity has weight 1. "
+        "With 0, outside remains a class that entities are compared with.",
     )
     prior_scale: float = Field(
         1.0, ge=0, description="Factor on the log prior of the source in the max-margin loss."
     )
     epochs: int = Field(
-        5, ge=1, description="Passes over the longest of the labelled and the unlabelled text."
+        5, ge=1, description="Passes over the labelled or the unlabelled text, whichever is longer."
     )
     batch_tokens: int = Field(
-        2048, ge=1, description="Most word pieces of a batch, padding included."
+        2048, ge=1, description="Maximum number of word pieces in a batch, padding included."
     )
-    batch_docs: int = Field(0, ge=0, description="Most documents of a batch; 0 for any number.")
+    batch_docs: int = Field(
+        0, ge=0, description="Maximum number of documents in a batch; 0 for no limit."
+    )
     accumulate: int = Field(1, ge=1, description="Steps whose gradients make one update.")
-    learn_rate: float = Field(5e-5, gt=0, description="Highest learning rate of the encoder.")
-    head_learn_rate: float = Field(
-        5e-4, gt=0, description="Highest learning rate of the span model."
-    )
+    learn_rate: float = Field(5e-5, gt=0, description="Peak learning rate of the encoder.")
+    head_learn_rate: float = Field(5e-4, gt=0, description="Peak learning rate of the span model.")
     weight_decay: float = Field(
-        0.01, ge=0, description="Weight decay of AdamW; none on biases and norms."
+        0.01, ge=0, description="Weight decay of AdamW; biases and norms have none."
     )
     warmup: float = Field(
         0.06,
@@ -66,43 +66,46 @@ class TrainingSettings(Section):
         "linearly to zero.",
     )
     grad_clip: float = Field(
-        1.0, gt=0, description="Largest norm of the gradient, over all weights together."
+        1.0, gt=0, description="Maximum norm of the gradient, over all weights together."
     )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
         description="Number format of the matrix products; auto is bfloat16 where the device "
-        "computes it natively, on older GPUs float16, otherwise float32.",
+        "computes it natively, otherwise float16 on a GPU and float32 on a CPU.",
     )
     freeze_embeddings: bool = Field(
-        False, description="Whether the encoder's word embeddings stay as they are."
+        False, description="Whether to freeze the encoder's word embeddings."
     )
     freeze_layers: int = Field(
-        0, ge=0, description="Lowest layers of the encoder that stay as they are, without dropout."
+        0,
+        ge=0,
+        description="Number of the encoder's lowest layers to freeze. Frozen layers have no "
+        "dropout, and the word embeddings are frozen with them.",
     )
     cache: Path | None = Field(
         None,
-        description="Folder where word pieces and what frozen layers give are kept, for later "
-        "trainings too; it can be deleted between trainings. By default they are in the folder of "
-        "the run until it is finished.",
+        description="Folder that caches word pieces and frozen-layer states for this and later "
+        "runs; it can be deleted while no run uses it. By default the cache is in the folder of "
+        "the run, which deletes it when it finishes.",
     )
     frozen_cache: float = Field(
         8.0,
         ge=0,
-        description="Most space on the disk, in GiB, for what frozen layers give for all documents, "
-        "so that it is computed once.",
+        description="Maximum disk space, in GiB, for the frozen-layer states of all documents. "
+        "Frozen-layer states that do not fit are computed again for every batch.",
     )
     select: Literal[
         "source_dev", "last", "target_agreement", "target_density", "target_information"
     ] = Field(
         "source_dev",
-        description="Which epoch is saved: the best on the source's development data, the last, or "
-        "the best by a signal of raw target text (students only).",
+        description="Epoch whose weights are saved: the best on the source's development data, the "
+        "last, or the best by a signal from raw target text (students only).",
     )
     checkpoint_minutes: float = Field(
         0.0,
         ge=0,
-        description="The state is saved after each epoch, and every so many minutes within one (0: "
-        "not within).",
+        description="Minutes between checkpoints within an epoch; 0 for none. A run always saves a "
+        "checkpoint after each epoch.",
     )
     logger: dict[str, Any] | None = Field(
         None,
@@ -113,14 +116,14 @@ class TrainingSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def translate(cls, given: Any) -> Any:
-        """Read what 0.1 called `include_outside`: without outside spans, their weight is 0."""
+        """Translate the setting `include_outside` of 0.1; False means an outside weight of 0."""
         if isinstance(given, Mapping) and "include_outside" in given:
             logger.warning(Warnings.W206)
         return translate_outside(given)
 
 
 class AdaptationSettings(Section):
-    """How pseudo-labels of the target language are used and improved: [adaptation]."""
+    """Settings for the use and improvement of target pseudo-labels: [adaptation]."""
 
     init: Literal["encoder", "teacher"] = Field(
         "encoder", description="Whether the student starts from the encoder or from the teacher."
@@ -128,11 +131,12 @@ class AdaptationSettings(Section):
     warmup_epochs: int = Field(
         2,
         ge=1,
-        description="Epochs with all pseudo-labels, before unreliable ones are filtered and refined.",
+        description="Epochs with all pseudo-labels, before the first filtering and refinement.",
     )
     target_labels: Literal["hard", "soft"] = Field(
         "hard",
-        description="Whether the loss takes the most probable class or the distribution over classes.",
+        description="Target of the loss: the most probable class ('hard') or the distribution over "
+        "classes ('soft').",
     )
     target_prior_scale: float = Field(
         1.0, ge=0, description="Factor on the log prior of the target in the max-margin loss."
@@ -140,68 +144,77 @@ class AdaptationSettings(Section):
     target_weight: float = Field(1.0, ge=0, description="Weight of the target's loss.")
     statistics: Literal["all", "reliable", "source"] = Field(
         "reliable",
-        description="Which target spans the class means take in beside all source spans; 'source': "
-        "none.",
+        description="Target spans that the class means include, besides all source spans: all, "
+        "those with reliable labels, or none ('source').",
     )
     features: Literal["training", "clean"] = Field(
         "training",
-        description="Whether filter and refinery see the features of the epoch's training pass, or "
-        "those of a pass of its own without dropout.",
+        description="Features for the filter and the refinery: those of the epoch's training pass, "
+        "or those of a separate pass without dropout ('clean').",
     )
-    filter: bool = Field(True, description="Whether unreliable pseudo-labels are filtered out.")
+    filter: bool = Field(True, description="Whether to filter out unreliable pseudo-labels.")
     filter_limit: Literal["none", "doubt"] = Field(
         "none",
-        description="Most labels of a class that the filter takes out: no limit, or as many as are "
-        "wrong by the labels' own probabilities ('doubt'; hard labels have none).",
+        description="Maximum number of labels of a class that the filter removes: no limit, or the "
+        "number expected to be wrong by the labels' own probabilities ('doubt'), which is 0 if all "
+        "probabilities are 1.",
     )
     guidance: Literal["both", "global", "local", "none"] = Field(
         "both",
-        description="What refines labels: class densities (global, Eq. 10), neighbours (local, "
-        "Eq. 11), both, or nothing.",
+        description="Guidance that refines labels: class densities (global, Eq. 10), neighbours "
+        "(local, Eq. 11), both, or none.",
     )
     guidance_weights: Literal["equal", "graded"] = Field(
         "equal",
-        description="Whether all classes that a guidance allows get the same share of a label "
-        "(Eq. 10, 11), or each as much as its density or its neighbours say ('graded').",
+        description="How a guidance divides its share of a label: equally between the classes that "
+        "it allows (Eq. 10, 11), or in proportion to density or neighbours ('graded').",
     )
     neighbours: int = Field(200, ge=1, description="Number of neighbours k of Eq. 11.")
     bank_outside_rate: float = Field(
         0.03,
         ge=0,
         le=1,
-        description="Share of the outside spans among which neighbours are searched.",
+        description="Share of the outside spans that the neighbour search includes.",
     )
     bank_size: int = Field(
         262_144,
         ge=1,
-        description="About the most spans among which neighbours are searched, of source and target "
-        "together; of more, some are drawn.",
+        description="Approximate maximum number of spans in the neighbour search, of source and "
+        "target together; from more spans, a random sample is drawn.",
     )
     alpha_start: float = Field(
         0.95,
         ge=0,
         le=1,
-        description="What a refined label keeps of itself in the first refinement.",
+        description="Share of the old label in a refined label, in the first refinement.",
     )
     alpha_end: float = Field(
-        0.80, ge=0, le=1, description="The same in the last one; linear between."
+        0.80,
+        ge=0,
+        le=1,
+        description="The same share in the last refinement; it changes linearly in between.",
     )
     mlm_weight: float = Field(
         0.0,
         ge=0,
         description="Weight of masked language modelling on target text (Eq. 51); needs an encoder "
-        "with such a head.",
+        "with a masked-language-model head.",
     )
-    mask_rate: float = Field(0.25, gt=0, lt=1, description="Share of the pieces that it masks.")
+    mask_rate: float = Field(
+        0.25,
+        gt=0,
+        lt=1,
+        description="Share of the word pieces that masked language modelling masks.",
+    )
     diagnose_with_gold: bool = Field(
         False,
-        description="Whether gold labels of the target, if it has any, may be looked at for the "
-        "noise ratio in the log. Nothing in the run goes by them.",
+        description="Whether to read gold labels of the target, if it has any, for the noise ratio "
+        "in the log. They do not affect the run's result.",
     )
     diagnostics: bool = Field(
         True,
-        description="Whether figures of each epoch, and the words of some spans and sentences, are "
-        "kept for the report.",
+        description="Whether to keep figures of each epoch, and the words of some spans and "
+        "sentences, for the report.",
     )
 
 
@@ -210,9 +223,9 @@ def read_section(config: Any, name: str, schema: type[Section]) -> Any:
 
     config (Config): The whole configuration, interpolated.
     name (str): Name of the top-level section.
-    schema (type): What the section must look like.
+    schema (type): Class of the section's settings.
     RETURNS (Section): The settings.
-    RAISES (MaralError): If the section is missing or a key is unknown or out of range.
+    RAISES (MaralError): If the section is missing, a key is unknown, or a value is invalid.
     """
     if name not in config:
         raise MaralError(Errors.M301.format(section=name, known=", ".join(schema.model_fields)))
@@ -234,7 +247,7 @@ SELECTION: Mapping[str, str] = {
     "target_density": "target_density",
     "target_information": "target_information",
 }
-"""What each value of `select` goes by, as a key of an epoch's row; the highest is kept."""
+"""Key of an epoch's row for each value of `select`; the epoch with the highest value is kept."""
 
 
 ON_TARGET = tuple(name for name in SELECTION if name.startswith("target_"))

@@ -1,4 +1,4 @@
-"""The documents of a side, dealt out to the processes that train together."""
+"""The documents of a side, distributed over the processes that train together."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .processes import ALONE, Ranks
 
 
 class Share(NamedTuple):
-    """One process's documents, every size-th, and where they stand among those of all.
+    """The documents of one process (every size-th), and their positions among all documents.
 
-    corpus: This process's documents. max_width: Longest candidate span, in words. doc_lengths,
-    doc_rows: Longest row of each of all documents in pieces, and number of its rows. doc_words,
-    doc_spans: Offsets of words and candidate spans of all documents. spans: Where this process's
-    candidate spans are among all.
+    ranks: The processes. corpus: This process's documents. max_width: Longest candidate span, in
+    words. doc_lengths: Longest row of each document of all processes, in pieces. doc_rows: Number
+    of rows of each of these documents. doc_words, doc_spans: Offsets of their words and candidate
+    spans. spans: Numbers of this process's candidate spans among all.
     """
 
     ranks: Ranks
@@ -33,7 +33,7 @@ class Share(NamedTuple):
 
     @classmethod
     def of(cls, corpus: Corpus, ranks: Ranks = ALONE) -> Share:
-        """Tell the processes of each other's documents.
+        """Make this process's share, with the document sizes of all processes.
 
         corpus (Corpus): The documents that `Ranks.deal` gave this process.
         ranks (Ranks): The processes.
@@ -69,30 +69,30 @@ class Share(NamedTuple):
         return int(self.doc_spans[-1])
 
     def span_words(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """First and last words of all candidates, numbered over all documents."""
+        """First and last word of each candidate span, numbered over all documents."""
         return Candidates(np.diff(self.doc_words), self.max_width).words
 
     def docs(self, batch: NDArray[np.int64]) -> NDArray[np.int64]:
-        """This process's documents of a batch, as numbers of its corpus."""
+        """Select this process's documents of a batch, as numbers of its corpus."""
         return batch[batch % self.ranks.size == self.ranks.rank] // self.ranks.size
 
     def own(self, values: NDArray) -> NDArray:
-        """This process's part of what there is for all candidate spans."""
+        """Select this process's rows of an array with a row for each candidate span."""
         return values if self.ranks.size == 1 else values[self.spans]
 
     def own_among(self, spans: NDArray[np.int64]) -> NDArray[np.int64]:
-        """This process's of some spans: from numbers among all, ascending, to numbers of its own."""
+        """Select this process's spans: from ascending numbers among all to numbers of its own."""
         if self.ranks.size == 1:
             return spans
         places = np.searchsorted(self.spans, spans).clip(max=len(self.spans) - 1)
         return places[self.spans[places] == spans]
 
     def within(self, rows: slice) -> slice:
-        """This process's candidate spans among a stretch of all."""
+        """Range of this process's candidate spans that corresponds to a range of all spans."""
         return slice(*np.searchsorted(self.spans, [rows.start, rows.stop]).tolist())
 
     def all(self, values: NDArray) -> NDArray:
-        """What all processes have for their candidate spans, in the order of the documents."""
+        """Gather the rows of all processes' candidate spans, in the order of the documents."""
         if self.ranks.size == 1:
             return values
         found = np.empty((self.n_spans, *values.shape[1:]), dtype=values.dtype)
@@ -101,14 +101,14 @@ class Share(NamedTuple):
         return found
 
     def draw(self, rng: np.random.Generator) -> NDArray[np.float64]:
-        """A random number in [0, 1) for each own candidate span, however many processes there are."""
+        """Draw a number in [0, 1) for each own span, the same for any number of processes."""
         return self.own(rng.random(self.n_spans))
 
     def gather_spans(self, spans: NDArray[np.int64], *columns: NDArray) -> tuple[NDArray, ...]:
-        """Rows that all processes have of some candidate spans, in the order of the documents.
+        """Gather the rows of all processes for some candidate spans, in the order of the documents.
 
-        spans (NDArray): Own candidate spans, ascending, shape (n,).
-        columns (NDArray): With n rows each.
+        spans (NDArray): Some of this process's candidate spans, ascending, shape (n,).
+        columns (NDArray): Arrays with n rows each.
         RETURNS (tuple): Numbers of the spans among all, ascending, and the columns.
         """
         if self.ranks.size == 1:
@@ -122,5 +122,5 @@ class Share(NamedTuple):
 
 
 def _spans_of(doc_spans: NDArray[np.int64], rank: int, size: int) -> NDArray[np.int64]:
-    """The candidate spans of a process's documents."""
+    """Numbers of the candidate spans of a process's documents, among all."""
     return concat_ranges(doc_spans[:-1][rank::size], doc_spans[1:][rank::size])

@@ -1,4 +1,4 @@
-"""A side of the training data: documents, and what is known of their candidate spans."""
+"""A side of the training data: documents, with labels and weights of their candidate spans."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ from .shares import Share
 
 
 class Parts(NamedTuple):
-    """The files that a corpus was read from, one after another: names and numbers of documents."""
+    """The files of a corpus, in order: their names, and their numbers of documents (sizes)."""
 
     names: tuple[str, ...]
     sizes: tuple[int, ...]
 
     def of(self, docs: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Number of the part that each of some documents belongs to."""
+        """Find the number of the file that each document belongs to."""
         return np.searchsorted(np.cumsum(self.sizes), docs, side="right")
 
     def spans(self, share: Share) -> list[slice]:
-        """The candidate spans of each part, among those of all documents."""
+        """Find the range of each file's candidate spans among those of all documents."""
         bounds = share.doc_spans[np.concatenate([[0], np.cumsum(self.sizes)])].tolist()
         return [slice(*pair) for pair in pairwise(bounds)]
 
 
 class Wanted(NamedTuple):
-    """What the candidate spans of a batch are to become.
+    """Targets, weights and priors of the candidate spans of a batch.
 
     targets: Class of each span, shape (n,), or soft labels, shape (n, K). classes: Class of each
     span for the class statistics, -1 for none, shape (n,). weights: Weight of each span in the
-    loss, shape (n,). log_prior: Scaled log prior, shape (K,), or of each span, shape (n, K).
+    loss, shape (n,). log_prior: Scaled log prior of all spans, shape (K,), or of each span, shape
+    (n, K).
     """
 
     targets: NDArray
@@ -49,13 +50,13 @@ class Wanted(NamedTuple):
 class Stream:
     """One side of the training data: source spans with gold, or target spans with pseudo-labels.
 
-    share: Its documents; what follows has a row for each of this process's candidates.
-    targets: Class of each candidate, shape (n_spans,), or soft labels, shape (n_spans, K).
+    name: "source" or "target". share: This process's share of the documents.
+    targets: Class of each of its candidates, shape (n_spans,), or soft labels, shape (n_spans, K).
     classes: Class of each candidate for the class statistics, -1 for none.
-    prior: Share of each class, shape (K,). prior_scale: s of s * log prior.
+    prior: Share of each class, shape (K,). prior_scale: Factor s of s * log prior.
     weights: Weight of each candidate in the loss, None for 1. weight: Weight of the stream's loss.
     parts: Files of the corpus, if there are several (such as languages). part_priors: Share of each
-    class in each part, shape (n_parts, K); the loss then takes those in place of `prior`.
+    class in each file, shape (n_parts, K); the loss then uses them in place of `prior`.
     """
 
     name: str
@@ -73,7 +74,7 @@ class Stream:
     def unlabelled(
         cls, name: str, share: Share, n_classes: int, prior_scale: float, parts: Parts | None
     ) -> Stream:
-        """Documents whose labels follow."""
+        """Make a stream of documents whose labels will be set later."""
         nothing = np.zeros(0, dtype=np.int64)
         return cls(name, share, nothing, nothing, np.zeros(n_classes), prior_scale, parts=parts)
 
@@ -82,23 +83,32 @@ class Stream:
         return self.share.corpus
 
     def plan(self, settings: TrainingSettings, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-        """Batches of one pass over the documents of all processes."""
+        """Group the documents of all processes into the batches of one pass."""
         return group_docs(
             self.share.doc_lengths, self.share.doc_rows,
             max_tokens=settings.batch_tokens, max_docs=settings.batch_docs, rng=rng,
         )  # fmt: skip
 
     def batch(self, docs: NDArray[np.int64], pad_id: int) -> tuple[Batch, bool]:
-        """This process's documents of a batch, and whether it has any.
+        """Make this process's part of a batch, and say whether the part counts.
 
-        A process that has none takes part in the step with its shortest document, which counts for
-        nothing, since the gradients of all processes are added up.
+        A process without a document in the batch takes part in the step with its shortest document,
+        since all processes must sum their gradients. Its part does not count.
+
+        docs (NDArray[np.int64]): Documents of the batch, numbered over all processes.
+        pad_id (int): Id of the padding piece.
+        RETURNS (tuple): This process's part, and whether it counts.
         """
         own = self.share.docs(docs)
         return make_batch(self.corpus, own if len(own) else self._spare(), pad_id), bool(len(own))
 
     def wanted(self, batch: Batch, counts: bool) -> Wanted:
-        """What the spans of a batch are to become; nothing where the batch does not count."""
+        """Select the targets, weights and priors of a batch's spans.
+
+        batch (Batch): This process's part of the batch.
+        counts (bool): Whether the part counts. If not, weights are 0 and classes -1.
+        RETURNS (Wanted): The targets, weights and priors.
+        """
         ids = batch.span_ids
         given = np.ones(len(ids), dtype=np.float32) if self.weights is None else self.weights[ids]
         return Wanted(
@@ -109,7 +119,7 @@ class Stream:
         )
 
     def _prior_of(self, batch: Batch) -> NDArray[np.float64]:
-        """The prior of all spans, shape (K,), or of each span by its part, shape (n_spans, K)."""
+        """Prior of all spans, shape (K,), or of each span by its file, shape (n_spans, K)."""
         if self.part_priors is None or self.parts is None:
             return self.prior
         sizes = self.corpus.doc_spans[batch.docs + 1] - self.corpus.doc_spans[batch.docs]
@@ -117,7 +127,7 @@ class Stream:
         return self.part_priors[np.repeat(self.parts.of(docs), sizes)]
 
     def _spare(self) -> NDArray[np.int64]:
-        """The shortest document of this process."""
+        """Find this process's shortest document that has words."""
         lengths = self.corpus.doc_lengths()
         return np.array([np.where(lengths > 0, lengths, lengths.max() + 1).argmin()])
 
@@ -125,12 +135,12 @@ class Stream:
 def source_stream(
     share: Share, n_classes: int, prior_scale: float, parts: Parts | None = None
 ) -> Stream:
-    """Source spans with their gold classes; the prior is the share of each class.
+    """Make the stream of source spans with gold classes; the prior is the share of each class.
 
     share (Share): Labelled documents.
-    n_classes (int): Number of classes with outside, K.
-    prior_scale (float): s of s * log prior.
-    parts (Parts | None): Files of the corpus, if there are several; each has a prior of its own.
+    n_classes (int): Number of classes K, outside included.
+    prior_scale (float): Factor s of s * log prior.
+    parts (Parts | None): Files of the corpus, if there are several; each then has its own prior.
     RETURNS (Stream): The stream.
     """
     assert share.corpus.classes is not None

@@ -1,4 +1,4 @@
-"""What a finished run leaves: the pipeline, and a summary of how it was made."""
+"""The output of a finished run: the pipeline, and a summary of its settings and data."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from .settings import SELECTION, Section
 def finish(
     pipeline: Pipeline, run: Run, output: Path, started: float, *, settings: dict[str, Section]
 ) -> None:
-    """Write the pipeline and a summary of the run; checkpoints are no longer needed.
+    """Write the pipeline and a summary of the run, then delete its checkpoints and cache.
 
-    Of several processes the first does it.
+    Only the first of several processes writes.
 
-    pipeline (Pipeline): With the selected weights.
+    pipeline (Pipeline): The pipeline with the selected weights.
     run (Run): The finished run.
     output (Path): The pipeline's folder.
-    started (float): `time.perf_counter` at the start.
-    settings (dict): The sections of the configuration that the run went by.
+    started (float): `time.perf_counter` at the start of the run, in seconds.
+    settings (dict): The sections of the configuration that the run used.
     """
     if not run.ranks.is_first:
         return
@@ -47,7 +47,7 @@ def finish(
     }
     _, tokenizer, _ = get_encoder(nlp)
     if tokenizer.is_fast:
-        # what is saved does not depend on what was read last, or found in the cache
+        # the saved tokenizer must not depend on its last call, or on what the cache held
         tokenizer.backend_tokenizer.no_padding()
         tokenizer.backend_tokenizer.no_truncation()
     with writing(run.folder):
@@ -67,7 +67,14 @@ def finish(
 def summarise(
     pipeline: Pipeline, run: Run, chosen: dict[str, Any], settings: dict[str, Section]
 ) -> dict[str, Any]:
-    """What a run was made with and of; chosen is the row of the epoch that is saved."""
+    """Summarise a run: settings, data, versions and the saved epoch.
+
+    pipeline (Pipeline): The pipeline.
+    run (Run): The finished run.
+    chosen (dict): The log's row of the saved epoch.
+    settings (dict): The sections of the configuration that the run used.
+    RETURNS (dict): The summary, JSON-serialisable.
+    """
     return {
         "selected_epoch": chosen["epoch"],
         "select": run.settings.select,

@@ -1,4 +1,4 @@
-"""The steps to a cross-lingual model: train a teacher, adapt a student (see also `labelling`)."""
+"""Training of a teacher: a model of the source language, which later labels target text."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ def train_teacher(
     resume: bool = False,
     gpu_id: int = -1,
 ) -> Path:
-    """Train a model on labelled documents of the source language, by the section [teacher].
+    """Train a model on labelled documents of the source language, with the section [teacher].
 
     EXAMPLE: train_teacher("maral.cfg", source="train.spacy", dev="dev.spacy", output="teacher")
 
     config_path (str | Path): The configuration.
-    source (Paths): Labelled training documents (.spacy); of several files, such as languages, each
-        has a label prior of its own.
+    source (Paths): Labelled training documents (.spacy); if there are several files, such as
+        languages, each has its own label prior.
     dev (Paths): Labelled development documents of the source language (.spacy).
-    output (str | Path): Folder for the pipeline; its subfolder "training" holds log and
+    output (str | Path): Folder for the pipeline; its subfolder "training" holds the log and the
         checkpoints.
     overrides (dict): Settings that replace those of the configuration, as {"section.key": value}.
-    resume (bool): Go on from the last checkpoint in the folder, if there is one.
+    resume (bool): Resume from the last checkpoint in the folder, if there is one.
     gpu_id (int): GPU to use, -1 for the CPU.
     RETURNS (Path): The folder of the pipeline.
     RAISES (MaralError): If the configuration or the data cannot be used.
@@ -94,15 +94,15 @@ def prepare_teacher(
     seed: int,
     ranks: Ranks = ALONE,
 ) -> Run:
-    """Put the run of a teacher together.
+    """Prepare the run that trains a teacher.
 
-    pipeline (Pipeline): What is trained.
+    pipeline (Pipeline): The pipeline to train.
     inputs (Inputs): The documents of "source" and "dev".
     settings (TrainingSettings): The section [teacher].
-    folder (Path): Where checkpoints and the log are kept.
+    folder (Path): Folder for checkpoints and the log.
     identity (dict): The run's fingerprint.
-    seed (int): Seeds batches and dropout.
-    ranks (Ranks): The processes that do the run.
+    seed (int): Seed of batches and dropout.
+    ranks (Ranks): The processes of the run.
     RETURNS (Run): The run.
     """
     pipeline.cache = cache_of(settings, folder)
