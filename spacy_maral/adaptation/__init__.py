@@ -1,4 +1,4 @@
-"""The paper: pseudo-labels of target text, their filter and refinery, and the student."""
+"""The paper's method: pseudo-labels of target text, their filter and refinery, and the student."""
 
 from __future__ import annotations
 

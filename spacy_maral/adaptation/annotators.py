@@ -1,4 +1,4 @@
-"""Labels from any annotator: the entities of a spaCy pipeline or of a file, as pseudo-labels."""
+"""Pseudo-labels from any annotator: the entities of a spaCy pipeline or of a file."""
 
 from __future__ import annotations
 
@@ -41,13 +41,14 @@ class Mention(NamedTuple):
 
 @dataclass(frozen=True)
 class Reading:
-    """How the entities of an annotator become labels of candidate spans.
+    """Settings that turn the entities of an annotator into labels of candidate spans.
 
     labels: Entity labels of the model; class i + 1 is labels[i]. max_width: Longest candidate, in
     words. confidence: Probability of an entity without a score of its own, and of outside.
-    label_map: New labels of some of the annotator's. score_attr: Extension attribute of an entity
-    with its score; None for the first of SCORES that there is. spans_key: Take doc.spans[spans_key]
-    with its scores in place of doc.ents. langs: Languages of silver text to be split into sentences.
+    label_map: New names for some of the annotator's labels. score_attr: Extension attribute that
+    holds the score of an entity; None for the first of SCORES that is set. spans_key: Read
+    doc.spans[spans_key] and its scores in place of doc.ents; None to read doc.ents. langs:
+    Languages of silver text to be split into sentences.
     """
 
     labels: list[str]
@@ -64,14 +65,14 @@ class Reading:
 
 
 def find_mentions(nlp: Language, docs: Sequence[Doc], reading: Reading, name: str) -> list[Mention]:
-    """Let a pipeline find entities in documents that have their words already.
+    """Let a pipeline find entities in tokenised documents.
 
     nlp (Language): Any pipeline that sets doc.ents, or spans under the reading's key.
-    docs (Sequence[Doc]): The documents; entities in them are not looked at.
-    reading (Reading): Where its entities and scores are.
-    name (str): What the pipeline is called in messages.
+    docs (Sequence[Doc]): The documents; their own entities are ignored.
+    reading (Reading): Where the entities and scores are found.
+    name (str): Name of the pipeline in messages.
     RETURNS (list[Mention]): The entities.
-    RAISES (MaralError): If a score is no score.
+    RAISES (MaralError): If a score is not a number from 0 to 1.
     """
     return [
         Mention(number, span.start, span.end - 1, span.label_, score)
@@ -81,16 +82,16 @@ def find_mentions(nlp: Language, docs: Sequence[Doc], reading: Reading, name: st
 
 
 def read_silver(path: str | Path, docs: Sequence[Doc], reading: Reading) -> PseudoLabels:
-    """Find the entities that a file has for the text of documents.
+    """Read the entities that a file holds for the text of documents.
 
-    The file's texts are matched with the documents by their characters, so that the words may
-    differ. A text that is no document as a whole is split into sentences, as `read_raw` does.
+    The file's texts are matched with the documents by their characters, so that the tokens may
+    differ. A text that is not a whole document is split into sentences, as in `read_raw`.
 
     path (str | Path): Documents with entities (.spacy) or JSON Lines (see `read_annotated`).
     docs (Sequence[Doc]): The documents to label.
     reading (Reading): How entities become labels.
     RETURNS (PseudoLabels): Labels of the candidate spans.
-    RAISES (MaralError): If the file breaks its format, or lacks a document.
+    RAISES (MaralError): If the file is not in its format, or lacks a document.
     """
     wanted: dict[str, list[int]] = {}
     for number, doc in enumerate(docs):
@@ -101,7 +102,7 @@ def read_silver(path: str | Path, docs: Sequence[Doc], reading: Reading) -> Pseu
     mentions: list[Mention] = []
     for text, entities in silver_texts(path, reading):
         for start, end in pieces(text, wanted, splitters):
-            # the first text that a document is found in has the say
+            # a document gets its entities from the first text in which it is found
             for number in wanted.pop(text[start:end], ()):
                 inside = [e for e in entities if e.start < end and e.end > start]
                 mentions += place(inside, number, docs[number], start, end, counts)
@@ -114,7 +115,7 @@ def read_silver(path: str | Path, docs: Sequence[Doc], reading: Reading) -> Pseu
 
 
 def silver_texts(path: str | Path, reading: Reading) -> Iterator[tuple[str, list[ScoredEntity]]]:
-    """Texts of a file of silver entities, and the entities by character offsets."""
+    """Yield the texts of a file of silver entities, with the entities as character offsets."""
     if not is_docbin(path):
         for annotated in read_annotated(path):
             yield annotated.text, annotated.entities
@@ -133,7 +134,7 @@ def silver_texts(path: str | Path, reading: Reading) -> Iterator[tuple[str, list
 def pieces(
     text: str, wanted: dict[str, list[int]], splitters: Sequence[Splitter]
 ) -> Iterator[tuple[int, int]]:
-    """Where documents stand in a text: all of it, or its sentences; first character and end."""
+    """Yield the first character and end of the whole text, if wanted, or else of each sentence."""
     start = len(text) - len(text.lstrip())
     whole = text.strip()
     if whole in wanted:
@@ -153,7 +154,7 @@ def place(
     end: int,
     counts: Counter[str],
 ) -> Iterator[Mention]:
-    """Entities of a text as words of the document that stands there."""
+    """Convert the entities of a text to mentions in the document found at [start, end)."""
     shift = len(doc.text) - len(doc.text.lstrip()) - start
     for entity in entities:
         if entity.start < start or entity.end > end:
@@ -167,7 +168,7 @@ def place(
 
 
 def scored_spans(doc: Doc, reading: Reading, name: str) -> Iterator[tuple[Span, float | None]]:
-    """Entities of a document and their scores, None for those without."""
+    """Yield the entities of a document and their scores; None for an entity without a score."""
     if reading.spans_key is None:
         for ent in doc.ents:
             yield ent, entity_score(ent, reading.score_attr)
@@ -192,15 +193,15 @@ def as_labels(
 ) -> PseudoLabels:
     """Turn entities into class probabilities of all candidate spans.
 
-    An entity's class has its score (or the reading's confidence), and outside has the rest. A
-    candidate that is no entity is outside with the reading's confidence; the entity classes share
-    the rest. What cannot become a label is counted and said in a warning.
+    The class of an entity gets its score (or the reading's confidence), and outside gets the rest.
+    A candidate that is not an entity is outside with the reading's confidence; the entity classes
+    share the rest. A warning reports the entities that cannot become labels, by reason.
 
     mentions (Sequence[Mention]): The entities.
     docs (Sequence[Doc]): The documents.
     reading (Reading): Labels, width and confidence.
-    name (str): What the annotator is called in messages.
-    counts (Counter): Entities that got lost before, by the reason; added to.
+    name (str): Name of the annotator in messages.
+    counts (Counter): Entities lost so far by reason; updated in place.
     RETURNS (PseudoLabels): The labels.
     RAISES (MaralError): If no entity is left.
     """
@@ -229,7 +230,7 @@ def write_table(
     classes = np.array([reading.labels.index(mention.label) + 1 for mention in mentions])
     scores = np.array([mention.score for mention in mentions], dtype=np.float32)
     rows = candidates.find(owner, start, end)
-    # of several labels of a span the one with the highest score stays
+    # of several labels of a span, keep the one with the highest score
     order = np.lexsort((-scores, rows))
     kept = order[np.unique(rows[order], return_index=True)[1]]
     counts["another label of the same span is surer"] += len(rows) - len(kept)
@@ -245,7 +246,7 @@ def write_table(
 
 
 def read_label(mention: Mention, reading: Reading, counts: Counter[str]) -> Mention | None:
-    """An entity with the label and score that the reading gives it; None (and counted) if none."""
+    """Apply the reading to an entity's label and score; count it and return None if it is lost."""
     label: str | None = mention.label
     if reading.label_map is not None:
         label = reading.label_map.get(mention.label, mention.label)
@@ -262,7 +263,7 @@ def read_label(mention: Mention, reading: Reading, counts: Counter[str]) -> Ment
 
 
 def report(counts: Counter[str], n_all: int, name: str) -> None:
-    """Say how many entities do not become labels, and why."""
+    """Warn about the entities that do not become labels, with their number and the reasons."""
     lost = {reason: n for reason, n in counts.most_common() if n}
     if lost:
         found = {"n": sum(lost.values()), "n_all": n_all, "counts": describe_counts(lost)}

@@ -1,4 +1,4 @@
-"""Documents labelled some at a time, by this process or by the workers of an engine."""
+"""Label documents in chunks, in this process or in the workers of an engine."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ Annotator = str | Path | Language
 
 
 class Mapper(Protocol):
-    """An engine: gives items to workers, and their results in the order of the items."""
+    """An engine, which gives items to workers and yields the results in the order of the items."""
 
     @property
     def gpu_id(self) -> int:
-        """GPU that a worker is to use, -1 for the CPU."""
+        """GPU that each worker uses, -1 for the CPU."""
 
     def map_items(
         self, worker: Callable[[Any], Callable[[bytes], bytes]], argument: Any, items: list[bytes]
     ) -> Iterator[bytes]:
-        """Make a worker of the argument in each process, once, and call it with items."""
+        """Make one worker from the argument in each process, and call it with the items."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker has to know, as plain values.
+    """The settings that a worker needs, as plain values.
 
-    model: Folder or name of a pipeline. name: What it is called in messages. reading: How its
-    entities become labels. gpu_id: GPU to use, -1 for the CPU. code: Python file to import first.
+    model: Folder or name of a pipeline. name: Its name in messages. reading: How its entities
+    become labels. gpu_id: GPU to use, -1 for the CPU. code: Python file to import first.
     """
 
     model: str
@@ -59,9 +59,9 @@ class Task:
 
 
 class ChunkWorker:
-    """Labels chunks of documents, with the annotator loaded once.
+    """Labels chunks of documents with an annotator that it loads once.
 
-    task (Task): What to do.
+    task (Task): Settings of the worker.
     RAISES (MaralError): If there is no such pipeline.
     """
 
@@ -72,7 +72,7 @@ class ChunkWorker:
         self.annotator = load_annotator(task.model, task.gpu_id)
 
     def __call__(self, data: bytes) -> bytes:
-        """Label documents: from a DocBin to a table of numpy, or entities in JSON."""
+        """Label the documents of a DocBin; return a NumPy table, or entities in JSON, as bytes."""
         docs = list(DocBin().from_bytes(data).get_docs(Vocab()))
         if isinstance(self.annotator, Pipeline):
             file = io.BytesIO()
@@ -84,11 +84,12 @@ class ChunkWorker:
 
 
 def load_annotator(given: Annotator, gpu_id: int = -1) -> Pipeline | Language | Path:
-    """Load what labels the target.
+    """Load an annotator of the target.
 
     given (Annotator): Folder or name of a pipeline, a pipeline, or a file of silver entities.
     gpu_id (int): GPU to use, -1 for the CPU.
-    RETURNS (Pipeline | Language | Path): A teacher of ours, another pipeline, or the file.
+    RETURNS (Pipeline | Language | Path): A maral_ner pipeline as a `Pipeline`, any other pipeline
+        as it is, or the file.
     RAISES (MaralError): If there is no such pipeline.
     """
     if not isinstance(given, Language):
@@ -107,17 +108,17 @@ def label_docs(
     task: Task,
     engine: Mapper | None = None,
 ) -> PseudoLabels:
-    """Labels of documents by one annotator, softly by a teacher of ours.
+    """Label documents with one annotator; a maral_ner pipeline gives soft labels.
 
-    Documents are labelled in chunks that do not depend on the engine, so that neither do the labels.
+    The chunks do not depend on the engine, so that the labels do not depend on it either.
 
     annotator (Pipeline | Language | Path): The annotator.
     docs (Sequence[Doc]): The documents.
-    task (Task): What workers of an engine have to know.
-    engine (Mapper | None): What gives the chunks to workers; None for this process. Files of
-        entities are read here.
+    task (Task): Settings of the workers.
+    engine (Mapper | None): Gives the chunks to workers; None to label in this process. This process
+        always reads files of entities itself.
     RETURNS (PseudoLabels): The labels.
-    RAISES (MaralError): If no entity of the labels is found, or a score is no score.
+    RAISES (MaralError): If no entity has one of the labels, or a score is not a number from 0 to 1.
     """
     if isinstance(annotator, Path):
         return read_silver(annotator, docs, task.reading)
@@ -141,7 +142,7 @@ def label_docs(
 
 
 def predict(teacher: Pipeline, docs: Sequence[Doc]) -> PseudoLabels:
-    """Soft labels of documents by a teacher of ours, chunk by chunk."""
+    """Predict soft labels of documents with a maral_ner pipeline, chunk by chunk."""
     chunks = (docs[i : i + CHUNK_DOCS] for i in range(0, len(docs), CHUNK_DOCS))
     return join_tables(teacher, docs, [label_chunk(teacher, chunk) for chunk in chunks])
 
@@ -149,7 +150,7 @@ def predict(teacher: Pipeline, docs: Sequence[Doc]) -> PseudoLabels:
 def join_tables(
     teacher: Pipeline, docs: Sequence[Doc], tables: Sequence[NDArray[np.floating]]
 ) -> PseudoLabels:
-    """The tables of chunks as labels of all documents.
+    """Join the tables of chunks into labels of all documents.
 
     RAISES (MaralError): If the documents have no words.
     """
@@ -160,7 +161,7 @@ def join_tables(
 
 
 def label_chunk(teacher: Pipeline, docs: Sequence[Doc]) -> NDArray[np.floating]:
-    """Class probabilities of the candidates of some documents, shape (n_spans, K)."""
+    """Class probabilities of the candidates of a chunk of documents, shape (n_spans, K)."""
     if not any(map(len, docs)):
         return np.zeros((0, len(teacher.labels) + 1), dtype=np.float16)
     corpus = teacher.encode(docs, labelled=False, name="target")
@@ -169,5 +170,5 @@ def label_chunk(teacher: Pipeline, docs: Sequence[Doc]) -> NDArray[np.floating]:
 
 
 def pack(docs: Sequence[Doc]) -> bytes:
-    """Words and spaces of documents, and nothing that anyone has annotated."""
+    """Pack the words and spaces of documents, without any annotation."""
     return DocBin(attrs=["ORTH", "SPACY"], docs=docs).to_bytes()

@@ -1,4 +1,4 @@
-"""What an adaptation keeps of each epoch, for its report: scores, geometry, spans to look at."""
+"""Records of each epoch of an adaptation for its report: scores, geometry, spans to look at."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from .improve import TargetLabels
 from .progressive import Adaptation
 
 N_BINS = 240
-# target spans beyond which figures are of a sample, so that few features are kept
+# maximum number of target spans that the figures describe: of more, a sample is taken, so that few
+# features are kept
 SAMPLE_SPANS = 1 << 17
 LOW_MARGIN = 0.05
 N_DOUBTFUL = 30
@@ -33,10 +34,10 @@ MAX_TEXT = 60
 
 @dataclass
 class Side:
-    """Spans of one language with their features: which of the corpus, which class, what z.
+    """Spans of one language, with their classes and features.
 
-    words: Of all documents. spans: Among all candidates, shape (n,). classes: Shape (n,). z: Shape
-    (n, q).
+    corpus: The documents. words: Words of all documents. spans: Numbers among all candidates, shape
+    (n,). classes: Shape (n,). z: Features, shape (n, q).
     """
 
     corpus: Share
@@ -48,12 +49,13 @@ class Side:
 
 @dataclass
 class EpochState:
-    """The labels that an epoch was trained on, and what came of them at its end.
+    """The labels that an epoch was trained on, and the state of the adaptation at its end.
 
-    source: The spans of the neighbour bank, with gold. target: Candidates, with the pseudo-labels
-    of the epoch: all of them or, of more than SAMPLE_SPANS, a sample. scores: rho of these, shape
-    (n, K). directions: Class means, shape (K, q). before, after: Labels of all candidates.
-    mixtures: By class, empty without a filter. gold: Of all candidates, None where it may not be
+    source: Spans of the neighbour bank, with gold classes. target: Candidates with the
+    pseudo-labels of the epoch; all of them or, of more than SAMPLE_SPANS, a sample. scores: rho of
+    these candidates, shape (n, K). directions: Mean directions of the classes, shape (K, q).
+    before, after: Labels of all candidates, before and after the improvement. mixtures: Mixtures by
+    class, empty without a filter. gold: Gold classes of all candidates, None where they may not be
     read.
     """
 
@@ -69,13 +71,13 @@ class EpochState:
 
 
 class Diagnostics(Hook):
-    """Describes each epoch of an adaptation in files, for the report. It changes nothing in the run.
+    """Describes each epoch of an adaptation in files for the report, without an effect on the run.
 
-    The figures of an epoch are of all target spans or, of more than SAMPLE_SPANS, of a sample in
+    The figures of an epoch describe all target spans or, of more than SAMPLE_SPANS, a sample in
     which the classes have equal shares, so that few features have to be kept.
 
-    folder (Path): Where the files are written.
-    adaptation (Adaptation): Keeps features and labels; this hook comes after it.
+    folder (Path): Folder of the files.
+    adaptation (Adaptation): Keeps features and labels; this hook must come after it.
     words (Mapping[str, Sequence]): Words of each document of "source" and "target".
     """
 
@@ -91,7 +93,7 @@ class Diagnostics(Hook):
         adaptation.watch = self.wanted
 
     def wanted(self, epoch: int, classes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Target spans, ascending, that the figures of an epoch are of, from their classes."""
+        """Choose the target spans that the figures of an epoch describe; ascending."""
         if len(classes) <= SAMPLE_SPANS:
             return np.arange(len(classes))
         rng = np.random.default_rng([self.adaptation.seed, epoch, 105])
@@ -108,7 +110,7 @@ class Diagnostics(Hook):
         return {}
 
     def state(self, epoch: int) -> EpochState:
-        """What the adaptation has at the end of an epoch, of all processes."""
+        """Collect the state of the adaptation at the end of an epoch from all processes."""
         a = self.adaptation
         source, target = a.source.share, a.target.share
         bank = a.source_features.spans
@@ -130,16 +132,16 @@ class Diagnostics(Hook):
 
 
 class EpochFiles:
-    """Two files an epoch: .epoch-0001.json and a sample of span features, .epoch-0001.npz.
+    """Writes two files per epoch: .epoch-0001.json, and span features of a sample, .epoch-0001.npz.
 
-    Both quote text. `spacy package` puts no file into a wheel or sdist whose name begins with a dot.
-    What is written depends on the run alone: a resumed run writes the same bytes again.
+    Both files quote text. Their names begin with a dot, so that `spacy package` puts neither into a
+    wheel or sdist. The contents depend on the run alone: a resumed run writes the same bytes again.
 
-    folder (Path): Where.
+    folder (Path): Folder of the files.
     labels (Sequence[str]): Entity labels; class i + 1 is labels[i].
-    temperature (float): tau; rho lies within -1 / tau and 1 / tau.
+    temperature (float): tau; rho lies between -1 / tau and 1 / tau.
     seed (int): Seed of the samples.
-    sample_size (int): Most spans of a language in a sample.
+    sample_size (int): Maximum number of spans of a language in a sample.
     """
 
     def __init__(
@@ -158,7 +160,7 @@ class EpochFiles:
         self.sample_size = sample_size
 
     def start(self) -> None:
-        """Remove what an earlier run left in the folder."""
+        """Remove the folder of an earlier run."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def record(self, state: EpochState) -> None:
@@ -169,10 +171,11 @@ class EpochFiles:
         write_text(stem.with_suffix(".json"), text + "\n")
 
     def describe(self, state: EpochState) -> dict[str, Any]:
-        """Everything of an epoch but the sample, JSON-ready.
+        """Describe an epoch, without the sample.
 
         state (EpochState): The epoch.
-        RETURNS (dict): Classes are in the order of "classes", outside first.
+        RETURNS (dict): The contents of the JSON file, with classes in the order of "classes",
+            outside first.
         """
         classes, n_classes = state.target.classes, len(self.names)
         rho = state.scores[np.arange(len(classes)), classes]
@@ -212,7 +215,7 @@ class EpochFiles:
         return _table(classes, place.clip(0, N_BINS - 1), len(self.names), N_BINS)
 
     def _doubtful(self, state: EpochState, rho: NDArray[np.floating]) -> list[dict[str, Any]]:
-        """The entity pseudo-labels with the lowest scores, one a document, with their words."""
+        """The entity pseudo-labels with the lowest scores, one per document, with their context."""
         target = state.target
         entities = np.flatnonzero(target.classes != OUTSIDE)
         order = entities[np.argsort(rho[entities], kind="stable")]
@@ -246,7 +249,7 @@ class EpochFiles:
         return found
 
     def _write_sample(self, path: Path, state: EpochState) -> None:
-        """Some spans of both languages, as many of each class as there are."""
+        """Write a sample of the spans of both languages, in which the classes have equal shares."""
         columns: dict[str, list[NDArray]] = {}
         for number, side in enumerate((state.source, state.target)):
             rng = np.random.default_rng([self.seed, state.epoch, 103 + number])
@@ -275,11 +278,11 @@ class EpochFiles:
 def balanced_sample(
     classes: NDArray[np.integer], size: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Draw rows so that the classes have equal shares; what rare ones lack goes to the others.
+    """Draw rows so that the classes have equal shares; rare classes leave room to others.
 
     classes (NDArray): Class of each row, shape (n,).
-    size (int): Most rows.
-    rng (np.random.Generator): Draws them.
+    size (int): Maximum number of rows.
+    rng (np.random.Generator): Draws the rows.
     RETURNS (NDArray[np.int64]): Rows, ascending.
     """
     order = rng.permutation(len(classes))
@@ -323,7 +326,7 @@ def _against_gold(
     gold: NDArray[np.integer],
     n_classes: int,
 ) -> dict[str, Any]:
-    """Mean rho of right and of wrong labels: of the spans labelled as entities, and by label."""
+    """Mean rho of correct and of wrong labels: of the spans labelled as entities, and by label."""
     found: dict[str, Any] = {}
     for name, rows in (("clean", classes == gold), ("noisy", classes != gold)):
         entities = rows & (classes != OUTSIDE)
@@ -338,7 +341,7 @@ def _against_gold(
 
 
 def _plain(values: NDArray[np.floating]) -> list:
-    """Nested lists of numbers of seven digits; None where there is none."""
+    """Nested lists of numbers with seven significant digits; None if a number is not finite."""
     if values.ndim > 1:
         return [_plain(row) for row in values]
     return [float(f"{v:.7g}") if np.isfinite(v) else None for v in values.tolist()]
@@ -347,7 +350,7 @@ def _plain(values: NDArray[np.floating]) -> list:
 def _span_texts(
     side: Side, spans: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.str_]]:
-    """Document, first and last word within it, and text of some spans."""
+    """Document, first and last word within the document, and text of each span."""
     starts, ends = side.corpus.span_words()
     docs = np.searchsorted(side.corpus.doc_spans, spans, side="right") - 1
     base = side.corpus.doc_words[docs]

@@ -19,8 +19,8 @@ MIN_SPREAD = 1e-6
 class Mixture:
     """The two Gaussians fitted to a class's scores, the one with the lower mean first, in rho.
 
-    means, sds, weights: Of the components. cut: Score from which on labels are reliable; None if
-    no score between the two means is unreliable.
+    means, sds, weights: Mean, standard deviation and weight of each component. cut: Lowest score of
+    a reliable label; None if no score between the two means is unreliable.
     """
 
     means: tuple[float, float]
@@ -41,10 +41,10 @@ def split_spans(
     scores (NDArray): rho of each span under its pseudo-label's class, shape (n,).
     classes (NDArray): Pseudo-labels, shape (n,).
     seed (int): Seed of the mixtures and of the samples that they are fitted to.
-    limits (NDArray[np.integer]): Most unreliable labels of each class, shape (K,); if the mixture
-        has more, those of the lowest scores are unreliable. None for no limit.
+    limits (NDArray[np.integer]): Maximum number of unreliable labels of each class, shape (K,). If
+        the mixture finds more, only those with the lowest scores are unreliable. None for no limit.
     RETURNS (tuple): Whether each label is reliable, shape (n,), and the mixtures by class; classes
-        whose scores were not split have none.
+        whose scores were not split have no mixture.
     """
     reliable = np.zeros(len(scores), dtype=bool)
     mixtures: dict[int, Mixture] = {}
@@ -63,7 +63,7 @@ def split_spans(
 def expected_errors(
     probabilities: NDArray[np.floating], classes: NDArray[np.integer]
 ) -> NDArray[np.float64]:
-    """Number of labels of each class that are wrong by the labels' own probabilities.
+    """Expected number of wrong labels of each class, by the labels' own probabilities.
 
     probabilities (NDArray): Soft labels, rows sum to 1, shape (n, K).
     classes (NDArray): Hard labels, shape (n,).
@@ -75,7 +75,7 @@ def expected_errors(
 
 
 def _keep_all_but(scores: NDArray[np.floating], n: int) -> tuple[NDArray[np.bool_], float]:
-    """All scores but the n lowest, those equal to the lowest kept one included, and that one."""
+    """Keep all but the n lowest scores, ties with the lowest kept one included; return that too."""
     cut = np.partition(scores, n)[n]
     return scores >= cut, float(cut)
 
@@ -86,13 +86,13 @@ def split_scores(
     """Split the scores of one class into reliable and unreliable ones.
 
     The scores are min-max normalised and fitted with a mixture of two Gaussians; a score is
-    reliable if the component with the larger mean has a probability above 0.5. Where the wider
-    component has tails beyond the other's mean, the larger score is the more reliable one all the
-    same: scores outside the two means are judged as if they lay on the nearer mean.
+    reliable if the component with the larger mean has a probability above 0.5. Where
+    the wider component has tails beyond the other's mean, larger scores must still count as more
+    reliable: a score beyond the two means is judged as if it lay on the nearer mean.
 
-    With fewer than 10 scores, with (almost) equal scores or components, or where the
-    larger component has no majority even at its mean, there is nothing to split and all scores are
-    reliable. A mixture is fitted to at most 100,000 scores, drawn at random.
+    With fewer than 10 scores, with (almost) equal scores or components, or where the component with
+    the larger mean has no majority even at its mean, the scores are not split and all are reliable.
+    A mixture is fitted to at most 100,000 scores, drawn at random.
 
     scores (NDArray): Scores of one class, shape (n,), finite.
     seed (int): Seed of the mixture and of the sample.
@@ -126,7 +126,7 @@ def split_scores(
 
 
 def _in_rho(mixture: GaussianMixture, top: int, lowest: float, spread: float) -> Mixture:
-    """The components in the unit of the scores, and where their weighted densities cross."""
+    """Convert the components to the unit of the scores, and find the cut between their means."""
     order = [1 - top, top]
     means = lowest + spread * mixture.means_[order, 0]
     sds = spread * np.sqrt(mixture.covariances_[order, 0, 0])

@@ -1,4 +1,4 @@
-"""The paper's step between two epochs (Algorithm 1): filter, refine, resolve overlaps. Arrays in, arrays out."""
+"""The paper's step between two epochs (Algorithm 1): filter, refine, resolve overlaps."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class TargetLabels:
 
     probabilities: Soft labels, shape (n, K). classes: Hard labels without overlaps, shape (n,).
     reliable: Whether each label is trained on, shape (n,). prior: Mean soft label, shape (K,).
-    part_priors: The same for each file of the target, shape (n_parts, K); None for a single file.
+    part_priors: Mean soft label of each file of the target, shape (n_parts, K); None for a single
+    file.
     """
 
     probabilities: NDArray[np.float32]
@@ -75,12 +76,12 @@ def improve(
     moves the unreliable labels, or all labels where there is no filter, towards the classes that
     the class densities and the nearest neighbours allow (Eq. 10 and 11).
 
-    labels (TargetLabels): Labels that the last epoch was trained on, n spans.
+    labels (TargetLabels): Labels of n spans, on which the last epoch was trained.
     rho (NDArray[np.floating]): Score of each span under each class (Eq. 6), shape (n, K).
-    neighbours (Neighbours): From m spans to the share of each class among the nearest neighbours of
-        each, shape (m, K). It is called once at most, with the spans to be refined.
+    neighbours (Neighbours): Maps m spans to the share of each class among the nearest neighbours of
+        each span, shape (m, K). It is called at most once, with the spans to be refined.
     settings (AdaptationSettings): Filter, its limit, guidance and guidance weights.
-    alpha (float): What a refined label keeps of itself (Eq. 11).
+    alpha (float): Weight of the old label in a refined label (Eq. 11).
     seed (int): Seed of the mixtures.
     words (Words): First and last word of each span, numbered over all documents, shape (n,).
     parts (Sequence[slice] | None): Spans of each file of the target; None for a single file.

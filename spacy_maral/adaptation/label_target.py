@@ -1,4 +1,4 @@
-"""Pseudo-labels of target text, by a teacher of ours or by any other annotator."""
+"""Pseudo-labels of target text, from a maral_ner pipeline or any other annotator."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def pseudo_label(
     engine: Mapper | None = None,
     code: str | Path | None = None,
 ) -> Path:
-    """Let a teacher, or any other annotator, label text of the target language.
+    """Label text of the target language with a teacher, or with any other annotator.
 
-    A pipeline with maral_ner gives soft labels. Of any other pipeline the entities are taken, of a
-    file those that it has for the text: an entity's class has the entity's score, or else the
-    confidence, and outside has the rest; all other spans are outside with the confidence. Of several
-    annotators the probabilities are averaged, and spans on which all agree start as reliable.
+    A pipeline with maral_ner gives soft labels. Any other pipeline, or a file, gives entities: the
+    class of an entity gets the entity's score, or else the confidence, and outside gets the rest;
+    all other spans are outside with the confidence. The probabilities of several annotators are
+    averaged, and the spans on which all annotators agree start as reliable.
 
     EXAMPLE: pseudo_label("teacher", "de.spacy", "labels.npz")
     EXAMPLE: pseudo_label(["en_core_web_trf", "silver.jsonl"], "de.txt", "labels.npz", lang="de",
@@ -52,27 +52,28 @@ def pseudo_label(
 
     model (Annotator | Sequence[Annotator]): Folder or name of a pipeline, a pipeline, or a file of
         silver entities (.spacy, .jsonl); or several of them.
-    target (Paths): Documents (.spacy), whose entities are not looked at, or raw text.
+    target (Paths): Documents (.spacy), whose entities are ignored, or raw text.
     output (str | Path): File for the labels (.npz).
     labels (Sequence[str] | None): Entity labels of the model to be trained. Not needed with a
-        teacher of ours.
+        maral_ner pipeline.
     source (Paths | None): Labelled source data (.spacy) to take the labels from.
     config (str | Path | None): Configuration to take the longest span from.
     max_width (int | None): Longest span, in words; by default that of the teacher, of the
         configuration, or of the component.
-    label_map (str | Path | LabelMap | None): New labels of the annotators' (see `load_label_map`);
-        labels that are not in it stay as they are.
-    confidence (float): For entities without a score, and for spans that are no entities.
+    label_map (str | Path | LabelMap | None): New names for the annotators' labels (see
+        `load_label_map`); labels that are not in the map stay as they are.
+    confidence (float): Probability of entities without a score, and of outside for spans that are
+        not entities; above 0.5, at most 1.
     score_attr (str | None): Extension attribute with the score of an entity; by default
-        ent._.maral_score or ent._.score, where there is one.
-    spans_key (str | None): Take doc.spans[spans_key] and its scores in place of doc.ents.
+        ent._.maral_score or ent._.score, whichever is set.
+    spans_key (str | None): Read doc.spans[spans_key] and its scores in place of doc.ents.
     lang (str | Sequence[str] | None): Language of raw text; one for all, or one for each target.
     gpu_id (int): GPU to use, -1 for the CPU.
-    engine (Mapper | None): What shares the work out, such as a `scale.RayEngine`; None for this
+    engine (Mapper | None): Distributes the work, such as a `scale.RayEngine`; None to label in this
         process. The labels are the same.
     code (str | Path | None): Python file that the workers of an engine import first.
     RETURNS (Path): The file.
-    RAISES (MaralError): If an annotator or a document cannot be used, or the labels are not known.
+    RAISES (MaralError): If an annotator or a document cannot be used, or the labels are unknown.
     """
     use_device(gpu_id)
     docs = Inputs.read(lang, target=target).docs["target"]
@@ -97,9 +98,9 @@ def pseudo_label(
 
 
 def address(given: Annotator, engine: Mapper | None) -> str:
-    """How workers find an annotator.
+    """The path or name by which workers find an annotator.
 
-    RAISES (MaralError): If there are workers, and it is not on a disk.
+    RAISES (MaralError): If there are workers, and the annotator is a pipeline in memory.
     """
     if isinstance(given, Language):
         if engine is not None:
@@ -110,7 +111,7 @@ def address(given: Annotator, engine: Mapper | None) -> str:
 
 
 def describe(given: Annotator) -> str:
-    """What an annotator is called in messages."""
+    """The name of an annotator in messages."""
     if isinstance(given, Language):
         return f"{given.meta['lang']}_{given.meta['name']} ({', '.join(given.pipe_names)})"
     return str(given)
@@ -123,9 +124,9 @@ def model_facts(
     labels: Sequence[str] | None,
     source: Paths | None,
 ) -> tuple[list[str], int]:
-    """Entity labels of the model to be trained, and the teacher's longest span, 0 if not known.
+    """Entity labels of the model to be trained, and the teacher's longest span; 0 if unknown.
 
-    RAISES (MaralError): If nobody says which labels, or a teacher of ours has others.
+    RAISES (MaralError): If no labels are given or found, or a maral_ner pipeline has other labels.
     """
     wanted = sorted(set(labels or ()))
     for path in as_paths(source or ()) if not wanted else ():

@@ -1,4 +1,4 @@
-"""Masked language modelling of target text beside the span losses (Eq. 51)."""
+"""Masked language modelling of target text, in addition to the span losses (Eq. 51)."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def encoder_name(pipeline: Pipeline) -> str:
 
 
 def check_head(pipeline: Pipeline, settings: AdaptationSettings) -> None:
-    """Refuse to train a language model that the encoder has no head for.
+    """Refuse masked language modelling with an encoder that has no head for it.
 
-    RAISES (MaralError): If the settings weigh that loss, and there is no pretrained LM head, or it
-        is of another vocabulary.
+    RAISES (MaralError): If the loss has a weight, and the encoder has no pretrained LM head, or a
+        head with another vocabulary.
     """
     if not settings.mlm_weight:
         return
@@ -42,9 +42,9 @@ def check_head(pipeline: Pipeline, settings: AdaptationSettings) -> None:
 
 
 def masked_lm(pipeline: Pipeline, settings: AdaptationSettings) -> MaskedLM | None:
-    """The masked-language-model loss on target text, if the settings weigh one.
+    """Make the masked-language-model loss on target text.
 
-    RETURNS (MaskedLM | None): The loss, whose head is trained along.
+    RETURNS (MaskedLM | None): The loss, whose head is trained too; None if its weight is 0.
     RAISES (MaralError): If the encoder has no pretrained LM head.
     """
     if not settings.mlm_weight:
@@ -69,7 +69,7 @@ class MaskedLM:
 
     head (nn.Module): The encoder's LM head, from hidden states to logits over the vocabulary.
     weight (float): Factor on the loss. mask_id (int): The mask piece. special_ids: Pieces that are never masked.
-    mask_rate (float): Share of the pieces that is masked. The pieces are drawn from torch's CPU
+    mask_rate (float): Share of the pieces that are masked. The pieces are drawn from torch's CPU
         generator, which the loop seeds for each step, so that a resumed run draws the same.
     """
 

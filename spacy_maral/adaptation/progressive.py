@@ -1,4 +1,4 @@
-"""Progressive cross-lingual adaptation: pseudo-labels that improve between the epochs of a student."""
+"""Progressive cross-lingual adaptation: improve the pseudo-labels between a student's epochs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ SCORE_BATCH = 65_536
 class KeptFeatures:
     """Features of some of this process's candidate spans on one side, from the training pass.
 
-    share: The side's documents. spans: The candidates, ascending, shape (n,). z: Shape (n, q).
+    share: Documents of the side. spans: The candidates, ascending, shape (n,). z: Features, shape
+    (n, q).
     """
 
     share: Share
@@ -37,11 +38,11 @@ class KeptFeatures:
 
     @classmethod
     def of(cls, share: Share, spans: NDArray[np.int64], dim: int) -> KeptFeatures:
-        """Make room for the features of some candidates, of q = `dim` numbers each."""
+        """Make room for the features of the given candidates, with q = `dim` numbers each."""
         return cls(share, spans, np.zeros((len(spans), dim), dtype=np.float16))
 
     def keep(self, report: StepReport) -> None:
-        """Take the features of a batch, if its spans are among those that are kept."""
+        """Store the features of those spans of a batch that are to be kept."""
         if report.stream.share is not self.share or not len(self.spans):
             return
         ids = report.batch.span_ids
@@ -50,12 +51,12 @@ class KeptFeatures:
         self.z[places[kept]] = report.output.z.detach().to(torch.float16).cpu().numpy()[kept]
 
     def everywhere(self) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
-        """Spans, numbered over all documents, and features that all processes keep."""
+        """Gather spans, numbered over all documents, and their features from all processes."""
         spans, z = self.share.gather_spans(self.spans, self.z)
         return spans, z
 
     def restore(self, z: NDArray[np.float16]) -> None:
-        """Take this process's part of what `everywhere` gave in an earlier run."""
+        """Take this process's part of the features that `everywhere` returned in an earlier run."""
         places = self.share.gather_spans(self.spans)[0]
         self.z = z[np.searchsorted(places, self.share.spans[self.spans])]
 
@@ -63,20 +64,20 @@ class KeptFeatures:
 class Adaptation(Hook):
     """Keeps features during an epoch, and improves the target's pseudo-labels at its end.
 
-    Features come from the training pass of the epoch, or from a pass of their own without dropout.
-    Filter and refinery need features of every target span and of the source spans in the neighbour
-    bank; an epoch after which nothing is improved keeps the features that `watch` asks for only.
+    Features come from the training pass of the epoch, or from a separate pass without dropout. The
+    filter and the refinery need the features of every target span and of the source spans in the
+    neighbour bank; an epoch without improvement keeps only the features that `watch` asks for.
 
     network (Network): The student.
     source (Share): Labelled documents.
-    target (Share): Documents of the target language. Gold labels, if they have any, are read for
-        the noise ratio of the log only, and only when the settings allow it.
+    target (Share): Documents of the target language. Gold labels, if present, are read only for
+        figures in the log and the diagnostics, and only if the settings allow it.
     labels (PseudoLabels): The teacher's soft labels.
     training (TrainingSettings): The section [student].
     settings (AdaptationSettings): The section [adaptation].
     seed (int): Seeds the bank and the mixtures.
-    parts (Mapping[str, Parts] | None): Files of "source" and "target", where there are several:
-        each has a prior of its own.
+    parts (Mapping[str, Parts] | None): Files of "source" and "target", where there are several;
+        each file has its own prior.
     """
 
     def __init__(
@@ -148,7 +149,7 @@ class Adaptation(Hook):
         return {**info, **self._describe()}
 
     def on_row(self, row: dict[str, Any]) -> None:
-        # hooks that come after this one have seen the features
+        # later hooks have read the features by now
         for kept in (self.source_features, self.target_features):
             kept.spans, kept.z = kept.spans[:0], kept.z[:0]
 
@@ -170,18 +171,18 @@ class Adaptation(Hook):
             self.source_features.restore(arrays["source_features"])
 
     def improves_after(self, epoch: int) -> bool:
-        """Whether labels are improved after an epoch: from the warm-up's last to the last but one."""
+        """Whether labels improve after an epoch: from the last of the warm-up to the last but one."""
         return self.settings.warmup_epochs - 1 <= epoch < self.training.epochs - 1
 
     def alpha(self, epoch: int) -> float:
-        """What a label refined after an epoch keeps of itself: linear from first to last."""
+        """Weight of the old label in the refinement after an epoch; linear in the epoch."""
         s = self.settings
         span = self.training.epochs - 1 - s.warmup_epochs
         progress = (epoch + 1 - s.warmup_epochs) / span if span > 0 else 1.0
         return s.alpha_start + (s.alpha_end - s.alpha_start) * progress
 
     def scores(self, z: NDArray[np.floating]) -> NDArray[np.float32]:
-        """rho of spans under every class (Eq. 6), from features of shape (n, q); shape (n, K)."""
+        """Scores rho of spans with features (n, q) under every class (Eq. 6), shape (n, K)."""
         scores = np.empty((len(z), len(self.names)), dtype=np.float32)
         with torch.inference_mode():
             for i in range(0, len(z), SCORE_BATCH):
@@ -209,7 +210,7 @@ class Adaptation(Hook):
         self._train_on(TargetLabels.of(probabilities, reliable, self.words, self.part_spans))
 
     def _train_on(self, labels: TargetLabels) -> None:
-        """Give labels to the target stream."""
+        """Set the labels of the target stream."""
         own = self.target.share.own
         self.labels = labels
         classes, reliable = own(labels.classes), own(labels.reliable)
@@ -224,7 +225,7 @@ class Adaptation(Hook):
         self.target.classes = np.where(counted, classes, -1)
 
     def collect_features(self) -> None:
-        """Features of source and target from a pass without dropout."""
+        """Compute the features of source and target in a pass without dropout."""
         dim, tokens = self.network.span_model.dim, self.training.batch_tokens
         source, target = (
             collect(
@@ -239,14 +240,14 @@ class Adaptation(Hook):
     def _sample(
         self, share: Share, classes: NDArray[np.int64], rng: np.random.Generator
     ) -> NDArray[np.int64]:
-        """This process's spans for the bank; source and target have half of the room each."""
+        """Choose this process's spans for the bank; source and target get half of its rows each."""
         s = self.settings
         counts = share.ranks.sum(np.bincount(classes, minlength=len(self.names)))
         room = bank_share(counts, s.bank_outside_rate, max(1, s.bank_size // 2))
         return sample_bank(classes, s.bank_outside_rate, share.draw(rng), room)
 
     def _bank(self, rng: np.random.Generator) -> Bank:
-        """Source spans with gold and target spans with pseudo-labels, of all processes."""
+        """Gather the bank: source spans with gold, and target spans with pseudo-labels."""
         source, target = self.source.share, self.target.share
         classes = target.own(self.labels.classes)
         chosen = self._sample(target, classes, rng)
@@ -278,7 +279,7 @@ class Adaptation(Hook):
         return share.gather_spans(own, found)[1]
 
     def _describe(self) -> dict[str, Any]:
-        """Figures of all pseudo-labels for the log, and of those of each target."""
+        """Figures for the log, of all pseudo-labels and of those of each target file."""
         info = describe_labels(self.names, self.labels, self.gold, slice(None))
         if self.gold is not None:
             info["noise_ratio_start"] = self.first_noise
@@ -293,13 +294,13 @@ class Adaptation(Hook):
 def describe_labels(
     names: Sequence[str], labels: TargetLabels, gold: NDArray[np.integer] | None, rows: slice
 ) -> dict[str, Any]:
-    """Number of labels and reliable share of each class, and the noise where gold may be read.
+    """Count the labels and the reliable share of each class, and the noise where gold may be read.
 
     names (Sequence[str]): Classes, outside first.
     labels (TargetLabels): The pseudo-labels.
     gold (NDArray[np.integer] | None): Gold classes, shape (n,), None where they may not be read.
-    rows (slice): Which spans are described.
-    RETURNS (dict): JSON-ready.
+    rows (slice): The spans to describe.
+    RETURNS (dict): The figures, serialisable as JSON.
     """
     classes, reliable = labels.classes[rows], labels.reliable[rows]
     sizes = np.bincount(classes, minlength=len(names))

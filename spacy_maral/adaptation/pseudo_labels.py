@@ -1,4 +1,4 @@
-"""Soft pseudo-labels of the target language: predicted once, kept in a file, checked before use."""
+"""Soft pseudo-labels of the target language: predicted once, saved, and checked when loaded."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class PseudoLabels:
         digest (str): Fingerprint of the documents.
         labels (Sequence[str]): Entity labels; None to take those of the file.
         RETURNS (PseudoLabels): The labels.
-        RAISES (MaralError): If the file is unreadable, newer, or made for something else.
+        RAISES (MaralError): If the file is unreadable, newer, or for other documents or labels.
         """
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -70,7 +70,7 @@ class PseudoLabels:
                     reliable=file["reliable"] if "reliable" in file.files else None,
                 )
         except Exception as error:
-            # numpy, zipfile and zlib report damage each in its own way
+            # numpy, zipfile and zlib raise different exceptions on a damaged file
             raise MaralError(Errors.M305.format(path=path, problem=error)) from None
         if version > FORMAT_VERSION:
             problem = f"format version {version}, this release reads {FORMAT_VERSION}"
@@ -88,11 +88,11 @@ class PseudoLabels:
         return found
 
     def problem(self) -> str:
-        """What keeps the parts from fitting together, or ""."""
+        """Describe why the parts do not fit together; "" if they do."""
         table, mask = self.probabilities, self.reliable
         if table.ndim != 2 or table.shape[1] != len(self.labels) + 1:
             return f"a table of shape {table.shape} for {len(self.labels)} labels and outside"
-        # half precision rounds
+        # half precision rounds: allow slightly more than 1
         if table.dtype.kind != "f" or not ((table >= 0) & (table <= 1.01)).all():
             return "the table holds something else than probabilities"
         if len(set(self.labels)) < len(self.labels) or {"", "O"} & set(self.labels):
@@ -109,7 +109,7 @@ def read_labels(paths: Paths, inputs: Inputs, labels: Sequence[str] | None = Non
     inputs (Inputs): The documents of "target".
     labels (Sequence[str] | None): Entity labels; None to take those of the first file.
     RETURNS (PseudoLabels): Labels of all target documents.
-    RAISES (MaralError): If they belong to other documents or labels, or do not fit together.
+    RAISES (MaralError): If the files belong to other documents or labels, or do not fit together.
     """
     files, target = as_paths(paths), inputs.docs["target"]
     if len(files) == 1:
@@ -129,10 +129,10 @@ def read_labels(paths: Paths, inputs: Inputs, labels: Sequence[str] | None = Non
 def join_labels(
     parts: Sequence[PseudoLabels], names: Sequence[object], digest: str
 ) -> PseudoLabels:
-    """Put the labels of several files of documents together, one after the other.
+    """Concatenate the labels of several files of documents.
 
-    parts (Sequence[PseudoLabels]): The labels of each.
-    names (Sequence): What they are called in messages.
+    parts (Sequence[PseudoLabels]): Labels of each file.
+    names (Sequence): Names of the files in messages.
     digest (str): Fingerprint of all documents.
     RETURNS (PseudoLabels): One table.
     RAISES (MaralError): If their entity labels or widths differ.
@@ -156,13 +156,13 @@ def merge_labels(
     names: Sequence[object],
     words: tuple[NDArray[np.int64], NDArray[np.int64]],
 ) -> PseudoLabels:
-    """Put the opinions of several annotators of the same documents together.
+    """Merge the labels of several annotators of the same documents.
 
     Probabilities are averaged. Spans to which all annotators give the same class start as reliable,
     the others as unreliable.
 
-    annotators (Sequence[PseudoLabels]): The labels of each.
-    names (Sequence): What they are called in messages.
+    annotators (Sequence[PseudoLabels]): Labels of each annotator.
+    names (Sequence): Names of the annotators in messages.
     words (tuple): First and last words of the candidates, numbered over the documents.
     RETURNS (PseudoLabels): One table.
     RAISES (MaralError): If their entity labels or widths differ.
@@ -182,7 +182,7 @@ def merge_labels(
 
 
 def check_alike(parts: Sequence[PseudoLabels], names: Sequence[object]) -> None:
-    """Refuse labels that cannot be put together.
+    """Refuse labels that cannot be joined or merged.
 
     RAISES (MaralError): If their entity labels or widths differ.
     """
@@ -199,15 +199,15 @@ def check_alike(parts: Sequence[PseudoLabels], names: Sequence[object]) -> None:
 def predict_labels(
     network: Network, corpus: Corpus, labels: list[str], *, batch_tokens: int
 ) -> PseudoLabels:
-    """Let a teacher label a corpus: softmax of its class scores, made a consistent annotation.
+    """Label a corpus with a teacher: softmax of its class scores, with overlaps resolved.
 
-    Where entity predictions overlap, the best set without overlaps is kept; the others become
+    Where predicted entities overlap, the best set without overlaps is kept; the others become
     outside.
 
     network (Network): The teacher.
     corpus (Corpus): The target documents.
     labels (list[str]): The teacher's entity labels.
-    batch_tokens (int): Most word pieces of a batch.
+    batch_tokens (int): Maximum number of word pieces of a batch.
     RETURNS (PseudoLabels): Soft labels.
     """
     model = network.span_model

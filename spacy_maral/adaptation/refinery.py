@@ -11,17 +11,19 @@ from numpy.typing import NDArray
 from ..model.spans import OUTSIDE
 
 QUERY_BATCH = 8192
-# rows of a bank beyond which neighbours are searched in inverted lists
+# maximum number of rows of a bank with exact search; larger banks use inverted lists
 EXACT_ROWS = 1 << 16
-# with these, features of a trained student have a recall@200 of 0.99 (docs/performance.md)
+# with these settings, the search has a recall@200 of 0.99 on features of a trained student
+# (docs/performance.md)
 PROBES, CENTRE_ROUNDS, ROWS_PER_CENTRE = 16, 6, 64
 
 
 @dataclass
 class Bank:
-    """Features with known or pseudo-labels that neighbours are searched in.
+    """Features with gold or pseudo-labels, among which neighbours are searched.
 
-    features: Shape (n, q). classes: Shape (n,). spans: The target span that each row is, or -1.
+    features: Shape (n, q). classes: Shape (n,). spans: Target span of each row, -1 for a source
+    span, shape (n,).
     """
 
     features: NDArray[np.float32]
@@ -30,12 +32,12 @@ class Bank:
 
 
 def bank_share(counts: NDArray[np.integer], outside_rate: float, most: int) -> float:
-    """Share of a corpus's spans for the bank that it has room for.
+    """Share of the wanted spans of a corpus for which the bank has room.
 
-    counts (NDArray): Spans of each class, shape (K,).
-    outside_rate (float): Share of the outside spans that is wanted.
-    most (int): Rows that there is room for.
-    RETURNS (float): 1 if there is room for all that are wanted.
+    counts (NDArray): Number of spans of each class, shape (K,).
+    outside_rate (float): Share of the outside spans that are wanted; all entities are wanted.
+    most (int): Maximum number of rows.
+    RETURNS (float): In [0, 1]; 1 if the bank has room for all wanted spans.
     """
     wanted = outside_rate * counts[OUTSIDE] + counts.sum() - counts[OUTSIDE]
     return float(min(1.0, most / max(1.0, wanted)))
@@ -47,12 +49,12 @@ def sample_bank(
     draws: NDArray[np.floating],
     share: float = 1.0,
 ) -> NDArray[np.int64]:
-    """Choose the spans of a corpus for the bank: all entities, and a share of the others.
+    """Choose the spans of a corpus for the bank: all entities, and a share of the outside spans.
 
     classes (NDArray): Labels of all spans, shape (n,).
-    outside_rate (float): Share of the outside spans that is kept.
+    outside_rate (float): Share of the outside spans that are kept.
     draws (NDArray): A random number in [0, 1) for each span, shape (n,).
-    share (float): Share of either that there is room for, see `bank_share`.
+    share (float): Factor on both shares where the room is limited (see `bank_share`).
     RETURNS (NDArray[np.int64]): Chosen spans, ascending.
     """
     return np.flatnonzero(draws < np.where(classes == OUTSIDE, outside_rate * share, share))
@@ -61,13 +63,13 @@ def sample_bank(
 def build_index(
     features: NDArray[np.float32], *, exact_rows: int | None = None
 ) -> faiss.IndexFlatIP | faiss.IndexIVFFlat:
-    """Make what finds the nearest of some features by inner product.
+    """Make an index that finds the nearest features by inner product.
 
-    Up to a number of rows the search is exact. Beyond it, the rows are dealt out to lists around
-    2 * sqrt(n) centres, and the lists whose centres are nearest to a query are searched.
+    The search is exact for up to exact_rows rows. For more rows, the index assigns the rows to the
+    lists of 2 * sqrt(n) centres, and searches the lists whose centres are nearest to the query.
 
     features (NDArray): Shape (n, q).
-    exact_rows (int): Most rows of an exact search; EXACT_ROWS by default.
+    exact_rows (int): Maximum number of rows of an exact search; EXACT_ROWS by default.
     RETURNS (IndexFlatIP | IndexIVFFlat): The index.
     """
     n, dim = features.shape
@@ -93,12 +95,12 @@ def neighbour_classes(
 ) -> NDArray[np.float32]:
     """Share of each class among the k nearest neighbours (Eq. 11), by inner product.
 
-    The search is exact in banks of up to EXACT_ROWS rows, see `build_index`. A span is not its own
-    neighbour. With fewer than k others in the bank all of them count.
+    The search is exact in banks of up to EXACT_ROWS rows (see `build_index`). A span is not its own
+    neighbour. If the bank has fewer than k other rows, all of them count.
 
-    bank (Bank): Where neighbours are searched.
+    bank (Bank): The bank to search.
     features (NDArray): Features of the queries, shape (n, q).
-    spans (NDArray[np.int64]): Target spans that the queries are, shape (n,).
+    spans (NDArray[np.int64]): Target span of each query, shape (n,).
     k (int): Number of neighbours.
     n_classes (int): K.
     RETURNS (NDArray[np.float32]): Shares, rows sum to 1 (to 0 without neighbours), shape (n, K).
@@ -121,10 +123,10 @@ def neighbour_classes(
 
 
 def above_mean(values: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Classes that say more of a span than the average of its classes (Eq. 10 and 11).
+    """Find the classes whose value for a span is above the mean over the classes (Eq. 10 and 11).
 
-    values (NDArray): What each class says of each span, rho or a share of neighbours, shape (n, K).
-    RETURNS (NDArray[np.bool_]): Shape (n, K).
+    values (NDArray): Value of each class for each span, rho or a share of neighbours, shape (n, K).
+    RETURNS (NDArray[np.bool_]): Whether each value is above the mean of its span, shape (n, K).
     """
     return values > values.mean(1, keepdims=True)
 
@@ -139,15 +141,16 @@ def refine(
     """Move soft labels towards the classes that the guidances allow (Eq. 10, 11).
 
     d = norm(norm(d_c) + norm(d_n)), p <- norm(alpha p + (1 - alpha) d), with norm the division by
-    the sum. Where no class is allowed by either guidance the label stays as it is. Guidances that
-    are not 0 or 1 give classes shares of their own.
+    the sum. Where neither guidance allows a class, the label is not changed. A boolean guidance
+    gives all allowed classes equal shares; with other values, the shares are proportional to the
+    values.
 
     probabilities (NDArray): Soft labels, shape (n, K).
-    alpha (float): What is kept of them.
-    global_guidance (NDArray): d_c: classes whose rho is above the span's mean, or how probable
-        rho makes each; None to leave it out.
-    local_guidance (NDArray): d_n: classes of more neighbours than the span's mean, or their
-        shares; None to leave it out.
+    alpha (float): Weight of the old labels.
+    global_guidance (NDArray): d_c: whether rho of each class is above the span's mean, or the
+        probability of each class under rho, shape (n, K); None to leave it out.
+    local_guidance (NDArray): d_n: whether the share of neighbours of each class is above the span's
+        mean, or the share itself, shape (n, K); None to leave it out.
     RETURNS (NDArray[np.float32]): New soft labels, shape (n, K).
     """
     old = _normalise(np.asarray(probabilities, dtype=np.float32))

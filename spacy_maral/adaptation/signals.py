@@ -1,4 +1,4 @@
-"""Which epoch of a run is kept: by the source's development set, or by signals of raw target text."""
+"""Criteria for the epoch that is kept: scores on source dev, or signals from raw target text."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ DENSITY_TEMPERATURE = 0.05
 
 
 class TargetSignals:
-    """Criteria for the choice of an epoch that need raw target text only.
+    """Criteria for the choice of an epoch that need only raw target text.
 
-    All are computed on the same documents and spans after each epoch. The agreement is that of two
-    annotations by the student, one without dropout and one with it: an annotation that hangs on a
-    few units is one that the student has not learnt but guessed. Agreement with the pseudo-labels
-    that the filter found reliable would be less sound: the student is trained on them, and the
-    filter keeps what the student scores high, so it rises with memorised noise as well. And two
-    decision rules cannot be compared, since only one of them is trained. Without any dropout the
-    agreement is always 1.
+    All are computed on the same documents and spans after each epoch. The agreement compares two
+    annotations by the student, one without and one with dropout: an annotation that depends on a
+    few units is likely a guess. Agreement with the reliable pseudo-labels would be a worse
+    criterion: the student is trained on these labels, and the filter keeps labels that the student
+    scores high, so that this agreement also rises when the student memorises noise. A comparison of
+    two decision rules is not possible either, since only one of them is trained. Without any
+    dropout the agreement is always 1.
 
-    The spans of the other two are balanced by the teacher's labels, since outside spans would drown
-    the entities.
+    The spans for density and information are balanced by the teacher's labels, since outside spans
+    would otherwise outnumber the entities by far.
 
-    corpus (Corpus): Some documents of the target language; labels are not looked at.
+    corpus (Corpus): A sample of the target documents; their labels are ignored.
     spans (NDArray[np.int64]): Candidates of the corpus for density and information.
-    batch_tokens (int): Most word pieces of a batch.
+    batch_tokens (int): Maximum number of word pieces of a batch.
     seed (int): Seeds dropout.
     """
 
@@ -84,7 +84,7 @@ class TargetSignals:
 
 
 def with_signals(*parts: Evaluate) -> Evaluate:
-    """Several evaluations as one."""
+    """Combine several evaluations into one."""
 
     def evaluate(network: Network) -> dict[str, float]:
         return {name: value for part in parts for name, value in part(network).items()}
@@ -96,8 +96,8 @@ def agreement(first: NDArray[np.integer], second: NDArray[np.integer]) -> float:
     """Entity-level F1 of two annotations of the same candidate spans; symmetric.
 
     first (NDArray): Class of each candidate, 0 for outside, shape (n,).
-    second (NDArray): The same of the other annotation.
-    RETURNS (float): In [0, 1]; 0 if neither has an entity, so that a model that has forgotten all
+    second (NDArray): Class of each candidate in the other annotation, shape (n,).
+    RETURNS (float): In [0, 1]; 0 if neither has an entity, so that a model that predicts no
         entities is not the best.
     """
     n_entities = int((first != OUTSIDE).sum() + (second != OUTSIDE).sum())
@@ -112,12 +112,13 @@ def neighbourhood_density(
 
     Each span's class probabilities, as a unit vector, are compared with those of all others; the
     density is the mean entropy of softmax(similarity / temperature) over the others. A model that
-    gives all spans the same class is as dense as can be: the density tells epochs apart, and does
-    not find out collapse.
+    gives all spans the same class has the maximum density: the density can compare epochs, but it
+    does not detect collapse.
 
     probabilities (NDArray): Class probabilities, shape (n, K).
-    temperature (float): Of the softmax.
-    RETURNS (float): Divided by its maximum, log(n - 1), so in [0, 1]; 0 for fewer than 3 spans.
+    temperature (float): Temperature of the softmax.
+    RETURNS (float): The density divided by its maximum log(n - 1), in [0, 1]; 0 for fewer than 3
+        spans.
     """
     n = len(probabilities)
     if n < 3:
@@ -130,10 +131,10 @@ def neighbourhood_density(
 
 
 def mutual_information(probabilities: NDArray[np.floating]) -> float:
-    """Information that the spans have about their classes: sure of each, and not all of one class.
+    """Mutual information of spans and classes; high if predictions are confident but varied.
 
     probabilities (NDArray): Class probabilities, shape (n, K).
-    RETURNS (float): H(mean p) - mean H(p), divided by its maximum log K, so in [0, 1].
+    RETURNS (float): H(mean p) - mean H(p), divided by its maximum log K, in [0, 1].
     """
     if not len(probabilities):
         return 0.0
@@ -147,19 +148,19 @@ def entropy(p: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def choose_docs(n_words: Sequence[int], seed: int) -> NDArray[np.int64]:
-    """A sample of the documents that have words, in order."""
+    """Draw a sample of the documents that have words; ascending."""
     usable = np.flatnonzero(np.asarray(n_words))
     rng = np.random.default_rng([seed, 103])
     return np.sort(rng.choice(usable, min(len(usable), SAMPLE_DOCS), replace=False))
 
 
 def choose_spans(classes: NDArray[np.integer], n_classes: int, seed: int) -> NDArray[np.int64]:
-    """A sample of spans, as many of each class if there are enough.
+    """Draw up to SAMPLE_SPANS spans of each class.
 
     classes (NDArray): Class of each candidate by the teacher, shape (n,).
     n_classes (int): Number of classes, K.
-    seed (int): Chooses them.
-    RETURNS (NDArray[np.int64]): Their numbers, in order.
+    seed (int): Seed of the sample.
+    RETURNS (NDArray[np.int64]): Numbers of the spans, ascending.
     """
     rng = np.random.default_rng([seed, 104])
     members = [np.flatnonzero(classes == c) for c in range(n_classes)]
@@ -170,7 +171,7 @@ def choose_spans(classes: NDArray[np.integer], n_classes: int, seed: int) -> NDA
 
 
 def spans_of(doc_spans: NDArray[np.int64], docs: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The candidates of some documents, by the offsets of all documents' candidates."""
+    """Numbers of the candidates of some documents; doc_spans holds the offsets of all documents."""
     return concat_ranges(doc_spans[docs], doc_spans[docs + 1])
 
 
@@ -185,19 +186,19 @@ def student_evaluator(
     settings: TrainingSettings,
     seed: int,
 ) -> Evaluate:
-    """Scores on source dev and, where they are asked for, signals of raw target text.
+    """Make the evaluation of a student: scores on source dev and, if needed, the target signals.
 
-    The signals take two passes over up to 500 documents after each epoch. They are computed if the
-    epoch is selected by one of them, or for a study, which has labelled target text beside them.
+    The signals take two passes over up to 500 documents after each epoch. They are computed if one
+    of them selects the epoch, or if labelled target text is given for a study.
 
-    student (Pipeline): What is trained.
+    student (Pipeline): The student.
     target (Share): The target's documents, encoded.
-    docs (dict): All documents of "target", those of "dev", and maybe labelled ones of the target
-        under "diagnosis", whose F1 goes into the log as "target_f1"; nothing goes by it.
+    docs (dict): Documents of "target" and "dev", and optionally labelled target documents under
+        "diagnosis", whose F1 is logged as "target_f1" and has no effect on the run.
     labels (PseudoLabels): The teacher's labels of the target.
     settings (TrainingSettings): The section [student].
-    seed (int): Chooses the documents and spans of the signals.
-    RETURNS (Callable): From the network to scores by name.
+    seed (int): Seed of the samples of documents and spans for the signals.
+    RETURNS (Callable): Maps the network to scores by name.
     """
     parts: list[Evaluate] = [
         evaluator(student, student.encode(docs["dev"], labelled=True, name="dev"), settings)

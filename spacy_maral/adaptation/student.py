@@ -1,4 +1,4 @@
-"""A student: started, given pseudo-labels, adapted to the target language."""
+"""Adapt a student to the target language with pseudo-labels."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ from .signals import student_evaluator
 
 
 def check_width(wanted: int, student: Pipeline) -> None:
-    """Refuse pseudo-labels of other candidates than the student's.
+    """Refuse pseudo-labels whose candidates are not those of the student.
 
-    wanted (int): Longest span that has a label, in words.
+    wanted (int): Longest span that has a pseudo-label, in words.
     student (Pipeline): The student.
     RAISES (MaralError): If the student has another span width.
     """
@@ -57,7 +57,7 @@ def check_width(wanted: int, student: Pipeline) -> None:
 
 @dataclass
 class StudentPlan:
-    """How a student is trained: the configuration and its sections [student] and [adaptation]."""
+    """Settings of a student: the configuration, and its sections [student] and [adaptation]."""
 
     config: Config
     training: TrainingSettings
@@ -67,7 +67,7 @@ class StudentPlan:
     def read(cls, path: str | Path, overrides: dict[str, Any] | None) -> StudentPlan:
         """Read the configuration.
 
-        RAISES (MaralError): If a section is missing or has a setting that cannot be used.
+        RAISES (MaralError): If a section is missing or has an invalid setting.
         """
         config = read_config(path, overrides)
         training = read_section(config, "student", TrainingSettings)
@@ -83,10 +83,10 @@ class StudentPlan:
         return run_seed(self.config)
 
     def check(self, teacher: Path | None, labels: Paths | None, diagnosis: Paths | None) -> None:
-        """Refuse what does not go together, before any work goes into it.
+        """Refuse arguments that do not fit together, before any work is done.
 
-        RAISES (MaralError): If there is nothing to get pseudo-labels or weights from, or labelled
-            target text is given without leave to look at it.
+        RAISES (MaralError): If pseudo-labels or initial weights have no source, or labelled target
+            text is given although the settings do not allow its use.
         """
         if diagnosis is not None and not self.adaptation.diagnose_with_gold:
             raise MaralError(Errors.M331.format(path=diagnosis))
@@ -113,9 +113,9 @@ def adapt(
     resume: bool = False,
     gpu_id: int = -1,
 ) -> Path:
-    """Adapt a student to the target language, by the sections [student] and [adaptation].
+    """Adapt a student to the target language with the sections [student] and [adaptation].
 
-    Of several files of source or target, such as languages, each has a label prior of its own; all
+    Each of several source or target files, such as languages, has its own label prior; all files
     share the class means.
 
     EXAMPLE: adapt("maral.cfg", teacher="teacher", source="train.spacy", dev="dev.spacy",
@@ -126,17 +126,17 @@ def adapt(
     target (Paths): Documents of the target language (.spacy), whose entities are not used, or raw
         text (see `read_raw`).
     dev (Paths): Labelled development documents of the source language (.spacy).
-    output (str | Path): Folder for the pipeline; its subfolder "training" holds log and
-        checkpoints.
+    output (str | Path): Folder for the pipeline; its subfolder "training" holds the log and
+        the checkpoints.
     teacher (str | Path | None): Folder of the teacher's pipeline. Not needed with labels, unless
         the student starts from it.
-    labels (Paths | None): Pseudo-labels of the target, as `pseudo_label` wrote them: a file for all
-        of it, or one for each file of the target. By default the teacher is asked.
-    diagnosis (Paths | None): Labelled documents of the target language (.spacy), to write their F1
-        into the log after every epoch, for studies; nothing in the run goes by it.
+    labels (Paths | None): Pseudo-labels written by `pseudo_label`: one file for the whole target,
+        or one for each file of the target. By default the teacher predicts them.
+    diagnosis (Paths | None): Labelled documents of the target language (.spacy), for studies. Their
+        F1 is logged after every epoch and has no effect on the run.
     lang (str | Sequence[str] | None): Language of raw text; one for all, or one for each target.
     overrides (dict): Settings that replace those of the configuration.
-    resume (bool): Go on from the last checkpoint in the folder, if there is one.
+    resume (bool): Resume from the last checkpoint in the folder, if there is one.
     gpu_id (int): GPU to use, -1 for the CPU.
     RETURNS (Path): The folder of the pipeline.
     RAISES (MaralError): If the configuration, the labels or the data cannot be used.
@@ -165,7 +165,7 @@ def adapt(
 
 
 def origins(teacher: Path | None, labels: Paths | None) -> dict[str, str]:
-    """Digests of the teacher and of the pseudo-labels, for a run's fingerprint."""
+    """Digests of the teacher and the pseudo-labels, for the fingerprint of a run."""
     found = {} if teacher is None else {"teacher": digest_pipeline(teacher)}
     if labels is not None:
         found["pseudo-labels"] = " + ".join(map(digest_labels, as_paths(labels)))
@@ -175,14 +175,14 @@ def origins(teacher: Path | None, labels: Paths | None) -> dict[str, str]:
 def student_and_labels(
     plan: StudentPlan, teacher: Path | None, inputs: Inputs, files: Paths | None
 ) -> tuple[Pipeline, PseudoLabels]:
-    """Make the student, see that it fits the pseudo-labels, and get these.
+    """Make the student and the pseudo-labels, and check that they fit together.
 
     plan (StudentPlan): Settings of the student.
     teacher (Path | None): Folder of the teacher's pipeline.
     inputs (Inputs): The documents.
-    files (Paths | None): Pseudo-labels made earlier; None to ask the teacher.
+    files (Paths | None): Files of pseudo-labels; None to let the teacher predict them.
     RETURNS (tuple): The student, and the pseudo-labels.
-    RAISES (MaralError): If student and teacher, or labels and documents, do not fit.
+    RAISES (MaralError): If student and teacher, or labels and documents, do not fit together.
     """
     asked = pseudo = None
     if files is not None:
@@ -205,7 +205,7 @@ def student_and_labels(
 
 
 def teacher_labels(path: Path) -> list[str] | None:
-    """Entity labels of a teacher of ours, without loading it; None for any other pipeline."""
+    """Entity labels of a maral_ner pipeline, without loading it; None for any other pipeline."""
     meta = json.loads((path / META).read_text(encoding="utf8"))
     return meta.get("labels", {}).get(COMPONENT)
 
@@ -219,15 +219,15 @@ def prepare_student(
     identity: dict[str, Any],
     ranks: Ranks = ALONE,
 ) -> tuple[Run, Adaptation]:
-    """Put the run of a student together.
+    """Prepare the run of a student.
 
-    student (Pipeline): What is trained.
-    inputs (Inputs): The documents of "source", "target" and "dev", and maybe of "diagnosis".
-    labels (PseudoLabels): Labels of the target.
+    student (Pipeline): The student.
+    inputs (Inputs): Documents of "source", "target" and "dev", and optionally of "diagnosis".
+    labels (PseudoLabels): Pseudo-labels of the target.
     plan (StudentPlan): Settings of the student.
-    folder (Path): Where checkpoints and the log are kept.
+    folder (Path): Folder of the checkpoints and the log.
     identity (dict): The run's fingerprint.
-    ranks (Ranks): The processes that do the run.
+    ranks (Ranks): The processes of the run.
     RETURNS (tuple): The run, and its hook that keeps the pseudo-labels.
     """
     training, adaptation, docs = plan.training, plan.adaptation, inputs.docs
@@ -265,5 +265,5 @@ def prepare_student(
 
 
 def words_of(docs: Mapping[str, Sequence[Doc]], *names: str) -> dict[str, list[list[str]]]:
-    """Words of each document, by the side that it is of; they take a tenth of its memory."""
+    """Words of each document of each named side; they take a tenth of the documents' memory."""
     return {name: [[token.text for token in doc] for doc in docs[name]] for name in names}

@@ -1,1 +1,1 @@
-"""What a span is, which class it has, and the component that writes it."""
+"""The span model: candidate spans, their class scores, and the component that writes entities."""

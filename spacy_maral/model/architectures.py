@@ -42,9 +42,9 @@ SpanGradients = tuple[Floats2d | None, Floats2d | None]
 
 @dataclass
 class SpanBatch:
-    """The candidate spans of a batch of documents and what the span model makes of them.
+    """The candidate spans of a batch of documents, with their features and logits.
 
-    z: Unit features, shape (n_spans, dim). logits: Of the linear head, shape (n_spans, K).
+    z: Unit features, shape (n_spans, dim). logits: Logits of the linear head, shape (n_spans, K).
     """
 
     candidates: Candidates
@@ -57,10 +57,10 @@ def build_word_piece_ends(
 ) -> Model[list[Doc], WordEnds]:
     """Give each word the transformer's vectors at its first and at its last word piece.
 
-    grad_factor (float): Factor on the gradient that the transformer gets; 0 gives it none.
+    grad_factor (float): Factor on the gradient passed to the transformer; 0 stops the gradient.
     upstream (str): Name of the transformer component to listen to, "*" for any.
-    RETURNS (Model): From documents to two arrays of shape (n_words, width), words of all documents
-        one after the other; zeros for a word without a piece.
+    RETURNS (Model): Maps documents to two arrays of shape (n_words, width). The words of all
+        documents follow one another; the rows of a word without a piece are zeros.
     """
     listener = TransformerListener(upstream_name=upstream)
     model: Model[list[Doc], WordEnds] = chain(listener, word_ends(grad_factor))
@@ -81,22 +81,22 @@ def build_span_model(
     seed: int = 0,
     max_batch_spans: int = 32768,
 ) -> Model[list[Doc], SpanBatch]:
-    """Embed and score all candidate spans of documents (see `SpanModel`).
+    """Make the model that embeds and scores all candidate spans of documents (see `SpanModel`).
 
-    tok2vec (Model): Word vectors, as from spacy-maral.WordPieceEnds.v1.
+    tok2vec (Model): Computes the word vectors, such as spacy-maral.WordPieceEnds.v1.
     max_width (int): Longest span, in words.
     dim (int): Dimensions of the features, q; at least the number of labels.
     hidden_width (int): Width of the hidden layer.
-    dropout (float): Dropout on the word vectors and the hidden layer while training.
+    dropout (float): Dropout rate of the word vectors and the hidden layer during training.
     width_embedding (int): Width of the span width's embedding.
     shape_embedding (int): Width of the word shape's embedding.
     temperature (float): Tau of Eq. 6.
-    pseudo_count (float): Number of spans that the class means count as at the start.
-    seed (int): Seed of the start means.
-    max_batch_spans (int): Most spans embedded at once while predicting: bounds the memory that a
-        long document takes.
-    RETURNS (Model): From documents to their candidate spans. It has no classes before its "nO"
-        (labels and outside) is set and it is initialised.
+    pseudo_count (float): Number of spans that each initial class mean counts for.
+    seed (int): Seed of the initial class means.
+    max_batch_spans (int): Maximum number of spans embedded at once during prediction. It bounds
+        the memory that a long document takes.
+    RETURNS (Model): Maps documents to a `SpanBatch`. The model has no classes until its "nO" (the
+        labels and outside) is set and it is initialised.
     RAISES (MaralError): If a setting is out of its range.
     """
     settings = {
@@ -106,7 +106,8 @@ def build_span_model(
     }  # fmt: skip
     check_settings(decision="likelihood", max_batch_spans=max_batch_spans, **settings)  # type: ignore[arg-type]
     if isinstance(tok2vec, TransformerModel):
-        # what nlp.replace_listeners writes to the configuration; the same layers as in memory
+        # nlp.replace_listeners writes this model to the configuration: build the layers that it
+        # makes in memory
         tok2vec = chain(chain(tok2vec, split_trf_batch()), word_ends(1.0))
     span_model = _wrap(torch.nn.Module())
     return Model(
@@ -147,7 +148,7 @@ def _initialize(
 
 
 def _forward_spans(model: Model, docs: list[Doc], is_train: bool) -> tuple[SpanBatch, Callable]:
-    # by layers, not by refs: a copied model has none
+    # use the layers, not the refs: a copied model has no refs
     tok2vec, span_model = model.layers
     module = get_span_module(model)
     (first, last), backprop_words = tok2vec(docs, is_train)
@@ -176,7 +177,7 @@ def _in_chunks(
     ends: NDArray[np.integer],
     size: int,
 ) -> tuple[Floats2d, Floats2d]:
-    """Embed spans some at a time, each time with the words that they need."""
+    """Embed spans chunk by chunk, each chunk with the words that it needs."""
     outputs = []
     for i in range(0, len(starts), size):
         low, high = starts[i], ends[i : i + size].max() + 1
@@ -191,7 +192,7 @@ def _in_chunks(
 
 
 def _predict(span_model: Model, module: SpanModel, inputs: tuple) -> tuple[Floats2d, Floats2d]:
-    """Embed spans; not by the shim, whose way back to training mode other threads would see."""
+    """Embed spans without the shim, whose return to training mode would affect other threads."""
     if module.training:
         module.eval()
     arguments, _ = _convert_inputs(span_model, inputs, False)
@@ -232,7 +233,7 @@ def _convert_outputs(
 
 
 def serialize(module: torch.nn.Module) -> bytes:
-    """Write a span model as one safetensors block; its metadata say how to build the module.
+    """Write a span model as one safetensors block, whose metadata holds the settings of the module.
 
     module (torch.nn.Module): A SpanModel, or the empty module before initialisation.
     RETURNS (bytes): The block, empty before initialisation.
@@ -260,10 +261,10 @@ def serialize(module: torch.nn.Module) -> bytes:
 def deserialize(module: torch.nn.Module, data: bytes, device: torch.device) -> torch.nn.Module:
     """Rebuild a span model from `serialize`'s bytes.
 
-    module (torch.nn.Module): What was there; not used.
+    module (torch.nn.Module): The module to be replaced; not used.
     data (bytes): The block.
-    device (torch.device): Where the module goes.
-    RETURNS (torch.nn.Module): The module, empty if the bytes are of a model without classes.
+    device (torch.device): Device of the new module.
+    RETURNS (torch.nn.Module): The module; an empty one if the block is empty.
     RAISES (MaralError): If the block is damaged or of a newer format.
     """
     if not data:
@@ -287,10 +288,10 @@ def deserialize(module: torch.nn.Module, data: bytes, device: torch.device) -> t
 
 
 def get_span_module(model: Model) -> SpanModel:
-    """The torch module behind the span model architecture.
+    """Get the torch module behind the span model architecture.
 
-    model (Model): What `build_span_model` returned, initialised.
-    RETURNS (SpanModel): The module that the model holds, not a copy.
+    model (Model): A model made by `build_span_model`, initialised.
+    RETURNS (SpanModel): The module itself, not a copy.
     RAISES (MaralError): If the model is not initialised.
     """
     module = model.layers[1].shims[0]._model
@@ -300,11 +301,11 @@ def get_span_module(model: Model) -> SpanModel:
 
 
 def get_encoder(nlp: Language) -> tuple[torch.nn.Module, Any, Callable]:
-    """The Hugging Face objects of a pipeline's first transformer.
+    """Get the Hugging Face objects of a pipeline's first transformer.
 
     nlp (Language): The pipeline, initialised.
-    RETURNS (tuple): The encoder (the module that the pipeline holds, not a copy), its tokenizer and
-        the span getter that makes its windows.
+    RETURNS (tuple): The encoder (the module itself, not a copy), its tokenizer, and the span getter
+        that makes its windows.
     RAISES (MaralError): If there is no transformer, or it is not initialised.
     """
     for _, pipe in nlp.pipeline:
@@ -318,10 +319,10 @@ def get_encoder(nlp: Language) -> tuple[torch.nn.Module, Any, Callable]:
 def class_scores(model: Model, batch: SpanBatch) -> NDArray[np.float32]:
     """Score the classes of candidate spans by the span model's decision rule.
 
-    model (Model): What `build_span_model` returned.
-    batch (SpanBatch): What it gave for documents.
-    RETURNS (NDArray[np.float32]): Scores, shape (n_spans, K), outside first; -inf for a class that
-        training never saw.
+    model (Model): A model made by `build_span_model`.
+    batch (SpanBatch): Its output for documents.
+    RETURNS (NDArray[np.float32]): Scores, shape (n_spans, K), outside first; -inf for an entity
+        class without training spans.
     """
     module = get_span_module(model)
     with torch.no_grad():
@@ -330,7 +331,7 @@ def class_scores(model: Model, batch: SpanBatch) -> NDArray[np.float32]:
 
 
 def to_torch(model: Model, array: Floats2d, *, requires_grad: bool = False) -> torch.Tensor:
-    """An array of a `SpanBatch` as a tensor on the span model's device."""
+    """Convert an array of a `SpanBatch` to a tensor on the span model's device."""
     device = _device(model.layers[1])
     return xp2torch(array, requires_grad=requires_grad, device=device)
 

@@ -8,7 +8,7 @@ F_v is smooth and positive for t >= 0, so nothing here is singular at kappa = 0.
 log F_v comes from the uniform asymptotic (Debye) expansion. Its error depends only on p = v / sqrt(v^2 + t) in [0, 1] and on
 the order, hence it covers every kappa once the order is large. Small orders are evaluated at a shifted order and brought
 down by the recurrence F_{j-1} = 2j F_j + t F_{j+1}, in which every term is positive. There are no branches on the data.
-All tensors are float64. The paper's own way, Miller's recurrence (Eq. 49-50), is in the tests and the benchmarks.
+All tensors are float64. The paper's method, Miller's recurrence (Eq. 49-50), is in the tests and the benchmarks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from torch import Tensor
 DEBYE_ORDER = 24
 DEBYE_TERMS = 10
 DEBYE_TOLERANCE = 1e-15
-# elements per pass on a CPU: temporaries stay in the cache
+# elements per pass on a CPU, few enough for the temporaries to stay in the cache
 CPU_BLOCK = 16384
 
 
@@ -52,7 +52,7 @@ def bessel_ratio(square: Tensor, order: float) -> Tensor:
 
 
 class _LogScaledBessel(torch.autograd.Function):
-    """Keeps t alone for the backward pass, in which d log F_v / dt = r_v / 2."""
+    """Saves only t for the backward pass, in which d log F_v / dt = r_v / 2."""
 
     @staticmethod
     def forward(ctx: Any, square: Tensor, order: float) -> Tensor:
@@ -82,7 +82,7 @@ def _debye_log(square: Tensor, order: float) -> Tensor:
 
 
 def _debye_ratios(square: Tensor, order: float) -> list[Tensor]:
-    """r at the order of the expansion, then at every order below down to the one asked for."""
+    """r_v at the order of the expansion, then at each lower order down to the requested one."""
     top = order + _n_shifts(order)
     radius = (square + top * top).sqrt()
     inverse = top / radius
@@ -98,7 +98,7 @@ def _n_shifts(order: float) -> int:
 
 
 def _evaluate(coefficients: Any, x: Tensor) -> Tensor:
-    """Polynomial by Horner's rule, constant first."""
+    """Evaluate a polynomial by Horner's rule; coefficients begin with the constant."""
     result = torch.full_like(x, coefficients[-1])
     in_place = not (torch.is_grad_enabled() and x.requires_grad)
     for coefficient in coefficients[-2::-1]:
@@ -107,7 +107,7 @@ def _evaluate(coefficients: Any, x: Tensor) -> Tensor:
 
 
 def _blockwise(function: Callable[[Tensor], Tensor], square: Tensor) -> Tensor:
-    """Apply an elementwise function, on a CPU to blocks that fit its cache."""
+    """Apply an elementwise function; on a CPU, block by block, in blocks that fit its cache."""
     taped = torch.is_grad_enabled() and square.requires_grad
     if taped or square.device.type != "cpu" or square.numel() <= CPU_BLOCK:
         return function(square)

@@ -1,4 +1,4 @@
-"""Checks of the component's settings: as they are given, and as they are loaded."""
+"""Checks of the component's settings, when they are given and when they are loaded."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ NUMBERS = ("prior_scale", "outside_weight", "memory", "threshold")
 
 
 def translate_outside(given: Any) -> Any:
-    """Replace the setting `include_outside` of 0.1 by an outside weight.
+    """Replace the setting `include_outside` of release 0.1 by an outside weight.
 
-    given (Any): Settings; what is no mapping, or has no such setting, stays as it is.
-    RETURNS (Any): The settings; without outside spans their weight is 0.
+    given (Any): Settings. A value that is not a mapping, or lacks the setting, is not changed.
+    RETURNS (Any): The settings, with an outside weight of 0 where `include_outside` was false.
     """
     if not isinstance(given, Mapping) or "include_outside" not in given:
         return given
@@ -32,9 +32,9 @@ def translate_outside(given: Any) -> Any:
 
 
 def check_choice(name: str, value: str, known: Sequence[str]) -> None:
-    """Refuse a value that is not among those known.
+    """Refuse a value that is not one of the known values.
 
-    RAISES (MaralError): If it is not.
+    RAISES (MaralError): If the value is unknown.
     """
     if value not in known:
         raise MaralError(Errors.M215.format(name=name, value=value, known=", ".join(known)))
@@ -44,7 +44,7 @@ def check_settings(cfg: Mapping[str, Any]) -> None:
     """Refuse settings of the component that are out of range.
 
     cfg (Mapping): The settings (see `make_maral_ner`).
-    RAISES (MaralError): If one of them is.
+    RAISES (MaralError): If a setting is out of range.
     """
     check_choice("loss", cfg["loss"], LOSSES)
     check_choice("decision", cfg["decision"], DECISIONS)
@@ -61,22 +61,22 @@ def check_settings(cfg: Mapping[str, Any]) -> None:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Turn what fails when damaged bytes are loaded into one error.
+    """Turn every exception that damaged bytes cause during loading into one error.
 
-    RAISES (MaralError): If anything fails.
+    RAISES (MaralError): If loading fails.
     """
     try:
         yield
     except MaralError:
         raise
     except Exception as error:
-        # msgpack, JSON, spaCy's vocabulary and thinc fail each in its own way
+        # msgpack, JSON, spaCy's vocabulary and thinc each raise exceptions of their own
         problem = f"{type(error).__name__}: {error}"
         raise MaralError(Errors.M218.format(problem=problem)) from error
 
 
 def check_parts(bytes_data: bytes, exclude: Iterable[str]) -> None:
-    """Make sure that a component's bytes hold its settings and model; spaCy passes over missing ones.
+    """Check that a component's bytes hold its settings and model; spaCy ignores missing parts.
 
     bytes_data (bytes): The bytes.
     exclude (Iterable[str]): Parts that are not needed.
@@ -89,12 +89,12 @@ def check_parts(bytes_data: bytes, exclude: Iterable[str]) -> None:
 
 
 def check_loaded(model: Model, cfg: Mapping[str, Any]) -> None:
-    """Make sure that loaded settings have the right types and fit the loaded model.
+    """Check that loaded settings have the right types and fit the loaded model.
 
     model (Model): The component's model.
     cfg (Mapping): Its settings.
     RAISES (MaralError): If a setting is out of range.
-    RAISES (ValueError): If one has another type, or there are other classes than labels.
+    RAISES (ValueError): If a setting has the wrong type, or the labels do not fit the classes.
     """
     for name in FLAGS:
         _require(isinstance(cfg[name], bool), name, cfg[name])

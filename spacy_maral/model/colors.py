@@ -1,4 +1,4 @@
-"""Colours of entity labels in displaCy, for the labels of common data sets that it has none for."""
+"""Colours in displaCy for entity labels of common data sets that it has no colours for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ENTITY_COLORS = {
     "CW": "#f0d0ff",
     "MED": "#f7a8b8",
 }
-"""WikiAnn, CoNLL, Universal NER and MultiCoNER; displaCy has colours for LOC and ORG itself."""
+"""Labels of WikiAnn, CoNLL, Universal NER and MultiCoNER; displaCy itself has LOC and ORG."""
 
 
 def entity_colors() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Geometry of the classes on the sphere: how far apart they are, and how compact each is."""
+"""Geometry of the classes on the sphere: their separation and their compactness."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def span_margins(
     z (NDArray): Span features, shape (n, q), unit norm.
     classes (NDArray): Their classes y, shape (n,).
     directions (NDArray): Mean directions of at least two classes, shape (K, q), unit norm.
-    RETURNS (NDArray[np.float64]): Shape (n,), in [-2, 2]; negative nearer to another class.
+    RETURNS (NDArray[np.float64]): Shape (n,), in [-2, 2]; negative for a span nearer another class.
     """
     cosines = np.asarray(z, dtype=np.float64) @ np.asarray(directions, dtype=np.float64).T
     rows = np.arange(len(classes))
@@ -59,9 +59,9 @@ def span_margins(
 def class_quantiles(
     values: NDArray[np.floating], classes: NDArray[np.integer], n_classes: int, share: float
 ) -> NDArray[np.float64]:
-    """A quantile of the values of each class, such as the margin that 95 % of its spans exceed.
+    """Quantile of the values of each class, such as the margin that 95 % of its spans exceed.
 
-    values (NDArray): One number a span, shape (n,).
+    values (NDArray): Value of each span, shape (n,).
     classes (NDArray): Their classes, shape (n,).
     n_classes (int): K.
     share (float): Share of the spans below the quantile, in [0, 1].

@@ -1,4 +1,4 @@
-"""Gold classes of the candidate spans of examples: which are entities, outside, or unknown."""
+"""Gold classes of the candidate spans of examples: an entity class, outside, or unknown."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ MISSING_IOB = 0
 
 
 class Gold(NamedTuple):
-    """Class of every candidate of a batch (UNKNOWN where it must not count), and what has none.
+    """Class of every candidate of a batch, and the number of entities without a candidate.
 
-    n_unaligned: Entities whose ends are inside words of the predicted document. n_too_wide:
-    Entities longer than the widest candidate.
+    classes: Shape (n_spans,); UNKNOWN for candidates that must not count. n_unaligned: Number of
+    entities with an end inside a word of the predicted document. n_too_wide: Number of entities
+    longer than the widest candidate.
     """
 
     classes: NDArray[np.int64]

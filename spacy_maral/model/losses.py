@@ -27,10 +27,10 @@ def max_margin(
 
     scores (Tensor): Class scores rho, (N, K); N may be 0.
     targets (Tensor): Class of every span, (N,), int64, or a distribution over classes, (N, K).
-    log_prior (Tensor): Log prior of the classes, scaled as wanted, (K,). None stands for a uniform one.
+    log_prior (Tensor): Log prior of the classes, scaled already, (K,). None stands for a uniform prior.
     weights (Tensor): Weight >= 0 of every span, (N,). None stands for 1.
-    outside_weight (float): Factor >= 0 on the weight of spans whose target (whose most probable class) is outside. With 0
-        outside still is one of the classes that the other spans are compared with.
+    outside_weight (float): Factor >= 0 on the weight of spans whose target (or most probable class) is outside. With 0,
+        outside is still one of the classes in the softmax of the other spans.
     reduction (str): "mean" (by weight), "sum" (of weighted losses) or "none" (weighted losses, (N,)).
     RETURNS (Tensor): The loss. A mean or sum over nothing is 0, with a graph.
     RAISES (MaralError): If the shapes do not fit or the reduction is unknown.
@@ -66,7 +66,7 @@ def cross_entropy(
     dtype = torch.promote_types(logits.dtype, torch.float32)
     log_probs = logits.log_softmax(1, dtype=dtype)
     if soft:
-        # a class without weight has no part even where its logit is -inf
+        # a class with probability 0 adds nothing, even where its logit is -inf
         log_probs = log_probs.masked_fill(targets == 0, 0.0)
         losses = -(targets.to(dtype) * log_probs).sum(1)
         hard = targets.argmax(1)
@@ -96,7 +96,7 @@ def supcon(
     classes (Tensor): Class of every span, (N,), int64. Spans with a negative class take no part.
     temperature (float): tau, > 0.
     weights (Tensor): Weight >= 0 of every span as an anchor, (N,). None stands for 1.
-    outside_weight (float): Factor >= 0 on the weight of outside spans as anchors. With 0 they still are contrasts.
+    outside_weight (float): Factor >= 0 on the weight of outside spans as anchors. With 0 they are still contrasts.
     reduction (str): "mean" (by weight over the anchors), "sum" or "none" ((N,), 0 where there is no anchor).
     chunk_size (int): Anchors per chunk.
     RETURNS (Tensor): The loss. Anchors without positives are left out; over none of them it is 0, with a graph.
@@ -142,7 +142,7 @@ def _log_partition(rows: Tensor, unit: Tensor, present: Tensor, temperature: flo
 def _span_weights(
     losses: Tensor, hard: Tensor, weights: Tensor | None, outside_weight: float
 ) -> Tensor:
-    """Weight of every span, (N,): given or 1, for outside spans times theirs."""
+    """Weight of every span, (N,): the given one or 1, times outside_weight for outside spans."""
     result = torch.ones_like(losses) if weights is None else weights.to(losses)
     if result.shape != losses.shape:
         raise MaralError(Errors.M031.format(weights=tuple(result.shape), n_spans=len(losses)))

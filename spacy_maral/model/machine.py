@@ -1,4 +1,4 @@
-"""The machine: the device that torch computes on, and what figures were measured on."""
+"""The machine: the device that torch computes on, and a description for measured figures."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ..errors import Errors, MaralError, first_line
 def describe_machine(gpu_id: int) -> dict[str, Any]:
     """Describe this machine, without its name.
 
-    gpu_id (int): GPU that is used, -1 for none.
-    RETURNS (dict): System, processor, number of processors, and GPU.
+    gpu_id (int): GPU in use, -1 for none.
+    RETURNS (dict): System, Python version, processor, number of processors, and GPU.
     """
     return {
         "system": f"{platform.system()} {platform.machine()}",
@@ -45,7 +45,7 @@ def _gpu(gpu_id: int) -> str | None:
 def use_device(gpu_id: int) -> None:
     """Use a GPU, or the CPU for -1.
 
-    RAISES (MaralError): If there is no such GPU, or nothing to use it with.
+    RAISES (MaralError): If there is no such GPU, or the installed packages cannot use it.
     """
     if gpu_id < 0:
         spacy.require_cpu()

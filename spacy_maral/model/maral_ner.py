@@ -56,12 +56,12 @@ DEFAULT_MODEL = Config().from_str(
 
 
 def make_entity_scorer() -> Callable[..., dict[str, Any]]:
-    """Make the scorer of entities: strict precision, recall and F-score, in total and per type."""
+    """Make the entity scorer: strict precision, recall and F-score, in total and per type."""
     return score_entities
 
 
 def score_entities(examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
-    """Score entities: both ends and the type must be right.
+    """Score entities; both boundaries and the type must match.
 
     examples (Iterable[Example]): Predicted documents with their references.
     RETURNS (dict): ents_p, ents_r, ents_f and ents_per_type.
@@ -109,23 +109,25 @@ def make_maral_ner(
 
     nlp (Language): The pipeline.
     name (str): Name of the component.
-    model (Model): Scores the candidate spans, as spacy-maral.SpanModel.v1.
+    model (Model): Scores the candidate spans, such as spacy-maral.SpanModel.v1.
     loss (str): Loss of `update`: "max_margin" (Eq. 7), "cross_entropy" (of the linear head) or
         "supcon" (supervised contrastive).
-    decision (str): What decides about a class: "likelihood" (rho, Eq. 6), "posterior" (with the
-        prior) or "linear" (the linear head; goes with cross_entropy).
+    decision (str): Decision rule: "likelihood" (rho, Eq. 6), "posterior" (rho and the log prior) or
+        "linear" (the linear head; needs the loss "cross_entropy").
     prior_scale (float): Factor on the log prior in the max-margin loss.
-    outside_weight (float): Weight of an outside span in the mean of the loss; an entity has 1.
-    memory (float): Number of spans over which the running class means forget, in `update`.
-    overwrite (bool): Whether entities that a document has already are replaced. If not, they are
-        kept, and no new entity overlaps them, as with spaCy's own `ner`.
+    outside_weight (float): Weight of an outside span in the mean loss; an entity has the weight 1.
+    memory (float): Maximum number of spans that each running class mean counts for in `update`;
+        older spans are forgotten.
+    overwrite (bool): Whether earlier entities of a document are replaced. If not, they are kept,
+        and no new entity overlaps them, as with spaCy's own `ner`.
     scores (bool): Whether each new entity gets its confidence, from 0 to 1, as ent._.maral_score.
-    threshold (float): Confidence below which an entity is not written; 0 writes all.
-    spans_key (str): Key of doc.spans for the entities with their confidences, None for none.
-    spans_threshold (float): Probability from which spans that are no entities are added there,
-        None to add none.
+    threshold (float): Minimum confidence of an entity that is written; 0 writes all.
+    spans_key (str): Key of doc.spans under which the entities and their confidences are written
+        too; None to write none.
+    spans_threshold (float): Minimum probability of other spans that are added under this key; None
+        to add none.
     scorer (Callable): Scores the component.
-    include_outside (bool): Read from configurations of 0.1: without, the outside weight is 0.
+    include_outside (bool): Setting of release 0.1; if false, the outside weight is 0.
     RETURNS (MaralNER): The component.
     RAISES (MaralError): If a setting is out of its range.
     """
@@ -192,7 +194,7 @@ class MaralNER(TrainablePipe):
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> MaralNER:
         """Load the component from bytes.
 
-        bytes_data (bytes): What `to_bytes` gave.
+        bytes_data (bytes): The bytes that `to_bytes` returned.
         exclude (Iterable[str]): Parts to leave as they are.
         RETURNS (MaralNER): Itself.
         RAISES (MaralError): If the bytes are damaged, or their parts do not fit together.
@@ -210,7 +212,7 @@ class MaralNER(TrainablePipe):
         path (str | Path): The folder.
         exclude (Iterable[str]): Parts to leave as they are.
         RETURNS (MaralNER): Itself.
-        RAISES (MaralError): If its files are damaged, or do not fit together.
+        RAISES (MaralError): If the files are damaged, or do not fit together.
         """
         with loading():
             super().from_disk(path, exclude=exclude)
@@ -225,15 +227,15 @@ class MaralNER(TrainablePipe):
 
     @property
     def label_data(self) -> list[str]:
-        """RETURNS (list[str]): What `spacy init labels` writes and `initialize` takes."""
+        """RETURNS (list[str]): The labels, for `spacy init labels` and `initialize`."""
         return list(self.labels)
 
     def add_label(self, label: str) -> int:
         """Add a label before the component is initialised.
 
         label (str): The label.
-        RETURNS (int): 0 if the label was there already, otherwise 1.
-        RAISES (MaralError): If it is no label, or the component has its classes already.
+        RETURNS (int): 0 if the component had the label already, otherwise 1.
+        RAISES (MaralError): If the label is not valid, or the component is initialised already.
         """
         if not isinstance(label, str) or not label or label == OUTSIDE_NAME:
             raise MaralError(Errors.M211.format(label=label))
@@ -248,7 +250,7 @@ class MaralNER(TrainablePipe):
         return 1
 
     def set_decision(self, decision: str) -> None:
-        """Choose what decides about a class.
+        """Choose the decision rule.
 
         decision (str): "likelihood", "posterior" or "linear".
         RAISES (MaralError): If there is no such rule, or the component is not initialised.
@@ -266,10 +268,10 @@ class MaralNER(TrainablePipe):
     ) -> None:
         """Collect the labels, make the span model and set its class prior from the data.
 
-        get_examples (Callable): Gives representative examples.
+        get_examples (Callable): Returns representative examples.
         nlp (Language): The pipeline.
-        labels (list[str]): The labels, as `label_data`. Without, those of the examples and
-            those added before are taken, in alphabetical order.
+        labels (list[str]): The labels, in the format of `label_data`. By default, the labels of the
+            examples and those added before, in alphabetical order.
         RAISES (MaralError): If there are no labels.
         """
         validate_get_examples(get_examples, "MaralNER.initialize")
@@ -317,10 +319,10 @@ class MaralNER(TrainablePipe):
         return Predictions(batch.candidates, scores)
 
     def set_annotations(self, docs: Iterable[Doc], predictions: Predictions) -> None:
-        """Write entities and their confidences to documents (see `annotation.annotate`).
+        """Write entities and their confidences to documents (see `predictions.annotate`).
 
         docs (Iterable[Doc]): The documents.
-        predictions (Predictions): What `predict` gave for them.
+        predictions (Predictions): The output of `predict` for them.
         """
         annotate(list(docs), predictions, self.labels, self.cfg)
 
@@ -332,13 +334,13 @@ class MaralNER(TrainablePipe):
         sgd: Optimizer | None = None,
         losses: dict[str, float] | None = None,
     ) -> dict[str, float]:
-        """Learn from a batch; the class means then take in its spans (Eq. 8).
+        """Train on a batch, then update the class means with its spans (Eq. 8).
 
         examples (Iterable[Example]): The batch.
-        drop (float): Not used: the span model has a dropout of its own, like the transformer.
+        drop (float): Not used: the span model and the transformer have dropout rates of their own.
         sgd (Optimizer): The optimizer.
-        losses (dict): Losses by component, to add to.
-        RETURNS (dict): The losses.
+        losses (dict): Losses by component; the loss of the batch is added.
+        RETURNS (dict): The updated losses.
         RAISES (MaralError): If a gold label is not among the labels.
         """
         losses = {} if losses is None else losses
@@ -361,18 +363,19 @@ class MaralNER(TrainablePipe):
     def get_loss(
         self, examples: Iterable[Example], scores: SpanBatch
     ) -> tuple[float, SpanGradients]:
-        """Find the loss of a batch and its gradient.
+        """Compute the loss of a batch and its gradients.
 
         examples (Iterable[Example]): The batch.
-        scores (SpanBatch): What the model gave for it.
-        RETURNS (tuple): The loss, and its gradients by z and logits (None if it is not of them).
+        scores (SpanBatch): Output of the model for the batch.
+        RETURNS (tuple): The loss, and its gradients with respect to z and logits (None for one that
+            the loss does not use).
         """
         examples = list(examples)
         validate_examples(examples, "MaralNER.get_loss")
         return self._loss(scores, self._gold(examples))
 
     def _gold(self, examples: list[Example]) -> NDArray[np.int64]:
-        """Gold classes of the candidates; says once if entities have none."""
+        """Gold classes of the candidates; warns once if entities have no candidate."""
         numbers = {label: i for i, label in enumerate(self.labels, start=1)}
         max_width = get_span_module(self.model).max_width
         gold = gold_classes(examples, numbers, max_width)
@@ -383,7 +386,7 @@ class MaralNER(TrainablePipe):
         return gold.classes
 
     def _loss(self, batch: SpanBatch, classes: NDArray[np.int64]) -> tuple[float, SpanGradients]:
-        """The loss that the settings name, and its gradients by z and logits."""
+        """The loss that the settings name, and its gradients with respect to z and logits."""
         z = to_torch(self.model, batch.z, requires_grad=True)
         logits = to_torch(self.model, batch.logits, requires_grad=True)
         module = get_span_module(self.model)

@@ -1,4 +1,4 @@
-"""This process's memory: its peak, and what becomes of what was freed."""
+"""Memory of this process: its peak, and what the C library does with freed memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import platform
 import sys
 from pathlib import Path
 
-# glibc's numbers of these settings, and the largest values that it takes
+# glibc's numbers for these settings, and the largest values that it accepts
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 LARGEST_TRIM, LARGEST_MMAP = 2**31 - 1, 2**25
 
@@ -15,7 +15,7 @@ LARGEST_TRIM, LARGEST_MMAP = 2**31 - 1, 2**25
 def peak_memory() -> int | None:
     """Largest resident size of this process so far in bytes, or None where it is not known."""
     try:
-        # what getrusage tells on Linux may be that of the process that started this one
+        # on Linux, getrusage may report the peak of the process that started this one
         status = Path("/proc/self/status").read_text(encoding="utf8")
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
     except (OSError, ValueError, IndexError):
@@ -29,12 +29,13 @@ def peak_memory() -> int | None:
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep memory that it frees, for what it asks for next.
+    """Let this process keep freed memory for its next allocations.
 
-    The C library of most Linux systems gives large blocks back to the system at once, which then clears
-    them for the next tensor: some percent of a training step on one thread. Elsewhere nothing is done.
+    glibc, the C library of most Linux systems, returns large blocks to the system at once, which then
+    clears them for the next tensor. This costs a few percent of a training step on one thread. With other
+    C libraries the function does nothing.
 
-    RETURNS (bool): Whether it does.
+    RETURNS (bool): Whether the process now keeps freed memory.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -44,6 +45,6 @@ def keep_freed_memory() -> bool:
 
 
 def give_back_memory() -> None:
-    """Give freed memory back to the system. Done on Linux with glibc, elsewhere not at all."""
+    """Return freed memory to the system, on Linux with glibc; do nothing elsewhere."""
     if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,4 +1,4 @@
-"""From scored candidate spans to annotations of documents."""
+"""Turn scored candidate spans into annotations of documents."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Labelled:
     scores: NDArray[np.floating]
 
     def above(self, threshold: float) -> Labelled:
-        """Those of at least this probability."""
+        """The candidates with at least this probability."""
         kept = self.scores >= threshold
         return Labelled(self.candidates[kept], self.classes[kept], self.scores[kept])
 
@@ -54,7 +54,7 @@ class Labelled:
 
 
 def register_score() -> None:
-    """Make span._.maral_score known to spaCy, unless it is; None where there is no score."""
+    """Register span._.maral_score with spaCy if needed; its default is None."""
     if not Span.has_extension(SCORE):
         Span.set_extension(SCORE, default=None)
 
@@ -62,7 +62,7 @@ def register_score() -> None:
 def annotate(
     docs: Sequence[Doc], predictions: Predictions, labels: Sequence[str], cfg: Mapping[str, Any]
 ) -> None:
-    """Write entities to documents, and their confidences as the settings want them.
+    """Write entities and their confidences to documents, as the settings say.
 
     docs (Sequence[Doc]): The documents.
     predictions (Predictions): Their candidates and scores.
@@ -100,7 +100,7 @@ def free_candidates(predictions: Predictions, docs: Sequence[Doc]) -> NDArray[np
 
     predictions (Predictions): The candidates.
     docs (Sequence[Doc]): Their documents.
-    RETURNS (NDArray[np.int64]): Their indices, in order.
+    RETURNS (NDArray[np.int64]): Indices of these candidates, in order.
     """
     iob = np.concatenate([doc.to_array("ENT_IOB") for doc in docs])
     taken = np.concatenate([[0], np.cumsum((iob == IOB_BEGIN) | (iob == IOB_INSIDE))])
@@ -109,10 +109,10 @@ def free_candidates(predictions: Predictions, docs: Sequence[Doc]) -> NDArray[np
 
 
 def choose_entities(predictions: Predictions, free: NDArray[np.int64]) -> Labelled:
-    """The most probable annotation without overlaps (see `spans.decode`).
+    """Choose the most probable annotation without overlaps (see `spans.decode`).
 
     predictions (Predictions): The candidates.
-    free (NDArray[np.int64]): Indices of those that may be entities.
+    free (NDArray[np.int64]): Indices of the candidates that may be entities.
     RETURNS (Labelled): The entities, in order of the text.
     """
     starts, ends = predictions.candidates.words
@@ -123,13 +123,13 @@ def choose_entities(predictions: Predictions, free: NDArray[np.int64]) -> Labell
 def runners_up(
     predictions: Predictions, free: NDArray[np.int64], entities: Labelled, threshold: float
 ) -> Labelled:
-    """Entity classes of candidates that were not chosen, from a probability on.
+    """Find the entity classes that were not chosen but reach a probability.
 
     predictions (Predictions): The candidates.
-    free (NDArray[np.int64]): Indices of those that may be entities, in order.
-    entities (Labelled): What was chosen among them.
-    threshold (float): The probability.
-    RETURNS (Labelled): In order of the candidates; one of them may have several classes.
+    free (NDArray[np.int64]): Indices of the candidates that may be entities, in order.
+    entities (Labelled): The entities chosen among them.
+    threshold (float): Minimum probability.
+    RETURNS (Labelled): The classes, in the order of the candidates; a candidate may have several.
     """
     probabilities = softmax(predictions.scores[free])
     probabilities[np.searchsorted(free, entities.candidates), entities.classes] = 0.0
@@ -139,11 +139,11 @@ def runners_up(
 
 
 def set_entities(doc: Doc, entities: list[Span], *, keep: bool) -> None:
-    """Write entities; all other words are outside.
+    """Write entities to a document; all other words become outside.
 
     doc (Doc): The document.
-    entities (list[Span]): Its entities.
-    keep (bool): Whether the entities and blocked words that it has already stay.
+    entities (list[Span]): Its new entities.
+    keep (bool): Whether earlier entities and blocked words of the document stay.
     """
     if not keep:
         doc.set_ents(entities, default="outside")
@@ -161,33 +161,33 @@ def set_scores(
     doc (Doc): The document.
     entities (Sequence[Span]): Its entities.
     scores (NDArray): Their confidences, shape (n_entities,); None to write none.
-    keep (bool): Whether confidences that it has already stay.
+    keep (bool): Whether earlier confidences in the document stay.
     """
     if not keep:
         stale = [k for k in doc.user_data if isinstance(k, tuple) and k[:2] == ("._.", SCORE)]
         for old in stale:
             del doc.user_data[old]
     if scores is not None:
-        # Python floats: the serialisers of documents know no others
+        # as Python floats, the only ones that a document can serialise
         for entity, score in zip(entities, scores.tolist(), strict=True):
             entity._.set(SCORE, score)
 
 
 def set_span_group(doc: Doc, key: str, spans: Sequence[Span], scores: NDArray[np.floating]) -> None:
-    """Write spans to doc.spans[key], their scores to its attrs["scores"]."""
+    """Write spans to doc.spans[key], and their scores to the attrs["scores"] of that group."""
     group = SpanGroup(doc, name=key, spans=list(spans))
     group.attrs["scores"] = scores
     doc.spans[key] = group
 
 
 SCORES = ("maral_score", "score")
-"""Extension attributes of an entity in which a confidence is looked for."""
+"""Extension attributes of an entity that may hold its confidence, in order of preference."""
 
 
 def entity_score(ent: Span, attr: str | None) -> float | None:
-    """The confidence of an entity, None if it has none.
+    """Get the confidence of an entity; None if it has none.
 
-    RAISES (MaralError): If the attribute that was named does not hold a score.
+    RAISES (MaralError): If the named attribute does not exist, or a value is not a score.
     """
     for name in SCORES if attr is None else (attr,):
         if Span.has_extension(name):
@@ -202,9 +202,9 @@ def entity_score(ent: Span, attr: str | None) -> float | None:
 
 
 def checked_score(ent: Span, value: Any, where: str) -> float:
-    """A score as a float.
+    """Check a score and convert it to a float.
 
-    RAISES (MaralError): If it is no number from 0 to 1.
+    RAISES (MaralError): If the score is not a number from 0 to 1.
     """
     number = isinstance(value, int | float | np.floating) and not isinstance(value, bool)
     if not number or not 0 <= value <= 1:

@@ -16,7 +16,7 @@ from .vmf import ClassStatistics
 
 LOSSES = ("max_margin", "cross_entropy", "supcon")
 DECISIONS = ("likelihood", "posterior", "linear")
-# no setting has a use for more, and whole numbers without a bound are none for torch
+# no setting needs more, and torch does not accept integers of any size
 MOST = 1e12
 
 
@@ -30,24 +30,24 @@ class SpanOutput(NamedTuple):
 class SpanModel(nn.Module):
     """Embed spans on the unit sphere and score them against the classes.
 
-    A span (j, l) is e = [h_first(j), h_last(l), width(l - j + 1), morphology(j..l)], where the
-    morphology is the sum over its words of an embedding of their shape, and
+    A span (j, l) is represented by e = [h_first(j), h_last(l), width(l - j + 1), morphology(j..l)],
+    where the morphology is the sum over its words of an embedding of their shape, and by
     z = normalise(MLP(e)) with MLP = Linear, GELU, dropout, Linear. The first layer is never applied
-    to the concatenation: its product with each part is computed once a word, once a width and once
-    a shape, so that a span costs a few gathers and additions.
+    to the concatenation: its product with each part is computed once per word, per width and per
+    shape, so that a span costs only a few gathers and additions.
 
     input_width (int): Width of the word vectors, h.
-    n_classes (int): Number of classes with outside, K.
+    n_classes (int): Number of classes including outside, K.
     max_width (int): Longest span, in words.
-    dim (int): Dimensions of the sphere's space, q.
+    dim (int): Dimension of the features, q.
     hidden_width (int): Width of the hidden layer.
     dropout (float): Dropout on the word vectors and after GELU.
     width_embedding (int): Width of the span width's embedding.
     shape_embedding (int): Width of the word shape's embedding.
     temperature (float): Tau of Eq. 6.
-    pseudo_count (float): Pseudo-count n0 that holds the class means at their start.
-    seed (int): Seed of the start means.
-    decision (str): What decides: "likelihood" (rho), "posterior" (rho + log prior) or "linear"
+    pseudo_count (float): Number of spans n0 that each initial class mean counts for.
+    seed (int): Seed of the initial class means.
+    decision (str): Decision rule: "likelihood" (rho), "posterior" (rho + log prior) or "linear"
         (the linear head).
     """
 
@@ -117,7 +117,7 @@ class SpanModel(nn.Module):
             of_width = F.linear(self.widths.weight, to_width, self.hidden.bias)
             of_shape = F.linear(self.shapes.weight, to_shape)
             # counts are whole numbers: their prefix sums are exact, so that a span's vector does
-            # not depend on what stands before it in the batch
+            # not depend on the words before it in the batch
             words = F.one_hot(shapes.long(), N_SHAPES).to(of_shape.dtype)
             until = words.cumsum(0)
             counts = until[ends] - (until - words)[starts]
@@ -127,9 +127,9 @@ class SpanModel(nn.Module):
     def class_scores(self, output: SpanOutput) -> Tensor:
         """Score the classes by the decision rule: rho (Eq. 6), rho + log prior, or the logits.
 
-        Entity classes that no training span ever had get -inf, so that they are never predicted.
+        Entity classes without training spans get -inf, so that they are never predicted.
 
-        output (SpanOutput): What `forward` returned for N spans.
+        output (SpanOutput): Output of `forward` for N spans.
         RETURNS (Tensor): Scores, shape (N, K).
         """
         if self.decision == "linear":
@@ -152,16 +152,17 @@ class SpanModel(nn.Module):
         weights: Tensor | None = None,
         outside_weight: float = 1.0,
     ) -> Tensor:
-        """Loss of N spans: max-margin on rho (Eq. 7), cross-entropy of the head, or contrastive.
+        """Compute the loss of N spans: max-margin (Eq. 7), cross-entropy of the head, or contrastive.
 
-        output (SpanOutput): What `forward` returned.
+        output (SpanOutput): Output of `forward`.
         targets (Tensor): Classes, shape (N,), negative for spans that take no part; or soft labels,
             shape (N, K), of which the contrastive loss takes the most probable class.
         kind (str): One of `LOSSES`.
-        log_prior (Tensor): What the max-margin loss adds to rho, shape (K,); None for nothing.
-        weights (Tensor): Weight of each span, shape (N,); with 0 it takes no part. None for 1.
+        log_prior (Tensor): Log prior that the max-margin loss adds to rho, shape (K,); None for a
+            uniform prior.
+        weights (Tensor): Weight of each span, shape (N,); spans with 0 take no part. None for 1.
         outside_weight (float): Factor on the weight of outside spans (see `losses`).
-        RETURNS (Tensor): A mean over spans.
+        RETURNS (Tensor): Mean over the spans.
         """
         hard = targets if targets.ndim == 1 else targets.argmax(-1)
         counted = hard >= 0 if weights is None else (hard >= 0) & (weights > 0)
@@ -179,7 +180,7 @@ class SpanModel(nn.Module):
 
 
 def check_settings(*, dropout: float, decision: str, **positive: float) -> None:
-    """Refuse settings out of range, by name and value.
+    """Refuse settings that are out of range.
 
     RAISES (MaralError): If a setting is out of its range.
     """
@@ -195,11 +196,13 @@ def check_settings(*, dropout: float, decision: str, **positive: float) -> None:
 
 
 def check_sizes(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Make sure that saved tensors have the sizes of the settings, before a model is made of these.
+    """Check that saved tensors have the sizes that the settings name, before the model is built.
 
-    settings (Mapping): What `SpanModel` takes.
+    Damaged settings could otherwise ask for any amount of memory.
+
+    settings (Mapping): Settings of `SpanModel`.
     tensors (Mapping): Its saved tensors by name.
-    RAISES (ValueError): If they differ: damaged settings could ask for any amount of memory.
+    RAISES (ValueError): If the sizes differ.
     """
     widths = [settings[name] for name in ("width_embedding", "shape_embedding")]
     wanted = {

@@ -80,7 +80,7 @@ class Candidates:
 
     @property
     def owner(self) -> NDArray[np.int64]:
-        """Number of the document that each candidate is of, shape (n_spans,)."""
+        """Number of the document that each candidate belongs to, shape (n_spans,)."""
         return np.repeat(np.arange(len(self.lengths)), np.diff(self.offsets))
 
     @property
@@ -91,10 +91,11 @@ class Candidates:
         return base + self.starts, base + self.ends
 
     def find(self, docs: ArrayLike, starts: ArrayLike, ends: ArrayLike) -> NDArray[np.int64]:
-        """Numbers of spans among the candidates.
+        """Find the numbers of spans among the candidates.
 
         docs (ArrayLike): Document of each span, shape (n,).
-        starts, ends (ArrayLike): First and last words within it; no wider than max_width.
+        starts, ends (ArrayLike): First and last words within the document, ends inclusive, shape
+            (n,); spans are no wider than max_width.
         RETURNS (NDArray[np.int64]): Shape (n,).
         """
         owner = np.asarray(docs, dtype=np.int64)
@@ -158,7 +159,7 @@ def resolve_overlaps(starts: ArrayLike, ends: ArrayLike, scores: ArrayLike) -> N
 
     starts (ArrayLike): First words, shape (n,); spans of different documents must not share words.
     ends (ArrayLike): Last words, inclusive, shape (n,).
-    scores (ArrayLike): What each span adds to the total, shape (n,).
+    scores (ArrayLike): Score of each span, shape (n,).
     RETURNS (NDArray[np.int64]): Indices of the chosen spans, sorted by start.
     """
     begin, end = np.asarray(starts, dtype=np.int64), np.asarray(ends, dtype=np.int64)
@@ -216,9 +217,9 @@ def decode(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
     """Turn class scores into the most probable consistent annotation.
 
-    Each span's classes are softmax(scores); spans are taken as independent, and every span that is
-    not chosen as outside. The most probable set without overlaps then maximises the sum of
-    log p(class) - log p(outside), which `resolve_overlaps` does exactly.
+    The class probabilities of each span are softmax(scores). Spans count as independent, and every
+    span that is not chosen is outside. The most probable set without overlaps then maximises the
+    sum of log p(class) - log p(outside), which `resolve_overlaps` does exactly.
 
     scores (FloatArray): Class scores, shape (n, K), outside first; -inf for impossible classes.
     starts (ArrayLike): First words, shape (n,); spans of different documents must not share words.
@@ -243,8 +244,8 @@ def word_piece_ends(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Find the first and the last word piece of each word, both from one row of the encoder.
 
-    A word that stands in several rows (overlapping windows) is read from the row that holds most
-    of its pieces, then from the one where it is farthest from the edge. Tokenizers whose pieces
+    A word in several rows (overlapping windows) is read from the row that holds most of its pieces;
+    among equal rows, from the one where the word is farthest from the edge. Tokenizers whose pieces
     include the space before them align the next word's first piece to a word as well; such a
     trailing piece is left out while the word has one of its own.
 
@@ -307,12 +308,12 @@ def word_shapes(words: Sequence[str]) -> NDArray[np.int8]:
 def overlap_losers(
     probabilities: NDArray[np.floating], starts: NDArray[np.int64], ends: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Spans whose most probable class is an entity, but which lose to an overlapping one.
+    """Find the spans whose most probable class is an entity, but which lose to overlapping ones.
 
     probabilities (NDArray): Class probabilities, shape (n, K).
     starts (NDArray[np.int64]): First words, numbered over the corpus.
     ends (NDArray[np.int64]): Last words, inclusive.
-    RETURNS (NDArray[np.int64]): Their numbers.
+    RETURNS (NDArray[np.int64]): Numbers of these spans.
     """
     entities = np.flatnonzero(probabilities.argmax(1) != OUTSIDE)
     rows = probabilities[entities].astype(np.float64)
@@ -324,7 +325,7 @@ def overlap_losers(
 def class_shares(counts: NDArray) -> NDArray[np.float64]:
     """Shares of the classes, from counts or sums of probabilities.
 
-    counts (NDArray): Shape (K,). A class with less than half a span counts as half a span.
+    counts (NDArray): Spans of each class, shape (K,); values below 0.5 are raised to 0.5.
     RETURNS (NDArray[np.float64]): Shares, sum 1, shape (K,).
     """
     floored = np.maximum(np.asarray(counts, dtype=np.float64), 0.5)

@@ -1,6 +1,6 @@
 """von Mises-Fisher numerics: normaliser, mean resultant length, class scores, running class statistics.
 
-float64 is used inside, whatever dtype comes in; devices without it are not supported.
+All functions compute in float64, whatever the dtype of their input; devices without float64 are not supported.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def score(
     """Class scores rho(z, c) = log C_q(kappa_c) - log C_q(|kappa_c mu_c + z / tau|) (Eq. 6).
 
     The second concentration is taken through its square kappa^2 + 2 kappa mu.z / tau + |z|^2 / tau^2, in which log C_q is
-    smooth, so the gradient is right even where the sum of the two vectors vanishes. The norm of z is used as it is; rows of
-    `mean_direction` count as unit vectors. All of it is done in float64, which autocast leaves alone.
+    smooth, so the gradient is exact even where the sum of the two vectors vanishes. The norm of z is used as it is; rows of
+    `mean_direction` count as unit vectors. The computation is in float64, which autocast does not change.
 
     z (Tensor): Span features, (N, q), unit norm.
     mean_direction (Tensor): Class mean directions mu, (K, q), unit norm.
@@ -64,7 +64,7 @@ def score(
     order = z.shape[1] / 2 - 1
     unit, kappa = z.double(), concentration.double()
     squares = kappa.square()
-    # the factors of mu.z are multiplied into the few classes, not into the many spans
+    # multiply the factors of mu.z into the few classes, not into the many spans
     classes = mean_direction.double() * (kappa * (2 / temperature)).unsqueeze(1)
     shifted = torch.addmm(squares, unit, classes.T)
     shifted = shifted + _SquaredNorm.apply(unit) / temperature**2
@@ -73,7 +73,7 @@ def score(
 
 
 class _SquaredNorm(torch.autograd.Function):
-    """|z|^2 of rows, (N, 1): reads them once, and once more in the backward pass."""
+    """|z|^2 of rows, (N, 1); reads the rows once, and once more in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ def simplex_directions(
     dim (int): Dimension q, at least K - 1.
     generator (torch.Generator): Source of the rotation; the global one if None.
     RETURNS (Tensor): Directions, (K, q), float32.
-    RAISES (MaralError): If so many classes do not fit in so few dimensions.
+    RAISES (MaralError): If n_classes or dim is out of range.
     """
     if n_classes < 1 or dim < max(n_classes - 1, 1):
         raise MaralError(Errors.M023.format(n_classes=n_classes, dim=dim))
@@ -127,16 +127,17 @@ def simplex_directions(
 
 
 class ClassStatistics(nn.Module):
-    """Running mean feature of every class, and the von Mises-Fisher classes (mu, kappa) that follow from it.
+    """Running mean feature of every class, and its von Mises-Fisher parameters (mu, kappa).
 
-    The means start at a random regular simplex: features of a fresh model lie in a narrow cone, and means that only follow
-    them are nearly equal, so that no loss can pull them apart. Everything is a buffer: saved with the model, no parameter.
+    The initial means form a random regular simplex: the features of a new model lie in a narrow cone, and means that merely
+    follow them are nearly equal, so that no loss can pull them apart. All state is in buffers: saved with the model, but not
+    trained.
 
     n_classes (int): K.
     dim (int): Feature dimension q, at least K - 1.
     temperature (float): tau of the score.
-    pseudo_count (float): Number of samples that the mean counts as at the start and after `reset_counts`.
-    start_norm (float): Norm of the start means, in [0, 1).
+    pseudo_count (float): Number of samples that each mean counts for at the start and after `reset_counts`.
+    start_norm (float): Norm of the initial means, in [0, 1).
     max_concentration (float): Upper bound of kappa.
     seed (int): Seed of the simplex's rotation.
     """
@@ -181,13 +182,13 @@ class ClassStatistics(nn.Module):
 
     @torch.no_grad()
     def update(self, z: Tensor, classes: Tensor, memory: float | None = None) -> None:
-        """Move the class means by a batch (Eq. 8): each stays the exact mean since the last reset.
+        """Update the class means with a batch (Eq. 8); each stays the exact mean since the last reset.
 
-        A batch's mean weighs n_c / N_c, its share of all samples counted, the pseudo-count included.
+        The mean of the batch has the weight n_c / N_c, its share of all samples including the pseudo-count.
 
         z (Tensor): Span features, (N, q); N may be 0.
         classes (Tensor): Class of every span, (N,), integers; negative ones are left out.
-        memory (float): Cap on the count afterwards, which turns the mean into one with exponential forgetting.
+        memory (float): Maximum of the count after the update; once reached, the mean forgets old samples exponentially.
         RAISES (MaralError): If a class is not below the number of classes.
         """
         n_classes = len(self.count)
@@ -195,7 +196,7 @@ class ClassStatistics(nn.Module):
             raise MaralError(Errors.M026.format(found=int(classes.max()), n_classes=n_classes))
         member = classes.unsqueeze(1) == torch.arange(n_classes, device=classes.device)
         n_new = member.sum(0)
-        # a matrix product, not a scatter: its sums come out the same on every run, on a GPU too
+        # a matrix product, not a scatter: its sums are the same in every run, on a GPU too
         sums = member.double().T @ z.double()
         self.count += n_new
         mean = self.mean.double()
@@ -206,7 +207,7 @@ class ClassStatistics(nn.Module):
             self.count.clamp_(max=memory)
 
     def reset_counts(self) -> None:
-        """Let the means count as `pseudo_count` samples again, so that old features are forgotten (start of an epoch)."""
+        """Let each mean count for `pseudo_count` samples again, at the start of an epoch, to forget old features."""
         self.count.fill_(self.pseudo_count)
 
     def score(self, z: Tensor) -> Tensor:
@@ -225,8 +226,8 @@ class ClassStatistics(nn.Module):
     def set_prior(self, weights: Tensor) -> None:
         """Set the class prior pi from counts or probabilities.
 
-        weights (Tensor): One number >= 0 per class, (K,), not all 0. A class with 0 keeps a tiny share: log pi stays finite.
-        RAISES (MaralError): If a weight is negative or not finite, all are 0 or the number is wrong.
+        weights (Tensor): One number >= 0 per class, (K,), not all 0. A class with 0 gets a tiny share, so that log pi is finite.
+        RAISES (MaralError): If a weight is negative or not finite, all are 0, or there are not K weights.
         """
         share = torch.as_tensor(weights, device=self.prior.device).double()
         valid = share.shape == self.prior.shape and bool((share >= 0).all())

@@ -1,4 +1,4 @@
-"""The layer that takes word vectors from a transformer's output, and gives the gradient back."""
+"""The layer that takes word vectors from a transformer's output and returns their gradient."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ WordEnds = tuple[Floats2d, Floats2d]
 def word_ends(grad_factor: float) -> Model[list[TransformerData], WordEnds]:
     """Take each word's vectors at its first and at its last word piece from a transformer's output.
 
-    grad_factor (float): Factor on the gradient that the transformer gets.
-    RETURNS (Model): From the output for documents to two arrays of shape (n_words, width).
+    grad_factor (float): Factor on the gradient passed to the transformer.
+    RETURNS (Model): Maps the output for documents to two arrays of shape (n_words, width).
     """
     return Model("word_piece_ends", _forward_ends, attrs={"grad_factor": grad_factor})
 
@@ -65,7 +65,7 @@ def _forward_ends(
 
 
 def _locate(model: Model, data: TransformerData) -> list[tuple[Any, Any]] | None:
-    """Place of each word's first and last piece in the flattened rows, and whether it has one."""
+    """Index of each word's first and last piece in the flattened rows, and whether it has any."""
     if not isinstance(data, TransformerData):
         raise MaralError(Errors.M203.format(found=type(data).__name__))
     hidden = _hidden(data)

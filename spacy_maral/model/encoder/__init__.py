@@ -1,1 +1,1 @@
-"""The transformer: windows of text, batches of pieces, files, weights."""
+"""The transformer: windows of text, batches of word pieces, files and weights."""

@@ -1,4 +1,4 @@
-"""Rows of word pieces: grouped with rows of about their length, and their outputs put together again."""
+"""Batches of word pieces: group rows of similar length, and join the outputs of the groups."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import pad
 
 Output = TypeVar("Output", bound=Mapping[str, Any])
-# rows shorter than this share of the longest one may have a group of their own
+# a row shorter than this share of the longest row of a group may begin a new group
 LIKE_LENGTH = 0.8
 
 
@@ -24,16 +24,17 @@ def group_rows(
     max_items: int = 0,
     least: int | None = None,
 ) -> list[NDArray[np.int64]]:
-    """Cut items in an order into groups of a bounded number of word pieces.
+    """Cut ordered items into groups with a bounded number of word pieces.
 
-    order (NDArray): Numbers of the items, those of about one length next to each other.
-    lengths (NDArray): Longest row of every item, in pieces.
-    rows (NDArray): Number of its rows; None for one each.
-    most (int): Most pieces of a group, padding included; a larger item is alone.
-    max_items (int): Most items of a group; 0 for any number.
-    least (int): Pieces that a group has before shorter items get one of their own; None for no such
-        groups.
-    RETURNS (list): Items of each group, in order.
+    order (NDArray): Numbers of the items, with items of similar length next to each other.
+    lengths (NDArray): Length of the longest row of each item, in pieces.
+    rows (NDArray): Number of rows of each item; None for one row each.
+    most (int): Maximum number of pieces of a group, padding included. A larger item forms a group
+        of its own.
+    max_items (int): Maximum number of items of a group; 0 for no limit.
+    least (int): Number of pieces from which a group is closed when a much shorter item follows;
+        None to ignore the lengths.
+    RETURNS (list): Numbers of the items of each group, in the given order.
     """
     counts = np.ones(len(order), dtype=np.int64) if rows is None else rows[order]
     groups: list[NDArray[np.int64]] = []
@@ -52,18 +53,19 @@ def group_rows(
 
 
 def row_lengths(mask: torch.Tensor) -> torch.Tensor:
-    """Pieces of each row without the padding at its end; all of them where padding is elsewhere."""
+    """Number of pieces of each row without its padding; the full length for left padding."""
     if not bool((mask[:, 1:] <= mask[:, :-1]).all()):
         return torch.full_like(mask[:, 0], mask.shape[1])
     return mask.sum(1)
 
 
 def concat_outputs(outputs: list[Output], places: torch.Tensor, length: int) -> Output:
-    """Outputs for groups of the rows as one.
+    """Join the outputs for groups of rows.
 
-    outputs (list): Tensors by name, or tuples of them, for each group.
-    places (Tensor): Where each row is in the outputs, one after the other.
-    length (int): Pieces of a row, which shorter outputs are filled up to with 0.
+    outputs (list): Output of each group: tensors, or tuples of tensors, by name.
+    places (Tensor): Position of each row in the concatenated outputs.
+    length (int): Number of pieces of a row; shorter outputs are padded with 0 to this length.
+    RETURNS (Output): One output for all rows.
     """
 
     def join(values: list[Any]) -> Any:
@@ -75,7 +77,7 @@ def concat_outputs(outputs: list[Output], places: torch.Tensor, length: int) -> 
 
 
 def filled(output: torch.Tensor, length: int) -> torch.Tensor:
-    """States (rows, pieces, width) or attentions (rows, heads, pieces, pieces), filled up."""
+    """Pad states (rows, pieces, width) or attentions (rows, heads, pieces, pieces) to a length."""
     if output.dim() == 3:
         return pad(output, (0, 0, 0, length - output.shape[1]))
     if output.dim() == 4:

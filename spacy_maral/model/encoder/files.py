@@ -1,4 +1,4 @@
-"""An encoder's tensors, tokenizer and configuration as bytes, and an encoder made of them."""
+"""Write an encoder's tensors, tokenizer and configuration as bytes, and rebuild the encoder."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from transformers.modeling_utils import no_init_weights
 from ...errors import Errors, MaralError, Warnings
 from .weights import prepare_inference
 
-# stands in a message where bytes go that are written apart; how many of them are copied at once
+# PLACE marks the position in a message of bytes that are written separately; COPIED is the number
+# of bytes that are copied at once
 PLACE = b"spacy-maral: bytes that are written apart"
 COPIED = 1 << 24
 
 
 def write_nested(path: Path, outer: bytes, inner: bytes, innermost: Path) -> None:
-    """Write a MessagePack message in which a second one is, and in that the contents of a file.
+    """Write a MessagePack message that holds a second message, which holds the contents of a file.
 
-    path (Path): Where it is written.
-    outer, inner (bytes): The messages, with PLACE where the next one goes.
-    innermost (Path): The file.
+    path (Path): File to write.
+    outer, inner (bytes): The messages, each with PLACE at the position of its content.
+    innermost (Path): File whose contents the inner message holds.
     """
     before, after = _around(inner)
     size = innermost.stat().st_size
@@ -43,13 +44,13 @@ def write_nested(path: Path, outer: bytes, inner: bytes, innermost: Path) -> Non
 
 
 def _around(message: bytes) -> tuple[bytes, bytes]:
-    """What is before and after the place of bytes in a message."""
+    """The parts of a message before and after PLACE."""
     before, _, after = message.partition(srsly.msgpack_dumps(PLACE))
     return before, after
 
 
 def _bytes_header(size: int) -> bytes:
-    """How MessagePack begins so many bytes."""
+    """The MessagePack header of a byte string of this size."""
     if size < 1 << 8:
         return struct.pack(">BB", 0xC4, size)
     if size < 1 << 16:
@@ -62,7 +63,7 @@ def tokenizer_files(objects: HFObjects) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = objects.tokenizer
         if objects.vocab_file_contents is not None:
-            # the file that the tokenizer was made from may be gone
+            # the file that the tokenizer was loaded from may be gone
             vocabulary = Path(folder) / tokenizer.vocab_files_names["vocab_file"]
             vocabulary.write_bytes(objects.vocab_file_contents)
             tokenizer.vocab_file = str(vocabulary)
@@ -71,7 +72,7 @@ def tokenizer_files(objects: HFObjects) -> dict[str, bytes]:
 
 
 def apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Tensors none of which share memory, since safetensors knows no such ones."""
+    """Copy tensors that share memory, since safetensors cannot store shared memory."""
     seen: set[int] = set()
     found = {}
     for name, tensor in tensors.items():
@@ -86,7 +87,7 @@ def load_objects(message: dict[str, Any], weights: str) -> HFObjects:
         return HFObjects(
             None, None, None, message["tokenizer_config"], message["transformer_config"]
         )
-    # bytes, tensors and encoder are as many copies: each goes as soon as the next is there
+    # bytes, tensors and encoder are three copies: free each as soon as the next one exists
     tensors = load_tensors(message.pop("state"))
     return make_objects(
         message["config"], message["tokenizer"], tensors, weights, use_fast=message["use_fast"]
@@ -105,17 +106,17 @@ def make_objects(
 
     config (dict): The encoder's configuration.
     files (dict): Contents of the tokenizer's files by name.
-    tensors (dict): The encoder's tensors, as `stored_tensors` gives them.
-    weights (str): How weights are saved, see `build_transformer`.
+    tensors (dict): The encoder's tensors, as `stored_tensors` returns them.
+    weights (str): Number format of the saved weights (see `build_transformer`).
     use_fast (bool): Whether the tokenizer is a fast one.
-    RETURNS (HFObjects): Tokenizer and encoder, the latter on its device.
-    RAISES (MaralError): If parts are missing or do not fit.
+    RETURNS (HFObjects): Tokenizer and encoder; the encoder is on its device.
+    RAISES (MaralError): If parts are missing or do not fit together.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         srsly.write_json(folder / "config.json", config)
         for file, content in files.items():
-            # names come from the file: they must not lead out of the folder
+            # the names are read from a file: they must not lead out of the folder
             if file in ("", ".", "..") or Path(file).name != file or "\\" in file:
                 raise MaralError(Errors.M224.format(problem=f"it has a file named {file!r}"))
             (folder / file).write_bytes(content)
@@ -123,7 +124,7 @@ def make_objects(
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=use_fast, local_files_only=True)
         vocabulary = getattr(tokenizer, "vocab_file", None)
         contents = Path(vocabulary).read_bytes() if vocabulary else None
-    # what every weight is replaced in need not be drawn at random first
+    # every weight is replaced below: skip the random initialisation
     with no_init_weights():
         encoder = AutoModel.from_config(settings, torch_dtype=torch.float32)
     whole = {
@@ -132,7 +133,7 @@ def make_objects(
     }
     missing, unknown = encoder.load_state_dict(whole, strict=False, assign=True)
     if missing or unknown:
-        # releases of transformers differ in buffers that are made anew
+        # releases of transformers differ in the buffers that they compute themselves
         names = ", ".join([*missing, *unknown][:5])
         if any(n in dict(encoder.named_parameters()) for n in missing):
             raise MaralError(Errors.M224.format(problem=f"tensors are missing: {names}"))

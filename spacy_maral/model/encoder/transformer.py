@@ -1,4 +1,4 @@
-"""The transformer of spacy-transformers, bounded in memory, safe in threads, saved without pickle."""
+"""A transformer for spacy-transformers: bounded in memory, thread-safe, saved without pickle."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from .files import PLACE, apart, load_objects, tokenizer_files, write_nested
 from .weights import WEIGHTS, check_trainable, stored_tensors
 
 FORMAT_VERSION = 1
-# tokenizers without a limit say some huge number
+# tokenizers without a limit report a huge number
 NO_LIMIT = 1 << 20
-# rows of another length are read apart once a part has so many pieces: fewer leave a GPU with little
-# to do
+# shorter rows begin a new part once a part has this many pieces: smaller parts would leave a GPU
+# idle
 PART_PIECES = {"cpu": 256, "cuda": 8192}
 
 
@@ -50,23 +50,26 @@ def build_transformer(
     max_batch_pieces: int = 32768,
     weights: str = "float32",
 ) -> TransformerModel:
-    """Make the encoder of a transformer component, as spacy-transformers.TransformerModel.v3.
+    """Make the encoder of a transformer component, like spacy-transformers.TransformerModel.v3.
 
-    Unlike that one it reads the windows of a long document some at a time, cuts words of endless
-    length before they are padded, may predict in several threads, and is saved without pickle.
+    Unlike that model, this encoder reads the windows of a long document in parts, truncates
+    extremely long words before padding, can predict in several threads, and is saved without
+    pickle.
 
-    name (str): Name of the pretrained encoder, or its folder.
+    name (str): Name or folder of the pretrained encoder.
     get_spans (Callable): Cuts documents into windows.
     tokenizer_config (dict): Settings of the tokenizer.
     transformer_config (dict): Settings of the encoder.
-    mixed_precision (bool): Whether a GPU calculates in half precision.
+    mixed_precision (bool): Whether a GPU computes in half precision.
     grad_scaler_config (dict): Settings of the gradient scaler.
-    max_batch_pieces (int): Most word pieces read at once while predicting, padding included.
-    weights (str): How weights are saved: "float32", or smaller and rounded: "float16", or
-        "bfloat16". With the last one a pipeline that was loaded can predict only, and computes in
-        such numbers on CPUs that have them, faster; otherwise numbers are float32 in memory.
-    RETURNS (TransformerModel): From documents to their word pieces' vectors.
-    RAISES (MaralError): If max_batch_pieces is below 1, or weights are none of these.
+    max_batch_pieces (int): Maximum number of word pieces read at once during prediction, padding
+        included.
+    weights (str): Number format of the saved weights: "float32", or "float16" or "bfloat16", which
+        are rounded and take half the space. A pipeline loaded from "bfloat16" can only predict; on
+        CPUs with native bfloat16 it computes in bfloat16, which is faster. In all other cases the
+        weights are float32 in memory.
+    RETURNS (TransformerModel): Maps documents to the vectors of their word pieces.
+    RAISES (MaralError): If max_batch_pieces is below 1, or weights has another value.
     """
     check_choice("weights", weights, list(WEIGHTS))
     if max_batch_pieces < 1:
@@ -114,9 +117,9 @@ class BoundedTransformer(TransformerModel):
         self.attrs["replace_listener_cfg"] = replace_listener_cfg
 
     def to_disk(self, path: Path | str) -> None:
-        """Write what `to_bytes` gives, with the tensors straight from where they are to the disk.
+        """Write the bytes that `to_bytes` returns, with the tensors written directly to the disk.
 
-        Copies of them would take several times the encoder's memory.
+        Copies of the tensors would take several times the encoder's memory.
 
         path (Path | str): The file.
         """
@@ -137,7 +140,7 @@ class BoundedTransformer(TransformerModel):
             write_nested(path, outer, inner, state)
 
     def copy(self) -> BoundedTransformer:
-        """RETURNS (BoundedTransformer): A copy with weights of its own."""
+        """RETURNS (BoundedTransformer): A copy that shares no weights with this model."""
         shim = cast(EncoderShim, self.layers[0].shims[0])
         copied = BoundedTransformer(
             self.attrs["name"], self.attrs["get_spans"], {}, {}, False, {}, shim.max_batch_pieces,
@@ -150,12 +153,12 @@ class BoundedTransformer(TransformerModel):
 
 
 def replace_listener_cfg(transformer: dict[str, Any], listener: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a component that has its listener replaced by an encoder of its own.
+    """Make the settings of a component whose listener is replaced by its own copy of the encoder.
 
     transformer (dict): Settings of this model.
     listener (dict): Settings of the listener.
-    RETURNS (dict): What replaces them.
-    RAISES (MaralError): If the listener is of another package, which knows no such encoder.
+    RETURNS (dict): Settings that replace those of the listener.
+    RAISES (MaralError): If the listener belongs to another package, which cannot use it.
     """
     found = listener["@architectures"]
     if not found.startswith("spacy-maral."):
@@ -166,7 +169,7 @@ def replace_listener_cfg(transformer: dict[str, Any], listener: dict[str, Any]) 
 def _init(model: BoundedTransformer, X: Any = None, Y: Any = None) -> None:
     """Load the pretrained encoder.
 
-    RAISES (MaralError): If it is not there, or its files cannot be read.
+    RAISES (MaralError): If the encoder does not exist, or its files cannot be read.
     """
     try:
         init_transformer(model, X=X, Y=Y)
@@ -192,16 +195,15 @@ def _forward(
 def tokenize(tokenizer: Any, windows: list[Span]) -> tuple[WordpieceBatch, Ragged]:
     """Cut windows into word pieces, as spacy-transformers does.
 
-    Rows are cut off before they are padded: one word of endless length must not make all rows as
-    long as itself.
+    Rows are truncated before padding, so that one extremely long word does not lengthen all rows.
 
     tokenizer (PreTrainedTokenizerBase): The encoder's tokenizer.
     windows (list[Span]): The windows of a batch of documents.
-    RETURNS (tuple): The pieces, and those of each word of the windows.
+    RETURNS (tuple): The pieces, and the alignment of the words of the windows to them.
     """
     texts, limit = [window.text for window in windows], tokenizer.model_max_length
     if tokenizer.is_fast:
-        # one piece too many, which is the one at the end that spacy-transformers drops
+        # keep one piece more than the limit: spacy-transformers drops the last one
         cut = {"truncation": True, "max_length": limit + 1} if limit < NO_LIMIT else {}
         encoding = tokenizer(
             texts, padding="longest", return_tensors="np", return_offsets_mapping=True,
@@ -226,28 +228,28 @@ class EncoderShim(HFShim):
     ) -> None:
         self.max_batch_pieces = max_batch_pieces
         self.weights = weights
-        # bytes that stand for the shim in what its model writes, see `BoundedTransformer.to_disk`
+        # placeholder for the bytes of the shim (see `BoundedTransformer.to_disk`)
         self.stand_in: bytes | None = None
         super().__init__(model, **settings)
 
     def begin_update(self, inputs: ArgsKwargs) -> tuple[ModelOutput, Callable]:
-        """Read word pieces to learn from them.
+        """Read word pieces in a training step.
 
-        RAISES (MaralError): If the encoder can predict only.
+        RAISES (MaralError): If the encoder can only predict.
         """
         check_trainable(self._model)
         return super().begin_update(inputs)
 
     def predict(self, inputs: ArgsKwargs) -> ModelOutput:
-        """Read rows of word pieces together with rows of about their length.
+        """Read rows of word pieces in parts, each of rows of similar length.
 
-        A part of the rows is padded to its own longest row, and has at most `max_batch_pieces`
-        pieces; beyond a row's part, its vectors are 0. Unlike in thinc, the encoder is not put back
-        to training mode, which other threads that are reading with it would see; `begin_update`
-        does so.
+        Each part is padded to its own longest row and has at most `max_batch_pieces` pieces, unless
+        a single row is longer. Vectors beyond the padded length of a part are 0. Unlike thinc's
+        shim, this one does not switch the encoder back to training mode, which would affect other
+        threads that predict with it; `begin_update` switches it.
 
         inputs (ArgsKwargs): Tensors of the shape (rows, length).
-        RETURNS (ModelOutput): What the encoder gives for all rows.
+        RETURNS (ModelOutput): Output of the encoder for all rows.
         """
         if self._model.training:
             self._model.eval()
@@ -270,7 +272,7 @@ class EncoderShim(HFShim):
         return concat_outputs(outputs, places, mask.shape[1])
 
     def to_bytes(self) -> bytes:
-        """RETURNS (bytes): Encoder and tokenizer: tensors as safetensors, the rest as msgpack."""
+        """RETURNS (bytes): Encoder and tokenizer: safetensors within a MessagePack message."""
         if self.stand_in is not None:
             return self.stand_in
         encoder = self._hfmodel.transformer
@@ -280,7 +282,7 @@ class EncoderShim(HFShim):
         return srsly.msgpack_dumps(self.message(state))
 
     def message(self, state: bytes | None = None) -> dict[str, Any]:
-        """What `to_bytes` packs.
+        """Make the message that `to_bytes` packs.
 
         state (bytes | None): The tensors; None without an encoder.
         RETURNS (dict): Configuration, tokenizer and tensors.
@@ -298,11 +300,11 @@ class EncoderShim(HFShim):
         return message
 
     def from_bytes(self, bytes_data: bytes) -> EncoderShim:
-        """Read what `to_bytes` gave.
+        """Load the bytes that `to_bytes` returned.
 
         bytes_data (bytes): The bytes.
         RETURNS (EncoderShim): Itself.
-        RAISES (MaralError): If they are damaged, of a newer format or of another architecture.
+        RAISES (MaralError): If the bytes are damaged, or of a newer format or another architecture.
         """
         try:
             message = srsly.msgpack_loads(bytes_data)
@@ -313,7 +315,7 @@ class EncoderShim(HFShim):
         except MaralError:
             raise
         except Exception as error:
-            # a damaged file fails in msgpack, transformers, tokenizers or torch, each in its own way
+            # msgpack, transformers, tokenizers and torch each raise exceptions of their own
             raise MaralError(Errors.M224.format(problem=error)) from error
         self._model = self._hfmodel.transformer
         return self

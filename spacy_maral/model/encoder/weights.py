@@ -1,4 +1,4 @@
-"""How an encoder's weights are kept: in float32, or in numbers of half as many bits."""
+"""Number formats of an encoder's saved weights: float32, or 16-bit floats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...errors import Errors, MaralError
 
 WEIGHTS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-# an encoder that is kept in this computes in it on a CPU, and cannot be trained
+# an encoder saved in this format computes in it on a CPU that can, and cannot be trained
 FOR_INFERENCE = "bfloat16"
 
 
@@ -22,11 +22,11 @@ def has_bfloat16() -> bool:
 
 
 def stored_tensors(encoder: nn.Module, weights: str) -> dict[str, Tensor]:
-    """All tensors of an encoder as they are saved.
+    """Convert all tensors of an encoder to the format in which they are saved.
 
     encoder (nn.Module): The encoder.
-    weights (str): One of WEIGHTS, the type of all floats; a tensor with numbers that are too large
-        for it stays as it is.
+    weights (str): Format of all floats, one of WEIGHTS. A tensor with numbers that are too large
+        for the format keeps its own.
     RETURNS (dict): Tensors on the CPU by name.
     """
     tensors = {name: t.detach().cpu().contiguous() for name, t in encoder.state_dict().items()}
@@ -41,7 +41,7 @@ def _converted(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def digest_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """SHA-256 of tensors with their names, 64 hexadecimal digits."""
+    """SHA-256 of tensors and their names, 64 hexadecimal digits."""
     sha = hashlib.sha256()
     for name, tensor in tensors:
         sha.update(name.encode())
@@ -51,10 +51,10 @@ def digest_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
 
 
 def prepare_inference(encoder: nn.Module, weights: str) -> None:
-    """Let an encoder on a CPU compute in bfloat16, if it is kept so and the processor can.
+    """Let an encoder on a CPU compute in bfloat16, if it was saved so and the processor can.
 
-    encoder (nn.Module): The encoder, changed in place; what it gives stays float32.
-    weights (str): One of WEIGHTS.
+    encoder (nn.Module): The encoder, changed in place; its output stays float32.
+    weights (str): Format of the saved weights, one of WEIGHTS.
     """
     if weights != FOR_INFERENCE:
         return
@@ -66,17 +66,17 @@ def prepare_inference(encoder: nn.Module, weights: str) -> None:
 
 
 def check_trainable(encoder: nn.Module) -> None:
-    """Refuse to train an encoder whose numbers are too coarse for small steps.
+    """Refuse to train an encoder whose weights are too coarse for small updates.
 
     encoder (nn.Module): The encoder.
-    RAISES (MaralError): If it is kept for inference.
+    RAISES (MaralError): If the encoder was saved for inference only.
     """
     if getattr(encoder, "inference_only", False):
         raise MaralError(Errors.M463.format(weights=FOR_INFERENCE))
 
 
 def _to_float32(module: nn.Module, inputs: Any, output: Any) -> Any:
-    """Give the vectors in float32, which arrays have a type for."""
+    """Convert the output to float32, since NumPy has no bfloat16."""
     for name, value in output.items():
         if isinstance(value, Tensor) and value.is_floating_point():
             output[name] = value.float()

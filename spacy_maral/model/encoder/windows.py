@@ -1,4 +1,4 @@
-"""Windows over words that no encoder has to truncate."""
+"""Windows over words, short enough that the encoder does not truncate them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ def configure_bounded_windows(
 ) -> Callable[[Iterable[Doc]], list[list[Span]]]:
     """Make a span getter for the transformer: overlapping windows bounded in words and characters.
 
-    spacy-transformers drops the end of a row that is longer than the encoder's window, and words
-    there lose their vectors. The vocabularies of SentencePiece make at most one piece of a
-    character (rare compatibility characters apart), so that the default fits in 512 pieces with the
-    special ones; give a quarter of it for byte-level vocabularies.
+    spacy-transformers drops the end of a row that is longer than the encoder's limit, and the words
+    there get no vectors. SentencePiece vocabularies make at most one piece of a character (except
+    for rare compatibility characters), so that the default max_chars fits in 512 pieces, special
+    pieces included. For byte-level vocabularies, set max_chars to a quarter of the default.
 
-    max_words (int): Most words of a window.
-    stride (int): Words from the start of a window of max_words words to the next one; of shorter
-        windows, the same share. The rest of the window is the context of the next one.
-    max_chars (int): Most characters of a window. A longer word gets a window of its own.
-    RETURNS (Callable): From documents to their windows.
+    max_words (int): Maximum number of words of a window.
+    stride (int): Number of words from the start of a window of max_words words to the start of the
+        next one; in shorter windows, the same share. The next window repeats the remaining words.
+    max_chars (int): Maximum number of characters of a window. A longer word has a
+        window of its own.
+    RETURNS (Callable): Maps documents to their windows.
     RAISES (MaralError): If a bound is below 1 or the stride is longer than a window.
     """
     if max_words < 1 or max_chars < 1 or not 1 <= stride <= max_words:
@@ -57,7 +58,7 @@ def _cut(doc: Doc, max_words: int, stride: int, max_chars: int) -> list[Span]:
     while covered < len(doc):
         end = int(np.searchsorted(stops, begins[start] + max_chars, side="right"))
         end = max(min(end, start + max_words), start + 1)
-        # a long word ahead leaves windows that only repeat words: start at the next new word
+        # before a long word, a window may only repeat words: start at the next new word
         if end <= covered:
             start = covered
             continue
