@@ -53,6 +53,22 @@ DEFAULT_MODEL = Config().from_str(
     upstream = "*"
     """
 )["model"]
+DEFAULT_CONFIG: dict[str, Any] = {
+    "model": DEFAULT_MODEL,
+    "loss": "max_margin",
+    "decision": "likelihood",
+    "prior_scale": 1.0,
+    "outside_weight": 1.0,
+    # read from configurations of 0.1
+    "include_outside": True,
+    "memory": 10000.0,
+    "overwrite": True,
+    "scores": True,
+    "threshold": 0.0,
+    "spans_key": None,
+    "spans_threshold": None,
+    "scorer": {"@scorers": "spacy-maral.entity_scorer.v1"},
+}
 
 
 def make_entity_scorer() -> Callable[..., dict[str, Any]]:
@@ -72,20 +88,7 @@ def score_entities(examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]
 @Language.factory(
     "maral_ner",
     assigns=["doc.ents", "token.ent_iob", "token.ent_type", "span._.maral_score"],
-    default_config={
-        "model": DEFAULT_MODEL,
-        "loss": "max_margin",
-        "decision": "likelihood",
-        "prior_scale": 1.0,
-        "outside_weight": 1.0,
-        "memory": 10000.0,
-        "overwrite": True,
-        "scores": True,
-        "threshold": 0.0,
-        "spans_key": None,
-        "spans_threshold": None,
-        "scorer": {"@scorers": "spacy-maral.entity_scorer.v1"},
-    },
+    default_config=DEFAULT_CONFIG,
     default_score_weights={"ents_f": 1.0, "ents_p": 0.0, "ents_r": 0.0, "ents_per_type": None},
 )
 def make_maral_ner(
@@ -96,6 +99,7 @@ def make_maral_ner(
     decision: str,
     prior_scale: float,
     outside_weight: float,
+    include_outside: bool,
     memory: float,
     overwrite: bool,
     scores: bool,
@@ -103,7 +107,6 @@ def make_maral_ner(
     spans_key: str | None,
     spans_threshold: float | None,
     scorer: Callable | None,
-    include_outside: bool = True,
 ) -> MaralNER:
     """Make the component that finds entities by scoring all spans of up to `max_width` words.
 

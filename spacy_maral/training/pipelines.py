@@ -21,6 +21,7 @@ from ..evaluation.metrics import score_entities
 from ..model.architectures import get_encoder, get_span_module
 from ..model.checks import translate_outside
 from ..model.encoder.weights import check_trainable
+from ..model.maral_ner import DEFAULT_CONFIG
 from .cache import Cache
 from .corpus import Corpus, digest_docs, digest_tokenizer, encode
 from .network import Network, predict_entities
@@ -110,10 +111,9 @@ def check_component(config: Config, section: str, settings: TrainingSettings) ->
     RAISES (MaralError): If a setting has different values in the component and in the section.
     """
     given = translate_outside(config.get("components", {}).get(COMPONENT, {}))
-    defaults = Language.get_factory_meta(COMPONENT).default_config or {}
     for name in SHARED_OPTIONS:
-        found, wanted = given.get(name, defaults[name]), getattr(settings, name)
-        if found not in (wanted, defaults[name]):
+        found, wanted = given.get(name, DEFAULT_CONFIG[name]), getattr(settings, name)
+        if found not in (wanted, DEFAULT_CONFIG[name]):
             raise MaralError(
                 Errors.M348.format(name=name, found=found, section=section, wanted=wanted)
             )

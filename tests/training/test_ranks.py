@@ -25,7 +25,8 @@ SAME = {
 VARIANTS = {
     "plain": {"adaptation.diagnose_with_gold": True},
     # a process without a document of the batch takes part all the same
-    "single": {"student.batch_docs": 1, "student.epochs": 2, "student.accumulate": 8},
+    "single": {"student.batch_docs": 1, "student.epochs": 2, "student.accumulate": 8,
+               "student.select": "target_information"},
     "supcon": {"student.loss": "supcon", "student.accumulate": 2, "student.epochs": 2},
     "linear": {
         "student.loss": "cross_entropy", "student.decision": "linear", "student.freeze_layers": 1,
@@ -86,7 +87,8 @@ def test_two_processes_do_what_one_does(done, name):
         assert single.keys() == pair.keys()
         for key in ("steps", "pseudo_labels", "reliable", "changed", "noise_ratio", "dev_f1"):
             assert single.get(key) == pair.get(key), key
-        for key in ("losses", *GEOMETRY):
+        assert ("target_information" in single) == (name == "single")
+        for key in ("losses", *(GEOMETRY & single.keys())):
             assert pair[key] == pytest.approx(single[key], rel=1e-4), key
     labels = [np.load(f"{side}.labels.npz") for side in (one, two)]
     assert (labels[0]["reliable"] == labels[1]["reliable"]).all()
