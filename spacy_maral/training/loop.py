@@ -327,7 +327,8 @@ class Run:
         best = row[key] >= max((r[key] for r in self.log), default=-math.inf)
         if best and self.ranks.is_first:
             self.best_file = self.folder / f"{BEST}.tmp"
-            save_tensors(self.best_file, dict(model_tensors(self.module)))
+            with writing(self.folder):
+                save_tensors(self.best_file, dict(model_tensors(self.module)))
 
     def _save(self, epoch: int, progress: Progress) -> Path:
         """Write a checkpoint; RETURNS (Path): Its folder."""

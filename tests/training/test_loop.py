@@ -616,3 +616,12 @@ def test_a_full_disk_ends_the_run_and_leaves_the_checkpoint(
     assert_equal(snapshot(resumed.network), snapshot(unbroken[0].network))
     lines = (tmp_path / "log.jsonl").read_text(encoding="utf8").splitlines()
     assert len(lines) == 4
+
+
+def test_a_full_disk_while_the_best_weights_are_kept_is_named(tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise Full
+
+    monkeypatch.setattr(loop, "save_tensors", fail)
+    with pytest.raises(MaralError, match=r"M322.*No space left"):
+        make_run(tmp_path, select="source_dev", epochs=1).train(resume=False)
