@@ -452,7 +452,7 @@ def record_pipeline(folder: Path, test: Path) -> dict:
 
 
 def record_labels(path: Path, test: Path) -> dict:
-    with np.load(path) as file:
+    with np.load(path, allow_pickle=False) as file:
         arrays = {k: file[k] for k in ("probabilities", "reliable") if k in file}
     return {**digest_of(arrays), "rows": []}
 
