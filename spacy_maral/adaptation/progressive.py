@@ -50,10 +50,9 @@ class KeptFeatures:
         kept = self.spans[places] == ids
         self.z[places[kept]] = report.output.z.detach().to(torch.float16).cpu().numpy()[kept]
 
-    def everywhere(self) -> tuple[NDArray[np.int64], NDArray[np.float16]]:
-        """Gather spans, numbered over all documents, and their features from all processes."""
-        spans, z = self.share.gather_spans(self.spans, self.z)
-        return spans, z
+    def everywhere(self) -> NDArray[np.float16]:
+        """Gather the features from all processes, in the order of the documents."""
+        return self.share.gather_spans(self.spans, self.z)[1]
 
     def restore(self, z: NDArray[np.float16]) -> None:
         """Take this process's part of the features that `everywhere` returned in an earlier run."""
@@ -159,8 +158,8 @@ class Adaptation(Hook):
             "reliable": self.labels.reliable,
         }
         if self.midway:
-            kept["target_features"] = self.target_features.everywhere()[1]
-            kept["source_features"] = self.source_features.everywhere()[1]
+            kept["target_features"] = self.target_features.everywhere()
+            kept["source_features"] = self.source_features.everywhere()
         return kept
 
     def restore(self, arrays: dict[str, NDArray]) -> None:
