@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..evaluation.metrics import noise_by_reliability, noise_ratio
+from ..evaluation.metrics import noise_ratio
 from ..training.hooks import Hook, StepReport
 from ..training.network import Network, collect
 from ..training.settings import AdaptationSettings, TrainingSettings
@@ -311,6 +311,6 @@ def describe_labels(
         },
     }
     if gold is not None:
-        noise = noise_by_reliability(classes, gold[rows], reliable)
-        info["noise_ratio"], info["noise_ratio_reliable"] = noise.all, noise.reliable
+        info["noise_ratio"] = noise_ratio(classes, gold[rows])
+        info["noise_ratio_reliable"] = noise_ratio(classes[reliable], gold[rows][reliable])
     return info
