@@ -116,7 +116,6 @@ def score_entities(
     max_width (int): Width of the model's widest span in words, for the paper's protocol.
     RETURNS (EntityReport): Scores, confusion and counts of errors.
     """
-    gold, predicted = _sorted(gold), _sorted(predicted)
     gold_place, predicted_place = _match(gold, predicted)
     n_classes = len(labels) + 1
     pairs = (gold.classes[gold_place], predicted.classes[predicted_place])
@@ -142,9 +141,8 @@ def score_entities(
         label: Score.from_counts(int(correct_of[c]), int(predicted_of[c]), int(gold_of[c]))
         for c, label in enumerate(labels, start=1)
     }
-    boundary, boundary_and_type, spurious, missed = _overlap_errors(
-        gold, predicted, predicted_place
-    )
+    n_touching = _count_overlapping(predicted, gold)
+    boundary = _count_overlapping(predicted, gold, typed=True) - n_correct
     return EntityReport(
         labels=list(labels),
         micro=Score.from_counts(n_correct, len(predicted.docs), len(gold.docs)),
@@ -152,11 +150,11 @@ def score_entities(
         paper_protocol=paper,
         per_type=per_type,
         confusion=confusion,
-        wrong_type=int((~correct).sum()),
+        wrong_type=len(correct) - n_correct,
         boundary=boundary,
-        boundary_and_type=boundary_and_type,
-        spurious=spurious,
-        missed=missed,
+        boundary_and_type=n_touching - len(correct) - boundary,
+        spurious=len(predicted.docs) - n_touching,
+        missed=len(gold.docs) - _count_overlapping(gold, predicted),
     )
 
 
@@ -173,78 +171,27 @@ def noise_ratio(pseudo: NDArray[np.integer], gold: NDArray[np.integer]) -> float
     return float((pseudo[counted] != gold[counted]).mean())
 
 
-class NoiseByReliability(NamedTuple):
-    """Noise ratios of all spans, of the reliable spans, and of the unreliable spans."""
-
-    all: float
-    reliable: float
-    unreliable: float
-
-
-def noise_by_reliability(
-    pseudo: NDArray[np.integer], gold: NDArray[np.integer], reliable: NDArray[np.bool_]
-) -> NoiseByReliability:
-    """Compute the noise ratios of the pseudo-labels that a filter keeps and of those that it rejects.
-
-    pseudo (NDArray): Pseudo-labels of spans, shape (n,).
-    gold (NDArray): Gold classes of the same spans, shape (n,).
-    reliable (NDArray): Whether the filter calls a span reliable, shape (n,).
-    RETURNS (NoiseByReliability): Noise ratios, see `noise_ratio`.
-    """
-    return NoiseByReliability(
-        noise_ratio(pseudo, gold),
-        noise_ratio(pseudo[reliable], gold[reliable]),
-        noise_ratio(pseudo[~reliable], gold[~reliable]),
-    )
-
-
-def _sorted(entities: Entities) -> Entities:
-    columns = [np.asarray(column, dtype=np.int64) for column in entities]
-    order = np.lexsort((columns[1], columns[0]))
-    return Entities(*(column[order] for column in columns))
-
-
-def _row_size(gold: Entities, predicted: Entities) -> int:
-    """Return a number greater than any word number of an entity, to tell documents apart."""
-    return int(max(gold.ends.max(initial=0), predicted.ends.max(initial=0))) + 2
-
-
 def _match(gold: Entities, predicted: Entities) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the places, on both sides, of entities with the same document and ends."""
-    size = _row_size(gold, predicted)
-    gold_key, predicted_key = (
-        (side.docs * size + side.starts) * size + side.ends for side in (gold, predicted)
-    )
-    _, gold_place, predicted_place = np.intersect1d(
-        gold_key, predicted_key, assume_unique=True, return_indices=True
-    )
+    size = _n_words(gold, predicted)
+    keys = ((side.docs * size + side.starts) * size + side.ends for side in (gold, predicted))
+    _, gold_place, predicted_place = np.intersect1d(*keys, assume_unique=True, return_indices=True)
     return gold_place, predicted_place
 
 
-def _overlap_errors(
-    gold: Entities, predicted: Entities, exact: NDArray[np.intp]
-) -> tuple[int, int, int, int]:
-    """Count all errors but wrong types. Both sides are sorted, without overlaps.
+def _count_overlapping(entities: Entities, others: Entities, *, typed: bool = False) -> int:
+    """Count entities that overlap another one, of the same type if `typed`; no side overlaps itself."""
+    n_classes = 1 + max(side.classes.max(initial=0) for side in (entities, others))
+    # one line of words, with a stretch for each document, or for each type in each document
+    shift, other_shift = (
+        (side.docs * n_classes + side.classes * typed) * _n_words(entities, others)
+        for side in (entities, others)
+    )
+    begun = np.searchsorted(np.sort(other_shift + others.starts), shift + entities.ends, "right")
+    ended = np.searchsorted(np.sort(other_shift + others.ends), shift + entities.starts)
+    return int((begun > ended).sum())
 
-    RETURNS (tuple): boundary, boundary_and_type, spurious, missed.
-    """
-    size = _row_size(gold, predicted)
 
-    def positions(entities: Entities) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return entities.docs * size + entities.starts, entities.docs * size + entities.ends
-
-    gold_start, gold_end = positions(gold)
-    start, end = positions(predicted)
-    first = np.searchsorted(gold_end, start)
-    stop = np.searchsorted(gold_start, end, side="right")
-    touches = stop > first
-    others = np.setdiff1d(np.flatnonzero(touches), exact)
-    counts = stop[others] - first[others]
-    before = np.cumsum(counts) - counts
-    touched = np.repeat(first[others] - before, counts) + np.arange(counts.sum())
-    owner = np.repeat(others, counts)
-    same_type = gold.classes[touched] == predicted.classes[owner]
-    n_found = np.searchsorted(start, gold_end, side="right") - np.searchsorted(end, gold_start)
-    n_boundary = len(np.unique(owner[same_type]))
-    spurious, missed = int((~touches).sum()), int((n_found <= 0).sum())
-    return n_boundary, len(others) - n_boundary, spurious, missed
+def _n_words(gold: Entities, predicted: Entities) -> int:
+    """Return a number greater than any word number of an entity, to tell documents apart."""
+    return int(max(gold.ends.max(initial=0), predicted.ends.max(initial=0))) + 1
