@@ -89,14 +89,18 @@ def compare_entities(
     max_width (int): See `evaluate_pipeline`.
     RETURNS (EntityReport): Scores over the labels of the pipeline and of both sides.
     """
-    width, known = _span_model_facts(nlp)
-    labels = sorted({label for *_, label in [*gold, *predicted]} | known)
-    return score_entities(
-        as_entities(gold, labels),
-        as_entities(predicted, labels),
-        labels,
-        max_width=width if max_width is None else max_width,
-    )
+    from ..model.architectures import get_span_module
+    from ..model.maral_ner import MaralNER
+
+    found = {label for *_, label in [*gold, *predicted]}
+    for _, pipe in nlp.pipeline:
+        if isinstance(pipe, MaralNER):
+            found.update(pipe.labels)
+            if max_width is None:
+                max_width = get_span_module(pipe.model).max_width
+    labels = sorted(found)
+    sides = (as_entities(side, labels) for side in (gold, predicted))
+    return score_entities(*sides, labels, max_width=max_width)
 
 
 def load_pipeline(name: str | Path, *, gpu_id: int = -1) -> Language:
@@ -134,20 +138,10 @@ def read_gold(data: str | Path | Iterable[Doc]) -> list[Doc]:
         docs, place = read_docs(data), str(data)
     else:
         docs, place = list(data), "the data"
-    check_labelled(docs, place)
-    return docs
-
-
-def check_labelled(docs: Sequence[Doc], place: str) -> None:
-    """Check that all documents have gold entities.
-
-    docs (Sequence[Doc]): The documents.
-    place (str): Where the documents come from, for the message.
-    RAISES (MaralError): If a document has no entity annotation.
-    """
     n_unlabelled = sum(not doc.has_annotation("ENT_IOB") for doc in docs)
     if n_unlabelled:
         raise MaralError(Errors.M402.format(path=place, n=n_unlabelled, n_docs=len(docs)))
+    return docs
 
 
 def without_labels(nlp: Language, docs: Iterable[Doc]) -> Iterator[Doc]:
@@ -162,17 +156,6 @@ def without_labels(nlp: Language, docs: Iterable[Doc]) -> Iterator[Doc]:
     for doc in docs:
         spaces = None if doc.has_unknown_spaces else [bool(token.whitespace_) for token in doc]
         yield Doc(nlp.vocab, words=[token.text for token in doc], spaces=spaces)
-
-
-def _span_model_facts(nlp: Language) -> tuple[int | None, set[str]]:
-    """Return widest span and labels of a pipeline's maral_ner; None and no labels without one."""
-    from ..model.architectures import get_span_module
-    from ..model.maral_ner import MaralNER
-
-    for _, pipe in nlp.pipeline:
-        if isinstance(pipe, MaralNER):
-            return get_span_module(pipe.model).max_width, set(pipe.labels)
-    return None, set()
 
 
 def read_entities(docs: Iterable[Doc]) -> Iterator[Row]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..data.tags import Entity
-from .evaluate import check_labelled, compare_entities, read_entities, without_labels
+from .evaluate import compare_entities, read_entities, read_gold, without_labels
 from .metrics import EntityReport
 
 if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.tokens import Doc
 
-SPANS_KEY = "maral_report"
 CONTEXT = 20
 
 
@@ -46,19 +46,18 @@ class Judgement:
     n_words: int
 
 
-def judge(nlp: Language, docs: Sequence[Doc], *, n_mistakes: int = 10, name: str = "") -> Judgement:
+def judge(nlp: Language, data: str | Path | Iterable[Doc], *, n_mistakes: int = 10) -> Judgement:
     """Score a pipeline on labelled documents and collect its most confident mistakes.
 
     The pipeline gets fresh documents with the same words and spaces.
 
     nlp (Language): The pipeline, with a maral_ner.
-    docs (Sequence[Doc]): Gold documents.
+    data (str | Path | Iterable[Doc]): Gold documents, or a .spacy file of them.
     n_mistakes (int): The largest number of mistakes to keep.
-    name (str): Name of the documents, for error messages.
     RETURNS (Judgement): Scores and mistakes.
-    RAISES (MaralError): If a document has no entity annotation.
+    RAISES (MaralError): If the documents cannot be read, or one has no entity annotation.
     """
-    check_labelled(docs, name)
+    docs = read_gold(data)
     gold = [_entities(doc) for doc in docs]
     found = list(_predict(nlp, docs))
     rows = (
@@ -85,20 +84,16 @@ def _entities(doc: Doc) -> list[Entity]:
 
 def _predict(nlp: Language, docs: Sequence[Doc]) -> Iterator[dict[Entity, float | None]]:
     """Yield the predicted entities of each document with their confidences, None if unknown."""
-    pipe = nlp.get_pipe("maral_ner")
-    options = {"spans_key": SPANS_KEY, "spans_threshold": None}
-    before = {name: pipe.cfg[name] for name in options}  # type: ignore[attr-defined]
-    pipe.cfg.update(options)  # type: ignore[attr-defined]
+    cfg = nlp.get_pipe("maral_ner").cfg  # type: ignore[attr-defined]
+    wanted, cfg["scores"] = cfg["scores"], True
     try:
         for doc in nlp.pipe(without_labels(nlp, docs)):
-            group = doc.spans[SPANS_KEY]
-            known = {
-                Entity(span.start, span.end - 1, span.label_): float(score)
-                for span, score in zip(group, group.attrs["scores"], strict=True)
+            yield {
+                entity: ent._.maral_score
+                for entity, ent in zip(_entities(doc), doc.ents, strict=True)
             }
-            yield {entity: known.get(entity) for entity in _entities(doc)}
     finally:
-        pipe.cfg.update(before)  # type: ignore[attr-defined]
+        cfg["scores"] = wanted
 
 
 def _describe(

@@ -9,7 +9,6 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from ...data.docs import read_docs
 from ...data.files import write_file
 from ..evaluate import load_pipeline
 from ..mistakes import Judgement, judge
@@ -38,12 +37,7 @@ TEACHER = "A teacher has no pseudo-labels. Only runs of adapt have this part."
 
 
 def write_report(
-    run: Path,
-    output: Path,
-    *,
-    gold: Path | None = None,
-    dev: Path | None = None,
-    gpu_id: int = -1,
+    run: Path, output: Path, *, gold: Path | None = None, dev: Path | None = None, gpu_id: int = -1
 ) -> Path:
     """Write the report of a training run.
 
@@ -59,8 +53,7 @@ def write_report(
     data = gold or dev
     judgement = None
     if data is not None:
-        docs = read_docs(data)
-        judgement = judge(load_pipeline(run, gpu_id=gpu_id), docs, name=str(data))
+        judgement = judge(load_pipeline(run, gpu_id=gpu_id), data)
     write_file(output, render_report(record, judgement, data.name if data else ""))
     return output
 
