@@ -74,7 +74,7 @@ def compare_cli(
     from ..evaluation.tables import COMPARISON_HEADER, markdown_table, read_comparison
 
     with reported("compare the models"):
-        rows = [comparison.row() for comparison in read_comparison(folder)]
+        rows = read_comparison(folder)
         if output is not None:
             write_file(output, markdown_table(COMPARISON_HEADER, rows))
     aligns = ("l", *("r" for _ in COMPARISON_HEADER[1:]))

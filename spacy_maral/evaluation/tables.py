@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from wasabi import Printer
 
@@ -14,37 +13,11 @@ from ..errors import Errors, MaralError
 from .metrics import ERROR_KINDS, OUTSIDE_NAME, EntityReport
 
 T = TypeVar("T")
-ROLES = ("teacher", "student")
 MISSING = "-"
 COMPARISON_HEADER = (
     "", "teacher F1", "student F1", "difference",
     "teacher F1, paper protocol", "student F1, paper protocol", "difference",
 )  # fmt: skip
-
-
-class FScores(NamedTuple):
-    """F1 over all gold entities and by the paper's protocol, in [0, 1]; None if unknown."""
-
-    strict: float | None = None
-    paper_protocol: float | None = None
-
-
-@dataclass
-class Comparison:
-    """F1 of teacher and student on one test set."""
-
-    data: str
-    teacher: FScores = FScores()  # noqa: RUF009
-    student: FScores = FScores()  # noqa: RUF009
-
-    def row(self) -> list[str]:
-        """RETURNS (list[str]): The scores in percent, in the order of COMPARISON_HEADER."""
-        row = [self.data]
-        for before, after in zip(self.teacher, self.student, strict=True):
-            both = before is not None and after is not None
-            change = f"{100 * (after - before):+.2f}" if both else MISSING  # type: ignore[operator]
-            row += [_percent(before), _percent(after), change]
-        return row
 
 
 def show_report(report: EntityReport, printer: Printer) -> None:
@@ -54,29 +27,18 @@ def show_report(report: EntityReport, printer: Printer) -> None:
     printer (Printer): The printer.
     """
     header, rows = score_table(report)
-    printer.table(
-        rows,
-        title="Entities (strict)",
-        header=header,
-        aligns=("l", "r", "r", "r", "r"),
-        divider=True,
-    )
+    aligns = ("l", *("r" for _ in header[1:]))
+    printer.table(rows, title="Entities (strict)", header=header, aligns=aligns, divider=True)
     names = [OUTSIDE_NAME, *report.labels]
-    printer.table(
-        [
-            [name, *(f"{count:,}" for count in counts)]
-            for name, counts in zip(names, report.confusion.tolist(), strict=True)
-        ],
-        title="Gold (rows) and predicted (columns) entities with the same ends",
-        header=("", *names),
-        aligns=("l", *("r" for _ in names)),
-        divider=True,
-    )
-    printer.table(
-        {kind.replace("_", " "): f"{getattr(report, kind):,}" for kind in ERROR_KINDS},
-        title="Errors",
-        aligns=("l", "r"),
-    )
+    rows = [
+        [name, *(f"{count:,}" for count in counts)]
+        for name, counts in zip(names, report.confusion.tolist(), strict=True)
+    ]
+    title = "Gold (rows) and predicted (columns) entities with the same ends"
+    aligns = ("l", *("r" for _ in names))
+    printer.table(rows, title=title, header=("", *names), aligns=aligns, divider=True)
+    errors = {kind.replace("_", " "): f"{getattr(report, kind):,}" for kind in ERROR_KINDS}
+    printer.table(errors, title="Errors", aligns=("l", "r"))
 
 
 def score_table(report: EntityReport) -> tuple[list[str], list[list[str]]]:
@@ -92,24 +54,34 @@ def score_table(report: EntityReport) -> tuple[list[str], list[list[str]]]:
     return ["", "P", "R", "F1", "gold"], [score_cells(name, *score) for name, score in found]
 
 
-def read_comparison(folder: Path) -> list[Comparison]:
-    """Read the metrics of teacher and student.
+def read_comparison(folder: Path) -> list[list[str]]:
+    """Tabulate the metrics of teacher and student.
 
     folder (Path): Folder of files as `spacy maral evaluate -o` writes them, named teacher-SET.json
         and student-SET.json.
-    RETURNS (list[Comparison]): One comparison for each test set, in alphabetical order.
+    RETURNS (list[list[str]]): A row for each test set, in alphabetical order: F1 in percent, in the
+        order of COMPARISON_HEADER.
     RAISES (MaralError): If there are no such files, or one of them cannot be read.
     """
-    found: dict[str, Comparison] = {}
-    for role in ROLES:
-        for path in sorted(folder.glob(f"{role}-*.json")):
-            data = path.stem.removeprefix(f"{role}-")
-            setattr(
-                found.setdefault(data, Comparison(data)), role, read_metrics_file(path, _f_scores)
-            )
-    if not found:
+    found = [
+        {
+            path.stem.removeprefix(role): read_metrics_file(path, _f_scores)
+            for path in sorted(folder.glob(f"{role}*.json"))
+        }
+        for role in ("teacher-", "student-")
+    ]
+    if not any(found):
         raise MaralError(Errors.M404.format(folder=folder))
-    return [found[data] for data in sorted(found)]
+    rows = []
+    for data in sorted(set().union(*found)):
+        row = [data]
+        both = (scores.get(data, (None, None)) for scores in found)
+        for before, after in zip(*both, strict=True):
+            known = before is not None and after is not None
+            change = f"{100 * (after - before):+.2f}" if known else MISSING
+            row += [_percent(before), _percent(after), change]
+        rows.append(row)
+    return rows
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -143,9 +115,10 @@ def score_cells(name: str, precision: float, recall: float, f1: float, support: 
     return [name, *map(_percent, (precision, recall, f1)), f"{support:,}"]
 
 
-def _f_scores(metrics: dict[str, Any]) -> FScores:
+def _f_scores(metrics: dict[str, Any]) -> tuple[float | None, float | None]:
+    """F1 over all gold entities and by the paper's protocol, in [0, 1]."""
     paper = metrics["paper_protocol"]
-    return FScores(float(metrics["micro"]["f1"]), None if paper is None else float(paper["f1"]))
+    return float(metrics["micro"]["f1"]), None if paper is None else float(paper["f1"])
 
 
 def _percent(value: float | None) -> str:

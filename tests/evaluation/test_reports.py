@@ -26,7 +26,7 @@ def test_comparison_pairs_teacher_and_student(tmp_path):
     write_metrics(tmp_path / "teacher-zh-Hant.json", 0.1, None)
     write_metrics(tmp_path / "student-es-test.json", 1.0, 1.0)
     (tmp_path / "notes.json").write_text("not metrics", encoding="utf8")
-    rows = [comparison.row() for comparison in read_comparison(tmp_path)]
+    rows = read_comparison(tmp_path)
     assert rows == [
         ["de-test", "50.00", "55.25", "+5.25", "60.00", "58.00", "-2.00"],
         ["es-test", "-", "100.00", "-", "-", "100.00", "-"],
