@@ -10,10 +10,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from ..errors import Errors, MaralError
 
 TEMPORARY = ".tmp"
+# what reading a damaged file can raise
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile)
 
 
 @contextlib.contextmanager
@@ -80,6 +83,21 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
     RAISES (MaralError): If it cannot be written.
     """
     write_file(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def reading(path: Path, message: str) -> Iterator[None]:
+    """Report to the user that a file cannot be read, or lacks a part that the block looks for.
+
+    path (Path): The file.
+    message (str): Text of the error, with places for path and problem.
+    RAISES (MaralError): For each error of the block that a damaged file can cause.
+    """
+    try:
+        yield
+    except UNREADABLE as error:
+        problem = f"there is no {error} in it" if isinstance(error, KeyError) else error
+        raise MaralError(message.format(path=path, problem=problem)) from error
 
 
 def remove(path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from wasabi import Printer
 
+from ..data.files import reading
 from ..errors import Errors, MaralError
 from .metrics import ERROR_KINDS, OUTSIDE_NAME, EntityReport
 
@@ -103,11 +104,8 @@ def read_metrics_file(path: Path, get: Callable[[dict[str, Any]], T]) -> T:
     RETURNS (T): What `get` returns.
     RAISES (MaralError): If the file cannot be read, or `get` fails.
     """
-    try:
+    with reading(path, Errors.M405):
         return get(json.loads(path.read_text(encoding="utf8")))
-    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-        problem = f"there is no {error} in it" if isinstance(error, KeyError) else error
-        raise MaralError(Errors.M405.format(path=path, problem=problem)) from error
 
 
 def score_cells(name: str, precision: float, recall: float, f1: float, support: int) -> list[str]:

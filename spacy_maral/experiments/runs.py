@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from thinc.api import Config
 
-from ..data.files import digest, write_file, write_json
+from ..data.files import digest, reading, write_file, write_json
 from ..data.layout import LOG, RUN_FOLDER, SUMMARY
 from ..errors import Errors, MaralError
 from ..model.machine import describe_machine
@@ -272,11 +272,8 @@ def has_finished(model: Path) -> bool:
 
 def read_json(path: Path) -> dict[str, Any]:
     """RAISES (MaralError): If the file is missing or no JSON."""
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
-    except (OSError, ValueError) as error:
-        raise MaralError(Errors.M427.format(path=path, problem=error)) from None
-    return content
+    with reading(path, Errors.M427):
+        return json.loads(path.read_text(encoding="utf8"))
 
 
 def read_result(path: Path) -> Result | None:

@@ -12,7 +12,7 @@ from typing import Any
 import srsly
 
 from ...data.config import read_config
-from ...data.files import write_json
+from ...data.files import reading, write_json
 from ...data.layout import META, RUN_FOLDER, SUMMARY
 from ...errors import Errors, MaralError
 from ..tables import markdown_table, read_metrics_file, score_cells
@@ -185,26 +185,19 @@ def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _read_pipeline(model: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    try:
+    with reading(model, Errors.M411):
         meta = json.loads((model / META).read_text(encoding="utf8"))
         config = read_config(model / "config.cfg")
-    except (OSError, ValueError) as error:
-        raise MaralError(Errors.M411.format(path=model, problem=error)) from error
-    if COMPONENT not in config.get("components", {}):
-        problem = f"there is no component {COMPONENT} in it"
-        raise MaralError(Errors.M411.format(path=model, problem=problem))
+        if COMPONENT not in config.get("components", {}):
+            raise ValueError(f"there is no component {COMPONENT} in it")
     return meta, config
 
 
 def _read_summary(model: Path) -> dict[str, Any]:
     """Read the summary of the training; empty if the run's folder is not there."""
     path = model / RUN_FOLDER / SUMMARY
-    if not path.is_file():
-        return {}
-    try:
-        return json.loads(path.read_text(encoding="utf8"))
-    except (OSError, ValueError) as error:
-        raise MaralError(Errors.M411.format(path=path, problem=error)) from error
+    with reading(path, Errors.M411):
+        return json.loads(path.read_text(encoding="utf8")) if path.is_file() else {}
 
 
 def _encoder_name(config: Mapping[str, Any]) -> str:

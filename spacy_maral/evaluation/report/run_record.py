@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.files import reading
 from ...data.layout import DIAGNOSTICS, DIAGNOSTICS_VERSION, LOG, RUN_FOLDER, SUMMARY
 from ...errors import Errors, MaralError
 from ..metrics import OUTSIDE_NAME
@@ -80,20 +79,24 @@ def read_run(folder: Path) -> RunRecord:
     log = place / LOG
     if not log.is_file():
         raise MaralError(Errors.M440.format(folder=folder))
-    rows = [_read_json(log, line) for line in _read_text(log).splitlines() if line.strip()]
-    if not rows:
-        raise MaralError(Errors.M441.format(path=log, problem="it holds no epoch"))
-    for row in rows:
-        _require(log, row, ROW_KEYS)
-    path = place / SUMMARY
-    summary = _read_json(path, _read_text(path)) if path.is_file() else {}
+    with reading(log, Errors.M441):
+        lines = log.read_text(encoding="utf8").splitlines()
+        rows = [_parse(line, ROW_KEYS) for line in lines if line.strip()]
+        if not rows:
+            raise ValueError("it holds no epoch")
+    path, summary = place / SUMMARY, {}
+    if path.is_file():
+        with reading(path, Errors.M441):
+            summary = _parse(path.read_text(encoding="utf8"))
     epochs = []
     for path in sorted((place / DIAGNOSTICS).glob("*epoch-*.json")):
-        epoch = _read_json(path, _read_text(path))
-        if epoch.get("format_version", math.inf) > DIAGNOSTICS_VERSION:
-            found = epoch.get("format_version")
+        with reading(path, Errors.M441):
+            epoch = _parse(path.read_text(encoding="utf8"))
+        found = epoch.get("format_version")
+        if found is None or found > DIAGNOSTICS_VERSION:
             raise MaralError(Errors.M442.format(path=path, found=found, known=DIAGNOSTICS_VERSION))
-        _require(path, epoch, EPOCH_KEYS)
+        with reading(path, Errors.M441):
+            _require(epoch, EPOCH_KEYS)
         epochs.append(epoch)
     return RunRecord(Path(folder), rows, summary, epochs)
 
@@ -112,32 +115,23 @@ def read_sample(record: RunRecord) -> dict[str, NDArray] | None:
     path = next((record.folder / RUN_FOLDER / DIAGNOSTICS).glob(name), None)
     if path is None:
         return None
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            columns = ("z", "side", "classes", "reliable", "doc", "text")
-            return {column: file[column] for column in columns}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise MaralError(Errors.M441.format(path=path, problem=error)) from None
+    columns = ("z", "side", "classes", "reliable", "doc", "text")
+    with reading(path, Errors.M441), np.load(path, allow_pickle=False) as file:
+        return {column: file[column] for column in columns}
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf8")
-    except (OSError, ValueError) as error:
-        raise MaralError(Errors.M441.format(path=path, problem=error)) from None
+def _parse(text: str, keys: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a JSON object that has some keys.
 
-
-def _read_json(path: Path, text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise MaralError(Errors.M441.format(path=path, problem=error)) from None
+    RAISES (ValueError): If it is none, or keys are missing.
+    """
+    found = json.loads(text)
     if not isinstance(found, dict):
-        raise MaralError(Errors.M441.format(path=path, problem="it holds no object"))
+        raise ValueError("it holds no object")
+    _require(found, keys)
     return found
 
 
-def _require(path: Path, found: dict[str, Any], keys: Sequence[str]) -> None:
-    missing = ", ".join(key for key in keys if key not in found)
-    if missing:
-        raise MaralError(Errors.M441.format(path=path, problem=f"there is no {missing} in it"))
+def _require(found: dict[str, Any], keys: Sequence[str]) -> None:
+    if missing := ", ".join(key for key in keys if key not in found):
+        raise ValueError(f"there is no {missing} in it")
