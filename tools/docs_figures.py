@@ -218,7 +218,7 @@ def draw_mixture() -> str:
     for mean, sd, weight, css in parts:
         density = np.exp(-0.5 * ((places - mean) / sd) ** 2) / (sd * np.sqrt(2 * np.pi))
         heights = density * weight * len(rho) * (edges[1] - edges[0])
-        curves.append(Curve(css, list(zip(places, heights, strict=True)), css))
+        curves.append(Curve(list(zip(places, heights, strict=True)), css))
     stacks = [("wrong labels", counts[0], "s2"), ("right labels", counts[1], "s1")]
     drawn = histogram(
         "Scores of one class's pseudo-labels", edges.tolist(), stacks, curves=curves,

@@ -143,7 +143,7 @@ def test_bars_of_a_histogram_stand_on_each_other():
     root = parsed(
         histogram(
             "T", [0.0, 1.0, 2.0, 4.0], [("right", [1, 0, 4], "s1"), ("wrong", [2, 1, 0], "wrong")],
-            curves=[Curve("low", [(0.0, 0.0), (4.0, 4.0)], "low")], cut=2.0,
+            curves=[Curve([(0.0, 0.0), (4.0, 4.0)], "low")], cut=2.0,
         )
     )  # fmt: skip
     right, wrong = of_class(root, "s1"), of_class(root, "wrong")

@@ -16,6 +16,7 @@ from .svg import (
     colour_class,
     element,
     grid,
+    line_at,
     short,
     shorten,
     spread,
@@ -46,7 +47,6 @@ class Series:
 class Curve:
     """A line through points (x, y)."""
 
-    name: str
     points: Sequence[tuple[float, float]]
     css: str
 
@@ -86,25 +86,29 @@ def line_chart(
     width, height = SIZE
     known = [v for line in series for v in line.values if v is not None]
     low, high = y_range or around([*known, *([reference[0]] if reference else [])])
-    names = [line.name for line in series if line.known(x)]
-    right = 24 + CHAR_WIDTH * max([min(len(n), 14) for n in names], default=0)
+    drawn = [line for line in series if line.known(x)]
+    right = 24 + CHAR_WIDTH * max([min(len(line.name), 14) for line in drawn], default=0)
     alone = len(x) == 1
     across = Scale(min(x) - alone, max(x) + alone, 46, width - right - 6)
     up = Scale(low, high, height - 26, 12)
     body = grid(up, across, ticks(low, high), show)
-    step = max(1, math.ceil(len(x) / 10))
+    step = math.ceil(len(x) / 10)
     body += [text_at(across(n), height - 9, str(n), "middle") for n in x[::step]]
-    if marked is not None and marked in x and len(x) > 1:
-        place = across(marked)
-        body.append(f'<line class="marked" x1="{place}" x2="{place}" y1="6" y2="{up.start}"/>')
+    if marked in x and not alone:
+        body.append(line_at("marked", (across(marked), across(marked)), (6, up.start)))
     if reference is not None:
         y = up(reference[0])
-        body.append(f'<line class="ref" x1="{across.start}" x2="{across.end}" y1="{y}" y2="{y}"/>')
+        body.append(line_at("ref", (across.start, across.end), (y, y)))
         body.append(text_at(across.start + 4, y - 4, reference[1], css="note"))
-    for line in series:
+    for line in drawn:
         body += _line(line, x, across, up, show)
-    body += _end_labels(series, x, across, up)
-    return element(title, _describe(series, x, show), SIZE, body)
+    body += _end_labels(drawn, x, across, up)
+    facts = []
+    for line in drawn:
+        points = line.known(x)
+        (first, start), (last, end) = points[0], points[-1]
+        facts.append(f"{line.name}: {show(start)} at epoch {first}, {show(end)} at epoch {last}")
+    return element(title, "; ".join(facts), SIZE, body)
 
 
 def histogram(
@@ -151,20 +155,12 @@ def histogram(
         points = " ".join(f"{across(x)},{up(y)}" for x, y in curve.points)
         body.append(f'<polyline class="curve {curve.css}" points="{points}"/>')
     if cut is not None and edges[0] <= cut <= edges[-1]:
-        body += _cut_line(cut, across, up)
+        x = across(cut)
+        shift, anchor = (5, "start") if x < (across.start + across.end) / 2 else (-5, "end")
+        body.append(line_at("cut", (x, x), (10, up.start)))
+        body.append(text_at(x + shift, 17, f"cut {short(cut)}", anchor, "note"))
     facts = ", ".join(f"{sum(counts):,} {name}" for name, counts, _ in stacks)
     return element(title, facts + (f"; cut at {short(cut)}" if cut is not None else ""), size, body)
-
-
-def _cut_line(cut: float, across: Scale, up: Scale) -> list[str]:
-    x = across(cut)
-    left = x < (across.start + across.end) / 2
-    return [
-        f'<line class="cut" x1="{x}" x2="{x}" y1="10" y2="{up.start}"/>',
-        text_at(
-            x + (5 if left else -5), 17, f"cut {short(cut)}", "start" if left else "end", "note"
-        ),
-    ]
 
 
 def heat_map(
@@ -302,30 +298,11 @@ def _line(
 
 def _end_labels(series: Sequence[Series], x: Sequence[int], across: Scale, up: Scale) -> list[str]:
     """Write names of lines at their last values, moved apart where they would overlap."""
-    places: list[tuple[float, Series]] = []
-    for line in series:
-        known = line.known(x)
-        if known:
-            places.append((up(known[-1][1]), line))
-    places.sort(key=lambda item: item[0])
+    places = sorted(((up(line.known(x)[-1][1]), line) for line in series), key=lambda p: p[0])
     heights = spread([y for y, _ in places], up.end, up.start)
     labels = []
-    for height, (_, line) in zip(heights, places, strict=True):
-        css = colour_class(line.colour)
-        name = shorten(line.name, 14)
-        x1, x2 = across.end + 8, across.end + 16
-        labels.append(f'<line class="key {css}" x1="{x1}" x2="{x2}" y1="{height}" y2="{height}"/>')
-        labels.append(text_at(across.end + 20, height + 4, name, css="label"))
+    for y, (_, line) in zip(heights, places, strict=True):
+        key = f"key {colour_class(line.colour)}"
+        labels.append(line_at(key, (across.end + 8, across.end + 16), (y, y)))
+        labels.append(text_at(across.end + 20, y + 4, shorten(line.name, 14), css="label"))
     return labels
-
-
-def _describe(series: Sequence[Series], x: Sequence[int], show: Callable[[float], str]) -> str:
-    parts = []
-    for line in series:
-        known = line.known(x)
-        if known:
-            (first, start), (last, end) = known[0], known[-1]
-            parts.append(
-                f"{line.name}: {show(start)} at epoch {first}, {show(end)} at epoch {last}"
-            )
-    return "; ".join(parts)

@@ -40,57 +40,43 @@ class Figure(NamedTuple):
 def curve_figures(record: RunRecord) -> list[Figure]:
     """Draw losses, development scores, concentrations and selection signals by epoch."""
     rows = record.rows
-    names = dict.fromkeys(name for row in rows for name in row["losses"])
     losses = [
         Series(name.replace("_", " "), [row["losses"].get(name) for row in rows], LOSS_COLOURS.get(name, 4))
-        for name in names
+        for name in dict.fromkeys(name for row in rows for name in row["losses"])
     ]  # fmt: skip
-    keys = {"F1": "dev_f1", "precision": "dev_precision", "recall": "dev_recall"}
+    scores = _series(rows, {"F1": "dev_f1", "precision": "dev_precision", "recall": "dev_recall"})
+    note = "Entities, strict: both ends and the type."
     figures = [
-        by_epoch(record, "Loss", "Loss by epoch", losses, "Mean over the steps of an epoch."),
-        by_epoch(
-            record, "Source development set", "Scores on the source's development set",
-            _series(rows, keys), "Entities, strict: both ends and the type.", show=percent,
-        ),
-    ]  # fmt: skip
+        _by_epoch(record, "Loss", losses, "Mean over the steps of an epoch."),
+        _by_epoch(record, "Source development set", scores, note, show=percent),
+    ]
     if all("kappa" in row for row in rows):
         spread = [
             Series(name, [row["kappa"][i] for row in rows], i + 1)
             for i, name in enumerate(("smallest κ", "largest κ"))
         ]
         note = "Concentrations of the widest and the narrowest class on the sphere."
-        figures.append(by_epoch(record, "Concentration", "Concentration by epoch", spread, note))
+        figures.append(_by_epoch(record, "Concentration", spread, note))
+    note = "A signal from raw target text that can select the epoch."
     for name in [name for name in rows[-1] if name.startswith("target_")]:
-        heading = name.replace("_", " ").capitalize()
         values = [Series(name.partition("_")[2], [row.get(name) for row in rows], 2)]
-        note = "A signal from raw target text that can select the epoch."
-        figures.append(by_epoch(record, heading, f"{heading} by epoch", values, note))
+        figures.append(_by_epoch(record, name.replace("_", " ").capitalize(), values, note))
     return figures
 
 
-def by_epoch(
+def _by_epoch(
     record: RunRecord,
     heading: str,
-    title: str,
     series: Sequence[Series],
     note: str,
     *,
     rows: Sequence[dict[str, Any]] | None = None,
     **options: Any,
 ) -> Figure:
-    """Draw values by epoch, with the selected epoch marked.
-
-    record (RunRecord): The run.
-    heading (str): Heading of the figure.
-    title (str): Title of the chart, for screen readers.
-    series (Sequence[Series]): The values.
-    note (str): How to read them.
-    rows (Sequence[dict]): The epochs that have them; by default those of the log.
-    **options: See `line_chart`.
-    RETURNS (Figure): The figure.
-    """
+    """Draw values of all epochs, or of those in `rows`, with the selected epoch marked."""
     x = [row["epoch"] for row in (record.rows if rows is None else rows)]
-    chart = line_chart(title, x, series, marked=record.selected["epoch"], **options)
+    marked = record.selected["epoch"]
+    chart = line_chart(f"{heading} by epoch", x, series, marked=marked, **options)
     return Figure(heading, chart, note)
 
 
@@ -109,43 +95,34 @@ def label_figures(record: RunRecord) -> list[Figure]:
             Series(name, [row["reliable"].get(name) for row in rows], c)
             for c, name in enumerate(record.classes)
         ]
-        worked = [None if row["alpha"] is None else row["changed"] for row in rows]
+        changed = Series("changed", [None if r["alpha"] is None else r["changed"] for r in rows], 1)
         figures += [
-            by_epoch(
-                record, "Reliable share", "Reliable share of each class by epoch", shares,
+            _by_epoch(
+                record, "Reliable share", shares,
                 "Share of the pseudo-labels of each class that the filter keeps for the next epoch.",
                 show=percent, y_range=(0, 1.02),
             ),
-            by_epoch(
-                record, "Changed labels", "Changed pseudo-labels by epoch",
-                [Series("changed", worked, 1)],
+            _by_epoch(
+                record, "Changed labels", [changed],
                 "Share of all candidate spans. The refinery does not run after the last epoch.",
             ),
         ]  # fmt: skip
     if all("noise_ratio" in row for row in rows):
-        noise = [
-            Series("all", [row["noise_ratio"] for row in rows], 2),
-            Series("reliable", [row["noise_ratio_reliable"] for row in rows], 1),
-        ]
+        noise = _series(rows, {"reliable": "noise_ratio_reliable", "all": "noise_ratio"})
         start = rows[0].get("noise_ratio_start")
+        reference = None if start is None else (start, "the teacher's labels")
         note = "Share of wrong labels among spans that are entities by pseudo-label or by gold."
         figures.append(
-            by_epoch(
-                record, "Noise ratio", "Noise ratio of pseudo-labels by epoch", noise, note,
-                show=percent, reference=None if start is None else (start, "the teacher's labels"),
-            )
-        )  # fmt: skip
-    known = [epoch for epoch in record.epochs if epoch["gold"]]
-    if known:
-        means = _series(
-            [epoch["gold"] for epoch in known], {"correct": "rho_clean", "wrong": "rho_noisy"}
+            _by_epoch(record, "Noise ratio", noise, note, show=percent, reference=reference)
         )
-        title = "Mean score of correct and wrong entity labels"
+    if known := [epoch for epoch in record.epochs if epoch["gold"]]:
+        keys = {"correct": "rho_clean", "wrong": "rho_noisy"}
+        means = _series([epoch["gold"] for epoch in known], keys)
         note = (
             "Over spans labelled as entities. The farther the two are apart, the better the filter "
+            "can separate correct from wrong labels."
         )
-        note += "can separate correct from wrong labels."
-        figures.append(by_epoch(record, "Mean ρ by truth", title, means, note, rows=known))
+        figures.append(_by_epoch(record, "Mean ρ by truth", means, note, rows=known))
     return figures
 
 
@@ -153,13 +130,13 @@ def score_figures(epoch: dict[str, Any]) -> list[Figure]:
     """Draw the scores ρ under the pseudo-label for each class, with the mixture and its cut."""
     figures = []
     for c, name in enumerate(epoch["classes"]):
-        counts = np.array(epoch["counts"][c], dtype=np.int64)
-        if not counts.sum():
+        size = sum(epoch["counts"][c])
+        if not size:
             continue
-        wrong = np.array(epoch.get("counts_noisy", [np.zeros_like(counts)] * (c + 1))[c])
-        edges, (counts, wrong), below = crop_bins(np.array(epoch["edges"]), [counts, wrong])
+        sides = [np.array(epoch[k][c]) for k in ("counts", "counts_noisy") if k in epoch]
+        edges, (counts, *noisy), below = crop_bins(np.array(epoch["edges"]), sides)
         stacks = [("pseudo-labels", counts.tolist(), colour_class(c))]
-        if "counts_noisy" in epoch:
+        for wrong in noisy:
             stacks = [
                 ("correct labels", (counts - wrong).tolist(), colour_class(c)),
                 ("wrong labels", wrong.tolist(), "wrong"),
@@ -167,17 +144,14 @@ def score_figures(epoch: dict[str, Any]) -> list[Figure]:
         mixture = epoch["mixtures"][c]
         curves, cut, note = [], None, "No mixture was fitted: all labels are reliable."
         if mixture is not None:
-            size, cut = int(np.sum(epoch["counts"][c])), mixture["cut"]
+            cut = mixture["cut"]
             curves = mixture_curves(mixture, edges, size, 1.3 * counts.max())
-            kept = epoch["reliable"][c] / size
-            note = f"{percent(kept)} of {size:,} labels are reliable."
+            note = f"{percent(epoch['reliable'][c] / size)} of {size:,} labels are reliable."
         if not epoch["filtered"]:
             note = "The filter did not run after this epoch."
-        if epoch["gold"]:
-            correct, mistaken = (epoch["gold"][f"rho_{k}_by_class"][c] for k in ("clean", "noisy"))
-            note += (
-                f" Mean ρ: {number(correct)} for correct labels, {number(mistaken)} for wrong ones."
-            )
+        if gold := epoch["gold"]:
+            correct, wrong = (number(gold[f"rho_{k}_by_class"][c]) for k in ("clean", "noisy"))
+            note += f" Mean ρ: {correct} for correct labels, {wrong} for wrong ones."
         if below:
             note += f" {below:,} labels with lower scores are not drawn."
         title = f"Scores of {name} in epoch {epoch['epoch']}"
@@ -214,11 +188,11 @@ def mixture_curves(
     """Compute the expected counts of both components of a mixture in bins, up to a limit."""
     x = np.linspace(edges[0], edges[-1], 161)
     curves = []
-    for i, (name, css) in enumerate((("lower", "low"), ("upper", "high"))):
+    for i, css in enumerate(("low", "high")):
         mean, sd, weight = (mixture[key][i] for key in ("means", "sds", "weights"))
         density = np.exp(-0.5 * ((x - mean) / sd) ** 2) / (sd * math.sqrt(2 * math.pi))
         y = np.minimum(weight * size * (edges[1] - edges[0]) * density, limit)
-        curves.append(Curve(name, list(zip(x.tolist(), y.tolist(), strict=True)), css))
+        curves.append(Curve(list(zip(x.tolist(), y.tolist(), strict=True)), css))
     return curves
 
 
@@ -230,25 +204,22 @@ def centroid_figures(record: RunRecord) -> list[Figure]:
     if len(classes) > 1:
         optimum = -1 / (len(classes) - 1)
         reference = (optimum, f"optimum {signed(optimum)}")
-    if record.epoch is not None and len(classes) > 1:
-        best = [
-            [1.0 if i == j else optimum for j in range(len(classes))] for i in range(len(classes))
-        ]
+    if record.epoch is not None and reference is not None:
+        best = np.where(np.eye(len(classes)), 1.0, optimum).tolist()
         tables = (
             ("Class means", record.epoch["centroid_cosine"], f"In epoch {record.epoch['epoch']}."),
             ("The optimum", best, f"−1/(K − 1) = {signed(optimum)} for {len(classes)} classes."),
         )
-        for heading, table, note in tables:
+        for name, table, note in tables:
             chart = heat_map(
-                f"Cosines: {heading}", classes, classes, table, strengths=table, show=signed
+                f"Cosines: {name}", classes, classes, table, strengths=table, show=signed
             )
-            figures.append(Figure(heading, chart, note))
+            figures.append(Figure(name, chart, note))
     if all("centroid_cosine" in row for row in rows):
         figures.append(
-            by_epoch(
-                record, "Mean cosine of two classes", "Mean cosine of two class means by epoch",
-                _series(rows, {"mean cosine": "centroid_cosine"}), "The lower, the farther apart.",
-                reference=reference, show=signed,
+            _by_epoch(
+                record, "Mean cosine of two classes", _series(rows, {"mean cosine": "centroid_cosine"}),
+                "The lower, the farther apart.", reference=reference, show=signed,
             )
         )  # fmt: skip
     return figures
@@ -265,13 +236,13 @@ def geometry_figures(record: RunRecord) -> list[Figure]:
     ):
         for side in ("source", "target"):
             known = [epoch for epoch in record.epochs if key in epoch[side]]
+            series = [
+                Series(name, [epoch[side][key][c] for epoch in known], c)
+                for c, name in enumerate(record.classes)
+            ]
             if known:
-                series = [
-                    Series(name, [epoch[side][key][c] for epoch in known], c)
-                    for c, name in enumerate(record.classes)
-                ]
                 title = f"{heading}, {side}"
-                figures.append(by_epoch(record, title, title, series, note, rows=known, show=show))
+                figures.append(_by_epoch(record, title, series, note, rows=known, show=show))
     return figures
 
 
@@ -312,33 +283,26 @@ def tsne(z: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
 
 
 def error_figures(report: EntityReport) -> list[Figure]:
-    """Draw the confusion with outside, the errors by kind, and F1 by label.
-
-    report (EntityReport): The report.
-    RETURNS (list[Figure]): The figures.
-    """
+    """Draw the confusion with outside, the errors by kind, and F1 by label."""
     names = [OUTSIDE_NAME, *report.labels]
     counts = report.confusion.tolist()
     totals = [max(sum(row), 1) for row in counts]
     shares = [[count / total for count in row] for row, total in zip(counts, totals, strict=True)]
-    cells = [list(row) for row in counts]
-    cells[OUTSIDE][OUTSIDE] = None
+    counts[OUTSIDE][OUTSIDE] = None
     confusion = heat_map(
-        "Gold and predicted entities with the same ends", names, names, cells,
-        strengths=shares, show=lambda count: f"{count:,.0f}",
-        axes=("gold", "predicted"),
+        "Gold and predicted entities with the same ends", names, names, counts,
+        strengths=shares, show="{:,}".format, axes=("gold", "predicted"),
     )  # fmt: skip
+    errors = [getattr(report, kind) for kind in KINDS]
+    colours = [1 if kind == "missed" else 2 for kind in KINDS]
     kinds = bar_chart(
-        "Errors by kind", list(KINDS.values()), [getattr(report, kind) for kind in KINDS],
-        colours=[2, 2, 2, 2, 1], show=lambda count: f"{count:,.0f}",
-    )  # fmt: skip
+        "Errors by kind", list(KINDS.values()), errors, colours=colours, show="{:,}".format
+    )
     scores = [report.per_type[label].f1 for label in report.labels]
-    by_label = bar_chart(
-        "F1 by label", report.labels, scores,
-        colours=list(range(1, len(scores) + 1)), show=percent,
-    )  # fmt: skip
+    colours = list(range(1, len(scores) + 1))
+    by_label = bar_chart("F1 by label", report.labels, scores, colours=colours, show=percent)
     outside = f"{OUTSIDE_NAME} means no entity with these ends. Colours show the share of a row."
-    total = sum(getattr(report, kind) for kind in ("boundary", "boundary_and_type"))
+    total = report.boundary + report.boundary_and_type
     return [
         Figure("Confusion", confusion, outside),
         Figure("Kinds of errors", kinds, f"{total:,} predictions have wrong ends."),

@@ -97,6 +97,10 @@ def text_at(x: float, y: float, text: str, anchor: str = "start", css: str = "ti
     )
 
 
+def line_at(css: str, x: tuple[float, float], y: tuple[float, float]) -> str:
+    return f'<line class="{css}" x1="{x[0]}" x2="{x[1]}" y1="{y[0]}" y2="{y[1]}"/>'
+
+
 def shorten(name: str, size: int) -> str:
     return name if len(name) <= size else name[: size - 1] + "…"
 
@@ -114,9 +118,7 @@ def grid(
     lines = []
     for place in places:
         y = up(place)
-        lines.append(
-            f'<line class="gridline" x1="{across.start}" x2="{across.end}" y1="{y}" y2="{y}"/>'
-        )
+        lines.append(line_at("gridline", (across.start, across.end), (y, y)))
         lines.append(text_at(across.start - 7, y + 4, show(place), "end"))
     return lines
 
