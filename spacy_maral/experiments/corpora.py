@@ -38,9 +38,8 @@ class RawFile:
     @property
     def key(self) -> str:
         """All that determines the drawn sentences; also the name of the file that holds them."""
-        size = self.limit or "all"
-        name = f"{self.dataset}-{self.lang}-{self.role}-{size}-{self.seed}"
-        return f"{name}-{file_hash(self.path)[:8]}"
+        drawn = f"{self.role}-{self.limit or 'all'}-{self.seed}"
+        return f"{self.dataset}-{self.lang}-{drawn}-{file_hash(self.path)[:8]}"
 
     def converted(self, *, unlabelled: bool) -> str:
         """Name of the file with all sentences, with or without labels."""

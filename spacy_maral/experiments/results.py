@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from statistics import mean, stdev
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ..evaluation.tables import MISSING
 
+T = TypeVar("T")
 Result = dict[str, Any]
 """The scores, costs and settings of a finished run, as results.json lists them."""
 
@@ -22,9 +23,8 @@ class Mean(NamedTuple):
     @classmethod
     def of(cls, values: Iterable[float | None]) -> Mean:
         known = [value for value in values if value is not None]
-        return cls(
-            mean(known) if known else None, stdev(known) if len(known) > 1 else None, len(known)
-        )
+        n = len(known)
+        return cls(mean(known) if n else None, stdev(known) if n > 1 else None, n)
 
     def show(self, form: str = ".2f", *, scale: float = 100, sd: bool = False) -> str:
         """The mean as text, by default in percent; with `sd` as in "61.20 ± 0.41"."""
@@ -44,9 +44,12 @@ def variant_of(result: Result) -> str:
     return str(result["variant"])
 
 
-def names(results: Iterable[Result], of: Callable[[Result], str]) -> list[str]:
-    """The pairs or variants of some results, each once, in their order."""
-    return list(dict.fromkeys(map(of, results)))
+def grouped(results: Iterable[T], of: Callable[[T], str]) -> dict[str, list[T]]:
+    """The results of each pair or variant, in their order."""
+    groups: dict[str, list[T]] = {}
+    for result in results:
+        groups.setdefault(of(result), []).append(result)
+    return groups
 
 
 def delta(result: Result) -> float:
@@ -67,9 +70,6 @@ def against_plain(results: Sequence[Result]) -> list[tuple[Result, Result]]:
     RETURNS (list[tuple]): The result of the changed student, and that of the unchanged one on the
         same pair with the same seed. Students without a counterpart are left out.
     """
-    known = {(pair_of(r), r["seed"]): r for r in results if is_plain(r)}
-    return [
-        (r, known[pair_of(r), r["seed"]])
-        for r in results
-        if r["adapted"] and not is_plain(r) and (pair_of(r), r["seed"]) in known
-    ]
+    plain = {(pair_of(r), r["seed"]): r for r in results if is_plain(r)}
+    changed = [r for r in results if r["adapted"] and not is_plain(r)]
+    return [(r, base) for r in changed if (base := plain.get((pair_of(r), r["seed"])))]

@@ -84,8 +84,7 @@ class Benchmark:
 
     def result(self, run: PlannedRun) -> Result | None:
         """The result of a run, or None if the run is not finished with these settings."""
-        found = read_result(self.result_path(run))
-        return found if found is not None and found["settings"] == self.run_key(run) else None
+        return read_result(self.result_path(run), self.run_key(run))
 
     def results(self, runs: Sequence[PlannedRun]) -> list[Result]:
         """The results of the finished runs."""
@@ -110,8 +109,7 @@ class Benchmark:
         """The result of another variant with the same effective settings."""
         key = self.run_key(run)
         for path in sorted(self.result_path(run).parent.glob(f"{run.pair.name}-*.json")):
-            found = read_result(path)
-            if found is not None and found["settings"] == key:
+            if found := read_result(path, key):
                 return {**found, **identity(run), "same_as": found["variant"]}
         return None
 
@@ -276,13 +274,13 @@ def read_json(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf8"))
 
 
-def read_result(path: Path) -> Result | None:
-    """A result, or None if the file is missing or damaged: the run is then done again."""
+def read_result(path: Path, settings: str) -> Result | None:
+    """A result of these settings; None if the file is missing, damaged or of others."""
     try:
-        content = read_json(path)
-    except MaralError:
+        found = read_json(path)
+        return found if found["settings"] == settings else None
+    except (MaralError, TypeError, KeyError):
         return None
-    return content if isinstance(content, dict) and "settings" in content else None
 
 
 def run_all(

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..evaluation.tables import MISSING, markdown_table
 from ..training.settings import ON_TARGET, SELECTION
-from .results import Mean, Result, names, pair_of
+from .results import Mean, Result, grouped, pair_of
 
 TRUTH = "target_f1"
 FEWEST = 5
@@ -27,16 +27,14 @@ def study_table(results: Sequence[Result]) -> str:
     studied = [r for r in results if r["epochs"] and all(TRUTH in epoch for epoch in r["epochs"])]
     if not studied:
         return ""
-    pairs, rows = names(studied, pair_of), []
+    pairs, rows = list(grouped(studied, pair_of)), []
     for criterion, key in SELECTION.items():
         ranked = [
             (pair_of(r), rank_epochs(r["epochs"], key))
             for r in studied
             if all(key in epoch for epoch in r["epochs"])
         ]
-        cells = _cells(
-            pairs, ranked, lambda own: Mean.of(rho for rho, _ in own).show("+.2f", scale=1)
-        )
+        cells = _cells(pairs, ranked, lambda own: Mean.of(r for r, _ in own).show("+.2f", scale=1))
         rows.append([criterion, *cells, Mean.of(lost for _, (_, lost) in ranked).show()])
     n_epochs = sum(len(r["epochs"]) for r in studied)
     return (

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..data.files import write_file
 from ..evaluation.tables import MISSING, markdown_table
-from .results import Mean, Result, against_plain, delta, is_plain, names, pair_of, variant_of
+from .results import Mean, Result, against_plain, delta, grouped, is_plain, pair_of, variant_of
 from .study import settings_table, study_table
 
 CSV_SCORES = (
@@ -63,20 +63,16 @@ def markdown(results: Sequence[Result]) -> str:
 
 def f1_table(results: Sequence[Result]) -> str:
     """F1 by variant (rows) and pair (columns), and the means over pairs."""
-    pairs, rows = names(results, pair_of), []
-    for variant in names(results, variant_of):
-        by_pair = [
-            [r for r in results if variant_of(r) == variant and pair_of(r) == pair]
-            for pair in pairs
-        ]
-        f1 = [Mean.of(r["f1"] for r in own) for own in by_pair]
-        change = [Mean.of(map(delta, own)) for own in by_pair]
-        cells = [
-            f"{a.show(sd=True)} ({b.show('+.2f')})"
-            if own and own[0]["adapted"]
-            else a.show(sd=True)
-            for a, b, own in zip(f1, change, by_pair, strict=True)
-        ]
+    pairs, rows = list(grouped(results, pair_of)), []
+    for variant, own in grouped(results, variant_of).items():
+        own_pairs = grouped(own, pair_of)
+        by_pair = [own_pairs.get(pair, []) for pair in pairs]
+        f1 = [Mean.of(r["f1"] for r in runs) for runs in by_pair]
+        change = [Mean.of(map(delta, runs)) for runs in by_pair]
+        cells = [mean.show(sd=True) for mean in f1]
+        if own[0]["adapted"]:
+            for i, mean in enumerate(change):
+                cells[i] += f" ({mean.show('+.2f')})" if mean.n else ""
         for means, form in ((f1, ".2f"), (change, "+.2f")):
             # a mean over some of the pairs cannot be compared with one over all
             cells.append(Mean.of(m.mean for m in means).show(form) if all(by_pair) else MISSING)
@@ -101,13 +97,10 @@ def difference_table(results: Sequence[Result]) -> str:
             for own, base in both
         ).show("+.2f", sd=True)
 
-    compared, pairs, rows = against_plain(results), names(results, pair_of), []
-    for variant in names([own for own, _ in compared], variant_of):
-        everywhere = [both for both in compared if variant_of(both[0]) == variant]
-        cells = [
-            difference([both for both in everywhere if pair_of(both[0]) == pair], "f1")
-            for pair in pairs
-        ]
+    compared, pairs, rows = against_plain(results), list(grouped(results, pair_of)), []
+    for variant, everywhere in grouped(compared, lambda both: variant_of(both[0])).items():
+        by_pair = grouped(everywhere, lambda both: pair_of(both[0]))
+        cells = [difference(by_pair.get(pair, []), "f1") for pair in pairs]
         scores = ("f1", "precision", "recall", "dev_f1", "noise_end")
         cells += [difference(everywhere, name) for name in scores]
         rows.append([variant, *cells, str(len(everywhere))])
@@ -124,8 +117,7 @@ def detail_table(results: Sequence[Result]) -> str:
         "seconds": ("seconds", ",.0f", 1), "GiB": ("peak_memory_bytes", ".1f", 2**-30),
     }  # fmt: skip
     rows = []
-    for variant in names(results, variant_of):
-        own = [r for r in results if variant_of(r) == variant]
+    for variant, own in grouped(results, variant_of).items():
         means = (
             Mean.of(r.get(key) for r in own).show(form, scale=scale)
             for key, form, scale in columns.values()
@@ -140,11 +132,8 @@ def csv_table(results: Sequence[Result]) -> str:
     table = csv.writer(file, lineterminator="\n")
     scores = [f"{name}_{part}" for name in CSV_SCORES for part in ("mean", "sd")]
     table.writerow(["dataset", "source", "target", "variant", "seeds", *scores, "seconds_mean"])
-    for pair in names(results, pair_of):
-        for variant in names(results, variant_of):
-            own = [r for r in results if variant_of(r) == variant and pair_of(r) == pair]
-            if not own:
-                continue
+    for of_pair in grouped(results, pair_of).values():
+        for variant, own in grouped(of_pair, variant_of).items():
             line: list[object] = [own[0][key] for key in ("dataset", "source", "target")]
             line += [variant, len(own)]
             for name in CSV_SCORES:
