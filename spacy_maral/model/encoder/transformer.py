@@ -75,44 +75,26 @@ def build_transformer(
     if max_batch_pieces < 1:
         raise MaralError(Errors.M222.format(found=max_batch_pieces))
     return BoundedTransformer(
-        name,
-        get_spans,
-        dict(tokenizer_config or {}),
-        dict(transformer_config or {}),
-        mixed_precision,
-        dict(grad_scaler_config or {}),
-        max_batch_pieces,
-        weights,
-    )
+        name, get_spans, max_batch_pieces, weights, mixed_precision=mixed_precision,
+        tokenizer_config=dict(tokenizer_config or {}),
+        transformer_config=dict(transformer_config or {}),
+        grad_scaler_config=dict(grad_scaler_config or {}),
+    )  # fmt: skip
 
 
 class BoundedTransformer(TransformerModel):
     """See `build_transformer`."""
 
     def __init__(
-        self,
-        name: str,
-        get_spans: Callable,
-        tokenizer_config: dict[str, Any],
-        transformer_config: dict[str, Any],
-        mixed_precision: bool,
-        grad_scaler_config: dict[str, Any],
-        max_batch_pieces: int,
-        weights: str = "float32",
+        self, name: str, get_spans: Callable, max_batch_pieces: int, weights: str, **settings: Any
     ) -> None:
-        super().__init__(
-            name, get_spans, tokenizer_config, transformer_config, mixed_precision,
-            dict(grad_scaler_config),
-        )  # fmt: skip
+        super().__init__(name, get_spans, **settings)
         self._func = _forward
         self.init = _init
-        objects = HFObjects(None, None, None, tokenizer_config, transformer_config)
+        objects = cast(HFShim, self.layers[0].shims[0])._hfmodel
+        mixed = {key: settings[key] for key in ("mixed_precision", "grad_scaler_config")}
         self.layers[0].shims[0] = EncoderShim(
-            objects,
-            mixed_precision=mixed_precision,
-            grad_scaler_config=grad_scaler_config,
-            max_batch_pieces=max_batch_pieces,
-            weights=weights,
+            objects, max_batch_pieces=max_batch_pieces, weights=weights, **mixed
         )
         self.attrs["replace_listener_cfg"] = replace_listener_cfg
 
@@ -143,8 +125,8 @@ class BoundedTransformer(TransformerModel):
         """RETURNS (BoundedTransformer): A copy that shares no weights with this model."""
         shim = cast(EncoderShim, self.layers[0].shims[0])
         copied = BoundedTransformer(
-            self.attrs["name"], self.attrs["get_spans"], {}, {}, False, {}, shim.max_batch_pieces,
-            shim.weights,
+            self.attrs["name"], self.attrs["get_spans"], shim.max_batch_pieces, shim.weights,
+            mixed_precision=False, grad_scaler_config={},
         )  # fmt: skip
         copied.attrs["has_transformer"] = self.attrs["has_transformer"]
         copied._dims = deepcopy(self._dims)
@@ -277,27 +259,30 @@ class EncoderShim(HFShim):
             return self.stand_in
         encoder = self._hfmodel.transformer
         if encoder is None:
-            return srsly.msgpack_dumps(self.message())
+            return srsly.msgpack_dumps(self.message(None))
         state = save_tensors(apart(stored_tensors(encoder, self.weights)))
         return srsly.msgpack_dumps(self.message(state))
 
-    def message(self, state: bytes | None = None) -> dict[str, Any]:
+    def message(self, state: bytes | None) -> dict[str, Any]:
         """Make the message that `to_bytes` packs.
 
         state (bytes | None): The tensors; None without an encoder.
         RETURNS (dict): Configuration, tokenizer and tensors.
         """
         objects = self._hfmodel
-        message: dict[str, Any] = {"version": FORMAT_VERSION}
         if state is None:
-            message["tokenizer_config"] = dict(objects._init_tokenizer_config)
-            message["transformer_config"] = dict(objects._init_transformer_config)
-        else:
-            message["config"] = objects.transformer.config.to_dict()
-            message["tokenizer"] = tokenizer_files(objects)
-            message["use_fast"] = objects.tokenizer.is_fast
-            message["state"] = state
-        return message
+            return {
+                "version": FORMAT_VERSION,
+                "tokenizer_config": dict(objects._init_tokenizer_config),
+                "transformer_config": dict(objects._init_transformer_config),
+            }
+        return {
+            "version": FORMAT_VERSION,
+            "config": objects.transformer.config.to_dict(),
+            "tokenizer": tokenizer_files(objects),
+            "use_fast": objects.tokenizer.is_fast,
+            "state": state,
+        }
 
     def from_bytes(self, bytes_data: bytes) -> EncoderShim:
         """Load the bytes that `to_bytes` returned.
