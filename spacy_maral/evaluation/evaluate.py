@@ -92,15 +92,15 @@ def compare_entities(
     from ..model.architectures import get_span_module
     from ..model.maral_ner import MaralNER
 
-    found = {label for *_, label in [*gold, *predicted]}
+    known = {label for *_, label in [*gold, *predicted]}
     for _, pipe in nlp.pipeline:
         if isinstance(pipe, MaralNER):
-            found.update(pipe.labels)
+            known.update(pipe.labels)
             if max_width is None:
                 max_width = get_span_module(pipe.model).max_width
-    labels = sorted(found)
-    sides = (as_entities(side, labels) for side in (gold, predicted))
-    return score_entities(*sides, labels, max_width=max_width)
+    labels = sorted(known)
+    wanted, found = as_entities(gold, labels), as_entities(predicted, labels)
+    return score_entities(wanted, found, labels, max_width=max_width)
 
 
 def load_pipeline(name: str | Path, *, gpu_id: int = -1) -> Language:

@@ -122,25 +122,17 @@ def score_entities(
     correct = pairs[0] == pairs[1]
     confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
     np.add.at(confusion, pairs, 1)
-    for table, classes, place in (
-        (confusion[:, OUTSIDE], gold.classes, gold_place),
-        (confusion[OUTSIDE], predicted.classes, predicted_place),
-    ):
-        table += np.bincount(np.delete(classes, place), minlength=n_classes)
+    np.add.at(confusion, (np.delete(gold.classes, gold_place), OUTSIDE), 1)
+    np.add.at(confusion, (OUTSIDE, np.delete(predicted.classes, predicted_place)), 1)
     n_correct = int(correct.sum())
     paper = None
     if max_width is not None:
         reachable = gold.ends - gold.starts < max_width
         n_found = int((correct & reachable[gold_place]).sum())
         paper = Score.from_counts(n_correct, len(predicted.docs), int(reachable.sum()), n_found)
-    correct_of, gold_of, predicted_of = (
-        np.bincount(classes, minlength=n_classes)
-        for classes in (pairs[0][correct], gold.classes, predicted.classes)
-    )
-    per_type = {
-        label: Score.from_counts(int(correct_of[c]), int(predicted_of[c]), int(gold_of[c]))
-        for c, label in enumerate(labels, start=1)
-    }
+    # of each class: correct, predicted and gold entities
+    counts = np.stack([confusion.diagonal(), confusion.sum(0), confusion.sum(1)], axis=1).tolist()
+    per_type = {label: Score.from_counts(*n) for label, n in zip(labels, counts[1:], strict=True)}
     n_touching = _count_overlapping(predicted, gold)
     boundary = _count_overlapping(predicted, gold, typed=True) - n_correct
     return EntityReport(
@@ -174,9 +166,8 @@ def noise_ratio(pseudo: NDArray[np.integer], gold: NDArray[np.integer]) -> float
 def _match(gold: Entities, predicted: Entities) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the places, on both sides, of entities with the same document and ends."""
     size = _n_words(gold, predicted)
-    keys = ((side.docs * size + side.starts) * size + side.ends for side in (gold, predicted))
-    _, gold_place, predicted_place = np.intersect1d(*keys, assume_unique=True, return_indices=True)
-    return gold_place, predicted_place
+    keys = [(side.docs * size + side.starts) * size + side.ends for side in (gold, predicted)]
+    return np.intersect1d(keys[0], keys[1], assume_unique=True, return_indices=True)[1:]
 
 
 def _count_overlapping(entities: Entities, others: Entities, *, typed: bool = False) -> int:
