@@ -122,8 +122,8 @@ def score_entities(
     correct = pairs[0] == pairs[1]
     confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
     np.add.at(confusion, pairs, 1)
-    np.add.at(confusion, (np.delete(gold.classes, gold_place), OUTSIDE), 1)
-    np.add.at(confusion, (OUTSIDE, np.delete(predicted.classes, predicted_place)), 1)
+    np.add.at(confusion[:, OUTSIDE], np.delete(gold.classes, gold_place), 1)
+    np.add.at(confusion[OUTSIDE], np.delete(predicted.classes, predicted_place), 1)
     n_correct = int(correct.sum())
     paper = None
     if max_width is not None:
