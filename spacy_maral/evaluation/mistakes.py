@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..data.tags import Entity
-from .evaluate import compare_entities, read_entities, read_gold, without_labels
+from .evaluate import Row, compare_entities, read_entities, read_gold, without_labels
 from .metrics import EntityReport
 
 if TYPE_CHECKING:
@@ -58,75 +58,66 @@ def judge(nlp: Language, data: str | Path | Iterable[Doc], *, n_mistakes: int = 
     RAISES (MaralError): If the documents cannot be read, or one has no entity annotation.
     """
     docs = read_gold(data)
-    gold = [_entities(doc) for doc in docs]
-    found = list(_predict(nlp, docs))
-    rows = (
-        [(i, *entity) for i, row in enumerate(side) for entity in row] for side in (gold, found)
+    gold = list(read_entities(docs))
+    found = _predict(nlp, docs)
+    report = compare_entities(nlp, gold, list(found))
+    right = set(gold)
+    wrong = sorted(
+        (-confidence, row)
+        for row, confidence in found.items()
+        if confidence is not None and row not in right
     )
-    report = compare_entities(nlp, *rows)
-    wrong = [
-        (confidence, i, entity)
-        for i, entities in enumerate(found)
-        for entity, confidence in entities.items()
-        if confidence is not None and entity not in gold[i]
-    ]
-    wrong.sort(key=lambda item: (-item[0], item[1], item[2]))
     mistakes = [
-        _describe(docs[i], i, entity, confidence, list(found[i]), gold[i])
-        for confidence, i, entity in wrong[:n_mistakes]
+        _describe(docs[row[0]], row, -negative, list(found), gold)
+        for negative, row in wrong[:n_mistakes]
     ]
     return Judgement(report, mistakes, len(docs), sum(map(len, docs)))
 
 
-def _entities(doc: Doc) -> list[Entity]:
-    return [Entity(*row[1:]) for row in read_entities([doc])]
-
-
-def _predict(nlp: Language, docs: Sequence[Doc]) -> Iterator[dict[Entity, float | None]]:
-    """Yield the predicted entities of each document with their confidences, None if unknown."""
+def _predict(nlp: Language, docs: Sequence[Doc]) -> dict[Row, float | None]:
+    """Return the predicted entities with their confidences, None if unknown."""
     cfg = nlp.get_pipe("maral_ner").cfg  # type: ignore[attr-defined]
     wanted, cfg["scores"] = cfg["scores"], True
     try:
-        for doc in nlp.pipe(without_labels(nlp, docs)):
-            yield {
-                entity: ent._.maral_score
-                for entity, ent in zip(_entities(doc), doc.ents, strict=True)
-            }
+        return {
+            (number, ent.start, ent.end - 1, ent.label_): ent._.maral_score
+            for number, doc in enumerate(nlp.pipe(without_labels(nlp, docs)))
+            for ent in doc.ents
+        }
     finally:
         cfg["scores"] = wanted
 
 
 def _describe(
-    doc: Doc,
-    number: int,
-    entity: Entity,
-    confidence: float,
-    predicted: Sequence[Entity],
-    gold: Sequence[Entity],
+    doc: Doc, wrong: Row, confidence: float, predicted: Sequence[Row], gold: Sequence[Row]
 ) -> Mistake:
-    begin, stop = max(0, entity.start - CONTEXT), min(len(doc), entity.end + 1 + CONTEXT)
+    number, first, last, label = wrong
+    begin, stop = max(0, first - CONTEXT), min(len(doc), last + 1 + CONTEXT)
 
-    def near(entities: Sequence[Entity]) -> list[Entity]:
-        inside = [e for e in entities if begin <= e.start and e.end < stop]
-        return [Entity(e.start - begin, e.end - begin, e.label) for e in sorted(inside)]
+    def near(rows: Sequence[Row]) -> list[Entity]:
+        return sorted(
+            Entity(start - begin, end - begin, name)
+            for where, start, end, name in rows
+            if where == number and begin <= start and end < stop
+        )
 
     return Mistake(
         doc=number,
         words=[token.text for token in doc[begin:stop]],
-        entity=near([entity])[0],
+        entity=Entity(first - begin, last - begin, label),
         predicted=near(predicted),
         gold=near(gold),
         confidence=confidence,
-        kind=_kind(entity, gold),
+        kind=_kind(wrong, gold),
     )
 
 
-def _kind(entity: Entity, gold: Sequence[Entity]) -> str:
+def _kind(wrong: Row, gold: Sequence[Row]) -> str:
     """Name the kind of error of a wrong prediction, as `metrics.EntityReport` defines it."""
-    touched = [e for e in gold if e.start <= entity.end and e.end >= entity.start]
+    doc, start, end, label = wrong
+    touched = [row for row in gold if row[0] == doc and row[1] <= end and row[2] >= start]
     if not touched:
         return "no entity here"
-    if any(e[:2] == entity[:2] for e in touched):
+    if any(row[:3] == wrong[:3] for row in touched):
         return "wrong type"
-    same = any(e.label == entity.label for e in touched)
-    return "wrong ends" if same else "wrong ends and type"
+    return "wrong ends" if any(row[3] == label for row in touched) else "wrong ends and type"
