@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
 from wasabi import Printer
 
@@ -13,7 +12,6 @@ from ..data.files import reading
 from ..errors import Errors, MaralError
 from .metrics import ERROR_KINDS, OUTSIDE_NAME, EntityReport
 
-T = TypeVar("T")
 MISSING = "-"
 COMPARISON_HEADER = (
     "", "teacher F1", "student F1", "difference",
@@ -65,10 +63,7 @@ def read_comparison(folder: Path) -> list[list[str]]:
     RAISES (MaralError): If there are no such files, or one of them cannot be read.
     """
     found = [
-        {
-            path.stem.removeprefix(role): read_metrics_file(path, _f_scores)
-            for path in sorted(folder.glob(f"{role}*.json"))
-        }
+        {path.stem.removeprefix(role): _f_scores(path) for path in folder.glob(f"{role}*.json")}
         for role in ("teacher-", "student-")
     ]
     if not any(found):
@@ -96,27 +91,17 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in (header, rule, *rows))
 
 
-def read_metrics_file(path: Path, get: Callable[[dict[str, Any]], T]) -> T:
-    """Read the metrics of a test set.
-
-    path (Path): A file as `spacy maral evaluate -o` writes it.
-    get (Callable): Takes what is needed from the metrics, and fails if something is missing.
-    RETURNS (T): What `get` returns.
-    RAISES (MaralError): If the file cannot be read, or `get` fails.
-    """
-    with reading(path, Errors.M405):
-        return get(json.loads(path.read_text(encoding="utf8")))
-
-
 def score_cells(name: str, precision: float, recall: float, f1: float, support: int) -> list[str]:
     """Format a score as cells of a table: name, scores in percent, number of gold entities."""
     return [name, *map(_percent, (precision, recall, f1)), f"{support:,}"]
 
 
-def _f_scores(metrics: dict[str, Any]) -> tuple[float | None, float | None]:
-    """F1 over all gold entities and by the paper's protocol, in [0, 1]."""
-    paper = metrics["paper_protocol"]
-    return float(metrics["micro"]["f1"]), None if paper is None else float(paper["f1"])
+def _f_scores(path: Path) -> tuple[float | None, float | None]:
+    """Read F1 over all gold entities and by the paper's protocol, in [0, 1], from a metrics file."""
+    with reading(path, Errors.M405):
+        metrics = json.loads(path.read_text(encoding="utf8"))
+        paper = metrics["paper_protocol"]
+        return float(metrics["micro"]["f1"]), None if paper is None else float(paper["f1"])
 
 
 def _percent(value: float | None) -> str:

@@ -15,7 +15,7 @@ from ...data.config import read_config
 from ...data.files import reading, write_json
 from ...data.layout import META, RUN_FOLDER, SUMMARY
 from ...errors import Errors, MaralError
-from ..tables import markdown_table, read_metrics_file, score_cells
+from ..tables import markdown_table, score_cells
 from .smaller import smaller_section
 
 COMPONENT = "maral_ner"
@@ -66,8 +66,7 @@ def write_card(model: Path, facts: CardFacts, *, output: Path | None = None) -> 
     RETURNS (dict): The new meta.json.
     RAISES (MaralError): If the folder has no pipeline with a maral_ner, or a file cannot be read.
     """
-    meta, config = _read_pipeline(model)
-    summary = _read_summary(model)
+    meta, config, summary = _read_pipeline(model)
     metrics = read_metrics(facts.metrics)
     encoder = facts.encoder or _encoder_name(config)
     meta.update({key: value for key, value in facts.meta.items() if value})
@@ -120,21 +119,20 @@ def read_metrics(paths: Sequence[Path]) -> dict[str, dict[str, Any]]:
     """
     files: list[Path] = []
     for path in paths:
-        if not path.is_dir():
-            files.append(path)
-            continue
         found = sorted(path.glob(f"{ROLE}*.json")) or sorted(path.glob("*.json"))
-        if not found:
+        if path.is_dir() and not found:
             raise MaralError(Errors.M404.format(folder=path))
-        files += found
-    return {file.stem.removeprefix(ROLE): read_metrics_file(file, _complete) for file in files}
+        files += found or [path]
+    return {file.stem.removeprefix(ROLE): _read_metrics_file(file) for file in files}
 
 
-def _complete(metrics: dict[str, Any]) -> dict[str, Any]:
-    scores = [metrics["micro"], *metrics["per_type"].values()]
-    if not all(set(SCORE_KEYS) <= set(score) for score in scores):
-        raise ValueError("scores are missing in it")
-    return metrics
+def _read_metrics_file(path: Path) -> dict[str, Any]:
+    with reading(path, Errors.M405):
+        metrics = json.loads(path.read_text(encoding="utf8"))
+        scores = [metrics["micro"], *metrics["per_type"].values()]
+        if not all(set(SCORE_KEYS) <= set(score) for score in scores):
+            raise ValueError("scores are missing in it")
+        return metrics
 
 
 def performance(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -184,20 +182,17 @@ def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
 
 
-def _read_pipeline(model: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _read_pipeline(model: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Read meta.json, the configuration, and the summary of the training, empty if there is none."""
+    summary = model / RUN_FOLDER / SUMMARY
     with reading(model, Errors.M411):
         meta = json.loads((model / META).read_text(encoding="utf8"))
         config = read_config(model / "config.cfg")
         if COMPONENT not in config.get("components", {}):
             raise ValueError(f"there is no component {COMPONENT} in it")
-    return meta, config
-
-
-def _read_summary(model: Path) -> dict[str, Any]:
-    """Read the summary of the training; empty if the run's folder is not there."""
-    path = model / RUN_FOLDER / SUMMARY
-    with reading(path, Errors.M411):
-        return json.loads(path.read_text(encoding="utf8")) if path.is_file() else {}
+    with reading(summary, Errors.M411):
+        found = json.loads(summary.read_text(encoding="utf8")) if summary.is_file() else {}
+    return meta, config, found
 
 
 def _encoder_name(config: Mapping[str, Any]) -> str:
