@@ -7,8 +7,10 @@ and dark mode. All text is escaped.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from markupsafe import Markup, escape
 
@@ -39,8 +41,7 @@ def clean(text: object) -> Markup:
 def printable(text: object) -> str:
     """Replace each character that HTML or XML may not have by a space."""
     known = str(text).encode("utf8", "replace").decode("utf8")
-    allowed = "".join(c if ord(c) >= 32 and not 0x7F <= ord(c) < 0xA0 else " " for c in known)
-    return allowed.replace("\ufffe", " ").replace("\uffff", " ")
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\ufffe\uffff]", " ", known)
 
 
 def colour_class(number: int) -> str:
@@ -131,11 +132,8 @@ def spread(heights: Sequence[float], top: float, bottom: float) -> list[float]:
     bottom (float): Largest height, if there is enough room.
     RETURNS (list[float]): Heights at least a line apart.
     """
-    placed: list[float] = []
-    for height in heights:
-        placed.append(max(height, placed[-1] + LINE_HEIGHT if placed else top))
-    over = max(0.0, placed[-1] - bottom) if placed else 0.0
-    for i in range(len(placed) - 1, -1, -1):
-        limit = placed[i + 1] - LINE_HEIGHT if i + 1 < len(placed) else placed[i] - over
-        placed[i] = min(placed[i], limit)
-    return placed
+    inside = [max(height, top) for height in heights]
+    lowered = [*accumulate(inside, lambda above, height: max(height, above + LINE_HEIGHT))]
+    inside = [min(height, bottom) for height in reversed(lowered)]
+    raised = [*accumulate(inside, lambda below, height: min(height, below - LINE_HEIGHT))]
+    return raised[::-1]
