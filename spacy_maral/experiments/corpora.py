@@ -41,12 +41,6 @@ class RawFile:
         drawn = f"{self.role}-{self.limit or 'all'}-{self.seed}"
         return f"{self.dataset}-{self.lang}-{drawn}-{file_hash(self.path)[:8]}"
 
-    def converted(self, *, unlabelled: bool) -> str:
-        """Name of the file with all sentences, with or without labels."""
-        labels = "raw" if unlabelled else "gold"
-        part = "train" if self.role == "target" else self.role
-        return f"{self.dataset}-{self.lang}-{part}-{labels}-{file_hash(self.path)[:8]}"
-
 
 @dataclass(frozen=True)
 class Corpora:
@@ -127,7 +121,9 @@ def _draw(file: RawFile, folder: Path, unlabelled: bool) -> Path:
     path = folder / f"{file.key}{'-gold' if gold else ''}.spacy"
     if path.is_file():
         return path
-    whole = folder / "converted" / f"{file.converted(unlabelled=unlabelled)}.spacy"
+    part = "train" if file.role == "target" else file.role
+    kind = f"{part}-{'raw' if unlabelled else 'gold'}-{file_hash(file.path)[:8]}"
+    whole = folder / "converted" / f"{file.dataset}-{file.lang}-{kind}.spacy"
     if not whole.is_file():
         layout = DATASETS[file.dataset]
         convert(
