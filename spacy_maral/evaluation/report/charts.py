@@ -94,7 +94,7 @@ def line_chart(
     body = grid(up, across, ticks(low, high), show)
     step = math.ceil(len(x) / 10)
     body += [text_at(across(n), height - 9, str(n), "middle") for n in x[::step]]
-    if marked in x and not alone:
+    if marked is not None and marked in x and not alone:
         body.append(line_at("marked", (across(marked), across(marked)), (6, up.start)))
     if reference is not None:
         y = up(reference[0])
@@ -171,7 +171,7 @@ def heat_map(
     *,
     strengths: Sequence[Values],
     show: Callable[[float], str] = short,
-    axes: tuple[str, str] = ("", ""),
+    axes: tuple[str, str] | None = None,
 ) -> Markup:
     """Draw a table of numbers on coloured ground.
 
@@ -181,18 +181,17 @@ def heat_map(
     values (Sequence): Rows of numbers.
     strengths (Sequence): Colour of each value, from -1 (one hue) over 0 (none) to 1 (another).
     show (Callable): Formats a value.
-    axes (tuple): Names of the two axes, rows first.
+    axes (tuple): Names of the two axes, rows first, if they need any.
     RETURNS (Markup): An svg element.
     """
     cell = (58, 38)
     longest = max(min(len(name), 12) for name in rows)
-    left, top = 16 + CHAR_WIDTH * longest, 24 + (16 if axes[1] else 0)
-    left += 16 if axes[0] else 0
+    room = 16 if axes else 0
+    left, top = 16 + room + CHAR_WIDTH * longest, 24 + room
     size = (round(left + cell[0] * len(columns) + 4), top + cell[1] * len(rows) + 4)
     body = []
-    if axes[1]:
+    if axes:
         body.append(text_at(left, 13, f"{axes[1]} →", css="note"))
-    if axes[0]:
         body.append(text_at(2, top - 8, f"{axes[0]} ↓", css="note"))
     for j, name in enumerate(columns):
         body.append(text_at(left + (j + 0.5) * cell[0], top - 8, shorten(name, 8), "middle"))

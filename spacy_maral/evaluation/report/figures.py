@@ -134,9 +134,9 @@ def score_figures(epoch: dict[str, Any]) -> list[Figure]:
         if not size:
             continue
         sides = [np.array(epoch[k][c]) for k in ("counts", "counts_noisy") if k in epoch]
-        edges, (counts, *noisy), below = crop_bins(np.array(epoch["edges"]), sides)
+        edges, (counts, *mistaken), below = crop_bins(np.array(epoch["edges"]), sides)
         stacks = [("pseudo-labels", counts.tolist(), colour_class(c))]
-        for wrong in noisy:
+        for wrong in mistaken:
             stacks = [
                 ("correct labels", (counts - wrong).tolist(), colour_class(c)),
                 ("wrong labels", wrong.tolist(), "wrong"),
@@ -150,8 +150,8 @@ def score_figures(epoch: dict[str, Any]) -> list[Figure]:
         if not epoch["filtered"]:
             note = "The filter did not run after this epoch."
         if gold := epoch["gold"]:
-            correct, wrong = (number(gold[f"rho_{k}_by_class"][c]) for k in ("clean", "noisy"))
-            note += f" Mean ρ: {correct} for correct labels, {wrong} for wrong ones."
+            clean, noisy = (number(gold[f"rho_{k}_by_class"][c]) for k in ("clean", "noisy"))
+            note += f" Mean ρ: {clean} for correct labels, {noisy} for wrong ones."
         if below:
             note += f" {below:,} labels with lower scores are not drawn."
         title = f"Scores of {name} in epoch {epoch['epoch']}"
@@ -173,13 +173,10 @@ def crop_bins(
     filled = np.flatnonzero((counts[0] > 0) & (before + counts[0] > RARE * counts[0].sum()))
     first, stop = max(int(filled[0]) - 1, 0), min(int(filled[-1]) + 2, len(counts[0]))
     step = max(1, math.ceil((stop - first) / MAX_BARS))
-    stop = first + step * math.ceil((stop - first) / step)
-    width = edges[1] - edges[0]
-    joined = []
-    for side in counts:
-        padded = np.pad(side[first:stop], (0, max(0, stop - len(side))))
-        joined.append(padded.reshape(-1, step).sum(1))
-    return edges[0] + width * np.arange(first, stop + 1, step), joined, int(before[first])
+    starts = np.arange(first, stop, step)
+    joined = [np.add.reduceat(side[:stop], starts) for side in counts]
+    places = np.append(starts, starts[-1] + step)
+    return edges[0] + (edges[1] - edges[0]) * places, joined, int(before[first])
 
 
 def mixture_curves(
@@ -246,12 +243,12 @@ def geometry_figures(record: RunRecord) -> list[Figure]:
     return figures
 
 
-def map_figure(record: RunRecord, sample: dict[str, NDArray]) -> Figure:
+def map_figure(record: RunRecord, sample: dict[str, NDArray]) -> Markup:
     """Draw span features in two dimensions, coloured by class, with a shape for each language.
 
     record (RunRecord): The run.
     sample (dict): The sample that `read_sample` returns.
-    RETURNS (Figure): The map.
+    RETURNS (Markup): The map.
     """
     places = tsne(sample["z"].astype(np.float32), record.summary.get("seed", 0))
     groups = []
@@ -264,7 +261,7 @@ def map_figure(record: RunRecord, sample: dict[str, NDArray]) -> Figure:
             xy = [(float(a), float(b)) for a, b in places[rows]]
             groups.append(Points(f"{kind} {name}", xy, texts, c, marker))
     title = f"Span features of epoch {record.epoch['epoch'] if record.epoch else ''} by t-SNE"
-    return Figure("", scatter(title, [group for group in groups if group.xy]))
+    return scatter(title, [group for group in groups if group.xy])
 
 
 def tsne(z: NDArray[np.float32], seed: int) -> NDArray[np.float32]:

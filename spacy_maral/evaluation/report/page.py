@@ -13,17 +13,8 @@ from ...data.files import write_file
 from ..evaluate import load_pipeline
 from ..mistakes import Judgement, judge
 from ..tables import score_table
-from .figures import (
-    centroid_figures,
-    curve_figures,
-    error_figures,
-    geometry_figures,
-    label_figures,
-    map_figure,
-    number,
-    score_figures,
-    signed,
-)
+from . import figures
+from .figures import number, signed
 from .run_record import RunRecord, read_run, read_sample
 from .sentences import doubtful_sentences, mistake_sentences
 from .svg import colour_class, percent, printable, short
@@ -72,7 +63,7 @@ def render_report(record: RunRecord, judgement: Judgement | None = None, data: s
     environment.filters.update(plain=_plain, count="{:,}".format)
     environment.globals.update({function.__name__: function for function in DRAWN})
     folder, sample = files(__package__), read_sample(record)
-    filtered = record.filtered or record.epochs[-1:]
+    filtered = [e for e in record.epochs if e["filtered"]] or record.epochs[-1:]
     template = environment.from_string((folder / "page.html.jinja").read_text(encoding="utf8"))
     return template.render(
         record=record,
@@ -182,7 +173,8 @@ def _duration(seconds: float) -> str:
 
 
 DRAWN = (
-    centroid_figures, curve_figures, doubtful_sentences, epoch_table, error_figures, geometry_figures,
-    label_figures, map_figure, margin_table, mistake_sentences, score_figures, score_table,
+    figures.centroid_figures, figures.curve_figures, figures.error_figures,
+    figures.geometry_figures, figures.label_figures, figures.map_figure, figures.score_figures,
+    doubtful_sentences, mistake_sentences, epoch_table, margin_table, score_table,
 )  # fmt: skip
 """The functions that the template calls for figures, tables and sentences."""

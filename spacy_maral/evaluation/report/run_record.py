@@ -51,9 +51,8 @@ class RunRecord:
     @property
     def epoch(self) -> dict[str, Any] | None:
         """Diagnostics of the selected epoch, or of the last epoch that has any."""
-        wanted = [e for e in self.epochs if e["epoch"] == self.selected["epoch"]]
-        known = wanted or self.epochs
-        return known[-1] if known else None
+        wanted = [e for e in self.epochs if e["epoch"] == self.selected["epoch"]] or self.epochs
+        return wanted[-1] if wanted else None
 
     @property
     def classes(self) -> list[str]:
@@ -61,11 +60,6 @@ class RunRecord:
         if self.epochs:
             return list(self.epochs[-1]["classes"])
         return [OUTSIDE_NAME, *self.summary.get("labels", [])]
-
-    @property
-    def filtered(self) -> list[dict[str, Any]]:
-        """Diagnostics of the epochs after which the filter ran."""
-        return [epoch for epoch in self.epochs if epoch["filtered"]]
 
 
 def read_run(folder: Path) -> RunRecord:

@@ -94,10 +94,8 @@ def mark_entities(words: Sequence[str], entities: Sequence[Marked]) -> Markup:
     place = 0
     for e in sorted(entities):
         parts += map(clean, words[place : e.start])
-        css, text = (
-            "pointed" if e.pointed_out else "plain",
-            clean(" ".join(words[e.start : e.end + 1])),
-        )
+        css = "pointed" if e.pointed_out else "plain"
+        text = clean(" ".join(words[e.start : e.end + 1]))
         parts.append(MARK.format(css, colour_class(e.number), text, clean(e.label)))
         place = e.end + 1
     parts += map(clean, words[place:])

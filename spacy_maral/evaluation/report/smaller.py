@@ -33,8 +33,8 @@ def smaller_section(meta: Mapping[str, Any]) -> str:
 
     parts = []
     for task, report in meta.get(KEY, {}).items():
-        rows = [[name, before, after] for name, before, after in rows_of(report)]
-        parts.append(f"`{task}`\n\n" + markdown_table(["", "before", "after"], rows))
+        table = markdown_table(["", "before", "after"], rows_of(report))
+        parts.append(f"`{task}`\n\n{table}")
     return f"{TITLE}\n\n" + "\n".join(parts) if parts else ""
 
 
