@@ -28,6 +28,7 @@ Values = Sequence[float | None]
 
 MANY_EPOCHS = 12
 SIZE = (380, 210)
+MAP_SIZE = (760, 520)
 
 
 @dataclass(frozen=True)
@@ -165,19 +166,17 @@ def histogram(
 
 def heat_map(
     title: str,
-    rows: Sequence[str],
-    columns: Sequence[str],
+    names: Sequence[str],
     values: Sequence[Values],
     *,
     strengths: Sequence[Values],
     show: Callable[[float], str] = short,
     axes: tuple[str, str] | None = None,
 ) -> Markup:
-    """Draw a table of numbers on coloured ground.
+    """Draw a square table of numbers on coloured ground.
 
     title (str): Title, for screen readers.
-    rows (Sequence[str]): Names of the rows.
-    columns (Sequence[str]): Names of the columns.
+    names (Sequence[str]): Names of the rows, and of the columns.
     values (Sequence): Rows of numbers.
     strengths (Sequence): Colour of each value, from -1 (one hue) over 0 (none) to 1 (another).
     show (Callable): Formats a value.
@@ -185,17 +184,16 @@ def heat_map(
     RETURNS (Markup): An svg element.
     """
     cell = (58, 38)
-    longest = max(min(len(name), 12) for name in rows)
+    longest = max(min(len(name), 12) for name in names)
     room = 16 if axes else 0
     left, top = 16 + room + CHAR_WIDTH * longest, 24 + room
-    size = (round(left + cell[0] * len(columns) + 4), top + cell[1] * len(rows) + 4)
+    size = (round(left + cell[0] * len(names) + 4), top + cell[1] * len(names) + 4)
     body = []
     if axes:
         body.append(text_at(left, 13, f"{axes[1]} →", css="note"))
         body.append(text_at(2, top - 8, f"{axes[0]} ↓", css="note"))
-    for j, name in enumerate(columns):
-        body.append(text_at(left + (j + 0.5) * cell[0], top - 8, shorten(name, 8), "middle"))
-    for i, name in enumerate(rows):
+    for i, name in enumerate(names):
+        body.append(text_at(left + (i + 0.5) * cell[0], top - 8, shorten(name, 8), "middle"))
         y = top + i * cell[1]
         body.append(text_at(left - 8, y + cell[1] / 2 + 4, shorten(name, 12), "end"))
         for j, value in enumerate(values[i]):
@@ -206,21 +204,20 @@ def heat_map(
                 f'<rect class="cell {"neg" if share < 0 else "pos"}" x="{x + 1:.1f}" y="{y + 1}" '
                 f'width="{cell[0] - 2}" height="{cell[1] - 2}" rx="4" '
                 f'fill-opacity="{0.06 + 0.54 * abs(share):.3f}">'
-                f"<title>{clean(name)}, {clean(columns[j])}: {clean(shown)}</title></rect>"
+                f"<title>{clean(name)}, {clean(names[j])}: {clean(shown)}</title></rect>"
             )
             body.append(text_at(x + cell[0] / 2, y + cell[1] / 2 + 4, shown, "middle", "value"))
-    return element(title, f"{len(rows)} rows, {len(columns)} columns", size, body)
+    return element(title, f"{len(names)} rows, {len(names)} columns", size, body)
 
 
-def scatter(title: str, groups: Sequence[Points], *, size: tuple[int, int] = (760, 520)) -> Markup:
+def scatter(title: str, groups: Sequence[Points]) -> Markup:
     """Draw points without axes: only their distances mean something.
 
     title (str): Title, for screen readers.
     groups (Sequence[Points]): Points; the marker is "circle" or "diamond".
-    size (tuple): Width and height.
     RETURNS (Markup): An svg element.
     """
-    width, height = size
+    width, height = MAP_SIZE
     xs = [x for group in groups for x, _ in group.xy]
     ys = [y for group in groups for _, y in group.xy]
     across = Scale(min(xs, default=0), max(xs, default=1), 12, width - 12)
@@ -236,43 +233,35 @@ def scatter(title: str, groups: Sequence[Points], *, size: tuple[int, int] = (76
             body.append(f"<{shape} {place}><title>{clean(text)}</title></{shape}>")
         body.append("</g>")
     facts = ", ".join(f"{len(group.xy):,} {group.name}" for group in groups)
-    return element(title, facts, size, body)
+    return element(title, facts, MAP_SIZE, body)
 
 
 def bar_chart(
-    title: str,
-    names: Sequence[str],
-    values: Sequence[float],
-    *,
-    colours: Sequence[int] | None = None,
-    show: Callable[[float], str] = short,
+    title: str, bars: Sequence[tuple[str, float, int]], *, show: Callable[[float], str] = short
 ) -> Markup:
     """Draw horizontal bars, each between its name and its value.
 
     title (str): Title, for screen readers.
-    names (Sequence[str]): Names of the bars.
-    values (Sequence[float]): Lengths of the bars, none below 0.
-    colours (Sequence[int]): Colours of the bars; by default 1.
-    show (Callable): Formats a value.
+    bars (Sequence[tuple]): Name, length (not below 0) and colour of each bar.
+    show (Callable): Formats a length.
     RETURNS (Markup): An svg element.
     """
-    left = 14 + CHAR_WIDTH * max((len(name) for name in names), default=0)
-    shown = [show(value) for value in values]
-    room = CHAR_WIDTH * max((len(text) for text in shown), default=0) + 12
-    across = Scale(0, max([*values, 1e-12]), left, SIZE[0] - room)
+    left = 14 + CHAR_WIDTH * max((len(name) for name, *_ in bars), default=0)
+    room = 12 + CHAR_WIDTH * max((len(show(value)) for _, value, _ in bars), default=0)
+    across = Scale(0, max((value for _, value, _ in bars), default=0) or 1, left, SIZE[0] - room)
     body = []
-    for i, (name, value) in enumerate(zip(names, values, strict=True)):
-        y = 6 + 28 * i
-        css = colour_class(colours[i] if colours else 1)
+    for i, (name, value, colour) in enumerate(bars):
+        y, shown = 6 + 28 * i, show(value)
         body.append(text_at(left - 8, y + 14, name, "end"))
         length = across(value) - across.start
         body.append(
-            f'<rect class="solid {css}" x="{left:.1f}" y="{y}" width="{max(length, 1):.2f}" '
-            f'height="20" rx="3"><title>{clean(name)}: {clean(shown[i])}</title></rect>'
+            f'<rect class="solid {colour_class(colour)}" x="{left:.1f}" y="{y}" '
+            f'width="{max(length, 1):.2f}" height="20" rx="3">'
+            f"<title>{clean(name)}: {clean(shown)}</title></rect>"
         )
-        body.append(text_at(left + length + 6, y + 14, shown[i], css="value"))
-    facts = ", ".join(f"{name}: {text}" for name, text in zip(names, shown, strict=True))
-    return element(title, facts, (SIZE[0], 28 * len(names) + 8), body)
+        body.append(text_at(left + length + 6, y + 14, shown, css="value"))
+    facts = ", ".join(f"{name}: {show(value)}" for name, value, _ in bars)
+    return element(title, facts, (SIZE[0], 28 * len(bars) + 8), body)
 
 
 def _line(

@@ -208,9 +208,7 @@ def centroid_figures(record: RunRecord) -> list[Figure]:
             ("The optimum", best, f"−1/(K − 1) = {signed(optimum)} for {len(classes)} classes."),
         )
         for name, table, note in tables:
-            chart = heat_map(
-                f"Cosines: {name}", classes, classes, table, strengths=table, show=signed
-            )
+            chart = heat_map(f"Cosines: {name}", classes, table, strengths=table, show=signed)
             figures.append(Figure(name, chart, note))
     if all("centroid_cosine" in row for row in rows):
         figures.append(
@@ -287,17 +285,15 @@ def error_figures(report: EntityReport) -> list[Figure]:
     shares = [[count / total for count in row] for row, total in zip(counts, totals, strict=True)]
     counts[OUTSIDE][OUTSIDE] = None
     confusion = heat_map(
-        "Gold and predicted entities with the same ends", names, names, counts,
+        "Gold and predicted entities with the same ends", names, counts,
         strengths=shares, show="{:,}".format, axes=("gold", "predicted"),
     )  # fmt: skip
-    errors = [getattr(report, kind) for kind in KINDS]
-    colours = [1 if kind == "missed" else 2 for kind in KINDS]
-    kinds = bar_chart(
-        "Errors by kind", list(KINDS.values()), errors, colours=colours, show="{:,}".format
-    )
-    scores = [report.per_type[label].f1 for label in report.labels]
-    colours = list(range(1, len(scores) + 1))
-    by_label = bar_chart("F1 by label", report.labels, scores, colours=colours, show=percent)
+    errors = [
+        (name, getattr(report, kind), 1 if kind == "missed" else 2) for kind, name in KINDS.items()
+    ]
+    kinds = bar_chart("Errors by kind", errors, show="{:,}".format)
+    scores = [(label, report.per_type[label].f1, c) for c, label in enumerate(report.labels, 1)]
+    by_label = bar_chart("F1 by label", scores, show=percent)
     outside = f"{OUTSIDE_NAME} means no entity with these ends. Colours show the share of a row."
     total = report.boundary + report.boundary_and_type
     return [
