@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import (
+from . import (  # noqa: F401
     annotate,
     benchmark,
     card,
@@ -11,25 +11,9 @@ from . import (
     evaluation,
     init_config,
     labelling,
-    report,
     shrinking,
-    text,
     training,
 )
 from ._util import app
 
-__all__ = [
-    "annotate",
-    "app",
-    "benchmark",
-    "card",
-    "data",
-    "debug_data",
-    "evaluation",
-    "init_config",
-    "labelling",
-    "report",
-    "shrinking",
-    "text",
-    "training",
-]
+__all__ = ["app"]

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
 
 from spacy.cli._util import Opt
 
-if TYPE_CHECKING:
-    from ..scale import RayEngine
 
-
-class EngineName(str, Enum):
+class Engine(str, Enum):
     local = "local"
     ray = "ray"
 
 
-ENGINE = Opt(
-    EngineName.local, "--engine", "-e", help="Where the work runs: in this process or on Ray"
-)
+ENGINE = Opt(Engine.local, "--engine", "-e", help="Where the work runs: in this process or on Ray")
 ADDRESS = Opt(
     None, "--address",
     help="Ray cluster, such as 'auto' or ray://host:10001; by default a local one is started",
@@ -29,21 +23,3 @@ CPUS = Opt(
 )
 GPUS = Opt(0.0, "--gpus-per-worker", min=0.0, help="GPUs per Ray worker; fractions are allowed")
 RETRIES = Opt(3, "--retries", min=0, help="How often work is retried if its worker dies")
-
-
-def ray_engine(
-    name: EngineName,
-    *,
-    address: str | None,
-    workers: int | None,
-    cpus: float,
-    gpus: float,
-    retries: int,
-    verbose: bool,
-) -> RayEngine | None:
-    """RETURNS (RayEngine | None): The engine that the options select; None for this process."""
-    if name is EngineName.local:
-        return None
-    from ..scale import RayEngine
-
-    return RayEngine(address, workers, cpus, gpus, retries, verbose)

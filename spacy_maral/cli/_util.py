@@ -1,4 +1,4 @@
-"""The Typer app of `python -m spacy maral`, and the options and helpers that its commands share."""
+"""The Typer app of `python -m spacy maral`, and the helpers that its commands share."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from spacy.cli._util import Opt, parse_config_overrides
 from spacy.cli._util import app as spacy_app
+from spacy.cli._util import parse_config_overrides
 from spacy.util import import_file
 from spacy.util import logger as spacy_logger
 from thinc.api import ConfigValidationError
@@ -27,7 +27,6 @@ label raw text of others, and adapt a student to them.
 
 Start with: python -m spacy maral init-config --help
 """
-WITH_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 # in the order of use; other commands follow
 ORDER = (
@@ -47,18 +46,6 @@ class Steps(TyperGroup):
 
 app = typer.Typer(name="maral", help=HELP, cls=Steps, no_args_is_help=True, rich_markup_mode=None)
 spacy_app.add_typer(app, name="maral")
-
-
-GPU_ID = Opt(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU")
-CODE = Opt(
-    None,
-    "--code",
-    "-c",
-    help="Path to Python file with additional code (registered functions) to be imported",
-)
-VERBOSE = Opt(
-    False, "--verbose", "-V", "-VV", help="Display more information for debugging purposes"
-)
 
 
 @contextmanager

@@ -10,8 +10,9 @@ import typer
 from spacy.cli._util import Arg, Opt
 from wasabi import msg
 
-from ._engine import ADDRESS, CPUS, ENGINE, GPUS, RETRIES, WORKERS, EngineName, ray_engine
-from ._util import CODE, GPU_ID, VERBOSE, app, prepare, reported, show_counts
+from ._engine import ADDRESS, CPUS, ENGINE, GPUS, RETRIES, WORKERS, Engine
+from ._options import CODE, GPU_ID, MODEL, SCORE_ATTR, VERBOSE
+from ._util import app, prepare, reported, show_counts
 
 
 class Format(str, Enum):
@@ -33,10 +34,10 @@ GIVE_UP = Opt(
 
 @app.command("annotate")
 def annotate_cli(
-    model: str = Arg(..., help="Model name or path"),
+    model: str = MODEL,
     inputs: list[str] = INPUTS,
     output: str = OUTPUT,
-    engine: EngineName = ENGINE,
+    engine: Engine = ENGINE,
     address: str | None = ADDRESS,
     workers: int | None = WORKERS,
     cpus: float = CPUS,
@@ -45,9 +46,7 @@ def annotate_cli(
     format: Format = Opt(Format.jsonl, "--format", "-f", help="Output format"),
     text_field: str = Opt("text", "--text-field", help="Key or column with the text"),
     id_field: str = Opt("id", "--id-field", help="Key or column with the document's id"),
-    score_attr: str | None = Opt(
-        None, "--score-attr", help="Name of the attribute ent._.NAME that holds the score"
-    ),
+    score_attr: str | None = SCORE_ATTR,
     batch_words: int = BATCH_WORDS,
     give_up: int = GIVE_UP,
     as_json: bool = Opt(False, "--json", "-j", help="Print the summary as JSON only"),
@@ -63,13 +62,12 @@ def annotate_cli(
     '--engine ray' many workers share the files.
     """
     prepare(code, verbose)
-    from ..scale import annotate_corpus
+    from ..scale import RayEngine, annotate_corpus
 
     with reported("annotate the corpus"):
-        chosen = ray_engine(
-            engine, address=address, workers=workers, cpus=cpus, gpus=gpus, retries=retries,
-            verbose=verbose,
-        )  # fmt: skip
+        chosen = None
+        if engine is Engine.ray:
+            chosen = RayEngine(address, workers, cpus, gpus, retries, verbose)
         summary = annotate_corpus(
             model, inputs, output, engine=chosen, format=format.value, text_field=text_field,
             id_field=id_field, score_attr=score_attr, batch_words=batch_words, give_up=give_up,

@@ -9,35 +9,31 @@ import typer
 from spacy.cli._util import Arg, Opt
 from wasabi import msg
 
-from ._util import GPU_ID, app, reported
+from ._options import FILE, FOLDER, GPU_ID
+from ._util import app, reported
 
 
 @app.command("benchmark")
 def benchmark_cli(
     matrix_path: Path = Arg(
-        ..., help="YAML file with datasets, languages, variants and seeds", exists=True,
-        dir_okay=False,
+        ..., help="YAML file with datasets, languages, variants and seeds", **FILE
     ),
     data: Path = Opt(
-        ..., "--data", "-d", exists=True, file_okay=False,
-        help="Directory of the raw data, with one directory per dataset",
+        ..., "--data", "-d", **FOLDER, help="Directory with one directory of raw data per dataset"
     ),
     output: Path = Opt(
-        ..., "--output", "-o", file_okay=False,
-        help="Directory for corpora, teachers, results and tables",
+        ..., "--output", "-o", file_okay=False, help="Directory for models, results and tables"
     ),
     encoder: Path | None = Opt(
-        None, "--encoder", "-e", exists=True, file_okay=False,
-        help="Directory of the encoder; by default the one in the config file",
+        None, "--encoder", "-e", **FOLDER, help="Directory of the encoder; by default the config's"
     ),
     only: list[str] = Opt(
-        [], "--only", "-O",
-        help="Run only these variants, pairs (such as en-de) or seeds, separated by commas",
+        [], "--only", "-O", help="Only these variants, pairs (en-de) or seeds, separated by commas"
     ),
     keep_models: bool = Opt(False, "--keep-models", "-k", help="Keep the trained students"),
     dry_run: bool = Opt(False, "--dry-run", "-D", help="List the runs and their states, and exit"),
     gpu_id: int = GPU_ID,
-) -> None:  # fmt: skip
+) -> None:
     """
     Run a benchmark: every language pair with every variant and seed. Each
     training runs in its own process, and each result becomes a file in runs/.

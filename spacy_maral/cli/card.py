@@ -8,58 +8,30 @@ import typer
 from spacy.cli._util import COMMAND, Arg, Opt
 from wasabi import msg
 
+from ._options import FILE, FOLDER
 from ._util import app, reported
 
 
 @app.command("card")
 def card_cli(
-    model: Path = Arg(..., help="Directory of the trained pipeline", exists=True, file_okay=False),
+    model: Path = Arg(..., help="Directory of the trained pipeline", **FOLDER),
     metrics: list[Path] = Opt(
-        [],
-        "--metrics",
-        "-m",
-        help="Metrics of a test set from the evaluate command, or a directory of such files. Can be "
-        "repeated. The file's name without 'student-' becomes the name of the test set",
-        exists=True,
+        [], "--metrics", "-m", exists=True, help="Metrics from evaluate, or a directory of them"
     ),
     sources: Path | None = Opt(
-        None,
-        "--sources",
-        "-S",
-        help="JSON or YAML file that lists the training sources with name, url, author and license",
-        exists=True,
-        dir_okay=False,
+        None, "--sources", "-S", **FILE, help="JSON or YAML file that lists the training sources"
     ),
     source: list[Path] = Opt(
-        [],
-        "--source",
-        "-s",
-        help="Labelled training data whose size the card states (.spacy)",
-        exists=True,
-        dir_okay=False,
+        [], "--source", "-s", **FILE, help="Training data whose size the card states (.spacy)"
     ),
     target: list[Path] = Opt(
-        [],
-        "--target",
-        "-T",
-        help="Text of the target language whose size the card states (.spacy)",
-        exists=True,
-        dir_okay=False,
+        [], "--target", "-T", **FILE, help="Target text whose size the card states (.spacy)"
     ),
     dev: list[Path] = Opt(
-        [],
-        "--dev",
-        "-d",
-        help="Labelled development data whose size the card states (.spacy)",
-        exists=True,
-        dir_okay=False,
+        [], "--dev", "-d", **FILE, help="Development data whose size the card states (.spacy)"
     ),
     output: Path | None = Opt(
-        None,
-        "--output",
-        "-o",
-        help="Output JSON file; by default the meta.json of the pipeline",
-        dir_okay=False,
+        None, "--output", "-o", dir_okay=False, help="JSON file; by default the model's meta.json"
     ),
     name: str = Opt("", "--name", "-n", help="Name of the package, without the language code"),
     version: str = Opt("", "--version", "-v", help="Version of the package"),
@@ -67,9 +39,7 @@ def card_cli(
     author: str = Opt("", "--author", "-a", help="Author of the model"),
     email: str = Opt("", "--email", "-E", help="The author's email address"),
     url: str = Opt("", "--url", "-u", help="Web page of the model"),
-    description: str = Opt(
-        "", "--description", "-D", help="Description of the model, in one sentence"
-    ),
+    description: str = Opt("", "--description", "-D", help="Description in one sentence"),
     encoder: str | None = Opt(
         None, "--encoder", "-e", help="Name of the encoder; by default the one in the config"
     ),
@@ -78,8 +48,11 @@ def card_cli(
     Write the model card of a trained pipeline to its meta.json: sources,
     license, sizes of the data, scores by language and type, and training
     settings. 'spacy package' turns it into the package's README.md, and
-    'spacy huggingface-hub push' into the model card on the hub.
-    """  # fmt: skip
+    'spacy huggingface-hub push' into the model card on the hub. The file
+    --sources lists objects with name, url, author and license. Repeat
+    --metrics for several test sets: the name of a file without 'student-'
+    becomes the name of its test set.
+    """
     from ..data.layout import META
     from ..evaluation.report.card import CardFacts, read_sources, write_card
 
@@ -87,15 +60,11 @@ def card_cli(
         "name": name, "version": version, "license": license, "author": author, "email": email,
         "url": url, "description": description,
     }  # fmt: skip
-    data = {"source": source, "dev": dev, "target": target}
+    given = {"source": source, "dev": dev, "target": target}
+    data = {part: paths for part, paths in given.items() if paths}
     with reported("write the model card"):
-        facts = CardFacts(
-            meta=meta,
-            sources=read_sources(sources) if sources else [],
-            metrics=metrics,
-            data={part: paths for part, paths in data.items() if paths},
-            encoder=encoder,
-        )
+        listed = read_sources(sources) if sources else []
+        facts = CardFacts(meta=meta, sources=listed, metrics=metrics, data=data, encoder=encoder)
         written = write_card(model, facts, output=output)
     for missing, option in (("license", "--license"), ("author", "--author")):
         if not written.get(missing):

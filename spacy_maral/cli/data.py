@@ -1,4 +1,4 @@
-"""The commands convert and stats."""
+"""The commands convert, prepare-text and stats."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from spacy.cli._util import Arg, Opt
 from wasabi import msg
 
+from ._options import FILE
 from ._util import app, reported, show_counts
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 
 class Format(str, Enum):
-    """Data formats: the CoNLL-like ones, and JSON Lines."""
-
     auto = "auto"
     conll = "conll"
     wikiann = "wikiann"
@@ -30,7 +29,6 @@ class Format(str, Enum):
     jsonl = "jsonl"
 
 
-DATA = Arg(..., help="File of labelled sentences", exists=True, dir_okay=False)
 FORMAT = Opt(Format.auto, "--format", "-f", help="Format of the file")
 LANG = Opt("xx", "--lang", "-l", help="Language code; xx for several languages or an unknown one")
 LABEL_MAP = Opt(
@@ -41,14 +39,12 @@ LABEL_MAP = Opt(
 
 @app.command("convert")
 def convert_cli(
-    input_path: Path = DATA,
+    input_path: Path = Arg(..., help="File of labelled sentences", **FILE),
     output_path: Path = Arg(..., help="File to write (.spacy)", dir_okay=False),
     format: Format = FORMAT,
     lang: str = LANG,
     label_map: str | None = LABEL_MAP,
-    unlabelled: bool = Opt(
-        False, "--unlabelled", "-u", help="Remove the entities, to get raw text for adaptation"
-    ),
+    unlabelled: bool = Opt(False, "--unlabelled", "-u", help="Remove entities, to get raw text"),
 ) -> None:
     """
     Convert labelled sentences to spaCy's binary format, one document per
@@ -81,6 +77,44 @@ def convert_cli(
         )
 
 
+@app.command("prepare-text")
+def prepare_text_cli(
+    inputs: list[Path] = Arg(
+        ..., help="Files or directories of text (.txt, .jsonl, .spacy, optionally .gz)", exists=True
+    ),
+    output_path: Path = Arg(..., help="File to write (.spacy)", dir_okay=False),
+    lang: str = Opt(..., "--lang", "-l", help="Language code; selects tokenizer and splitter"),
+    split: bool = Opt(True, "--split/--no-split", "-s/-S", help="Split into sentences by rules"),
+    min_words: int = Opt(3, "--min-words", min=1, help="Shortest sentence, in words"),
+    max_words: int = Opt(200, "--max-words", min=1, help="Longest sentence, in words"),
+    limit: int | None = Opt(None, "--limit", "-n", min=1, help="Maximum number of sentences"),
+    seed: int | None = Opt(
+        None, "--seed", help="Seed for drawing sentences at random, instead of the first ones"
+    ),
+    as_json: bool = Opt(False, "--json", "-j", help="Print JSON only"),
+) -> None:
+    """
+    Convert unlabelled text to spaCy's binary format, as raw text for adaptation.
+    A .txt file has one sentence or document per line; a .jsonl file has objects
+    with the key "text". spaCy's tokenizer for the language splits the text into
+    words. Sentences that are too short or too long, or that repeat an earlier
+    one, are left out and counted.
+    """
+    from ..data.raw import prepare_text
+
+    with reported("prepare the text"):
+        report = prepare_text(
+            inputs, output_path, lang=lang, split=split, min_words=min_words,
+            max_words=max_words, limit=limit, seed=seed,
+        )  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), ensure_ascii=False))
+        return
+    msg.good(f"{report.sentences:,} sentences, {report.tokens:,} tokens", output_path)
+    msg.info(f"Texts read: {report.texts:,}")
+    show_counts("Sentences left out", report.left_out)
+
+
 def show_widths(statistics: SpanStatistics) -> None:
     """Print how many entities of each type are longer than the longest candidate span."""
     if not statistics.entities:
@@ -102,9 +136,7 @@ def show_widths(statistics: SpanStatistics) -> None:
 
 @app.command("stats")
 def stats_cli(
-    path: Path = Arg(
-        ..., help="File of labelled sentences or .spacy file", exists=True, dir_okay=False
-    ),
+    path: Path = Arg(..., help="File of labelled sentences or .spacy file", **FILE),
     format: Format = FORMAT,
     lang: str = LANG,
     max_width: int = Opt(4, "--max-width", "-w", min=1, help="Longest candidate span, in words"),

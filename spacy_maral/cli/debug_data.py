@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from spacy.cli._util import Arg, Opt
+from spacy.cli._util import Opt
 from wasabi import MESSAGES, Printer
 
-from ._util import CODE, WITH_OVERRIDES, app, prepare, read_overrides, reported
+from ._options import CODE, CONFIG, DEV, FILE, LANG, SOURCE, WITH_OVERRIDES
+from ._util import app, prepare, read_overrides, reported
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -18,44 +19,23 @@ if TYPE_CHECKING:
     from ..training.data_checks import FileCounts
 
 
+TARGET = Opt(
+    [], "--target", "-T", exists=True,
+    help="Text of the target language: .spacy, or raw text with --lang (.txt, .jsonl, directory); "
+    "can be repeated",
+)  # fmt: skip
+
+
 @app.command("debug-data", context_settings=WITH_OVERRIDES)
 def debug_data_cli(
     ctx: typer.Context,
-    config_path: Path = Arg(..., help="Path to config file", exists=True, dir_okay=False),
-    source: list[Path] = Opt(
-        ...,
-        "--source",
-        "-s",
-        exists=True,
-        dir_okay=False,
-        help="Labelled training data of the source language (.spacy); can be repeated",
-    ),
-    dev: list[Path] = Opt(
-        ...,
-        "--dev",
-        "-d",
-        exists=True,
-        dir_okay=False,
-        help="Labelled development data of the source language (.spacy); can be repeated",
-    ),
-    targets: list[Path] = Opt(
-        [],
-        "--target",
-        "-T",
-        exists=True,
-        help="Text of the target language: .spacy, or raw text with --lang (.txt, .jsonl, "
-        "directory); can be repeated",
-    ),
-    lang: list[str] = Opt(
-        None, "--lang", "-l", help="Language code of raw text; once, or once per target"
-    ),
+    config_path: Path = CONFIG,
+    source: list[Path] = SOURCE,
+    dev: list[Path] = DEV,
+    targets: list[Path] = TARGET,
+    lang: list[str] = LANG,
     tests: list[Path] = Opt(
-        [],
-        "--test",
-        "-E",
-        exists=True,
-        dir_okay=False,
-        help="Labelled test data (.spacy); can be repeated",
+        [], "--test", "-E", **FILE, help="Labelled test data (.spacy); can be repeated"
     ),
     code: Path | None = CODE,
     ignore_warnings: bool = Opt(

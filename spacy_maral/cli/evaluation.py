@@ -1,4 +1,4 @@
-"""The commands evaluate and compare."""
+"""The commands evaluate, compare and report."""
 
 from __future__ import annotations
 
@@ -7,22 +7,19 @@ from pathlib import Path
 from spacy.cli._util import Arg, Opt
 from wasabi import msg
 
-from ._util import CODE, GPU_ID, VERBOSE, app, prepare, reported
+from ._options import CODE, FILE, FOLDER, GPU_ID, MODEL, VERBOSE
+from ._util import app, prepare, reported
 
 
 @app.command("evaluate")
 def evaluate_cli(
-    model: str = Arg(..., help="Model name or path"),
-    data_path: Path = Arg(..., help="Labelled data (.spacy)", exists=True, dir_okay=False),
+    model: str = MODEL,
+    data_path: Path = Arg(..., help="Labelled data (.spacy)", **FILE),
     output: Path | None = Opt(
         None, "--output", "-o", help="Output JSON file for metrics", dir_okay=False
     ),
     max_width: int | None = Opt(
-        None,
-        "--max-width",
-        "-w",
-        min=1,
-        help="Longest entity, in words, that the paper's protocol counts; by default the model's",
+        None, "--max-width", "-w", min=1, help="Longest entity of the paper's protocol, in words"
     ),
     batch_size: int | None = Opt(
         None, "--batch-size", "-b", min=1, help="Documents per batch; by default the model's"
@@ -57,12 +54,7 @@ def evaluate_cli(
 
 @app.command("compare")
 def compare_cli(
-    folder: Path = Arg(
-        ...,
-        help="Directory of the metrics teacher-SET.json and student-SET.json",
-        exists=True,
-        file_okay=False,
-    ),
+    folder: Path = Arg(..., help="Directory of teacher-SET.json and student-SET.json", **FOLDER),
     output: Path | None = Opt(None, "--output", "-o", help="Output Markdown file", dir_okay=False),
 ) -> None:
     """
@@ -81,3 +73,31 @@ def compare_cli(
     msg.table(rows, header=COMPARISON_HEADER, aligns=aligns, divider=True)
     if output is not None:
         msg.good("Saved table", output)
+
+
+@app.command("report")
+def report_cli(
+    run: Path = Arg(..., help="Output directory of adapt or train-teacher", **FOLDER),
+    output: Path = Opt(..., "--output", "-o", help="Output HTML file", dir_okay=False),
+    gold: Path | None = Opt(
+        None, "--gold", **FILE, help="Labelled data (.spacy) in which to find mistakes"
+    ),
+    dev: Path | None = Opt(
+        None, "--dev", "-d", **FILE, help="Labelled source data (.spacy), used without --gold"
+    ),
+    code: Path | None = CODE,
+    gpu_id: int = GPU_ID,
+) -> None:
+    """
+    Report on a training run in one HTML file that needs no network: curves by
+    epoch, the scores of the pseudo-labels with the filter's threshold, the
+    geometry of the classes, a map of the spans, and the least reliable
+    pseudo-labels. With labelled data, such as a test set of the target, the
+    report also shows the pipeline's mistakes.
+    """
+    prepare(code)
+    from ..evaluation.report.page import write_report
+
+    with reported("write the report"):
+        path = write_report(run, output, gold=gold, dev=dev, gpu_id=gpu_id)
+    msg.good("Saved report", path)

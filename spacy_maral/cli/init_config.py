@@ -14,8 +14,6 @@ from ._util import app, reported
 
 
 class Size(str, Enum):
-    """Sizes of a configuration, as in `new_config.WIDTHS`."""
-
     small = "small"
     paper = "paper"
 
@@ -23,40 +21,21 @@ class Size(str, Enum):
 @app.command("init-config")
 def init_config_cli(
     output_file: Path = Arg(
-        ...,
-        help="File to save the config to, or - for stdout (then nothing but the config is printed)",
-        allow_dash=True,
-        dir_okay=False,
+        ..., help="File to save the config to, or - for stdout", allow_dash=True, dir_okay=False
     ),
     source: str = Opt("xx", "--source", "-s", help="Language code of the labelled text"),
     targets: list[str] = Opt(
-        ["xx"],
-        "--target",
-        "-T",
-        help="Language code of the text to adapt to. Can be repeated. If there is only one, the "
-        "pipeline gets the tokenizer of this language",
+        ["xx"], "--target", "-T", help="Language code of the text to adapt to; can be repeated"
     ),
     encoder: str | None = Opt(
-        None,
-        "--encoder",
-        "-e",
-        help="Folder or Hugging Face hub name of a multilingual encoder; the default depends on the "
-        "size",
+        None, "--encoder", "-e", help="Folder or Hugging Face hub name of a multilingual encoder"
     ),
     size: Size = Opt(
-        Size.small,
-        "--size",
-        "-S",
-        help="'small' for a small encoder that can run without a GPU, 'paper' for the paper's "
-        "settings",
+        Size.small, "--size", "-S", help="A small encoder for any machine, or the paper's settings"
     ),
     gpu: bool = Opt(False, "--gpu/--cpu", "-G/-C", help="Train on the GPU or on the CPU"),
     max_width: int | None = Opt(
-        None,
-        "--max-width",
-        "-w",
-        min=1,
-        help="Longest entity that the model can find, in words; by default 8 (small) or 4 (paper)",
+        None, "--max-width", "-w", min=1, help="Longest entity in words; by default 8, or 4 (paper)"
     ),
     fill: bool = Opt(
         True, "--fill/--no-fill", help="Also write the settings that have default values"
@@ -67,7 +46,9 @@ def init_config_cli(
     Generate a config file for train-teacher and adapt. From a language pair, a
     device and an encoder, this command writes a commented config with settings
     to start from. If the encoder is a local folder, the command reads its number
-    of layers and whether it has a masked-language-model head.
+    of layers and whether it has a masked-language-model head. If there is one
+    target, the pipeline gets its tokenizer. The default encoder depends on
+    the size. With - as the file, only the config is printed.
     """
     from ..data.files import write_file
     from ..training.new_config import Choices, choose_language, make_config

@@ -7,27 +7,23 @@ from pathlib import Path
 from spacy.cli._util import Arg, Opt
 from wasabi import msg
 
-from ._engine import ADDRESS, CPUS, ENGINE, GPUS, RETRIES, WORKERS, EngineName, ray_engine
-from ._util import CODE, GPU_ID, VERBOSE, app, prepare, reported
+from ._engine import ADDRESS, CPUS, ENGINE, GPUS, RETRIES, WORKERS, Engine
+from ._options import CODE, FILE, GPU_ID, LANG, SCORE_ATTR, VERBOSE
+from ._util import app, prepare, reported
 
 TARGETS = Arg(
     ..., exists=True,
     help="Text of the target language: .spacy, or raw text with --lang (.txt, .jsonl, directory)",
-)  # fmt: skip
-LANG = Opt(
-    None, "--lang", "-l", help="Language code of raw text; once, or once per target",
 )  # fmt: skip
 LABELS = Opt(
     None, "--labels", "-L",
     help="Entity labels of the new model, separated by commas; not for a teacher with maral_ner",
 )  # fmt: skip
 SOURCE = Opt(
-    None, "--source", "-s", exists=True, dir_okay=False,
+    None, "--source", "-s", **FILE,
     help="Labelled source data (.spacy) that supplies the labels, instead of --labels",
 )  # fmt: skip
-CONFIG = Opt(
-    None, "--config", exists=True, dir_okay=False, help="Config file that supplies the longest span"
-)
+CONFIG = Opt(None, "--config", **FILE, help="Config file that supplies the longest span")
 LABEL_MAP = Opt(
     None, "--label-map", "-m",
     help="JSON or TOML file that maps the annotator's labels to new ones; other labels are kept",
@@ -38,11 +34,9 @@ LABEL_MAP = Opt(
 def pseudo_label_cli(
     model: str = Arg(..., help="Teacher: a pipeline, or a file of entities (.spacy, .jsonl)"),
     target: list[Path] = TARGETS,
-    output: Path = Opt(
-        ..., "--output", "-o", help="Output file for the labels (.npz)", dir_okay=False
-    ),
+    output: Path = Opt(..., "--output", "-o", dir_okay=False, help="Output file for labels (.npz)"),
     also: list[str] = Opt(
-        [], "--also", "-a", help="Another annotator of the same text; can be repeated"
+        [], "--also", "-a", help="Another annotator of the text; can be repeated"
     ),
     lang: list[str] = LANG,
     labels: str | None = LABELS,
@@ -51,13 +45,9 @@ def pseudo_label_cli(
     max_width: int | None = Opt(None, "--max-width", "-w", min=1, help="Longest span, in words"),
     label_map: str | None = LABEL_MAP,
     confidence: float = Opt(0.9, "--confidence", help="Confidence of entities without a score"),
-    score_attr: str | None = Opt(
-        None, "--score-attr", help="Name of the attribute ent._.NAME that holds the score"
-    ),
-    spans_key: str | None = Opt(
-        None, "--spans-key", help="Read doc.spans[KEY] instead of doc.ents"
-    ),
-    engine: EngineName = ENGINE,
+    score_attr: str | None = SCORE_ATTR,
+    spans_key: str | None = Opt(None, "--spans-key", help="Read doc.spans[KEY], not doc.ents"),
+    engine: Engine = ENGINE,
     address: str | None = ADDRESS,
     workers: int | None = WORKERS,
     cpus: float = CPUS,
@@ -77,12 +67,12 @@ def pseudo_label_cli(
     """
     prepare(code, verbose)
     from ..adaptation import pseudo_label
+    from ..scale import RayEngine
 
     with reported("label the text"):
-        chosen = ray_engine(
-            engine, address=address, workers=workers, cpus=cpus, gpus=gpus, retries=retries,
-            verbose=verbose,
-        )  # fmt: skip
+        chosen = None
+        if engine is Engine.ray:
+            chosen = RayEngine(address, workers, cpus, gpus, retries, verbose)
         path = pseudo_label(
             [model, *also], target, output, lang=lang or None, source=source or None,
             labels=labels.split(",") if labels else None, config=config, max_width=max_width,

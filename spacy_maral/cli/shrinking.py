@@ -6,22 +6,21 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spacy.cli._util import Arg, Opt
+from spacy.cli._util import Opt
 from wasabi import msg
 
 from ..errors import Warnings
-from ._util import CODE, VERBOSE, app, prepare, reported
+from ._options import CODE, FILE, MODEL, VERBOSE
+from ._util import app, prepare, reported
 
 if TYPE_CHECKING:
     from ..scale.shrink.pipelines import Smaller
 
 MOST_LOST = 0.3
-MODEL = Arg(..., help="Model name or path")
 OUTPUT = Opt(..., "--output", "-o", help="Directory for the new pipeline", file_okay=False)
 TEST = Opt(
-    None, "--test", "-t", help="Labelled data on which to compare both pipelines (.spacy)",
-    exists=True, dir_okay=False,
-)  # fmt: skip
+    None, "--test", "-t", **FILE, help="Labelled data on which to compare both pipelines (.spacy)"
+)
 
 
 class Dtype(str, Enum):
@@ -33,39 +32,28 @@ class Dtype(str, Enum):
 def trim_vocab_cli(
     model: str = MODEL,
     corpus: list[Path] = Opt(
-        ...,
-        "--corpus",
-        "-T",
-        help="Raw text like the text that the pipeline will read (.txt, .jsonl or .spacy, optionally "
-        ".gz), or a directory of it. Can be repeated",
-        exists=True,
+        ..., "--corpus", "-T", exists=True, help="Raw text or a directory of it; can be repeated"
     ),
     output: Path = OUTPUT,
     test: Path | None = TEST,
     dtype: Dtype | None = Opt(
-        None,
-        "--dtype",
-        "-d",
-        help="Type of the saved weights; float16 halves the file, and the loaded pipeline still "
-        "computes in float32. By default the type does not change",
+        None, "--dtype", "-d", help="Type of the saved weights; by default it does not change"
     ),
-    min_count: int = Opt(
-        1, "--min-count", "-n", min=1, help="Minimum count of a word piece in the text"
-    ),
-    lang: str | None = Opt(
-        None, "--lang", "-l", help="Language code of the text; by default the pipeline's"
-    ),
+    min_count: int = Opt(1, "--min-count", "-n", min=1, help="Minimum count of a word piece"),
+    lang: str | None = Opt(None, "--lang", "-l", help="Language code, by default the pipeline's"),
     code: Path | None = CODE,
     verbose: bool = VERBOSE,
 ) -> None:
     """
     Make a pipeline smaller by removing the word pieces that its language does
-    not need. The command keeps the word pieces of the given text, all single
-    characters of its scripts, and the special pieces. The new pipeline loads,
-    predicts and trains like any other, and splits text as before if all its
-    pieces are kept. The command compares the sizes, and the scores on the test
-    data, of both pipelines, and saves the comparison in the new pipeline's
-    trim-vocab.json and model card.
+    not need. The corpus (.txt, .jsonl or .spacy, optionally .gz) is text like
+    that which the pipeline will read. The command keeps its word pieces, all
+    single characters of its scripts, and the special pieces. The new pipeline
+    loads, predicts and trains like any other, and splits text as before if all
+    its pieces are kept. With '--dtype float16' it takes half the space, and
+    still computes in float32. The command compares the sizes, and the scores
+    on the test data, of both pipelines, and saves the comparison in the new
+    pipeline's trim-vocab.json and model card.
     """
     prepare(code, verbose)
     from ..scale.shrink.trimming import trim_vocab

@@ -5,31 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import typer
-from spacy.cli._util import Arg, Opt
+from spacy.cli._util import Opt
 from wasabi import msg
 
-from ._util import (
-    CODE,
-    GPU_ID,
-    VERBOSE,
-    WITH_OVERRIDES,
-    app,
-    prepare,
-    read_overrides,
-    reported,
-)
+from ._options import CODE, CONFIG, DEV, FILE, FOLDER, GPU_ID, LANG, SOURCE, VERBOSE, WITH_OVERRIDES
+from ._util import app, prepare, read_overrides, reported
 
-CONFIG = Arg(..., help="Path to config file", exists=True, dir_okay=False)
-SOURCE = Opt(
-    ..., "--source", "-s", exists=True, dir_okay=False,
-    help="Labelled training data of the source language (.spacy); can be repeated",
-)  # fmt: skip
-DEV = Opt(
-    ..., "--dev", "-d", exists=True, dir_okay=False,
-    help="Labelled development data of the source language (.spacy); can be repeated",
-)  # fmt: skip
 TEACHER = Opt(
-    None, "--teacher", "-t", exists=True, file_okay=False,
+    None, "--teacher", "-t", **FOLDER,
     help="Directory of the teacher; needed without --labels, or if the student starts from it",
 )  # fmt: skip
 TARGET = Opt(
@@ -38,15 +21,14 @@ TARGET = Opt(
     "can be repeated",
 )  # fmt: skip
 LABELS = Opt(
-    None, "--labels", "-L", exists=True, dir_okay=False,
+    None, "--labels", "-L", **FILE,
     help="Pseudo-labels of the target text, once or once per target; without this option the "
     "teacher makes them",
 )  # fmt: skip
 DIAGNOSIS = Opt(
-    None, "--diagnosis", exists=True, dir_okay=False,
+    None, "--diagnosis", **FILE,
     help="Labelled target data (.spacy) whose scores the log shows after every epoch, for studies",
 )  # fmt: skip
-LANG = Opt(None, "--lang", "-l", help="Language code of raw text; once, or once per target")
 OUTPUT_DIR = Opt(..., "--output", "-o", file_okay=False, help="Directory for the trained pipeline")
 RESUME = Opt(False, "--resume", "-r", help="Continue from the last checkpoint, if there is one")
 OVERRIDES = """To override settings in the config, pass them as command line options:

@@ -1,0 +1,32 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spacy.cli._util import Arg, Opt
+
+FILE: dict[str, Any] = {"exists": True, "dir_okay": False}
+FOLDER: dict[str, Any] = {"exists": True, "file_okay": False}
+WITH_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+MODEL = Arg(..., help="Model name or path")
+GPU_ID = Opt(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU")
+CODE = Opt(
+    None, "--code", "-c", help="Python file with additional code (registered functions) to import"
+)
+VERBOSE = Opt(
+    False, "--verbose", "-V", "-VV", help="Display more information for debugging purposes"
+)
+
+CONFIG = Arg(..., help="Path to config file", **FILE)
+SOURCE = Opt(
+    ..., "--source", "-s", **FILE,
+    help="Labelled training data of the source language (.spacy); can be repeated",
+)  # fmt: skip
+DEV = Opt(
+    ..., "--dev", "-d", **FILE,
+    help="Labelled development data of the source language (.spacy); can be repeated",
+)  # fmt: skip
+LANG = Opt(None, "--lang", "-l", help="Language code of raw text; once, or once per target")
+SCORE_ATTR = Opt(None, "--score-attr", help="Name of the attribute ent._.NAME that holds the score")
