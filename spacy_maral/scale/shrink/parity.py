@@ -11,44 +11,12 @@ from typing import Any
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from ...evaluation.evaluate import as_entities, read_entities, without_labels
+from ...evaluation.evaluate import Row, as_entities, read_entities, without_labels
 from ...evaluation.metrics import EntityReport, score_entities
 from ...model.architectures import get_encoder
 
 BLOCK_WORDS = 3000
 WARM_UP = 16
-
-Found = tuple[int, int, int, str]
-"""An entity: document, first word, last word and label."""
-
-
-@dataclass
-class Pieces:
-    """Counts of the word pieces that two tokenizers split the same documents into.
-
-    words, documents (int): Words and documents.
-    words_changed, documents_changed (int): Those that the second tokenizer splits differently.
-    pieces (tuple): Word pieces of the first and of the second tokenizer.
-    unknown (tuple): Unknown pieces among these.
-    """
-
-    words: int = 0
-    words_changed: int = 0
-    documents: int = 0
-    documents_changed: int = 0
-    pieces: tuple[int, int] = (0, 0)
-    unknown: tuple[int, int] = (0, 0)
-
-    def to_dict(self) -> dict[str, Any]:
-        """RETURNS (dict): Counts and shares, ready for JSON."""
-        return {
-            "words": self.words,
-            "words_changed": self.words_changed / max(1, self.words),
-            "documents": self.documents,
-            "documents_changed": self.documents_changed / max(1, self.documents),
-            "pieces": _pair(self.pieces),
-            "unknown_pieces": _pair(self.unknown),
-        }
 
 
 @dataclass
@@ -57,14 +25,14 @@ class Parity:
 
     reports (tuple): Scores of both.
     agreement (float): Share of the entities found by either that both find.
-    pieces (Pieces): Word pieces of both.
+    tokenisation (dict): See `compare_pieces`.
     words_per_second (tuple): Speed of both.
     speed_up (float): Ratio of their times, the median over blocks of documents.
     """
 
     reports: tuple[EntityReport, EntityReport]
     agreement: float
-    pieces: Pieces
+    tokenisation: dict[str, Any]
     words_per_second: tuple[float, float]
     speed_up: float
 
@@ -76,25 +44,25 @@ class Parity:
     def to_dict(self) -> dict[str, Any]:
         """RETURNS (dict): The comparison, ready for JSON; scores in [0, 1]."""
         before, after = self.reports
-        types = {
-            label: _pair((before.per_type[label].f1, after.per_type[label].f1))
-            for label in before.labels
-        }
+        types = [(before.per_type[label].f1, after.per_type[label].f1) for label in before.labels]
         return {
-            "precision": _pair((before.precision, after.precision)),
-            "recall": _pair((before.recall, after.recall)),
-            "f1": _pair((before.f1, after.f1)),
-            "f1_by_type": types,
+            "precision": pair(before.precision, after.precision),
+            "recall": pair(before.recall, after.recall),
+            "f1": pair(before.f1, after.f1),
+            "f1_by_type": {
+                label: pair(*f1) for label, f1 in zip(before.labels, types, strict=True)
+            },
             "entities": before.micro.support,
             "agreement": self.agreement,
-            "tokenisation": self.pieces.to_dict(),
-            "words_per_second": _pair(self.words_per_second),
+            "tokenisation": self.tokenisation,
+            "words_per_second": pair(*self.words_per_second),
             "speed_up": self.speed_up,
         }
 
 
-def _pair(values: tuple[Any, Any]) -> dict[str, Any]:
-    return {"before": values[0], "after": values[1]}
+def pair(before: Any, after: Any) -> dict[str, Any]:
+    """A value of the original and of the new pipeline, as the reports hold it."""
+    return {"before": before, "after": after}
 
 
 def compare_pipelines(before: Language, after: Language, docs: Sequence[Doc]) -> Parity:
@@ -109,7 +77,7 @@ def compare_pipelines(before: Language, after: Language, docs: Sequence[Doc]) ->
     for nlp in both:
         list(nlp.pipe(without_labels(nlp, docs[:WARM_UP])))
     gold = list(read_entities(docs))
-    found: tuple[list[Found], list[Found]] = ([], [])
+    found: tuple[list[Row], list[Row]] = ([], [])
     times: tuple[list[float], list[float]] = ([], [])
     done = 0
     for number, block in enumerate(blocks(docs)):
@@ -148,26 +116,30 @@ def blocks(docs: Sequence[Doc]) -> Iterator[list[Doc]]:
         yield block
 
 
-def compare_pieces(before: Any, after: Any, docs: Sequence[Doc]) -> Pieces:
+def compare_pieces(before: Any, after: Any, docs: Sequence[Doc]) -> dict[str, Any]:
     """Split documents by two fast tokenizers, and count the words that they split differently.
 
     before (PreTrainedTokenizerBase): The first tokenizer.
     after (PreTrainedTokenizerBase): The second tokenizer.
     docs (Sequence[Doc]): The documents.
-    RETURNS (Pieces): The counts.
+    RETURNS (dict): Counts, and the shares of words and documents that changed, ready for JSON.
     """
-    result = Pieces(documents=len(docs))
     old, new = (_split(tokenizer, [doc.text for doc in docs]) for tokenizer in (before, after))
+    n_words = sum(map(len, docs))
+    words_changed = documents_changed = 0
     for doc, pieces, other in zip(docs, old, new, strict=True):
         only = set(pieces) ^ set(other)
         touched = {place for _, start, end in only for place in range(start, end)}
-        changed = sum(not touched.isdisjoint(range(w.idx, w.idx + len(w))) for w in doc)
-        result.words += len(doc)
-        result.words_changed += changed
-        result.documents_changed += bool(only)
-    result.pieces = (sum(map(len, old)), sum(map(len, new)))
-    result.unknown = (_count(old, before.unk_token), _count(new, after.unk_token))
-    return result
+        words_changed += sum(not touched.isdisjoint(range(w.idx, w.idx + len(w))) for w in doc)
+        documents_changed += bool(only)
+    return {
+        "words": n_words,
+        "words_changed": words_changed / max(1, n_words),
+        "documents": len(docs),
+        "documents_changed": documents_changed / max(1, len(docs)),
+        "pieces": pair(sum(map(len, old)), sum(map(len, new))),
+        "unknown_pieces": pair(_count(old, before.unk_token), _count(new, after.unk_token)),
+    }
 
 
 def _count(pieces: list[list[tuple[str, int, int]]], wanted: str) -> int:

@@ -23,7 +23,7 @@ from ...model.encoder.transformer import BoundedTransformer, EncoderShim
 from ...model.machine import describe_machine
 from ...training.summary import PACKAGES
 from .footprint import folder_bytes, measure_loading
-from .parity import Parity, compare_pipelines
+from .parity import Parity, compare_pipelines, pair
 
 ARCHITECTURE = "spacy-maral.TransformerModel.v1"
 
@@ -144,9 +144,10 @@ def set_weights(nlp: Language, weights: str) -> None:
 
 def _sizes(old: Language, model: str | Path, folder: Path) -> dict[str, Any]:
     before, after = measure_loading([model, folder])
-    size = {"before": folder_bytes(Path(old.path)), "after": folder_bytes(folder)}  # type: ignore[arg-type]
-    loading = {key: {"before": before[key], "after": after[key]} for key in before}
-    return {"bytes": size, "loading": loading}
+    return {
+        "bytes": pair(folder_bytes(Path(str(old.path))), folder_bytes(folder)),
+        "loading": {key: pair(before[key], after[key]) for key in before},
+    }
 
 
 def _keep_summary(old: Language, folder: Path) -> None:
