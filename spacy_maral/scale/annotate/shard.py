@@ -9,11 +9,13 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
+import numpy as np
 from spacy.language import Language
 from spacy.tokens import Doc
 
 from ...data.jsonl import ScoredEntity
 from ...errors import Errors, MaralError
+from ...model.encoder.batches import group_rows
 from ...model.predictions import entity_score
 from .corpus_files import FORMATS, REJECTED, Places, kind_of
 from .readers import Document, Rejected, ShardReader, set_aside
@@ -206,12 +208,12 @@ class Annotator:
     def _annotate(self, window: Sequence[tuple[Document | Rejected, Doc | None]]) -> list[Result]:
         """Annotate the documents of a window, those of similar length together."""
         results: list[Any] = [item for item, _ in window]
-        lengths = {place: len(doc) for place, (_, doc) in enumerate(window) if doc is not None}
-        for batch in token_batches(lengths, self.settings.batch_words):
-            found = self._batch(
-                cast(list[tuple[Document, Doc]], [window[place] for place in batch])
-            )
-            for place, result in zip(batch, found, strict=True):
+        # a document without words counts as one word
+        lengths = np.array([0 if doc is None else max(len(doc), 1) for _, doc in window], dtype=int)
+        order = np.argsort(lengths, kind="stable")[sum(lengths == 0) :]
+        for batch in group_rows(order, lengths, most=self.settings.batch_words):
+            pairs = cast(list[tuple[Document, Doc]], [window[place] for place in batch])
+            for place, result in zip(batch, self._batch(pairs), strict=True):
                 results[place] = result
         return results
 
@@ -252,21 +254,3 @@ class Annotator:
         if self.failed >= self.settings.give_up:
             found = {"n": self.failed, "id": document.id, "problem": describe(error)}
             raise MaralError(Errors.M476.format(**found)) from error
-
-
-def token_batches(lengths: dict[int, int], budget: int) -> Iterator[list[int]]:
-    """Put documents of similar length into batches, to keep padding low.
-
-    lengths (dict): Number of words of each document.
-    budget (int): Most words of a batch, padding included; a longer document is a batch of its own.
-    YIELDS (list[int]): Documents of a batch.
-    """
-    batch: list[int] = []
-    for place in sorted(lengths, key=lambda i: (lengths[i], i)):
-        # the last one is the longest; a document without words counts as one word
-        if batch and (len(batch) + 1) * max(lengths[place], 1) > budget:
-            yield batch
-            batch = []
-        batch.append(place)
-    if batch:
-        yield batch

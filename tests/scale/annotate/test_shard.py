@@ -9,13 +9,15 @@ from hypothesis import strategies as st
 from scale_corpora import GOLDEN, LINES, expected_ents
 from spacy.language import Language
 from spacy.tokens import Doc
+from spacy.vocab import Vocab
 
 from spacy_maral.errors import MaralError
 from spacy_maral.scale import ShardSettings, annotate_shard
 from spacy_maral.scale.annotate.readers import Document
-from spacy_maral.scale.annotate.shard import Annotator, token_batches
+from spacy_maral.scale.annotate.shard import Annotator
 
 SETTINGS = ShardSettings("v")
+VOCAB = Vocab()
 
 
 @Language.component("maral_test_fails")
@@ -160,10 +162,22 @@ def test_settings_out_of_range(change):
         ShardSettings("v", **change)
 
 
-@given(st.lists(st.integers(0, 50)), st.integers(1, 60))
+@given(st.lists(st.integers(-1, 50)), st.integers(1, 60))
 def test_batches_hold_every_document_once_within_the_budget(lengths, budget):
-    batches = list(token_batches(dict(enumerate(lengths)), budget))
-    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
-    for batch in batches:
-        longest = max(lengths[i] for i in batch)
-        assert len(batch) == 1 or len(batch) * max(longest, 1) <= budget
+    batches = []
+
+    class Recorder(Annotator):
+        def _batch(self, batch):
+            batches.append([len(doc) for _, doc in batch])
+            return [document.line for document, _ in batch]
+
+    # -1 stands for what the reader has set aside
+    window = [
+        (Document("", "", line), None if n < 0 else Doc(VOCAB, words=["x"] * n))
+        for line, n in enumerate(lengths)
+    ]
+    results = Recorder(spacy.blank("xx"), ShardSettings("v", batch_words=budget))._annotate(window)
+    aside = [item for item, doc in window if doc is None]
+    assert results == [item if doc is None else item.line for item, doc in window]
+    assert sum(map(len, batches)) == len(lengths) - len(aside)
+    assert all(len(batch) == 1 or len(batch) * max(1, *batch) <= budget for batch in batches)
