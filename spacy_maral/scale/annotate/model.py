@@ -15,23 +15,6 @@ from ...training.folders import digest_pipeline
 FINGERPRINT = 12
 
 
-def model_folder(name: str) -> Path:
-    """Find the folder of a pipeline.
-
-    name (str): The folder itself, or the name of an installed pipeline.
-    RETURNS (Path): The folder with its config.cfg and weights.
-    RAISES (MaralError): If there is none of that name.
-    """
-    path = Path(name)
-    if not path.exists() and is_package(name):
-        path = get_package_path(name)
-        meta = get_model_meta(path)
-        path = path / f"{meta['lang']}_{meta['name']}-{meta['version']}"
-    if not (path / META).is_file():
-        raise MaralError(Errors.M477.format(name=name))
-    return path
-
-
 def model_version(name: str) -> str:
     """Name and version of a pipeline, and a fingerprint of its weights and all its other files.
 
@@ -39,10 +22,18 @@ def model_version(name: str) -> str:
     RETURNS (str): As "de_student-0.1.0+3f9a0c27b1d4".
     RAISES (MaralError): If there is none of that name.
     """
-    folder = model_folder(name)
+    folder = Path(name)
+    if not folder.exists() and is_package(name):
+        package = get_package_path(name)
+        folder = package / _full_name(package)
+    if not (folder / META).is_file():
+        raise MaralError(Errors.M477.format(name=name))
+    return f"{_full_name(folder)}+{digest_pipeline(folder)[:FINGERPRINT]}"
+
+
+def _full_name(folder: Path) -> str:
     meta = get_model_meta(folder)
-    fingerprint = digest_pipeline(folder)[:FINGERPRINT]
-    return f"{meta['lang']}_{meta['name']}-{meta['version']}+{fingerprint}"
+    return f"{meta['lang']}_{meta['name']}-{meta['version']}"
 
 
 def load_model(name: str, version: str, gpu_id: int) -> Language:
