@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .annotate.corpus_run import annotate_corpus
-    from .annotate.engines import LocalEngine
     from .annotate.ray_engine import RayEngine
     from .annotate.shard import ShardSettings, ShardSummary, annotate_shard
+    from .annotate.worker import LocalEngine
     from .shrink.optimising import optimise
     from .shrink.trimming import trim_vocab
 
 _HOMES = {
-    "LocalEngine": "annotate.engines",
+    "LocalEngine": "annotate.worker",
     "RayEngine": "annotate.ray_engine",
     "ShardSettings": "annotate.shard",
     "ShardSummary": "annotate.shard",

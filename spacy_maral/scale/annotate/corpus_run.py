@@ -17,11 +17,10 @@ from ...errors import Errors, MaralError, Warnings
 from ...training.interrupts import Interrupted, sole_run
 from . import storage
 from .corpus_files import BEGUN, FORMATS, RUN, Shard, find_shards, places
-from .engines import Engine, LocalEngine
 from .model import model_version
 from .progress import Progress, progress_bar
 from .shard import ShardSettings, ShardSummary
-from .worker import Work
+from .worker import Engine, LocalEngine, Work
 
 logger = logging.getLogger("spacy")
 

@@ -1,11 +1,12 @@
-"""What an engine runs: a worker that loads the model once and annotates one shard after the other."""
+"""Workers load the model once and annotate shards; engines run them: here, in `ray_engine` on Ray."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 from spacy.util import import_file
 
@@ -117,3 +118,32 @@ class Worker:
         if times > self.work.retries:
             raise MaralError(Errors.M483.format(shard=name, times=times))
         write_json(place, {"times": times + 1})
+
+
+class Engine(Protocol):
+    """Gives shards to workers."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the summary."""
+
+    def run(self, work: Work, shards: Sequence[Shard]) -> Iterator[Report]:
+        """Annotate shards, and yield the reports of the workers."""
+
+
+class LocalEngine:
+    """One worker, this process."""
+
+    name = "local"
+
+    def run(self, work: Work, shards: Sequence[Shard]) -> Iterator[Report]:
+        """Annotate shards one after the other.
+
+        work (Work): What to do.
+        shards (Sequence[Shard]): The shards.
+        YIELDS (Report): The reports of the worker.
+        RAISES (MaralError): If the model cannot be loaded.
+        """
+        worker = Worker(work)
+        for shard in shards:
+            yield from worker(shard)
