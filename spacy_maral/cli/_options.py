@@ -8,7 +8,6 @@ from spacy.cli._util import Arg, Opt
 
 FILE: dict[str, Any] = {"exists": True, "dir_okay": False}
 FOLDER: dict[str, Any] = {"exists": True, "file_okay": False}
-WITH_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 MODEL = Arg(..., help="Model name or path")
 GPU_ID = Opt(-1, "--gpu-id", "-g", help="GPU ID or -1 for CPU")
@@ -29,4 +28,4 @@ DEV = Opt(
     help="Labelled development data of the source language (.spacy); can be repeated",
 )  # fmt: skip
 LANG = Opt(None, "--lang", "-l", help="Language code of raw text; once, or once per target")
-SCORE_ATTR = Opt(None, "--score-attr", help="Name of the attribute ent._.NAME that holds the score")
+TARGET_TEXT = "Target text: .spacy, or raw text with --lang (.txt, .jsonl, directory)"

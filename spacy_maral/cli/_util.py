@@ -28,6 +28,8 @@ label raw text of others, and adapt a student to them.
 Start with: python -m spacy maral init-config --help
 """
 
+WITH_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
+
 # in the order of use; other commands follow
 ORDER = (
     "init-config", "convert", "prepare-text", "stats", "debug-data", "train-teacher",
@@ -56,12 +58,10 @@ def reported(task: str) -> Iterator[None]:
     """
     try:
         yield
-    except MaralError as error:
+    except (MaralError, InterpolationError) as error:
         problem = str(error)
     except ConfigValidationError as error:
         problem = ConfigValidationError.from_error(error, title="", show_config=False).text.strip()
-    except InterpolationError as error:
-        problem = str(error)
     except KeyboardInterrupt as error:
         # an interrupted run brings its own message and the exit status that a shell expects
         typer.echo(str(error) or "Interrupted.", err=True)

@@ -10,20 +10,15 @@ import typer
 from spacy.cli._util import Opt
 from wasabi import MESSAGES, Printer
 
-from ._options import CODE, CONFIG, DEV, FILE, LANG, SOURCE, WITH_OVERRIDES
-from ._util import app, prepare, read_overrides, reported
+from ._options import CODE, CONFIG, DEV, FILE, LANG, SOURCE, TARGET_TEXT
+from ._util import WITH_OVERRIDES, app, prepare, read_overrides, reported
 
 if TYPE_CHECKING:
     from spacy.language import Language
 
     from ..training.data_checks import FileCounts
 
-
-TARGET = Opt(
-    [], "--target", "-T", exists=True,
-    help="Text of the target language: .spacy, or raw text with --lang (.txt, .jsonl, directory); "
-    "can be repeated",
-)  # fmt: skip
+TARGET = Opt([], "--target", "-T", exists=True, help=f"{TARGET_TEXT}; can be repeated")
 
 
 @app.command("debug-data", context_settings=WITH_OVERRIDES)

@@ -1,20 +1,44 @@
-"""The command pseudo-label."""
+"""The commands pseudo-label and annotate, which can distribute their work over a Ray cluster."""
 
 from __future__ import annotations
 
+import json
+from enum import Enum
 from pathlib import Path
 
+import typer
 from spacy.cli._util import Arg, Opt
 from wasabi import msg
 
-from ._engine import ADDRESS, CPUS, ENGINE, GPUS, RETRIES, WORKERS, Engine
-from ._options import CODE, FILE, GPU_ID, LANG, SCORE_ATTR, VERBOSE
-from ._util import app, prepare, reported
+from ._options import CODE, FILE, GPU_ID, LANG, MODEL, TARGET_TEXT, VERBOSE
+from ._util import app, prepare, reported, show_counts
 
-TARGETS = Arg(
-    ..., exists=True,
-    help="Text of the target language: .spacy, or raw text with --lang (.txt, .jsonl, directory)",
+
+class Engine(str, Enum):
+    local = "local"
+    ray = "ray"
+
+
+class Format(str, Enum):
+    jsonl = "jsonl"
+    jsonl_gz = "jsonl.gz"
+    parquet = "parquet"
+
+
+ENGINE = Opt(Engine.local, "--engine", "-e", help="Where the work runs: in this process or on Ray")
+ADDRESS = Opt(
+    None, "--address",
+    help="Ray cluster, such as 'auto' or ray://host:10001; by default a local one is started",
 )  # fmt: skip
+WORKERS = Opt(None, "--workers", min=1, help="Number of Ray workers; by default as many as fit")
+CPUS = Opt(
+    1.0, "--cpus-per-worker", min=0.0, help="CPU cores per Ray worker; fractions are allowed"
+)
+GPUS = Opt(0.0, "--gpus-per-worker", min=0.0, help="GPUs per Ray worker; fractions are allowed")
+RETRIES = Opt(3, "--retries", min=0, help="How often work is retried if its worker dies")
+SCORE_ATTR = Opt(None, "--score-attr", help="Name of the attribute ent._.NAME that holds the score")
+
+# of pseudo-label
 LABELS = Opt(
     None, "--labels", "-L",
     help="Entity labels of the new model, separated by commas; not for a teacher with maral_ner",
@@ -33,10 +57,10 @@ LABEL_MAP = Opt(
 @app.command("pseudo-label")
 def pseudo_label_cli(
     model: str = Arg(..., help="Teacher: a pipeline, or a file of entities (.spacy, .jsonl)"),
-    target: list[Path] = TARGETS,
+    target: list[Path] = Arg(..., exists=True, help=TARGET_TEXT),
     output: Path = Opt(..., "--output", "-o", dir_okay=False, help="Output file for labels (.npz)"),
     also: list[str] = Opt(
-        [], "--also", "-a", help="Another annotator of the text; can be repeated"
+        [], "--also", "-a", help="Another annotator of the same text; can be repeated"
     ),
     lang: list[str] = LANG,
     labels: str | None = LABELS,
@@ -80,3 +104,64 @@ def pseudo_label_cli(
             spans_key=spans_key, gpu_id=gpu_id, engine=chosen, code=code,
         )  # fmt: skip
     msg.good("Saved pseudo-labels", path)
+
+
+@app.command("annotate")
+def annotate_cli(
+    model: str = MODEL,
+    inputs: list[str] = Arg(
+        ..., help="Files, folders, patterns or addresses: .txt, .jsonl (both also .gz), .parquet"
+    ),
+    output: str = Opt(..., "--output", "-o", help="Output folder or address"),
+    engine: Engine = ENGINE,
+    address: str | None = ADDRESS,
+    workers: int | None = WORKERS,
+    cpus: float = CPUS,
+    gpus: float = GPUS,
+    retries: int = RETRIES,
+    format: Format = Opt(Format.jsonl, "--format", "-f", help="Output format"),
+    text_field: str = Opt("text", "--text-field", help="Key or column with the text"),
+    id_field: str = Opt("id", "--id-field", help="Key or column with the document's id"),
+    score_attr: str | None = SCORE_ATTR,
+    batch_words: int = Opt(
+        1024, "--batch-words", "-b", min=1, help="Words per batch; raise it for a GPU"
+    ),
+    give_up: int = Opt(
+        100, "--give-up", min=1, help="Documents in a row that may fail before the shard fails"
+    ),
+    as_json: bool = Opt(False, "--json", "-j", help="Print the summary as JSON only"),
+    code: Path | None = CODE,
+    verbose: bool = VERBOSE,
+    gpu_id: int = GPU_ID,
+) -> None:
+    """
+    Find the entities in a corpus of any size. Each input file becomes one
+    output file, with each document's id, text, entities and model version.
+    Documents that cannot be annotated go to _rejected, with the reason. To
+    continue a stopped run, repeat the command: it skips finished files. With
+    '--engine ray' many workers share the files.
+    """
+    prepare(code, verbose)
+    from ..scale import RayEngine, annotate_corpus
+
+    with reported("annotate the corpus"):
+        chosen = None
+        if engine is Engine.ray:
+            chosen = RayEngine(address, workers, cpus, gpus, retries, verbose)
+        summary = annotate_corpus(
+            model, inputs, output, engine=chosen, format=format.value, text_field=text_field,
+            id_field=id_field, score_attr=score_attr, batch_words=batch_words, give_up=give_up,
+            gpu_id=gpu_id, code=code,
+        )  # fmt: skip
+    if as_json:
+        typer.echo(json.dumps(summary.to_dict(), ensure_ascii=False))
+        return
+    show_counts("Entities", summary.entities)
+    show_counts("Corpus", {
+        "shards": summary.shards, "done before": summary.shards_skipped,
+        "documents": summary.documents, "words": summary.words, "set aside": summary.rejected,
+    })  # fmt: skip
+    if summary.shards_skipped < summary.shards:
+        speed = f"{summary.documents_per_second:,.0f} documents/s, {summary.words_per_second:,.0f}"
+        msg.text(f"{summary.seconds:,.1f} s: {speed} words/s")
+    msg.good("Annotated", output)

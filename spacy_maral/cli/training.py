@@ -8,23 +8,17 @@ import typer
 from spacy.cli._util import Opt
 from wasabi import msg
 
-from ._options import CODE, CONFIG, DEV, FILE, FOLDER, GPU_ID, LANG, SOURCE, VERBOSE, WITH_OVERRIDES
-from ._util import app, prepare, read_overrides, reported
+from ._options import CODE, CONFIG, DEV, FILE, FOLDER, GPU_ID, LANG, SOURCE, TARGET_TEXT, VERBOSE
+from ._util import WITH_OVERRIDES, app, prepare, read_overrides, reported
 
 TEACHER = Opt(
     None, "--teacher", "-t", **FOLDER,
     help="Directory of the teacher; needed without --labels, or if the student starts from it",
 )  # fmt: skip
-TARGET = Opt(
-    ..., "--target", "-T", exists=True,
-    help="Text of the target language: .spacy, or raw text with --lang (.txt, .jsonl, directory); "
-    "can be repeated",
-)  # fmt: skip
+TARGET = Opt(..., "--target", "-T", exists=True, help=f"{TARGET_TEXT}; can be repeated")
 LABELS = Opt(
-    None, "--labels", "-L", **FILE,
-    help="Pseudo-labels of the target text, once or once per target; without this option the "
-    "teacher makes them",
-)  # fmt: skip
+    None, "--labels", "-L", **FILE, help="Pseudo-labels of the target, once or once per target"
+)
 DIAGNOSIS = Opt(
     None, "--diagnosis", **FILE,
     help="Labelled target data (.spacy) whose scores the log shows after every epoch, for studies",
@@ -91,7 +85,7 @@ def adapt_cli(
     pseudo-labels, which are filtered and refined during training. The settings
     are in the sections [student] and [adaptation] of the config file. With
     several targets, for instance one per language, each has its own label
-    prior.
+    prior. Without --labels, the teacher makes the pseudo-labels first.
     """
     overrides = read_overrides(ctx.args)
     prepare(code, verbose)
