@@ -6,8 +6,8 @@ import logging
 import os
 import platform
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -122,7 +122,11 @@ def annotate_corpus(
     name = str(path.absolute()) if path.exists() else name
     source = None if code is None else str(Path(code).absolute())
     work = Work(name, home, settings, gpu_id, source)
-    with sole_writer(home):
+    # at remote addresses there are no locks: two runs would do the same work, to the same files
+    local = not storage.is_remote(home)
+    with sole_run(storage.local_path(home) / RUN) if local else nullcontext():
+        if local:
+            storage.remove_files(home, storage.UNFINISHED)
         check_run(home, settings)
         run = CorpusRun(work, engine, shards)
         try:
@@ -155,13 +159,11 @@ class CorpusRun:
             output=work.output, model=work.settings.model, engine=engine.name, shards=len(shards)
         )
         self.started = datetime.now(timezone.utc)
-        self.pending = []
-        for shard, done in zip(shards, find_done(work, shards), strict=True):
-            if done is None:
-                self.pending.append(shard)
-            else:
-                self.summary.count(done)
-                self.summary.shards_skipped += 1
+        done = find_done(work, shards)
+        self.summary.shards_skipped = len(done)
+        self.pending = [shard for shard in shards if shard.name not in done]
+        for summary in done.values():
+            self.summary.count(summary)
         self.progress = Progress(len(self.pending), sum(shard.size for shard in self.pending))
 
     def go(self, on_progress: Callable[[Progress], None]) -> None:
@@ -201,14 +203,10 @@ class CorpusRun:
         summary.documents_per_second = progress.documents_per_second
         summary.words_per_second = progress.words_per_second
         summary.finished = summary.shards_done == summary.shards
-        storage.write_json(
-            storage.join(self.work.output, RUN, SUMMARY),
-            {
-                **summary.to_dict(),
-                "started": self.started.isoformat(timespec="seconds"),
-                "machine": {"system": platform.platform(), "cores": os.cpu_count()},
-            },
-        )
+        started = self.started.isoformat(timespec="seconds")
+        machine = {"system": platform.platform(), "cores": os.cpu_count()}
+        facts = {**summary.to_dict(), "started": started, "machine": machine}
+        storage.write_json(storage.join(self.work.output, RUN, SUMMARY), facts)
 
 
 def check_run(output: str, settings: ShardSettings) -> None:
@@ -227,26 +225,25 @@ def check_run(output: str, settings: ShardSettings) -> None:
         raise MaralError(Errors.M474.format(output=output, changed="\n  ".join(changed)))
 
 
-def find_done(work: Work, shards: Sequence[Shard]) -> list[ShardSummary | None]:
+def find_done(work: Work, shards: Sequence[Shard]) -> dict[str, ShardSummary]:
     """Find the shards that are done; warn of those whose input has changed since.
 
     work (Work): Where the outputs are.
     shards (Sequence[Shard]): The corpus.
-    RETURNS (list): Counts over each shard that is done and unchanged, None for the others.
+    RETURNS (dict): Counts over each shard that is done and unchanged, by its name.
     """
     ending = FORMATS[work.settings.format]
     targets = [places(work.output, shard.name, ending) for shard in shards]
     files = {file.address: file for file in storage.list_files(work.output)}
     records = storage.read_json([target.done for target in targets if target.done in files])
-    found: list[ShardSummary | None] = []
+    found: dict[str, ShardSummary] = {}
     changed = []
     for shard, target in zip(shards, targets, strict=True):
         record, file = records.get(target.done), files.get(target.output)
-        found.append(None)
         if record is None or file is None or file.size != record["output_size"]:
             continue
         if (record["size"], record["version"]) == (shard.size, shard.version):
-            found[-1] = ShardSummary(**record["summary"])
+            found[shard.name] = ShardSummary(**record["summary"])
         else:
             changed.append(shard.address)
     if changed:
@@ -254,17 +251,3 @@ def find_done(work: Work, shards: Sequence[Shard]) -> list[ShardSummary | None]:
         names = ", ".join(changed[:SHOWN]) + more
         logger.warning(Warnings.W465.format(n=len(changed), shards=names))
     return found
-
-
-@contextmanager
-def sole_writer(output: str) -> Iterator[None]:
-    """Lock a local output folder, and delete what killed runs have left in it.
-
-    At other addresses there are no locks: two runs would do the same work, to the same files.
-    """
-    if storage.is_remote(output):
-        yield
-        return
-    with sole_run(storage.local_path(output) / RUN):
-        storage.remove_files(output, storage.UNFINISHED)
-        yield
