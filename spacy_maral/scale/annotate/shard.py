@@ -229,7 +229,10 @@ class Annotator:
             # components raise errors of any kind, also for a batch too large for the memory
             document, _ = batch[0]
             if len(batch) == 1:
-                self._count_failure(document, error)
+                self.failed += 1
+                if self.failed >= self.settings.give_up:
+                    found = {"n": self.failed, "id": document.id, "problem": describe(error)}
+                    raise MaralError(Errors.M476.format(**found)) from error
                 return [set_aside(document.id, document.line, error, document.text)]
             fresh = [(document, self.nlp.make_doc(document.text)) for document, _ in batch]
             half = len(batch) // 2
@@ -247,10 +250,3 @@ class Annotator:
             for ent in doc.ents
         ]  # fmt: skip
         return Annotated(document.id, document.text, entities, self.settings.model)
-
-    def _count_failure(self, document: Document, error: Exception) -> None:
-        """RAISES (MaralError): If the model has failed on too many documents in a row."""
-        self.failed += 1
-        if self.failed >= self.settings.give_up:
-            found = {"n": self.failed, "id": document.id, "problem": describe(error)}
-            raise MaralError(Errors.M476.format(**found)) from error

@@ -121,11 +121,9 @@ class Worker:
 
 
 class Engine(Protocol):
-    """Gives shards to workers."""
+    """Gives shards to workers; the summary has its name."""
 
-    @property
-    def name(self) -> str:
-        """Its name in the summary."""
+    name: str
 
     def run(self, work: Work, shards: Sequence[Shard]) -> Iterator[Report]:
         """Annotate shards, and yield the reports of the workers."""
