@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 import unicodedata
@@ -27,6 +26,8 @@ COMMON = "COMMON"
 SHARED_NAMES = {"COMBINING", "MODIFIER", "VARIATION", "FEMININE", "MASCULINE"}
 BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 SPACE = "▁"
+BYTES = {character: byte for byte, character in bytes_to_unicode().items()}
+"""Bytes by the visible characters that byte-level models write for them."""
 
 
 @dataclass
@@ -112,7 +113,7 @@ class Vocabulary:
         else:
             needed |= {n for n, piece in self.pieces.items() if piece == model.get("unk_token")}
         if _is_byte_level(self.description):
-            needed |= {n for n, piece in self.pieces.items() if piece in byte_alphabet()}
+            needed |= {n for n, piece in self.pieces.items() if piece in BYTES}
         return needed
 
     def _closed(self, kept: set[int]) -> set[int]:
@@ -199,17 +200,10 @@ def script_of(character: str) -> str:
     return COMMON if script in SHARED_NAMES else script
 
 
-@functools.cache
-def byte_alphabet() -> dict[str, int]:
-    """RETURNS (dict): Bytes by the visible characters that byte-level models write for them."""
-    return {character: byte for byte, character in bytes_to_unicode().items()}
-
-
 def _text(piece: str, model: Mapping[str, Any], byte_level: bool) -> str:
     """The text of a piece without marks of word starts and ends; none for parts of characters."""
     if byte_level:
-        alphabet = byte_alphabet()
-        found = bytes(alphabet[c] for c in piece if c in alphabet)
+        found = bytes(BYTES[c] for c in piece if c in BYTES)
         return found.decode("utf8", errors="ignore").strip()
     piece = piece.removeprefix(model.get("continuing_subword_prefix") or "")
     piece = piece.removesuffix(model.get("end_of_word_suffix") or "")

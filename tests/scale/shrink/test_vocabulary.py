@@ -12,7 +12,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import PreTrainedTokenizerFast
 
 from spacy_maral.errors import MaralError
-from spacy_maral.scale.shrink.vocabulary import Vocabulary, byte_alphabet, script_of
+from spacy_maral.scale.shrink.vocabulary import BYTES, Vocabulary, script_of
 
 SENTENCES = [text for text, _ in TEXTS] + [
     "The visitor visited New York yesterday , and nothing else .",
@@ -174,12 +174,12 @@ def test_scripts(character, script):
 
 
 def test_byte_alphabet_is_that_of_tokenizers():
-    assert sorted(byte_alphabet()) == sorted(pre_tokenizers.ByteLevel.alphabet())
-    assert sorted(byte_alphabet().values()) == list(range(256))
+    assert sorted(BYTES) == sorted(pre_tokenizers.ByteLevel.alphabet())
+    assert sorted(BYTES.values()) == list(range(256))
     level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     for text in ("aß", "北", "\n\x00é"):
         [(piece, _)] = level.pre_tokenize_str(text)
-        assert bytes(byte_alphabet()[c] for c in piece) == text.encode("utf8")
+        assert bytes(BYTES[c] for c in piece) == text.encode("utf8")
 
 
 def test_refuses_other_models():
