@@ -8,8 +8,6 @@ from ...evaluation.evaluate import load_pipeline
 from ...model.encoder.weights import FOR_INFERENCE, check_trainable
 from .pipelines import Smaller, check_output, find_encoder, save_small
 
-TASK = "optimise"
-
 
 def optimise(model: str | Path, output: str | Path, *, test: str | Path | None = None) -> Smaller:
     """Make a pipeline predict faster on a CPU, in bfloat16. It cannot be trained further.
@@ -27,4 +25,4 @@ def optimise(model: str | Path, output: str | Path, *, test: str | Path | None =
     nlp = load_pipeline(model)
     shim, _ = find_encoder(nlp)
     check_trainable(shim._model)
-    return save_small(nlp, model, Path(output), TASK, {}, weights=FOR_INFERENCE, test=test)
+    return save_small(nlp, model, Path(output), "optimise", {}, weights=FOR_INFERENCE, test=test)

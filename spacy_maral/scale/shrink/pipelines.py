@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from spacy.language import Language
+from spacy.util import dot_to_object, walk_dict
 from thinc.api import Model
 
 from ...data.files import replacing, write_json
@@ -97,7 +98,7 @@ def save_small(
     RAISES (MaralError): If a file cannot be read or written.
     """
     docs = None if test is None else read_gold(test)
-    set_weights(nlp, weights)
+    _set_weights(nlp, weights)
     old = load_pipeline(model)
     try:
         with replacing(output) as folder:
@@ -123,23 +124,14 @@ def save_small(
     return Smaller(report, parity)
 
 
-def set_weights(nlp: Language, weights: str) -> None:
-    """Set the format in which a pipeline's encoder is saved.
-
-    nlp (Language): The pipeline.
-    weights (str): See `build_transformer`.
-    """
+def _set_weights(nlp: Language, weights: str) -> None:
+    """Set the format in which a pipeline's encoder is saved, see `build_transformer`."""
     find_encoder(nlp)[0].weights = weights
-
-    def walk(node: Any) -> None:
-        if isinstance(node, dict):
-            if node.get("@architectures") == ARCHITECTURE:
-                node["weights"] = weights
-            for value in node.values():
-                walk(value)
-
     for name in nlp.component_names:
-        walk(nlp.get_pipe_config(name))
+        config = nlp.get_pipe_config(name)
+        for path, value in [*walk_dict(config)]:
+            if path[-1] == "@architectures" and value == ARCHITECTURE:
+                dot_to_object(config, ".".join(path[:-1]))["weights"] = weights
 
 
 def _sizes(old: Language, model: str | Path, folder: Path) -> dict[str, Any]:

@@ -20,10 +20,10 @@ from ...evaluation.evaluate import load_pipeline
 from ...model.encoder.files import make_objects, tokenizer_files
 from ...model.encoder.transformer import EncoderShim
 from ...model.encoder.weights import check_trainable, stored_tensors
+from .parity import pair
 from .pipelines import Smaller, check_output, find_encoder, save_small
 from .vocabulary import Vocabulary, tokenizer_parts
 
-TASK = "trim-vocab"
 BATCH = 512
 
 
@@ -66,7 +66,7 @@ def trim_vocab(
     facts = trim(shim, vocabulary, counts, min_count)
     facts |= {"corpus": [Path(path).name for path in corpus], "min_count": min_count}
     weights = weights or shim.weights
-    return save_small(nlp, model, Path(output), TASK, facts, weights=weights, test=test)
+    return save_small(nlp, model, Path(output), "trim-vocab", facts, weights=weights, test=test)
 
 
 def count_pieces(docs: Iterable[Doc], tokenizer: Any, get_spans: Any) -> NDArray[np.int64]:
@@ -112,7 +112,6 @@ def trim(
     new = {int(old): number for number, old in enumerate(rows)}
     config |= {key: _renumbered(value, new) for key, value in named.items()}
     config["vocab_size"] = len(rows)
-    n_rows = len(table)
     shim._hfmodel = make_objects(
         config,
         tokenizer_parts(tokenizer_files(objects), tokenizer, description),
@@ -123,11 +122,9 @@ def trim(
     shares = vocabulary.scripts(counts)
     return {
         "scripts": {script: round(share, 6) for script, share in shares.items()},
-        "pieces": {
-            "seen": int((counts > 0).sum()), "before": len(vocabulary.pieces), "after": len(rows),
-        },
-        "rows": {"before": n_rows, "after": len(rows)},
-    }  # fmt: skip
+        "pieces": {"seen": int((counts > 0).sum()), **pair(len(vocabulary.pieces), len(rows))},
+        "rows": pair(len(table), len(rows)),
+    }
 
 
 def needed_pieces(encoder: torch.nn.Module, named: dict[str, Any]) -> list[int]:
