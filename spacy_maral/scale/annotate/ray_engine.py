@@ -54,9 +54,8 @@ class RayEngine:
 
     def __post_init__(self) -> None:
         if self.cpus <= 0 and self.gpus <= 0:
-            raise MaralError(
-                Errors.M481.format(name="cpus", rule="above 0 without a GPU", value=self.cpus)
-            )
+            rule = "above 0 without a GPU"
+            raise MaralError(Errors.M481.format(name="cpus", rule=rule, value=self.cpus))
 
     @property
     def gpu_id(self) -> int:

@@ -92,11 +92,13 @@ class ShardReader:
         names = [n for n in (self.text_field, self.id_field) if n in table.schema_arrow.names]
         size, number = file.seek(0, 2), 0
         for batch in table.iter_batches(PARQUET_ROWS, columns=names):
-            texts = _as_bytes(pa, batch.column(self.text_field))
-            ids = [None] * len(texts)
-            if self.id_field in names:
-                ids = batch.column(self.id_field).to_pylist()
-            for raw, given in zip(texts, ids, strict=True):
+            texts = batch.column(self.text_field)
+            if pa.types.is_dictionary(texts.type):
+                texts = texts.dictionary_decode()
+            ids = batch.column(self.id_field) if self.id_field in names else pa.nulls(len(texts))
+            # as bytes: not all writers check that texts are UTF-8
+            pairs = zip(texts.cast(pa.large_binary()).to_pylist(), ids.to_pylist(), strict=True)
+            for raw, given in pairs:
                 number += 1
                 self.position = size * number // table.metadata.num_rows
                 yield self._document(number, raw, given)
@@ -156,12 +158,3 @@ def set_aside(name: str, line: int, reason: Exception, raw: bytes | str) -> Reje
     except UnicodeError:
         data = raw.encode("utf8", errors="surrogatepass") if isinstance(raw, str) else raw
         return Rejected(name, line, found, base64=base64.b64encode(data).decode("ascii"))
-
-
-def _as_bytes(pa: Any, column: Any) -> list[bytes | None]:
-    """A column of texts as bytes: not all writers check that texts are UTF-8."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    large = pa.types.is_large_string(column.type)
-    found: list[bytes | None] = column.cast(pa.large_binary() if large else pa.binary()).to_pylist()
-    return found
