@@ -66,9 +66,9 @@ def card_cli(
         listed = read_sources(sources) if sources else []
         facts = CardFacts(meta=meta, sources=listed, metrics=metrics, data=data, encoder=encoder)
         written = write_card(model, facts, output=output)
-    for missing, option in (("license", "--license"), ("author", "--author")):
+    for missing in ("license", "author"):
         if not written.get(missing):
-            msg.warn(f"The card names no {missing}. Give it with {option}")
+            msg.warn(f"The card names no {missing}. Give it with --{missing}")
     if not sources:
         msg.warn("The card names no training sources. Give them with --sources")
     if not metrics:

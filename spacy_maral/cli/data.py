@@ -158,11 +158,7 @@ def stats_cli(
     if as_json:
         typer.echo(json.dumps(result, ensure_ascii=False))
         return
-    msg.table(
-        {"sentences": f"{statistics.sentences:,}", "tokens": f"{statistics.tokens:,}"},
-        title=str(path),
-        aligns=("l", "r"),
-    )
+    show_counts(str(path), {"sentences": statistics.sentences, "tokens": statistics.tokens})
     show_counts(f"Spans of up to {max_width} words", result["spans"])
     show_widths(statistics)
     show_counts("Repaired", statistics.repairs)

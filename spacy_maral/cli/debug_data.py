@@ -47,18 +47,16 @@ def debug_data_cli(
     is on this machine, and downloads nothing. It exits with 1 if there are
     errors. To override settings in the config, pass them as command line
     options, for instance --components.maral_ner.model.max_width 12.
-    """  # fmt: skip
+    """
     overrides = read_overrides(ctx.args)
     prepare(code, verbose)
     from ..training.data_report import DataReport
 
     with reported("check the data"):
         parts, nlp = _load(config_path, overrides, source, dev, targets, lang or None, tests)
-        report = DataReport(
-            Printer(pretty=not no_format, ignore_warnings=ignore_warnings), parts, nlp, verbose
-        )
-        report.show()
-    sys.exit(1 if report.msg.counts[MESSAGES.FAIL] else 0)
+        printer = Printer(pretty=not no_format, ignore_warnings=ignore_warnings)
+        DataReport(printer, parts, nlp, verbose).show()
+    sys.exit(1 if printer.counts[MESSAGES.FAIL] else 0)
 
 
 def _load(
