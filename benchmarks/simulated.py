@@ -18,7 +18,7 @@ from spacy_maral.model.span_model import SpanModel
 from spacy_maral.model.spans import label_spans, span_counts
 from spacy_maral.training.corpus import Corpus, offsets
 from spacy_maral.training.network import Network
-from spacy_maral.training.settings import AdaptationSettings, TrainingSettings
+from spacy_maral.training.settings import AdaptationSettings, StudentSettings
 from spacy_maral.training.shares import Share
 
 from .world import soft_labels
@@ -110,7 +110,7 @@ def simulate_adaptation(
     gold = corpora[1].classes
     assert gold is not None
     labels = PseudoLabels(soft_labels(gold, len(names) + 1, rng), names, MAX_WIDTH, "simulated")
-    training = TrainingSettings(epochs=settings.warmup_epochs + 2)
+    training = StudentSettings(epochs=settings.warmup_epochs + 2)
     return Adaptation(
         network, Share.of(corpora[0]), Share.of(corpora[1]), labels,
         training=training, settings=settings, seed=0,

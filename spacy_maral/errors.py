@@ -93,7 +93,7 @@ class Errors(metaclass=CodedMessages):
     M205 = "The saved span model has format version {found}, but this release reads only up to {known}. Install a newer release of spacy-maral."
     M206 = "There is no initialised transformer in the pipeline (it has: {pipes}). Add a component 'transformer' before maral_ner and call nlp.initialize()."
     M207 = "The label '{label}' cannot be added, because '{name}' already has its classes ({labels}). Give all labels before nlp.initialize(). To add more labels, train a new model."
-    M208 = 'decision = "linear" uses the linear head, but loss = "{loss}" does not train it. Set loss = "cross_entropy", or decision = "likelihood".'
+    M208 = 'decision = "linear" uses the linear head, but the loss {loss} does not train it. Set the loss to spacy-maral.CrossEntropy.v1, or decision = "likelihood".'
     M209 = "The gold entity '{text}' has the label '{label}', but the model's labels are: {labels}. Initialise with data or a label list that has this label, or convert the data with a label map."
     M210 = "Windows with max_words={max_words}, stride={stride} and max_chars={max_chars} are not possible. Set max_words and max_chars to at least 1, and stride to a value from 1 to max_words."
     M211 = "{label!r} is not a valid entity label. Use a non-empty string other than 'O', which stands for outside."
@@ -109,6 +109,7 @@ class Errors(metaclass=CodedMessages):
     M224 = "The saved encoder cannot be read: {problem}. The transformer's file 'model' is damaged, or another architecture than spacy-maral.TransformerModel.v1 wrote it. Copy the pipeline again, or train a new one."
     M225 = "The saved encoder has format version {found}, but this release reads only up to {known}. Install a newer release of spacy-maral."
     M226 = "threshold must be a probability from 0 to 1, found {threshold}. Change this setting of the component; with 0 it writes all entities."
+    M227 = "The loss {block} cannot be made: {problem}. Set @losses in the block of the loss to one of {known}, or to a loss that you have registered."
 
     # M3xx: training, configuration, checkpoints
     M301 = "The configuration has no section [{section}]. Add it; its keys are: {known}."
@@ -216,6 +217,7 @@ class Warnings(metaclass=CodedMessages):
     W201 = "'{name}': {n_unaligned} gold entities of this batch do not end where words of the tokenised text end (the loss leaves them out), and {n_too_wide} are longer than max_width = {max_width} words (they are not candidates). This warning appears only once; later batches are treated alike."
     W205 = "The encoder was saved with other tensors ({names}), perhaps by another release of transformers. Compare its predictions with those of the original environment, and train again if they differ."
     W206 = "The setting include_outside is now part of outside_weight: include_outside = false is read as outside_weight = 0, and include_outside = true as the outside_weight that is set. Remove include_outside from the configuration."
+    W207 = 'The setting loss = "{old}" of release 0.1 is read as @losses = "{new}". Write this line in a block of its own, such as [student.loss] or [components.maral_ner.loss].'
 
     # W3xx: training, configuration, checkpoints
     W301 = "The checkpoint {path} is damaged ({problem}). The run continues from the previous one."

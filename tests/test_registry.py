@@ -11,7 +11,7 @@ from spacy.language import Language
 from spacy.util import registry
 
 ENTRY_POINTS = list(distribution("spacy-maral").entry_points)
-PREFIX = "spacy_"
+PREFIXES = ("spacy_", "thinc_")
 
 
 def name_of(entry_point: EntryPoint) -> str:
@@ -36,9 +36,9 @@ def test_names_are_declared_once():
 
 @pytest.mark.parametrize("entry_point", ENTRY_POINTS, ids=name_of)
 def test_entry_point_is_in_spacys_registry(entry_point: EntryPoint):
-    assert entry_point.group.startswith(PREFIX)
+    assert entry_point.group.startswith(PREFIXES)
     loaded = entry_point.load()
-    found = getattr(registry, entry_point.group.removeprefix(PREFIX)).get(entry_point.name)
+    found = getattr(registry, entry_point.group.partition("_")[2]).get(entry_point.name)
     assert found is loaded
 
 

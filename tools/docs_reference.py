@@ -20,7 +20,7 @@ import spacy_maral
 from spacy_maral.errors import Errors, Warnings
 from spacy_maral.experiments.matrix import LanguagePair, Matrix, Variant
 from spacy_maral.model.maral_ner import make_maral_ner
-from spacy_maral.training.settings import AdaptationSettings, Section, TrainingSettings
+from spacy_maral.training.settings import SCHEMAS, Section
 
 ROOT = Path(__file__).resolve().parent.parent
 RANGES = {
@@ -76,12 +76,23 @@ def registered() -> Iterator[tuple[str, str, Any]]:
     entries = distribution("spacy-maral").entry_points
     for entry in sorted(entries, key=lambda entry: (entry.group, entry.name)):
         if entry.group not in ("spacy_cli", "spacy_factories"):
-            yield entry.group.removeprefix("spacy_"), entry.name, entry.load()
+            yield entry.group.partition("_")[2], entry.name, entry.load()
 
 
 def signature_defaults(function: Any) -> dict[str, Any]:
     found = inspect.signature(function).parameters.values()
     return {p.name: p.default for p in found if p.default is not inspect.Parameter.empty}
+
+
+def training_table() -> str:
+    """The table of [teacher] and [student]; where their defaults differ, it has both."""
+    teacher, student = (SCHEMAS[name].model_fields for name in ("teacher", "student"))
+    rows = [field_row(name, field) for name, field in student.items()]
+    for row, (name, field) in zip(rows, teacher.items(), strict=True):
+        if field.default != student[name].default:
+            row[2] = f"{field_row(name, field)[2]}, {row[2]}"
+    head = ["Setting", "Type", "Default (teacher, student)", "Description"]
+    return table(head, rows)
 
 
 def write_config() -> str:
@@ -96,8 +107,14 @@ def write_config() -> str:
         "line: `--student.epochs 3`. Four more that the trainings read: `paths.encoder` (folder or hub name),",
         "`paths.cache` (a folder that the trainings on the same text share, see `cache`), `system.seed`, and",
         '`system.gpu_allocator` (`"pytorch"` on a GPU).', "",
-        "## [teacher] and [student]", "", section_table(TrainingSettings), "",
-        "## [adaptation]", "", section_table(AdaptationSettings), "",
+        "## [teacher] and [student]", "", training_table(), "",
+        "### Two dialects of learning rates", "",
+        "The trainings of this package have two peak rates, `learn_rate` for the encoder and `head_learn_rate`",
+        "for the new span model, and AdamW of PyTorch with one schedule over a known number of steps, since each",
+        "epoch ends with filter and refinement. `configs/supervised.cfg` is for `spacy train`, which has one",
+        "optimizer for all components, `[training.optimizer]`, with one rate. There, the encoder is a component",
+        "that any other one may share, and spaCy does not know which weights are new.", "",
+        "## [adaptation]", "", section_table(SCHEMAS["adaptation"]), "",
         "## The component maral_ner", "",
         'In a configuration: `[components.maral_ner]` with `factory = "maral_ner"`.', "",
         function_table(make_maral_ner, factory.default_config, skip=("nlp", "name")), "",

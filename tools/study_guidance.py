@@ -27,7 +27,7 @@ from spacy_maral.data.docs import read_docs
 from spacy_maral.evaluation.evaluate import load_pipeline
 from spacy_maral.evaluation.metrics import noise_ratio
 from spacy_maral.training.pipelines import as_pipeline
-from spacy_maral.training.settings import AdaptationSettings, TrainingSettings
+from spacy_maral.training.settings import AdaptationSettings, StudentSettings
 from spacy_maral.training.shares import Share
 
 ALPHAS = (0.9, 0.7, 0.5, 0.2)
@@ -50,7 +50,7 @@ def make_hook(student: Path, teacher: Path, source: Path, dev: Path, sentences: 
     settings = AdaptationSettings(features="clean", diagnose_with_gold=True)
     hook = Adaptation(
         student_.network, *shares, predict(teacher_, target),
-        training=TrainingSettings(epochs=3), settings=settings, seed=0,
+        training=StudentSettings(epochs=3), settings=settings, seed=0,
     )  # fmt: skip
     student_.network.eval()
     hook.collect_features()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..evaluation.metrics import noise_ratio
 from ..training.hooks import Hook, StepReport
 from ..training.network import Network, collect
-from ..training.settings import AdaptationSettings, TrainingSettings
+from ..training.settings import AdaptationSettings, StudentSettings
 from ..training.shares import Share
 from ..training.streams import Parts, Stream, source_stream
 from .filter import Mixture
@@ -72,7 +72,7 @@ class Adaptation(Hook):
     target (Share): Documents of the target language. Gold labels, if present, are read only for
         figures in the log and the diagnostics, and only if the settings allow it.
     labels (PseudoLabels): The teacher's soft labels.
-    training (TrainingSettings): The section [student].
+    training (StudentSettings): The section [student].
     settings (AdaptationSettings): The section [adaptation].
     seed (int): Seeds the bank and the mixtures.
     parts (Mapping[str, Parts] | None): Files of "source" and "target", where there are several;
@@ -86,7 +86,7 @@ class Adaptation(Hook):
         target: Share,
         labels: PseudoLabels,
         *,
-        training: TrainingSettings,
+        training: StudentSettings,
         settings: AdaptationSettings,
         seed: int,
         parts: Mapping[str, Parts] | None = None,

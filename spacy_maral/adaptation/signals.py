@@ -15,7 +15,7 @@ from ..training.corpus import Corpus, concat_ranges
 from ..training.hooks import Evaluate
 from ..training.network import Network, run_over
 from ..training.pipelines import Pipeline, evaluator
-from ..training.settings import ON_TARGET, TrainingSettings
+from ..training.settings import ON_TARGET, StudentSettings
 from ..training.shares import Share
 from .pseudo_labels import PseudoLabels
 
@@ -183,7 +183,7 @@ def student_evaluator(
     target: Share,
     docs: dict[str, list[Doc]],
     labels: PseudoLabels,
-    settings: TrainingSettings,
+    settings: StudentSettings,
     seed: int,
 ) -> Evaluate:
     """Make the evaluation of a student: scores on source dev and, if needed, the target signals.
@@ -196,7 +196,7 @@ def student_evaluator(
     docs (dict): Documents of "target" and "dev", and optionally labelled target documents under
         "diagnosis", whose F1 is logged as "target_f1" and has no effect on the run.
     labels (PseudoLabels): The teacher's labels of the target.
-    settings (TrainingSettings): The section [student].
+    settings (StudentSettings): The section [student].
     seed (int): Seed of the samples of documents and spans for the signals.
     RETURNS (Callable): Maps the network to scores by name.
     """

@@ -33,7 +33,7 @@ from ..training.pipelines import (
     run_seed,
 )
 from ..training.processes import ALONE, Ranks, join, own_gpu
-from ..training.settings import AdaptationSettings, Section, TrainingSettings, read_section
+from ..training.settings import AdaptationSettings, Section, StudentSettings, read_section
 from ..training.summary import finish
 from .chunks import predict
 from .diagnostics import Diagnostics
@@ -60,7 +60,7 @@ class StudentPlan:
     """Settings of a student: the configuration, and its sections [student] and [adaptation]."""
 
     config: Config
-    training: TrainingSettings
+    training: StudentSettings
     adaptation: AdaptationSettings
 
     @classmethod
@@ -70,9 +70,9 @@ class StudentPlan:
         RAISES (MaralError): If a section is missing or has an invalid setting.
         """
         config = read_config(path, overrides)
-        training = read_section(config, "student", TrainingSettings)
+        training = read_section(config, "student")
         check_component(config, "student", training)
-        return cls(config, training, read_section(config, "adaptation", AdaptationSettings))
+        return cls(config, training, read_section(config, "adaptation"))
 
     @property
     def sections(self) -> dict[str, Section]:

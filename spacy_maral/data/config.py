@@ -9,6 +9,7 @@ from spacy.util import load_config
 from thinc.api import Config, ConfigValidationError
 
 from ..errors import Errors, MaralError
+from ..model.checks import LOSSES_OF_0_1, translate_loss
 
 
 def read_config(
@@ -23,7 +24,7 @@ def read_config(
     RAISES (MaralError): If the file is missing or is no configuration.
     """
     try:
-        return load_config(path, overrides or {}, interpolate=interpolate)
+        return load_config(path, _translate(path, overrides or {}), interpolate=interpolate)
     except ConfigValidationError as error:
         short = ConfigValidationError.from_error(error, title="", show_config=False)
         problem = short.text.strip()
@@ -31,3 +32,14 @@ def read_config(
         # the parser raises errors of any kind
         problem = f"{type(error).__name__}: {error}"
     raise MaralError(Errors.M217.format(path=path, problem=problem))
+
+
+def _translate(path: str | Path, overrides: dict[str, Any]) -> dict[str, Any]:
+    """Translate overrides such as student.loss = "supcon", of release 0.1, if the loss is a block."""
+    found = {}
+    for key, value in overrides.items():
+        old = key.endswith(".loss") and value in LOSSES_OF_0_1
+        if old and f"[{key}]" in Path(path).read_text(encoding="utf8"):
+            key, value = f"{key}.@losses", translate_loss(value)["@losses"]
+        found[key] = value
+    return found

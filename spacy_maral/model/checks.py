@@ -8,13 +8,26 @@ from contextlib import contextmanager
 from typing import Any
 
 import srsly
+from spacy.util import logger, registry
 from thinc.api import Model
+from thinc.loss import Loss
 
-from ..errors import Errors, MaralError
-from .span_model import DECISIONS, LOSSES, SpanModel
+from ..errors import Errors, MaralError, Warnings, first_line
+from .losses import SpanLoss, trains_head
+from .span_model import DECISIONS, SpanModel
 
 FLAGS = ("overwrite", "scores")
+LOSSES_OF_0_1 = {
+    "max_margin": "spacy-maral.MaxMargin.v1",
+    "cross_entropy": "spacy-maral.CrossEntropy.v1",
+    "supcon": "spacy-maral.SupCon.v1",
+}
 NUMBERS = ("prior_scale", "outside_weight", "memory", "threshold")
+
+
+def translate_cfg(cfg: dict[str, Any]) -> dict[str, Any]:
+    """Translate the saved settings of a component of release 0.1, which held the name of the loss."""
+    return {name: value for name, value in translate_outside(cfg).items() if name != "loss"}
 
 
 def translate_outside(given: Any) -> Any:
@@ -29,6 +42,48 @@ def translate_outside(given: Any) -> Any:
     if settings.pop("include_outside") is False:
         settings["outside_weight"] = 0.0
     return settings
+
+
+def translate_loss(given: Any) -> Any:
+    """Replace the name of a loss of release 0.1 by a block of the registry `losses`, with a warning.
+
+    given (Any): A loss in a configuration. Anything but such a name is not changed.
+    RETURNS (Any): The block, as {"@losses": name}.
+    """
+    if not isinstance(given, str) or given not in LOSSES_OF_0_1:
+        return given
+    logger.warning(Warnings.W207.format(old=given, new=LOSSES_OF_0_1[given]))
+    return {"@losses": LOSSES_OF_0_1[given]}
+
+
+def make_loss(block: Any) -> SpanLoss:
+    """Make a loss from its block in a configuration.
+
+    block (dict): The block, with "@losses".
+    RETURNS (SpanLoss): The loss.
+    RAISES (MaralError): If the block does not name a registered loss, its settings are wrong, or the
+        loss is one of Thinc's, which know nothing of spans.
+    """
+    try:
+        loss = registry.resolve({"loss": block})["loss"]
+        if isinstance(loss, Loss) or not callable(loss):
+            raise ValueError(f"a {type(loss).__name__} is no loss of labelled spans")
+    except Exception as error:
+        # the factory of a user's loss may raise anything
+        known = ", ".join(LOSSES_OF_0_1.values())
+        raise MaralError(
+            Errors.M227.format(block=block, problem=first_line(error), known=known)
+        ) from error
+    return loss
+
+
+def check_decision(decision: str, loss: SpanLoss) -> None:
+    """Refuse the decision rule "linear" together with a loss that does not train the linear head.
+
+    RAISES (MaralError): If the two do not fit.
+    """
+    if decision == "linear" and not trains_head(loss):
+        raise MaralError(Errors.M208.format(loss=type(loss).__name__))
 
 
 def check_choice(name: str, value: str, known: Sequence[str]) -> None:
@@ -46,10 +101,7 @@ def check_settings(cfg: Mapping[str, Any]) -> None:
     cfg (Mapping): The settings (see `make_maral_ner`).
     RAISES (MaralError): If a setting is out of range.
     """
-    check_choice("loss", cfg["loss"], LOSSES)
     check_choice("decision", cfg["decision"], DECISIONS)
-    if cfg["decision"] == "linear" and cfg["loss"] != "cross_entropy":
-        raise MaralError(Errors.M208.format(loss=cfg["loss"]))
     if cfg["prior_scale"] < 0 or cfg["outside_weight"] < 0 or cfg["memory"] <= 0:
         raise MaralError(Errors.M212.format(**cfg))
     threshold, key = cfg["spans_threshold"], cfg["spans_key"]

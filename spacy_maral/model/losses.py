@@ -1,15 +1,34 @@
-"""Training losses over spans: max-margin, cross-entropy, supervised contrastive."""
+"""Training losses over spans: max-margin, cross-entropy, supervised contrastive.
+
+The functions take tensors. What a configuration names with `@losses`, such as [student.loss], takes
+`LabelledSpans`; the registry `losses`, which spaCy shares with Thinc, holds functions or classes that make one:
+
+    @spacy.registry.losses("squared_error.v1")
+    def make_squared_error():
+        def squared_error(spans):
+            wanted = torch.nn.functional.one_hot(spans.classes, spans.logits.shape[1])
+            errors = (spans.rho().softmax(1) - wanted).square().sum(1)
+            return (spans.weights * errors).sum() / spans.weights.sum().clamp_min(1)
+        return squared_error
+
+A loss that does not train the linear head says so with `trains_head = False`. It is then refused together with the
+decision rule "linear".
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import Errors, MaralError
+from .span_model import SpanModel, SpanOutput
 from .spans import OUTSIDE
+from .vmf import ClassStatistics
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -158,3 +177,111 @@ def _reduce(losses: Tensor, weights: Tensor, reduction: str) -> Tensor:
         return weighted
     total = weights.sum() if reduction == "mean" else torch.ones_like(weights.sum())
     return weighted.sum() / torch.where(total > 0, total, torch.ones_like(total))
+
+
+class LabelledSpans(NamedTuple):
+    """What a loss is computed from: N spans with their classes.
+
+    z: Unit features, shape (N, dim). logits: Logits of the linear head, shape (N, K). statistics: The
+    classes as von Mises-Fisher distributions. targets: Class of each span, shape (N,), or distribution
+    over the classes, shape (N, K). weights: Weight >= 0 of each span, shape (N,); a span with weight 0
+    takes no part, whatever its target. log_prior: Scaled log prior of the classes, shape (K,) or (N, K);
+    None for a uniform one. outside_weight: Factor on the weight of outside spans.
+    """
+
+    z: Tensor
+    logits: Tensor
+    statistics: ClassStatistics
+    targets: Tensor
+    weights: Tensor
+    log_prior: Tensor | None
+    outside_weight: float
+
+    @property
+    def classes(self) -> Tensor:
+        """The most probable class of each span, shape (N,)."""
+        return self.targets if self.targets.ndim == 1 else self.targets.argmax(-1)
+
+    def rho(self) -> Tensor:
+        """Compute the class scores rho (Eq. 6), shape (N, K), with a graph to z."""
+        return self.statistics.score(self.z)
+
+
+SpanLoss = Callable[[LabelledSpans], Tensor]
+
+
+class MaxMargin:
+    """Max-margin loss of the scores rho (Eq. 7)."""
+
+    trains_head = False
+
+    def __call__(self, spans: LabelledSpans) -> Tensor:
+        return max_margin(
+            spans.rho(),
+            spans.targets,
+            spans.log_prior,
+            weights=spans.weights,
+            outside_weight=spans.outside_weight,
+        )
+
+
+class CrossEntropy:
+    """Cross-entropy of the linear head."""
+
+    trains_head = True
+
+    def __call__(self, spans: LabelledSpans) -> Tensor:
+        return cross_entropy(
+            spans.logits,
+            spans.targets,
+            weights=spans.weights,
+            outside_weight=spans.outside_weight,
+        )
+
+
+class SupCon:
+    """Supervised contrastive loss of the features, with the most probable class of soft labels."""
+
+    trains_head = False
+
+    def __call__(self, spans: LabelledSpans) -> Tensor:
+        classes = spans.classes.masked_fill(spans.weights == 0, -1)
+        tau = spans.statistics.temperature
+        return supcon(spans.z, classes, tau, outside_weight=spans.outside_weight)
+
+
+def trains_head(loss: SpanLoss) -> bool:
+    """Whether a loss trains the linear head; one that does not say is trusted to do so."""
+    return getattr(loss, "trains_head", True)
+
+
+def label_spans(
+    model: SpanModel,
+    output: SpanOutput,
+    targets: Tensor,
+    *,
+    log_prior: Tensor | None = None,
+    weights: Tensor | None = None,
+    outside_weight: float = 1.0,
+) -> LabelledSpans:
+    """Put together what a loss is computed from.
+
+    model (SpanModel): The span model.
+    output (SpanOutput): Its output for N spans.
+    targets (Tensor): Classes, shape (N,), negative for spans that take no part; or soft labels, shape
+        (N, K).
+    log_prior (Tensor): See `LabelledSpans`.
+    weights (Tensor): Weight of each span, shape (N,); None for 1.
+    outside_weight (float): See `LabelledSpans`.
+    RETURNS (LabelledSpans): The spans; those that take no part have weight 0.
+    """
+    known = targets >= 0 if targets.ndim == 1 else targets.new_ones(len(targets)).bool()
+    return LabelledSpans(
+        output.z,
+        output.logits,
+        model.statistics,
+        targets.clamp(min=OUTSIDE) if targets.ndim == 1 else targets,
+        known.float() if weights is None else weights * known,
+        log_prior,
+        outside_weight,
+    )

@@ -24,13 +24,17 @@ from ..errors import Errors, MaralError, Warnings
 from .architectures import SpanBatch, SpanGradients, class_scores, get_span_module, to_torch
 from .checks import (
     check_choice,
+    check_decision,
     check_loaded,
     check_parts,
     check_settings,
     loading,
-    translate_outside,
+    make_loss,
+    translate_cfg,
+    translate_loss,
 )
 from .gold import gold_classes
+from .losses import MaxMargin, SpanLoss, label_spans
 from .predictions import Predictions, annotate, register_score
 from .span_model import DECISIONS, SpanOutput
 from .spans import Candidates, span_counts
@@ -55,9 +59,9 @@ DEFAULT_MODEL = Config().from_str(
 )["model"]
 DEFAULT_CONFIG: dict[str, Any] = {
     "model": DEFAULT_MODEL,
-    "loss": "max_margin",
+    "loss": {"@losses": "spacy-maral.MaxMargin.v1"},
     "decision": "likelihood",
-    "prior_scale": 1.0,
+    "prior_scale": 0.0,
     "outside_weight": 1.0,
     # read from configurations of 0.1
     "include_outside": True,
@@ -95,7 +99,7 @@ def make_maral_ner(
     nlp: Language,
     name: str,
     model: Model[list[Doc], SpanBatch],
-    loss: str,
+    loss: Callable | str,
     decision: str,
     prior_scale: float,
     outside_weight: float,
@@ -113,10 +117,11 @@ def make_maral_ner(
     nlp (Language): The pipeline.
     name (str): Name of the component.
     model (Model): Scores the candidate spans, such as spacy-maral.SpanModel.v1.
-    loss (str): Loss of `update`: "max_margin" (Eq. 7), "cross_entropy" (of the linear head) or
-        "supcon" (supervised contrastive).
+    loss (Callable): Loss of `update`, from the registry `losses`: spacy-maral.MaxMargin.v1 (Eq. 7),
+        spacy-maral.CrossEntropy.v1 (of the linear head), spacy-maral.SupCon.v1 (supervised
+        contrastive), or one of your own.
     decision (str): Decision rule: "likelihood" (rho, Eq. 6), "posterior" (rho and the log prior) or
-        "linear" (the linear head; needs the loss "cross_entropy").
+        "linear" (the linear head; needs a loss that trains it, such as CrossEntropy).
     prior_scale (float): Factor on the log prior in the max-margin loss.
     outside_weight (float): Weight of an outside span in the mean loss; an entity has the weight 1.
     memory (float): Maximum number of spans that each running class mean counts for in `update`;
@@ -138,7 +143,7 @@ def make_maral_ner(
         nlp,
         model,
         name,
-        loss=loss,
+        loss=make_loss(translate_loss(loss)) if isinstance(loss, str) else loss,
         decision=decision,
         prior_scale=prior_scale,
         outside_weight=outside_weight if include_outside else 0.0,
@@ -161,9 +166,9 @@ class MaralNER(TrainablePipe):
         model: Model[list[Doc], SpanBatch],
         name: str = "maral_ner",
         *,
-        loss: str = "max_margin",
+        loss: SpanLoss | None = None,
         decision: str = "likelihood",
-        prior_scale: float = 1.0,
+        prior_scale: float = 0.0,
         outside_weight: float = 1.0,
         memory: float = 10000.0,
         overwrite: bool = True,
@@ -180,7 +185,6 @@ class MaralNER(TrainablePipe):
         self.scorer = scorer
         self.cfg: dict[str, Any] = {
             "labels": [],
-            "loss": loss,
             "decision": decision,
             "prior_scale": prior_scale,
             "outside_weight": outside_weight,
@@ -191,7 +195,9 @@ class MaralNER(TrainablePipe):
             "spans_key": spans_key,
             "spans_threshold": spans_threshold,
         }
+        self.loss = MaxMargin() if loss is None else loss
         check_settings(self.cfg)
+        check_decision(decision, self.loss)
         self._warned = False
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> MaralNER:
@@ -205,7 +211,7 @@ class MaralNER(TrainablePipe):
         with loading():
             check_parts(bytes_data, exclude)
             super().from_bytes(bytes_data, exclude=exclude)
-            self.cfg = translate_outside(self.cfg)
+            self.cfg = translate_cfg(self.cfg)
             check_loaded(self.model, self.cfg)
         return self
 
@@ -219,7 +225,7 @@ class MaralNER(TrainablePipe):
         """
         with loading():
             super().from_disk(path, exclude=exclude)
-            self.cfg = translate_outside(self.cfg)
+            self.cfg = translate_cfg(self.cfg)
             check_loaded(self.model, self.cfg)
         return self
 
@@ -393,13 +399,14 @@ class MaralNER(TrainablePipe):
         z = to_torch(self.model, batch.z, requires_grad=True)
         logits = to_torch(self.model, batch.logits, requires_grad=True)
         module = get_span_module(self.model)
-        loss = module.loss(
+        spans = label_spans(
+            module,
             SpanOutput(z, logits),
             torch.from_numpy(classes).to(z.device),
-            self.cfg["loss"],
             log_prior=self.cfg["prior_scale"] * module.statistics.prior.log(),
             outside_weight=self.cfg["outside_weight"],
         )
+        loss = self.loss(spans)
         loss.backward()
         return loss.item(), (_gradient(z), _gradient(logits))
 

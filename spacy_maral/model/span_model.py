@@ -10,11 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import Errors, MaralError
-from .losses import cross_entropy, max_margin, supcon
 from .spans import N_SHAPES, OUTSIDE
 from .vmf import ClassStatistics
 
-LOSSES = ("max_margin", "cross_entropy", "supcon")
 DECISIONS = ("likelihood", "posterior", "linear")
 # no setting needs more, and torch does not accept integers of any size
 MOST = 1e12
@@ -141,42 +139,6 @@ class SpanModel(nn.Module):
         unseen = self.statistics.seen == 0
         unseen[OUTSIDE] = False
         return scores.masked_fill(unseen, float("-inf"))
-
-    def loss(
-        self,
-        output: SpanOutput,
-        targets: Tensor,
-        kind: str,
-        *,
-        log_prior: Tensor | None = None,
-        weights: Tensor | None = None,
-        outside_weight: float = 1.0,
-    ) -> Tensor:
-        """Compute the loss of N spans: max-margin (Eq. 7), cross-entropy of the head, or contrastive.
-
-        output (SpanOutput): Output of `forward`.
-        targets (Tensor): Classes, shape (N,), negative for spans that take no part; or soft labels,
-            shape (N, K), of which the contrastive loss takes the most probable class.
-        kind (str): One of `LOSSES`.
-        log_prior (Tensor): Log prior that the max-margin loss adds to rho, shape (K,); None for a
-            uniform prior.
-        weights (Tensor): Weight of each span, shape (N,); spans with 0 take no part. None for 1.
-        outside_weight (float): Factor on the weight of outside spans (see `losses`).
-        RETURNS (Tensor): Mean over the spans.
-        """
-        hard = targets if targets.ndim == 1 else targets.argmax(-1)
-        counted = hard >= 0 if weights is None else (hard >= 0) & (weights > 0)
-        if kind == "supcon":
-            classes, tau = hard.masked_fill(~counted, -1), self.statistics.temperature
-            return supcon(output.z, classes, tau, outside_weight=outside_weight)
-        share = counted.float() if weights is None else weights * counted
-        wanted = targets.clamp(min=OUTSIDE) if targets.ndim == 1 else targets
-        if kind == "cross_entropy":
-            return cross_entropy(
-                output.logits, wanted, weights=share, outside_weight=outside_weight
-            )
-        rho = self.statistics.score(output.z)
-        return max_margin(rho, wanted, log_prior, weights=share, outside_weight=outside_weight)
 
 
 def check_settings(*, dropout: float, decision: str, **positive: float) -> None:

@@ -147,24 +147,21 @@ def fill_config(text: str) -> str:
         following = blocks[i + 1][0] if i + 1 < len(blocks) else None
         if not (following or "").startswith(top + "."):
             for path, section in _sections(_at(full, top), top):
-                if path not in known and name.split(".")[0] in ("nlp", "components"):
+                if path not in known:
                     _append(result, ["", f"[{path}]", *_lines(section)])
     return "\n".join(result).strip() + "\n"
 
 
 def _all_settings(text: str) -> dict[str, Any]:
     """Collect all settings by section, default values included."""
-    from .settings import AdaptationSettings, TrainingSettings
+    from .settings import SCHEMAS
 
     config = load_config_from_str(text)
     nlp = load_model_from_config(config, auto_fill=True)
     full: dict[str, Any] = {
         name: dict(nlp.config[name]) for name in ("paths", "system", "nlp", "components")
     }
-    for name, schema in (
-        ("teacher", TrainingSettings), ("student", TrainingSettings),
-        ("adaptation", AdaptationSettings),
-    ):  # fmt: skip
+    for name, schema in SCHEMAS.items():
         defaults = {key: field.default for key, field in schema.model_fields.items()}
         full[name] = {**defaults, **config[name]}
     for name in ("paths", "system"):
@@ -177,12 +174,11 @@ def _check(text: str) -> None:
 
     RAISES (MaralError): If a section is invalid.
     """
-    from .settings import AdaptationSettings, TrainingSettings, read_section
+    from .settings import SCHEMAS, read_section
 
     config = load_config_from_str(text, interpolate=True)
-    read_section(config, "teacher", TrainingSettings)
-    read_section(config, "student", TrainingSettings)
-    read_section(config, "adaptation", AdaptationSettings)
+    for name in SCHEMAS:
+        read_section(config, name)
 
 
 def _encoder_facts(encoder: str) -> dict[str, Any]:

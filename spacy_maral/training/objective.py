@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
+from ..model.losses import label_spans
 from ..model.span_model import SpanOutput
 from .corpus import Batch
 from .network import Network
@@ -61,7 +62,7 @@ def batch_loss(
     output (SpanOutput): The network's output for this process's part of the batch.
     stream (Stream): The stream that the batch belongs to.
     batch (Batch): This process's part of the batch.
-    settings (TrainingSettings): Name of the loss, and the weight of outside spans.
+    settings (TrainingSettings): The loss, and the weight of outside spans.
     counts (bool): Whether this process's part counts (see `Stream.batch`).
     extra (ExtraLoss | None): A further loss, added if it belongs to the stream.
     RETURNS (BatchLoss): The loss over the parts of all processes.
@@ -70,14 +71,15 @@ def batch_loss(
     wanted, gather = stream.wanted(batch, counts), ranks.gather_rows
     every = SpanOutput(gather(output.z), gather(output.logits))
     prior = tensor(wanted.log_prior)
-    loss = network.span_model.loss(
+    spans = label_spans(
+        network.span_model,
         every,
         gather(tensor(wanted.targets)),
-        settings.loss,
         log_prior=prior if prior.ndim == 1 else gather(prior),
         weights=gather(tensor(wanted.weights)),
         outside_weight=settings.outside_weight,
     )
+    loss = settings.span_loss(spans)
     parts, total = {stream.name: loss.item()}, stream.weight * loss
     if extra is not None and extra.stream == stream.name:
         value, n = extra(network, batch)

@@ -19,7 +19,7 @@ from ..data.layout import CACHE, META
 from ..errors import Errors, MaralError, Warnings
 from ..evaluation.metrics import score_entities
 from ..model.architectures import get_encoder, get_span_module
-from ..model.checks import translate_outside
+from ..model.checks import translate_loss, translate_outside
 from ..model.encoder.weights import check_trainable
 from ..model.maral_ner import DEFAULT_CONFIG
 from .cache import Cache
@@ -32,8 +32,9 @@ from .shares import Share
 logger = logging.getLogger("spacy")
 
 COMPONENT = "maral_ner"
+DEFAULTS_OF_0_1 = {"prior_scale": 1.0}
 # settings that the component also has, so that a saved pipeline can be trained further
-SHARED_OPTIONS = ("loss", "decision", "prior_scale", "outside_weight")
+SHARED_OPTIONS = ("decision", "prior_scale", "outside_weight")
 
 
 @dataclass
@@ -111,9 +112,10 @@ def check_component(config: Config, section: str, settings: TrainingSettings) ->
     RAISES (MaralError): If a setting has different values in the component and in the section.
     """
     given = translate_outside(config.get("components", {}).get(COMPONENT, {}))
-    for name in SHARED_OPTIONS:
-        found, wanted = given.get(name, DEFAULT_CONFIG[name]), getattr(settings, name)
-        if found not in (wanted, DEFAULT_CONFIG[name]):
+    for name in ("loss", *SHARED_OPTIONS):
+        default = DEFAULT_CONFIG[name]
+        found, wanted = translate_loss(given.get(name, default)), getattr(settings, name)
+        if found not in (wanted, default, DEFAULTS_OF_0_1.get(name, default)):
             raise MaralError(
                 Errors.M348.format(name=name, found=found, section=section, wanted=wanted)
             )
@@ -182,7 +184,8 @@ def as_pipeline(nlp: Language, settings: TrainingSettings | None) -> Pipeline:
         check_trainable(encoder)
         options = {name: getattr(settings, name) for name in SHARED_OPTIONS}
         pipe.cfg.update(options)  # type: ignore[attr-defined]
-        nlp.get_pipe_config(COMPONENT).update(options)
+        nlp.get_pipe_config(COMPONENT).update(options, loss=settings.loss)
+        pipe.loss = settings.span_loss  # type: ignore[attr-defined]
         pipe.set_decision(settings.decision)  # type: ignore[attr-defined]
     network = Network(
         encoder,

@@ -5,14 +5,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from ..errors import Errors, MaralError, Warnings
-from ..model.checks import translate_outside
+from ..model.checks import check_decision, make_loss, translate_loss, translate_outside
+from ..model.losses import SpanLoss
 
 logger = logging.getLogger("spacy")
+MAX_MARGIN = {"@losses": "spacy-maral.MaxMargin.v1"}
+CROSS_ENTROPY = {"@losses": "spacy-maral.CrossEntropy.v1"}
 
 
 class Section(BaseModel):
@@ -21,19 +32,37 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class TrainingSettings(Section):
-    """Settings for the training of one model: [teacher] and [student]."""
-
-    loss: Literal["max_margin", "cross_entropy", "supcon"] = Field(
-        "max_margin",
-        description="Loss: max-margin on rho (Eq. 7), cross-entropy of the linear head, or "
-        "supervised contrastive.",
-    )
-    decision: Literal["likelihood", "posterior", "linear"] = Field(
-        "likelihood",
+LossBlock = Annotated[
+    dict[str, Any],
+    Field(
+        description="Loss, as a block [teacher.loss] or [student.loss] with @losses: "
+        "spacy-maral.MaxMargin.v1 (of rho, Eq. 7), spacy-maral.CrossEntropy.v1 (of the linear head), "
+        "spacy-maral.SupCon.v1 (supervised contrastive), or one that you have registered."
+    ),
+]
+Decision = Annotated[
+    Literal["likelihood", "posterior", "linear"],
+    Field(
         description="Decision rule of the saved model: rho (Eq. 6), rho plus the log prior, or the "
-        "linear head (for cross_entropy).",
-    )
+        "linear head (with a loss that trains it, such as CrossEntropy)."
+    ),
+]
+Select = Annotated[
+    Literal["source_dev", "last", "target_agreement", "target_density", "target_information"],
+    Field(
+        description="Epoch whose weights are saved: the best on the source's development data, the "
+        "last, or the best by a signal from raw target text (students only)."
+    ),
+]
+
+
+class TrainingSettings(Section):
+    """Settings for the training of one model."""
+
+    _span_loss: SpanLoss = PrivateAttr()
+
+    loss: LossBlock = MAX_MARGIN
+    decision: Decision = "likelihood"
     outside_weight: float = Field(
         1.0,
         ge=0,
@@ -41,20 +70,20 @@ class TrainingSettings(Section):
         "With 0, outside remains a class that entities are compared with.",
     )
     prior_scale: float = Field(
-        1.0, ge=0, description="Factor on the log prior of the source in the max-margin loss."
+        0.0, ge=0, description="Factor on the log prior of the source in the max-margin loss."
     )
     epochs: int = Field(
-        5, ge=1, description="Passes over the labelled or the unlabelled text, whichever is longer."
+        4, ge=1, description="Passes over the labelled or the unlabelled text, whichever is longer."
     )
     batch_tokens: int = Field(
-        2048, ge=1, description="Maximum number of word pieces in a batch, padding included."
+        384, ge=1, description="Maximum number of word pieces in a batch, padding included."
     )
     batch_docs: int = Field(
         0, ge=0, description="Maximum number of documents in a batch; 0 for no limit."
     )
     accumulate: int = Field(1, ge=1, description="Steps whose gradients make one update.")
-    learn_rate: float = Field(5e-5, gt=0, description="Peak learning rate of the encoder.")
-    head_learn_rate: float = Field(5e-4, gt=0, description="Peak learning rate of the span model.")
+    learn_rate: float = Field(1e-4, gt=0, description="Peak learning rate of the encoder.")
+    head_learn_rate: float = Field(1e-3, gt=0, description="Peak learning rate of the span model.")
     weight_decay: float = Field(
         0.01, ge=0, description="Weight decay of AdamW; biases and norms have none."
     )
@@ -74,10 +103,10 @@ class TrainingSettings(Section):
         "computes it natively, otherwise float16 on a GPU and float32 on a CPU.",
     )
     freeze_embeddings: bool = Field(
-        False, description="Whether to freeze the encoder's word embeddings."
+        True, description="Whether to freeze the encoder's word embeddings."
     )
     freeze_layers: int = Field(
-        0,
+        6,
         ge=0,
         description="Number of the encoder's lowest layers to freeze. Frozen layers have no "
         "dropout, and the word embeddings are frozen with them.",
@@ -94,13 +123,7 @@ class TrainingSettings(Section):
         description="Maximum disk space, in GiB, for the frozen-layer states of all documents. "
         "Frozen-layer states that do not fit are computed again for every batch.",
     )
-    select: Literal[
-        "source_dev", "last", "target_agreement", "target_density", "target_information"
-    ] = Field(
-        "source_dev",
-        description="Epoch whose weights are saved: the best on the source's development data, the "
-        "last, or the best by a signal from raw target text (students only).",
-    )
+    select: Select = "source_dev"
     checkpoint_minutes: float = Field(
         0.0,
         ge=0,
@@ -116,10 +139,43 @@ class TrainingSettings(Section):
     @model_validator(mode="before")
     @classmethod
     def translate(cls, given: Any) -> Any:
-        """Translate the setting `include_outside` of 0.1; False means an outside weight of 0."""
+        """Translate `include_outside` of 0.1, where False is an outside weight of 0."""
         if isinstance(given, Mapping) and "include_outside" in given:
             logger.warning(Warnings.W206)
         return translate_outside(given)
+
+    @field_validator("loss", mode="before")
+    @classmethod
+    def check_loss(cls, given: Any) -> Any:
+        """Refuse a loss that cannot be made; translate the names of release 0.1."""
+        block = translate_loss(given)
+        make_loss(block)
+        return block
+
+    @model_validator(mode="after")
+    def check_rule(self) -> TrainingSettings:
+        """Refuse a decision rule that the loss does not train."""
+        self._span_loss = make_loss(self.loss)
+        check_decision(self.decision, self._span_loss)
+        return self
+
+    @property
+    def span_loss(self) -> SpanLoss:
+        """The loss, as a function of labelled spans."""
+        return self._span_loss
+
+
+class TeacherSettings(TrainingSettings):
+    """Settings for the training of a teacher: [teacher]."""
+
+    loss: LossBlock = CROSS_ENTROPY
+    decision: Decision = "linear"
+
+
+class StudentSettings(TrainingSettings):
+    """Settings for the training of a student: [student]."""
+
+    select: Select = "last"
 
 
 class AdaptationSettings(Section):
@@ -129,17 +185,17 @@ class AdaptationSettings(Section):
         "encoder", description="Whether the student starts from the encoder or from the teacher."
     )
     warmup_epochs: int = Field(
-        2,
+        1,
         ge=1,
         description="Epochs with all pseudo-labels, before the first filtering and refinement.",
     )
     target_labels: Literal["hard", "soft"] = Field(
-        "hard",
+        "soft",
         description="Target of the loss: the most probable class ('hard') or the distribution over "
         "classes ('soft').",
     )
     target_prior_scale: float = Field(
-        1.0, ge=0, description="Factor on the log prior of the target in the max-margin loss."
+        0.0, ge=0, description="Factor on the log prior of the target in the max-margin loss."
     )
     target_weight: float = Field(1.0, ge=0, description="Weight of the target's loss.")
     statistics: Literal["all", "reliable", "source"] = Field(
@@ -218,15 +274,23 @@ class AdaptationSettings(Section):
     )
 
 
-def read_section(config: Any, name: str, schema: type[Section]) -> Any:
+SCHEMAS: Mapping[str, type[Section]] = {
+    "teacher": TeacherSettings,
+    "student": StudentSettings,
+    "adaptation": AdaptationSettings,
+}
+"""Class of each section."""
+
+
+def read_section(config: Any, name: str) -> Any:
     """Validate one section of a configuration.
 
     config (Config): The whole configuration, interpolated.
-    name (str): Name of the top-level section.
-    schema (type): Class of the section's settings.
+    name (str): Name of the section: "teacher", "student" or "adaptation".
     RETURNS (Section): The settings.
     RAISES (MaralError): If the section is missing, a key is unknown, or a value is invalid.
     """
+    schema = SCHEMAS[name]
     if name not in config:
         raise MaralError(Errors.M301.format(section=name, known=", ".join(schema.model_fields)))
     try:
@@ -234,6 +298,8 @@ def read_section(config: Any, name: str, schema: type[Section]) -> Any:
     except ValidationError as error:
         problems = "\n".join(
             f"  [{name}] {'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}"
+            if e["loc"]
+            else f"  [{name}]: {e['msg'].removeprefix('Value error, ')}"
             for e in error.errors()
         )
         known = ", ".join(schema.model_fields)

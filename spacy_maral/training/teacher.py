@@ -28,7 +28,7 @@ from .pipelines import (
     run_seed,
 )
 from .processes import ALONE, Ranks, join, own_gpu
-from .settings import ON_TARGET, TrainingSettings, read_section
+from .settings import ON_TARGET, TeacherSettings, read_section
 from .streams import source_stream
 from .summary import finish
 
@@ -63,7 +63,7 @@ def train_teacher(
     use_device(own_gpu(gpu_id))
     with join(on_gpu=gpu_id >= 0) as ranks:
         config = read_config(config_path, overrides)
-        settings = read_section(config, "teacher", TrainingSettings)
+        settings = read_section(config, "teacher")
         check_component(config, "teacher", settings)
         if settings.select in ON_TARGET:
             raise MaralError(Errors.M330.format(select=settings.select))
@@ -88,7 +88,7 @@ def train_teacher(
 def prepare_teacher(
     pipeline: Pipeline,
     inputs: Inputs,
-    settings: TrainingSettings,
+    settings: TeacherSettings,
     folder: Path,
     identity: dict[str, Any],
     seed: int,
@@ -98,7 +98,7 @@ def prepare_teacher(
 
     pipeline (Pipeline): The pipeline to train.
     inputs (Inputs): The documents of "source" and "dev".
-    settings (TrainingSettings): The section [teacher].
+    settings (TeacherSettings): The section [teacher].
     folder (Path): Folder for checkpoints and the log.
     identity (dict): The run's fingerprint.
     seed (int): Seed of batches and dropout.

@@ -31,7 +31,10 @@ from spacy_maral.training.shares import Share
 
 SOURCE, TARGET = toy_corpus(16, seed=1), toy_corpus(20, seed=2)
 PSEUDO = noisy_labels(TARGET, TARGET.classes, noise=0.3, seed=0)
-FAST = {"neighbours": 10, "bank_outside_rate": 0.2, "warmup_epochs": 1}
+FAST = {
+    "neighbours": 10, "bank_outside_rate": 0.2, "warmup_epochs": 1, "target_labels": "hard",
+    "target_prior_scale": 1.0,
+}  # fmt: skip
 
 
 def make_hook(*, source=SOURCE, target=TARGET, pseudo=PSEUDO, epochs=4, network=None, **changed):

@@ -44,7 +44,7 @@ def metrics(f1: float, **types: float) -> dict:
 def student(make_nlp, tmp_path):
     nlp = make_nlp()
     nlp.meta["performance"] = {"source_dev_ents_f": 0.9}
-    nlp.config["student"] = {"loss": "max_margin"}
+    nlp.config["student"] = {"loss": {"@losses": "spacy-maral.MaxMargin.v1"}}
     nlp.config["adaptation"] = {"init": "encoder"}
     path = tmp_path / "student"
     nlp.to_disk(path)

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 MATRIX = ROOT / "configs/benchmark.yml"
 WIDTH = "components.maral_ner.model.max_width"
 TEMPERATURE = "components.maral_ner.model.temperature"
-LINEAR = {"student.loss": "cross_entropy", "student.decision": "linear"}
+LINEAR = {"student.loss.@losses": "spacy-maral.CrossEntropy.v1", "student.decision": "linear"}
 SELF_TRAINING = {**LINEAR, "adaptation.filter": False, "adaptation.guidance": "none"}
 PRIOR_1 = {"student.prior_scale": 1.0, "adaptation.target_prior_scale": 1.0}
 ALPHA_FAST = {"adaptation.alpha_start": 0.65, "adaptation.alpha_end": 0.3}
@@ -46,7 +46,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "self_training_9000": SELF_TRAINING,
     "maral": {},
     "no_mmc": LINEAR,
-    "supcon": {"student.loss": "supcon"},
+    "supcon": {"student.loss.@losses": "spacy-maral.SupCon.v1"},
     "no_outside": {"student.outside_weight": 0},
     "outside_weight_03": {"student.outside_weight": 0.3},
     "outside_weight_01": {"student.outside_weight": 0.1},
@@ -416,7 +416,7 @@ def test_variants_with_the_same_effect_are_run_once(tmp_path, commands):
 
 
 def test_a_failure_is_told_and_the_rest_is_done(tmp_path, commands):
-    two = {"maral": {}, "supcon": {"overrides": {"student.loss": "supcon"}}}
+    two = {"maral": {}, "supcon": {"overrides": {"student.loss.@losses": "spacy-maral.SupCon.v1"}}}
     said: list[str] = []
     benchmark, runs = start(tmp_path, write_matrix(tmp_path, variants=two), say=said.append)
     commands.broken = "students/demo-en-de-maral"

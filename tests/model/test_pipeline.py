@@ -18,6 +18,9 @@ from spacy_maral.model.predictions import Predictions
 from spacy_maral.model.spans import Candidates, enumerate_spans
 
 KEY = "found"
+MAX_MARGIN, CROSS_ENTROPY, SUPCON = (
+    {"@losses": f"spacy-maral.{name}.v1"} for name in ("MaxMargin", "CrossEntropy", "SupCon")
+)
 
 
 def entities(doc):
@@ -87,10 +90,10 @@ def predict_with(nlp, docs, table):
 @pytest.mark.parametrize(
     "cfg",
     [
-        {"loss": "max_margin"},
-        {"loss": "max_margin", "decision": "posterior", "prior_scale": 0.5},
-        {"loss": "cross_entropy", "decision": "linear"},
-        {"loss": "supcon", "memory": 20.0},
+        {},
+        {"decision": "posterior", "prior_scale": 0.5},
+        {"loss": CROSS_ENTROPY, "decision": "linear"},
+        {"loss": SUPCON, "memory": 20.0},
     ],
 )
 def test_overfit(make_nlp, train_examples, cfg):
@@ -127,7 +130,7 @@ def test_prior_is_share_of_classes(make_nlp):
     np.testing.assert_allclose(prior.numpy(), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("loss", ["max_margin", "cross_entropy", "supcon"])
+@pytest.mark.parametrize("loss", [MAX_MARGIN, CROSS_ENTROPY, SUPCON])
 def test_outside_spans_count_as_much_as_they_weigh(make_nlp, train_examples, loss):
     """The mean with a weight follows from the means over all spans and over those of entities."""
     nlp = make_nlp(loss=loss)
@@ -143,7 +146,7 @@ def test_outside_spans_count_as_much_as_they_weigh(make_nlp, train_examples, los
     everything, entities_only = mean(), mean(outside_weight=0.0)
     classes = pipe._gold(examples)
     counts = np.bincount(classes)
-    if loss == "supcon":
+    if loss == SUPCON:
         counts[counts == 1] = 0  # alone in its class, a span has nothing to be pulled to
     n, n_entities = counts.sum(), counts[1:].sum()
     of_outside = everything * n - entities_only * n_entities
@@ -556,9 +559,9 @@ def test_no_labels(make_nlp):
 @pytest.mark.parametrize(
     ("cfg", "message"),
     [
-        ({"loss": "hinge"}, "no loss 'hinge'.*max_margin, cross_entropy, supcon"),
+        ({"loss": "hinge"}, "no loss of labelled spans.*spacy-maral.MaxMargin.v1"),
         ({"decision": "vote"}, "no decision 'vote'.*likelihood, posterior, linear"),
-        ({"decision": "linear"}, 'loss = "max_margin" does not train it'),
+        ({"decision": "linear"}, "the loss MaxMargin does not train it"),
         ({"prior_scale": -1.0}, "prior_scale=-1.0"),
         ({"outside_weight": -0.5}, "outside_weight=-0.5"),
         ({"memory": 0.0}, "memory=0.0"),

@@ -39,11 +39,8 @@ from spacy_maral.training.checkpoint import (
     peek_state,
     save_checkpoint,
 )
-from spacy_maral.training.settings import AdaptationSettings, TrainingSettings, read_section
+from spacy_maral.training.settings import SCHEMAS, read_section
 
-SECTIONS = {
-    "teacher": TrainingSettings, "student": TrainingSettings, "adaptation": AdaptationSettings,
-}  # fmt: skip
 CONFIG_TEXTS = tuple(
     path.read_bytes() for path in sorted((Path(__file__).parents[2] / "configs").glob("*.cfg"))
 )
@@ -52,8 +49,8 @@ WIDTH, DIM = 6, 4
 
 
 def make_section(draw: random.Random) -> tuple[str, Any]:
-    name = draw.choice(sorted(SECTIONS))
-    section = SECTIONS[name]().model_dump()
+    name = draw.choice(sorted(SCHEMAS))
+    section = SCHEMAS[name]().model_dump()
     for _ in range(draw.choice((1, 1, 2, 5))):
         section = damaged_value(draw, section)
     return name, section
@@ -61,8 +58,8 @@ def make_section(draw: random.Random) -> tuple[str, Any]:
 
 def check_settings(name: str, config: Any) -> None:
     """The settings have the types of their fields, and numbers are finite."""
-    settings = read_section(config, name, SECTIONS[name])
-    again = SECTIONS[name](**settings.model_dump())
+    settings = read_section(config, name)
+    again = SCHEMAS[name](**settings.model_dump())
     assert again == settings
     numbers = [v for v in settings.model_dump().values() if isinstance(v, float)]
     assert all(map(math.isfinite, numbers)), "a number is not finite"
@@ -82,7 +79,7 @@ def check_config(data: bytes, folder: Path) -> None:
     path = folder / "config.cfg"
     path.write_bytes(data)
     config = read_config(path, {"paths.encoder": "x"} if b"[paths]" in data else {})
-    for name in SECTIONS:
+    for name in SCHEMAS:
         if name in config:
             check_settings(name, config)
 

@@ -35,7 +35,14 @@ from spacy_maral.training.settings import AdaptationSettings
 from spacy_maral.training.shares import Share
 
 SOURCE, TARGET = toy_corpus(16, seed=1), toy_corpus(20, seed=2)
-SETTINGS = {"warmup_epochs": 1, "neighbours": 10, "bank_outside_rate": 0.2, "alpha_start": 0.6}
+SETTINGS = {
+    "target_labels": "hard",
+    "target_prior_scale": 1.0,
+    "warmup_epochs": 1,
+    "neighbours": 10,
+    "bank_outside_rate": 0.2,
+    "alpha_start": 0.6,
+}
 
 
 def labels_of(classes, confidence: float = 0.9) -> PseudoLabels:

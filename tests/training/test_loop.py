@@ -324,7 +324,7 @@ def adaptation_run(folder, *, hooks=(), features="training", **changed):
         network, Share.of(source), Share.of(target), pseudo, training=settings, seed=5,
         settings=AdaptationSettings(
             warmup_epochs=1, neighbours=10, alpha_start=0.6, alpha_end=0.4, diagnose_with_gold=True,
-            features=features,
+            features=features, target_labels="hard", target_prior_scale=1.0,
         ),
     )  # fmt: skip
     run = Run(

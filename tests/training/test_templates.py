@@ -21,7 +21,7 @@ from spacy_maral.training.new_config import (
     fill_config,
     make_config,
 )
-from spacy_maral.training.settings import AdaptationSettings, TrainingSettings, read_section
+from spacy_maral.training.settings import SCHEMAS, read_section
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 MADE_BY = "# Made by: python -m spacy maral "
@@ -71,9 +71,8 @@ def test_trainings_take_every_config(size, gpu, fill):
     assert config["components"]["transformer"]["model"]["name"] == ENCODERS[size]
     assert config["components"]["maral_ner"]["model"]["max_width"] == WIDTHS[size]
     assert config["nlp"]["lang"] == "de"
-    sections = [("teacher", TrainingSettings), ("student", TrainingSettings)]
-    for name, schema in [*sections, ("adaptation", AdaptationSettings)]:
-        read_section(config, name, schema)
+    for name, schema in SCHEMAS.items():
+        read_section(config, name)
         if fill:
             assert set(config[name]) == set(schema.model_fields)
     assert text.startswith("# ") and "Labelled text: en. Raw text: de." in text

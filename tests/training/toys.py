@@ -82,6 +82,7 @@ def toy_settings(**changed) -> TrainingSettings:
     settings = {
         "epochs": 3, "batch_tokens": 64, "learn_rate": 3e-3, "head_learn_rate": 1e-2,
         "precision": "float32", "select": "last",
+        "prior_scale": 1.0, "freeze_embeddings": False, "freeze_layers": 0,
     }  # fmt: skip
     return TrainingSettings(**{**settings, **changed})
 

@@ -64,17 +64,23 @@ batch_tokens = 200
 learn_rate = 1e-3
 head_learn_rate = 2e-2
 precision = "float32"
+freeze_embeddings = false
+freeze_layers = 0
 
 [student]
+prior_scale = 1.0
 epochs = 4
 batch_tokens = 200
 learn_rate = 1e-3
 head_learn_rate = 2e-2
 precision = "float32"
 select = "last"
+freeze_embeddings = false
+freeze_layers = 0
 
 [adaptation]
 warmup_epochs = 1
+target_labels = "hard"
 neighbours = 10
 bank_outside_rate = 0.2
 target_prior_scale = 0.5
