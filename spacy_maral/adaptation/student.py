@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ..training.hooks import Evaluate, Hook
 from ..training.inputs import Inputs, Paths, as_paths
 from ..training.logging import reporting
 from ..training.loop import Run, never
+from ..training.network import Network
 from ..training.pipelines import (
     COMPONENT,
     Pipeline,
@@ -28,6 +29,7 @@ from ..training.pipelines import (
     cache_of,
     check_component,
     check_folder,
+    evaluator,
     load_pipeline,
     report_width,
     run_seed,
@@ -35,12 +37,15 @@ from ..training.pipelines import (
 from ..training.processes import ALONE, Ranks, join, own_gpu
 from ..training.settings import AdaptationSettings, Section, StudentSettings, read_section
 from ..training.summary import finish
+from ..training.target_sample import TargetSample
 from .chunks import predict
 from .diagnostics import Diagnostics
 from .masked_lm import check_head, masked_lm
 from .progressive import Adaptation
 from .pseudo_labels import PseudoLabels, read_labels
-from .signals import student_evaluator
+
+DIAGNOSIS = "diagnosis"
+Study = Callable[[Network, TargetSample], Hook]
 
 
 def check_width(wanted: int, student: Pipeline) -> None:
@@ -112,6 +117,7 @@ def adapt(
     overrides: dict[str, Any] | None = None,
     resume: bool = False,
     gpu_id: int = -1,
+    study: Study | None = None,
 ) -> Path:
     """Adapt a student to the target language with the sections [student] and [adaptation].
 
@@ -138,6 +144,8 @@ def adapt(
     overrides (dict): Settings that replace those of the configuration.
     resume (bool): Resume from the last checkpoint in the folder, if there is one.
     gpu_id (int): GPU to use, -1 for the CPU.
+    study (Study | None): Makes a further hook of the run, from the network and a sample of the
+        target, for studies.
     RETURNS (Path): The folder of the pipeline.
     RAISES (MaralError): If the configuration, the labels or the data cannot be used.
     """
@@ -155,7 +163,9 @@ def adapt(
             if resume and is_finished(folder, identity):
                 return output
             student, pseudo = student_and_labels(plan, folder_of_teacher, inputs, labels)
-            run, hook = prepare_student(student, inputs, pseudo, plan, folder, identity, ranks)
+            run, hook = prepare_student(
+                student, inputs, pseudo, plan, folder, identity, ranks, study
+            )
             inputs.forget()
             run.train(resume=resume)
             prior = student.network.tensor(hook.target.prior)
@@ -218,6 +228,7 @@ def prepare_student(
     folder: Path,
     identity: dict[str, Any],
     ranks: Ranks = ALONE,
+    study: Study | None = None,
 ) -> tuple[Run, Adaptation]:
     """Prepare the run of a student.
 
@@ -228,6 +239,7 @@ def prepare_student(
     folder (Path): Folder of the checkpoints and the log.
     identity (dict): The run's fingerprint.
     ranks (Ranks): The processes of the run.
+    study (Study | None): Makes a further hook, for studies.
     RETURNS (tuple): The run, and its hook that keeps the pseudo-labels.
     """
     training, adaptation, docs = plan.training, plan.adaptation, inputs.docs
@@ -247,7 +259,14 @@ def prepare_student(
     student.network.span_model.statistics.set_prior(student.network.tensor(hook.source.prior))
     evaluate: Evaluate = never
     if ranks.is_first:
-        evaluate = student_evaluator(student, target, docs, labels, training, plan.seed)
+        sample = None
+        if training.select == "target_information" or DIAGNOSIS in docs or study is not None:
+            sample = TargetSample.draw(
+                student, docs["target"], target.doc_spans, labels.probabilities, training, plan.seed
+            )
+        evaluate = student_evaluator(student, docs, sample, training)
+        if study is not None and sample is not None:
+            hooks.append(study(student.network, sample))
         hooks += reporting(student, training)
     run = Run(
         network=student.network,
@@ -262,6 +281,32 @@ def prepare_student(
         ranks=ranks,
     )
     return run, hook
+
+
+def student_evaluator(
+    student: Pipeline,
+    docs: Mapping[str, Sequence[Doc]],
+    sample: TargetSample | None,
+    settings: StudentSettings,
+) -> Evaluate:
+    """Make the evaluation of a student: scores on source dev, and on the target where asked for.
+
+    student (Pipeline): The student.
+    docs (Mapping): Documents of "dev", and optionally labelled target documents under "diagnosis",
+        whose F1 is logged as "target_f1" and has no effect on the run.
+    sample (TargetSample | None): A sample of the target, whose information is a score.
+    settings (StudentSettings): The section [student].
+    RETURNS (Callable): Maps the network to scores by name.
+    """
+    dev = student.encode(docs["dev"], labelled=True, name="dev")
+    parts: list[Evaluate] = [evaluator(student, dev, settings)]
+    if sample is not None:
+        parts.append(sample.information)
+    if DIAGNOSIS in docs:
+        gold = student.encode(docs[DIAGNOSIS], labelled=True, name=DIAGNOSIS)
+        score = evaluator(student, gold, settings)
+        parts.append(lambda network: {"target_f1": score(network)["dev_f1"]})
+    return lambda network: {name: x for part in parts for name, x in part(network).items()}
 
 
 def words_of(docs: Mapping[str, Sequence[Doc]], *names: str) -> dict[str, list[list[str]]]:

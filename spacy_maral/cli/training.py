@@ -90,11 +90,12 @@ def adapt_cli(
     overrides = read_overrides(ctx.args)
     prepare(code, verbose)
     from ..adaptation import adapt
+    from ..experiments.signals import StudySignals
 
     with reported("adapt the student"):
         path = adapt(
             config_path, source=source, target=target, dev=dev, output=output, teacher=teacher,
             labels=labels or None, diagnosis=diagnosis, lang=lang or None, overrides=overrides,
-            resume=resume, gpu_id=gpu_id,
+            resume=resume, gpu_id=gpu_id, study=StudySignals if diagnosis else None,
         )  # fmt: skip
     msg.good("Saved student to output directory", path)

@@ -9,8 +9,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..evaluation.tables import MISSING, markdown_table
-from ..training.settings import ON_TARGET, SELECTION
+from ..training.settings import SELECTION
 from .results import Mean, Result, grouped, pair_of
+
+CRITERIA = {
+    **SELECTION,
+    "target_agreement": "target_agreement",
+    "target_density": "target_density",
+}
+"""Key of an epoch's row for each criterion: those of `select`, and those of `StudySignals`."""
 
 TRUTH = "target_f1"
 FEWEST = 5
@@ -28,7 +35,7 @@ def study_table(results: Sequence[Result]) -> str:
     if not studied:
         return ""
     pairs, rows = list(grouped(studied, pair_of)), []
-    for criterion, key in SELECTION.items():
+    for criterion, key in CRITERIA.items():
         ranked = [
             (pair_of(r), rank_epochs(r["epochs"], key))
             for r in studied
@@ -60,8 +67,10 @@ def settings_table(compared: Sequence[tuple[Result, Result]]) -> str:
         if _is_comparable(own, base)
     ]
     pairs, rows = list(dict.fromkeys(pair for pair, *_ in runs)), []
-    for criterion in ("source_dev", *ON_TARGET):
-        key = SELECTION[criterion]
+    for criterion, key in CRITERIA.items():
+        # the number of the saved epoch says nothing about settings
+        if criterion == "last":
+            continue
         changes = [
             (pair, (own[key] - base[key], gain))
             for pair, own, base, gain in runs

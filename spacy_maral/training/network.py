@@ -267,14 +267,19 @@ def collect(
     *,
     batch_tokens: int,
     name: str,
-) -> NDArray[np.float16]:
+    dtype: torch.dtype = torch.float16,
+    dropout: bool = False,
+) -> NDArray[np.floating]:
     """Collect one row for every candidate span of a corpus.
 
     columns (int): Number of columns.
     take (Callable): Function from a batch's output to its rows, shape (n_spans, columns).
-    RETURNS (NDArray[np.float16]): Shape (corpus.n_spans, columns).
+    dtype (torch.dtype): Number format of the table.
+    RETURNS (NDArray[np.floating]): Shape (corpus.n_spans, columns).
     """
-    table = np.zeros((corpus.n_spans, columns), dtype=np.float16)
-    for batch, output in run_over(network, corpus, batch_tokens=batch_tokens, name=name):
-        table[batch.span_ids] = take(output).to(torch.float16).cpu().numpy()
+    table = torch.zeros(corpus.n_spans, columns, dtype=dtype).numpy()
+    for batch, output in run_over(
+        network, corpus, batch_tokens=batch_tokens, name=name, dropout=dropout
+    ):
+        table[batch.span_ids] = take(output).to(dtype).cpu().numpy()
     return table

@@ -48,10 +48,11 @@ Decision = Annotated[
     ),
 ]
 Select = Annotated[
-    Literal["source_dev", "last", "target_agreement", "target_density", "target_information"],
+    Literal["source_dev", "last", "target_information"],
     Field(
         description="Epoch whose weights are saved: the best on the source's development data, the "
-        "last, or the best by a signal from raw target text (students only)."
+        "last, or the one whose predictions on raw target text are the most certain and varied "
+        "(students only)."
     ),
 ]
 
@@ -309,11 +310,6 @@ def read_section(config: Any, name: str) -> Any:
 SELECTION: Mapping[str, str] = {
     "source_dev": "score",
     "last": "epoch",
-    "target_agreement": "target_agreement",
-    "target_density": "target_density",
     "target_information": "target_information",
 }
 """Key of an epoch's row for each value of `select`; the epoch with the highest value is kept."""
-
-
-ON_TARGET = tuple(name for name in SELECTION if name.startswith("target_"))

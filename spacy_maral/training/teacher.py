@@ -28,7 +28,7 @@ from .pipelines import (
     run_seed,
 )
 from .processes import ALONE, Ranks, join, own_gpu
-from .settings import ON_TARGET, TeacherSettings, read_section
+from .settings import TeacherSettings, read_section
 from .streams import source_stream
 from .summary import finish
 
@@ -65,7 +65,7 @@ def train_teacher(
         config = read_config(config_path, overrides)
         settings = read_section(config, "teacher")
         check_component(config, "teacher", settings)
-        if settings.select in ON_TARGET:
+        if settings.select == "target_information":
             raise MaralError(Errors.M330.format(select=settings.select))
         with run_folder(output, resume, ranks) as folder:
             inputs = Inputs.read(source=source, dev=dev)

@@ -17,6 +17,7 @@ from spacy_maral.cli._util import ORDER
 from spacy_maral.cli.data import Format
 from spacy_maral.data.detection import FORMATS
 from spacy_maral.errors import MaralError
+from spacy_maral.experiments.signals import StudySignals
 
 COMMANDS = [
     "convert",
@@ -292,7 +293,18 @@ def test_adapt_passes_everything_on(files, called, with_labels):
         "overrides": {"adaptation.filter": False},
         "resume": False,
         "gpu_id": -1,
+        "study": None,
     }
+
+
+def test_a_diagnosis_logs_the_signals_of_the_study(files, called):
+    result = run(
+        "adapt", files["config"], "--teacher", files["teacher"], "--source", files["source"],
+        "--target", files["target"], "--dev", files["dev"], "-o", files["output"],
+        "--diagnosis", files["dev"],
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert called["adapt"][1]["study"] is StudySignals
 
 
 def teacher_arguments(files) -> list:

@@ -34,7 +34,7 @@ VARIANTS = {
         "adaptation.filter_limit": "doubt",
     },
 }  # fmt: skip
-GEOMETRY = {"kappa", "centroid_cosine", "target_density", "target_information"}
+GEOMETRY = {"kappa", "centroid_cosine", "target_information"}
 
 
 def drive(jobs: list[dict]) -> list[dict]:

@@ -57,7 +57,7 @@ def curve_figures(record: RunRecord) -> list[Figure]:
         ]
         note = "Concentrations of the widest and the narrowest class on the sphere."
         figures.append(_by_epoch(record, "Concentration", spread, note))
-    note = "A signal from raw target text that can select the epoch."
+    note = "Measured on target text after each epoch."
     for name in [name for name in rows[-1] if name.startswith("target_")]:
         values = [Series(name.partition("_")[2], [row.get(name) for row in rows], 2)]
         figures.append(_by_epoch(record, name.replace("_", " ").capitalize(), values, note))
