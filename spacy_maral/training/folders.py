@@ -13,6 +13,7 @@ from typing import Any
 
 from spacy.language import Language
 from spacy.tokens import Doc
+from spacy.util import dict_to_dot
 from thinc.api import Config
 
 from ..data.files import differences, remove_leftovers, sha256
@@ -28,25 +29,6 @@ logger = logging.getLogger("spacy")
 
 # settings that may change when a run is resumed: they do not affect its result
 FREE = {"cache", "checkpoint_minutes", "logger"}
-
-
-def prepare_output(output: Path, resume: bool) -> Path:
-    """Remove leftovers from a run's folder; refuse an unfinished run that is not to be resumed.
-
-    output (Path): The pipeline's folder.
-    resume (bool): Whether to resume the run.
-    RETURNS (Path): The run's folder, inside the pipeline's.
-    RAISES (MaralError): If the folder has checkpoints and `resume` is False.
-    """
-    folder = Path(output) / RUN_FOLDER
-    if not resume and list_checkpoints(folder):
-        raise MaralError(Errors.M316.format(folder=folder))
-    with writing(folder):
-        for part in (folder, folder / DIAGNOSTICS):
-            remove_leftovers(part)
-        if not resume:
-            (folder / SUMMARY).unlink(missing_ok=True)
-    return folder
 
 
 def is_finished(folder: Path, fingerprint: dict[str, Any]) -> bool:
@@ -88,22 +70,13 @@ def fingerprint(
     """
     used = {name: config[name] for name in ("system", "nlp", "components") if name in config}
     used.update({name: section.model_dump(exclude=FREE) for name, section in sections.items()})
-    found = {f"[{name}] {key}": value for name in used for key, value in _flat(used[name])}
+    found = {f"[{name}] {k}": v for name in used for k, v in dict_to_dot(used[name]).items()}
     gold = used.get("adaptation", {}).get("diagnose_with_gold", False)
     for name, side in docs.items():
         digest = digest_docs(side, labelled=gold or name != "target")
         found[f"{name} data"] = f"{len(side):,} documents, SHA-256 {digest}"
     found.update({name: f"SHA-256 {digest}" for name, digest in files.items()})
     return json.loads(json.dumps(found, default=str))
-
-
-def _flat(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the settings of a section and its blocks under dotted names ("model.max_width")."""
-    for key, value in section.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def digest_pipeline(path: Path) -> str:
@@ -141,15 +114,11 @@ def write_pipeline(nlp: Language, temporary: Path, output: Path) -> None:
     nlp.to_disk(temporary)
     (output / META).unlink(missing_ok=True)
     for part in sorted(temporary.iterdir(), key=lambda p: p.name == META):
-        replace(part, output / part.name)
+        destination = output / part.name
+        if destination.is_dir():
+            shutil.rmtree(destination)
+        part.replace(destination)
     temporary.rmdir()
-
-
-def replace(part: Path, destination: Path) -> None:
-    """Move a file or folder, replacing an older one at the destination."""
-    if destination.is_dir():
-        shutil.rmtree(destination)
-    part.replace(destination)
 
 
 @contextmanager
@@ -166,6 +135,12 @@ def run_folder(output: Path, resume: bool, ranks: Ranks) -> Iterator[Path]:
     folder = output / RUN_FOLDER
     with sole_run(folder) if ranks.is_first else nullcontext():
         if ranks.is_first:
-            prepare_output(output, resume)
+            if not resume and list_checkpoints(folder):
+                raise MaralError(Errors.M316.format(folder=folder))
+            with writing(folder):
+                for part in (folder, folder / DIAGNOSTICS):
+                    remove_leftovers(part)
+                if not resume:
+                    (folder / SUMMARY).unlink(missing_ok=True)
         ranks.say(None)
         yield folder

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from spacy.language import Language
-from spacy.util import registry
+from spacy.util import registry, walk_dict
 from tqdm.auto import tqdm
 
 from ..errors import Errors, MaralError
@@ -150,7 +150,9 @@ def tensorboard_logger(log_dir: Path) -> Callable:
             if info is None:
                 return
             losses = {f"loss/{name}": value for name, value in info["losses"].items()}
-            values = {"score": info["score"], **losses, **_flat(numbers(info["other_scores"]))}
+            others = walk_dict(numbers(info["other_scores"]))
+            others_by_name = {"/".join(path): value for path, value in others}
+            values = {"score": info["score"], **losses, **others_by_name}
             for name, value in values.items():
                 if value is not None:
                     writer.add_scalar(name, float(value), info["step"])  # type: ignore[no-untyped-call]
@@ -159,16 +161,6 @@ def tensorboard_logger(log_dir: Path) -> Callable:
         return log_step, writer.close
 
     return setup
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    found: dict[str, float] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            found.update(_flat(value, f"{prefix}{name}/"))
-        else:
-            found[f"{prefix}{name}"] = value
-    return found
 
 
 def reporting(pipeline: Pipeline, settings: TrainingSettings) -> list[Hook]:
