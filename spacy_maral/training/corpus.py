@@ -86,9 +86,7 @@ class Corpus:
     def arrays(self) -> Arrays:
         """Return the corpus as arrays by name, without the frozen-layer states."""
         kept = {name: np.asarray(getattr(self, name)) for name in ARRAYS}
-        kept.update(
-            {f"entities.{name}": column for name, column in self.entities._asdict().items()}
-        )
+        kept |= {f"entities.{name}": column for name, column in self.entities._asdict().items()}
         return kept if self.classes is None else {**kept, "classes": self.classes}
 
     @classmethod
@@ -104,9 +102,12 @@ class Corpus:
         """Longest row of each document, in pieces."""
         lengths = np.diff(self.row_offsets)
         longest = np.zeros(len(self), dtype=np.int64)
-        rows = np.diff(self.doc_rows)
-        np.maximum.at(longest, np.repeat(np.arange(len(self)), rows), lengths)
+        np.maximum.at(longest, np.repeat(np.arange(len(self)), np.diff(self.doc_rows)), lengths)
         return longest
+
+    def plan(self, max_tokens: int) -> list[NDArray[np.int64]]:
+        """Group the documents into batches, in order of length (see `plan_batches`)."""
+        return plan_batches(self.doc_lengths(), np.diff(self.doc_rows), max_tokens=max_tokens)
 
 
 @dataclass
@@ -164,10 +165,11 @@ def encode(
         chunk = list(docs[i : i + ENCODE_DOCS])
         chunk_rows, counts, ends = _encode_chunk(chunk, tokenizer, get_spans)
         row, first, last = ends
-        places.append((np.where(row >= 0, row + len(rows), -1), first, last))
+        places.append(np.stack([np.where(row >= 0, row + len(rows), -1), first, last]))
         rows.extend(chunk_rows)
         doc_rows.extend((doc_rows[-1] + np.cumsum(counts)).tolist())
-    entities = _read_entities(docs, labels, name) if labelled else _no_entities()
+    entities = _read_entities(docs if labelled else (), labels, name)
+    word_row, word_first, word_last = np.concatenate(places, axis=1)
     classes, n_too_wide = label_spans(lengths, *entities, max_width) if labelled else (None, 0)
     return Corpus(
         max_width=max_width,
@@ -176,9 +178,9 @@ def encode(
         doc_rows=np.array(doc_rows, dtype=np.int64),
         doc_words=offsets(lengths),
         doc_spans=offsets(span_counts(lengths, max_width)),
-        word_row=np.concatenate([place[0] for place in places]),
-        word_first=np.concatenate([place[1] for place in places]),
-        word_last=np.concatenate([place[2] for place in places]),
+        word_row=word_row,
+        word_first=word_first,
+        word_last=word_last,
         word_shapes=word_shapes([token.text for doc in docs for token in doc]),
         entities=entities,
         classes=classes,
@@ -189,10 +191,8 @@ def encode(
 
 def _encode_chunk(docs, tokenizer, get_spans):  # type: ignore[no-untyped-def]
     """Rows of pieces, number of rows per document, and (row, first, last) of each word."""
-    counts = np.zeros(len(docs), dtype=np.int64)
     nested = get_spans(docs)
-    for i, spans in enumerate(nested):
-        counts[i] = len(spans)
+    counts = [len(spans) for spans in nested]
     flat = [span for spans in nested for span in spans]
     n_words = sum(len(doc) for doc in docs)
     if not flat:
@@ -214,19 +214,11 @@ def _read_entities(docs: Sequence[Doc], labels: Sequence[str], name: str) -> Ent
     for i, doc in enumerate(docs):
         for ent in doc.ents:
             if ent.label_ not in number:
-                raise MaralError(
-                    Errors.M304.format(
-                        name=name, doc=i, label=ent.label_, text=ent.text, labels=", ".join(labels)
-                    )
-                )
+                given = {"label": ent.label_, "text": ent.text, "labels": ", ".join(labels)}
+                raise MaralError(Errors.M304.format(name=name, doc=i, **given))
             found.append((i, ent.start, ent.end - 1, number[ent.label_]))
     table = np.array(found, dtype=np.int64).reshape(-1, 4)
     return Entities(*table.T)
-
-
-def _no_entities() -> Entities:
-    nothing = np.zeros(0, dtype=np.int64)
-    return Entities(nothing, nothing, nothing, nothing)
 
 
 def offsets(lengths) -> NDArray[np.int64]:  # type: ignore[no-untyped-def]
@@ -278,14 +270,6 @@ def concat_ranges(starts: NDArray[np.int64], stops: NDArray[np.int64]) -> NDArra
 
 
 def plan_batches(
-    corpus: Corpus, *, max_tokens: int, max_docs: int = 0, rng: np.random.Generator | None = None
-) -> list[NDArray[np.int64]]:
-    """Group documents of a corpus into batches (see `group_docs`)."""
-    rows = np.diff(corpus.doc_rows)
-    return group_docs(corpus.doc_lengths(), rows, max_tokens=max_tokens, max_docs=max_docs, rng=rng)
-
-
-def group_docs(
     lengths: NDArray[np.int64],
     rows: NDArray[np.int64],
     *,

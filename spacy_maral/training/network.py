@@ -20,7 +20,7 @@ from ..model.memory import give_back_memory
 from ..model.span_model import SpanModel, SpanOutput
 from ..model.spans import decode
 from .cache import Cache
-from .corpus import Batch, Corpus, make_batch, plan_batches
+from .corpus import Batch, Corpus, make_batch
 
 REMEMBER_TOKENS = 2048
 # number of batches after which the memory of frozen layers is released
@@ -104,7 +104,7 @@ class Network(nn.Module):
         self, corpus: Corpus, dtype: torch.dtype
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Tensor]]:
         """Yield (starts, stops, states): ranges of pieces, and their frozen-layer states."""
-        plan = plan_batches(corpus, max_tokens=REMEMBER_TOKENS)
+        plan = corpus.plan(REMEMBER_TOKENS)
         for number, docs in enumerate(tqdm(plan, desc="Frozen layers", disable=None), start=1):
             batch = self.batch(corpus, docs)
             mask = self.tensor(batch.attention_mask).bool()
@@ -231,7 +231,7 @@ def run_over(
     was_training = network.training
     network.train(dropout)
     try:
-        plan = plan_batches(corpus, max_tokens=batch_tokens)
+        plan = corpus.plan(batch_tokens)
         with torch.inference_mode():
             for docs in tqdm(plan, desc=name, leave=False, disable=None):
                 batch = network.batch(corpus, docs)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.spans import class_shares
-from .corpus import Batch, Corpus, group_docs, make_batch
+from .corpus import Batch, Corpus, make_batch, plan_batches
 from .settings import TrainingSettings
 from .shares import Share
 
@@ -84,7 +84,7 @@ class Stream:
 
     def plan(self, settings: TrainingSettings, rng: np.random.Generator) -> list[NDArray[np.int64]]:
         """Group the documents of all processes into the batches of one pass."""
-        return group_docs(
+        return plan_batches(
             self.share.doc_lengths, self.share.doc_rows,
             max_tokens=settings.batch_tokens, max_docs=settings.batch_docs, rng=rng,
         )  # fmt: skip

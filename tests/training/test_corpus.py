@@ -214,7 +214,8 @@ def test_a_plan_has_every_document_once_within_its_budget(docs, max_tokens, max_
 
     def plan():
         rng = None if seed is None else np.random.default_rng(seed)
-        return plan_batches(corpus, max_tokens=max_tokens, max_docs=max_docs, rng=rng)
+        lengths, rows = corpus.doc_lengths(), np.diff(corpus.doc_rows)
+        return plan_batches(lengths, rows, max_tokens=max_tokens, max_docs=max_docs, rng=rng)
 
     batches = plan()
     planned = [doc for batch in batches for doc in batch.tolist()]
@@ -233,7 +234,8 @@ def test_a_plan_puts_documents_of_similar_length_together_in_a_random_order():
     rng = np.random.default_rng(0)
     lengths = rng.integers(5, 120, 600)
     corpus = rows_only([[int(n)] for n in lengths])
-    plans = [plan_batches(corpus, max_tokens=1024, rng=np.random.default_rng(s)) for s in (0, 1)]
+    sizes = corpus.doc_lengths(), np.diff(corpus.doc_rows)
+    plans = [plan_batches(*sizes, max_tokens=1024, rng=np.random.default_rng(s)) for s in (0, 1)]
     for plan in plans:
         padded = sum(lengths[batch].max() * len(batch) for batch in plan)
         assert padded < 1.3 * lengths.sum()
