@@ -42,14 +42,12 @@ def check_head(pipeline: Pipeline, settings: AdaptationSettings) -> None:
 
 
 def masked_lm(pipeline: Pipeline, settings: AdaptationSettings) -> MaskedLM | None:
-    """Make the masked-language-model loss on target text.
+    """Make the masked-language-model loss on target text; None if its weight is 0.
 
-    RETURNS (MaskedLM | None): The loss, whose head is trained too; None if its weight is 0.
-    RAISES (MaralError): If the encoder has no pretrained LM head.
+    The encoder must have a head for it (see `check_head`), which is trained too.
     """
     if not settings.mlm_weight:
         return None
-    check_head(pipeline, settings)
     _, tokenizer, _ = get_encoder(pipeline.nlp)
     full = AutoModelForMaskedLM.from_pretrained(encoder_name(pipeline))
     head = full.lm_head if hasattr(full, "lm_head") else full.cls

@@ -48,18 +48,6 @@ DIAGNOSIS = "diagnosis"
 Study = Callable[[Network, TargetSample], Hook]
 
 
-def check_width(wanted: int, student: Pipeline) -> None:
-    """Refuse pseudo-labels whose candidates are not those of the student.
-
-    wanted (int): Longest span that has a pseudo-label, in words.
-    student (Pipeline): The student.
-    RAISES (MaralError): If the student has another span width.
-    """
-    found = student.network.span_model.max_width
-    if found != wanted:
-        raise MaralError(Errors.M317.format(teacher=wanted, student=found))
-
-
 @dataclass
 class StudentPlan:
     """Settings of a student: the configuration, and its sections [student] and [adaptation]."""
@@ -206,7 +194,9 @@ def student_and_labels(
         student = build_pipeline(plan.config, names, plan.training)
     else:
         student = load_pipeline(teacher, plan.training)
-    check_width(width, student)
+    found = student.network.span_model.max_width
+    if found != width:
+        raise MaralError(Errors.M317.format(teacher=width, student=found))
     check_head(student, plan.adaptation)
     if pseudo is None:
         assert asked is not None

@@ -68,16 +68,6 @@ class Progress:
     sums: dict[str, float] = field(default_factory=dict)
 
 
-class Trained(nn.Module):
-    """All trained modules as one: the network, and the head of an extra loss if there is one."""
-
-    def __init__(self, network: Network, head: nn.Module | None) -> None:
-        super().__init__()
-        self.network = network
-        if head is not None:
-            self.extra = head
-
-
 @dataclass
 class Run:
     """One training run, by one process or by several together.
@@ -109,7 +99,10 @@ class Run:
     log: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.module = Trained(self.network, None if self.extra is None else self.extra.head)
+        # all trained modules as one
+        self.module = nn.ModuleDict({"network": self.network})
+        if self.extra is not None:
+            self.module["extra"] = self.extra.head
         self.optimiser = make_optimiser(self.module, self.network.encoder, self.settings)
         self.scaler = torch.amp.GradScaler(
             self.network.device.type, enabled=self.network.precision == "float16"
@@ -139,9 +132,14 @@ class Run:
         with StopRequest() as self.stop:
             for row in self.epochs(first, progress):
                 self._select(row)
-                self._tell_hooks(row)
+                with writing(self.folder):
+                    for hook in self.hooks:
+                        row.update(hook.on_epoch_end(row["epoch"] - 1))
+                self.log.append(row)
                 path = self._save(row["epoch"], Progress())
-                self._tell(row)
+                self._write_log()
+                for hook in self.hooks:
+                    hook.on_row(row)
                 self._heed(path, f"after epoch {row['epoch']}")
         self._take_selected()
         self.network.eval()
@@ -152,19 +150,6 @@ class Run:
         for epoch in range(first, self.settings.epochs):
             yield self._epoch(epoch, progress)
             progress = Progress()
-
-    def _tell_hooks(self, row: dict[str, Any]) -> None:
-        """Call the hooks at the end of an epoch, and add their values and the row to the log."""
-        with writing(self.folder):
-            for hook in self.hooks:
-                row.update(hook.on_epoch_end(row["epoch"] - 1))
-        self.log.append(row)
-
-    def _tell(self, row: dict[str, Any]) -> None:
-        """Write the log, and pass the epoch's row to the hooks."""
-        self._write_log()
-        for hook in self.hooks:
-            hook.on_row(row)
 
     def _take_selected(self) -> None:
         """Load the weights of the selected epoch into the network of the first process."""
@@ -182,16 +167,17 @@ class Run:
 
     def _plan(self, epoch: int) -> list[tuple[NDArray[np.int64] | None, ...]]:
         """Plan each step's batch of each stream; the longest stream is read once, others repeat."""
-        plans: list[list[NDArray[np.int64]]] = []
-        for i, stream in enumerate(self.streams):
-            plans.append(stream.plan(self.settings, np.random.default_rng([self.seed, epoch, i])))
-        n_steps = max(len(plan) for plan in plans)
+        plans = [
+            stream.plan(self.settings, np.random.default_rng([self.seed, epoch, i]))
+            for i, stream in enumerate(self.streams)
+        ]
+        n_steps = max(map(len, plans))
         for i, stream in enumerate(self.streams):
             again = 0
             while len(plans[i]) < n_steps:
                 again += 1
                 rng = np.random.default_rng([self.seed, epoch, i, again])
-                plans[i] = plans[i] + stream.plan(self.settings, rng)
+                plans[i] += stream.plan(self.settings, rng)
         return list(zip(*(plan[:n_steps] for plan in plans), strict=True))
 
     def _start_epoch(self, epoch: int) -> None:
@@ -245,10 +231,7 @@ class Run:
             self._heed(path, f"after step {progress.step} of epoch {epoch + 1}")
 
     def _heed(self, path: Path, when: str) -> None:
-        """Stop the run if a signal has requested it.
-
-        RAISES (Interrupted): If a signal has requested a stop.
-        """
+        """RAISES (Interrupted): If a signal has requested a stop."""
         if self.stop.signum is not None:
             raise Interrupted(Warnings.W306.format(when=when, path=path), self.stop.signum)
 
@@ -305,10 +288,8 @@ class Run:
         docs = "; ".join(
             f"{name} documents {', '.join(map(str, numbers))}" for name, numbers in self.pending
         )
-        checkpoint = describe_newest(self.folder)
-        raise MaralError(
-            message.format(step=step + 1, epoch=epoch + 1, docs=docs, checkpoint=checkpoint)
-        )
+        found = {"docs": docs, "checkpoint": describe_newest(self.folder)}
+        raise MaralError(message.format(step=step + 1, epoch=epoch + 1, **found))
 
     def _geometry(self) -> dict[str, Any]:
         statistics = self.network.span_model.statistics
@@ -374,13 +355,8 @@ class Run:
             prefix = f"{i}."
             if checkpoint.step:
                 hook.on_epoch_start(checkpoint.epoch)
-            hook.restore(
-                {
-                    name.removeprefix(prefix): value
-                    for name, value in checkpoint.arrays.items()
-                    if name.startswith(prefix)
-                }
-            )
+            own = [name for name in checkpoint.arrays if name.startswith(prefix)]
+            hook.restore({name.removeprefix(prefix): checkpoint.arrays[name] for name in own})
         self._write_log()
         return checkpoint.epoch, Progress(**state["progress"])
 

@@ -67,14 +67,7 @@ def finish(
 def summarise(
     pipeline: Pipeline, run: Run, chosen: dict[str, Any], settings: dict[str, Section]
 ) -> dict[str, Any]:
-    """Summarise a run: settings, data, versions and the saved epoch.
-
-    pipeline (Pipeline): The pipeline.
-    run (Run): The finished run.
-    chosen (dict): The log's row of the saved epoch.
-    settings (dict): The sections of the configuration that the run used.
-    RETURNS (dict): The summary, JSON-serialisable.
-    """
+    """Summarise a run: settings, data, versions and the saved epoch, whose row is `chosen`."""
     return {
         "selected_epoch": chosen["epoch"],
         "select": run.settings.select,
