@@ -122,12 +122,10 @@ def silver_texts(path: str | Path, reading: Reading) -> Iterator[tuple[str, list
         return
     for doc in read_docs(path):
         if reading.spans_key is not None or doc.has_annotation("ENT_IOB"):
+            found = scored_spans(doc, reading, str(path))
             yield (
                 doc.text,
-                [
-                    ScoredEntity(span.start_char, span.end_char, span.label_, score)
-                    for span, score in scored_spans(doc, reading, str(path))
-                ],
+                [ScoredEntity(s.start_char, s.end_char, s.label_, score) for s, score in found],
             )
 
 
@@ -208,12 +206,15 @@ def as_labels(
     n_all = len(mentions) + counts.total()
     usable = [m for m in (read_label(m, reading, counts) for m in mentions) if m is not None]
     if not usable:
-        found = describe_counts(dict(counts)) or "it found none at all"
+        reasons = describe_counts(dict(counts)) or "it found none at all"
         labels = ", ".join(reading.labels)
-        raise MaralError(Errors.M341.format(annotator=name, labels=labels, counts=found))
+        raise MaralError(Errors.M341.format(annotator=name, labels=labels, counts=reasons))
     lengths = np.array([len(doc) for doc in docs], dtype=np.int64)
     table = write_table(usable, lengths, reading, counts)
-    report(counts, n_all, name)
+    lost = {reason: n for reason, n in counts.most_common() if n}
+    if lost:
+        found = {"n": sum(lost.values()), "n_all": n_all, "counts": describe_counts(lost)}
+        logger.warning(Warnings.W335.format(annotator=name, **found))
     return PseudoLabels(table, reading.labels, reading.max_width, digest_docs(docs))
 
 
@@ -260,11 +261,3 @@ def read_label(mention: Mention, reading: Reading, counts: Counter[str]) -> Ment
         score = reading.confidence if mention.score is None else mention.score
         return mention._replace(label=label, score=score)
     return None
-
-
-def report(counts: Counter[str], n_all: int, name: str) -> None:
-    """Warn about the entities that do not become labels, with their number and the reasons."""
-    lost = {reason: n for reason, n in counts.most_common() if n}
-    if lost:
-        found = {"n": sum(lost.values()), "n_all": n_all, "counts": describe_counts(lost)}
-        logger.warning(Warnings.W335.format(annotator=name, **found))

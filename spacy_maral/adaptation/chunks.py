@@ -20,9 +20,10 @@ from spacy.vocab import Vocab
 from ..errors import Errors, MaralError
 from ..evaluation import evaluate
 from ..training.corpus import digest_docs
+from ..training.network import collect
 from ..training.pipelines import COMPONENT, Pipeline, as_pipeline, check_folder
 from .annotators import Mention, Reading, as_labels, find_mentions, read_silver
-from .pseudo_labels import PseudoLabels, predict_labels
+from .pseudo_labels import PseudoLabels, resolve_overlaps
 
 CHUNK_DOCS = 10_000
 LABEL_TOKENS = 8192
@@ -122,13 +123,11 @@ def label_docs(
     """
     if isinstance(annotator, Path):
         return read_silver(annotator, docs, task.reading)
-    chunks = [docs[i : i + CHUNK_DOCS] for i in range(0, len(docs), CHUNK_DOCS)]
+    chunks = split(docs)
     packed = () if engine is None else engine.map_items(ChunkWorker, task, [*map(pack, chunks)])
     if isinstance(annotator, Pipeline):
-        if engine is None:
-            return predict(annotator, docs)
         tables = [np.load(io.BytesIO(data), allow_pickle=False) for data in packed]
-        return join_tables(annotator, docs, tables)
+        return predict(annotator, docs, tables)
     if engine is None:
         parts = (find_mentions(annotator, chunk, task.reading, task.name) for chunk in chunks)
     else:
@@ -141,32 +140,37 @@ def label_docs(
     return as_labels(mentions, docs, task.reading, task.name, Counter())
 
 
-def predict(teacher: Pipeline, docs: Sequence[Doc]) -> PseudoLabels:
-    """Predict soft labels of documents with a maral_ner pipeline, chunk by chunk."""
-    chunks = (docs[i : i + CHUNK_DOCS] for i in range(0, len(docs), CHUNK_DOCS))
-    return join_tables(teacher, docs, [label_chunk(teacher, chunk) for chunk in chunks])
-
-
-def join_tables(
-    teacher: Pipeline, docs: Sequence[Doc], tables: Sequence[NDArray[np.floating]]
+def predict(
+    teacher: Pipeline, docs: Sequence[Doc], tables: Sequence[NDArray[np.floating]] = ()
 ) -> PseudoLabels:
-    """Join the tables of chunks into labels of all documents.
+    """Predict soft labels of documents with a maral_ner pipeline, or join its workers' tables.
 
     RAISES (MaralError): If the documents have no words.
     """
     if not any(map(len, docs)):
         raise MaralError(Errors.M303.format(name="target", n_docs=len(docs)))
+    tables = tables or [label_chunk(teacher, chunk) for chunk in split(docs)]
     width = teacher.network.span_model.max_width
     return PseudoLabels(np.concatenate(tables), teacher.labels, width, digest_docs(docs))
 
 
 def label_chunk(teacher: Pipeline, docs: Sequence[Doc]) -> NDArray[np.floating]:
-    """Class probabilities of the candidates of a chunk of documents, shape (n_spans, K)."""
+    """Class probabilities of the candidates of documents, without overlaps, shape (n_spans, K)."""
+    model, n_classes = teacher.network.span_model, len(teacher.labels) + 1
     if not any(map(len, docs)):
-        return np.zeros((0, len(teacher.labels) + 1), dtype=np.float16)
+        return np.zeros((0, n_classes), dtype=np.float16)
     corpus = teacher.encode(docs, labelled=False, name="target")
-    labels = predict_labels(teacher.network, corpus, teacher.labels, batch_tokens=LABEL_TOKENS)
-    return labels.probabilities
+    probabilities = collect(
+        teacher.network, corpus, n_classes, lambda output: model.class_scores(output).softmax(-1),
+        batch_tokens=LABEL_TOKENS, name="Pseudo-label",
+    )  # fmt: skip
+    resolve_overlaps(probabilities, corpus.span_words())
+    return probabilities
+
+
+def split(docs: Sequence[Doc]) -> list[Sequence[Doc]]:
+    """Split documents into chunks."""
+    return [docs[i : i + CHUNK_DOCS] for i in range(0, len(docs), CHUNK_DOCS)]
 
 
 def pack(docs: Sequence[Doc]) -> bytes:

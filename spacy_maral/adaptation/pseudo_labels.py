@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,8 @@ from numpy.typing import NDArray
 from ..data.files import replacing
 from ..errors import Errors, MaralError
 from ..model.spans import OUTSIDE, overlap_losers
-from ..training.corpus import Corpus, digest_docs
+from ..training.corpus import digest_docs
 from ..training.inputs import Inputs, Paths, as_paths
-from ..training.network import Network, collect
 
 FORMAT_VERSION = 2
 
@@ -78,11 +78,8 @@ class PseudoLabels:
         wanted = {"labels": None if labels is None else list(labels), "digest": digest}
         for what, value in wanted.items():
             if value is not None and getattr(found, what) != value:
-                raise MaralError(
-                    Errors.M306.format(
-                        path=path, what=what, found=getattr(found, what), wanted=value
-                    )
-                )
+                given = {"found": getattr(found, what), "wanted": value}
+                raise MaralError(Errors.M306.format(path=path, what=what, **given))
         if problem := found.problem():
             raise MaralError(Errors.M305.format(path=path, problem=problem))
         return found
@@ -118,36 +115,20 @@ def read_labels(paths: Paths, inputs: Inputs, labels: Sequence[str] | None = Non
     if len(files) != len(sizes):
         found = {"n": len(files), "what": "files of pseudo-labels", "n_targets": len(sizes)}
         raise MaralError(Errors.M338.format(**found))
-    found_labels, first = [], 0
+    parts, docs = [], iter(target)
     for file, size in zip(files, sizes, strict=True):
-        digest = digest_docs(target[first : first + size])
-        found_labels.append(PseudoLabels.load(file, digest=digest, labels=labels))
-        first += size
-    return join_labels(found_labels, files, digest_docs(target))
-
-
-def join_labels(
-    parts: Sequence[PseudoLabels], names: Sequence[object], digest: str
-) -> PseudoLabels:
-    """Concatenate the labels of several files of documents.
-
-    parts (Sequence[PseudoLabels]): Labels of each file.
-    names (Sequence): Names of the files in messages.
-    digest (str): Fingerprint of all documents.
-    RETURNS (PseudoLabels): One table.
-    RAISES (MaralError): If their entity labels or widths differ.
-    """
-    check_alike(parts, names)
+        digest = digest_docs(list(islice(docs, size)))
+        parts.append(PseudoLabels.load(file, digest=digest, labels=labels))
+    check_alike(parts, files)
     masks = [
         np.ones(len(part.probabilities), dtype=bool) if part.reliable is None else part.reliable
         for part in parts
     ]
-    return PseudoLabels(
-        np.concatenate([part.probabilities for part in parts]),
-        parts[0].labels,
-        parts[0].max_width,
-        digest,
-        None if all(part.reliable is None for part in parts) else np.concatenate(masks),
+    return replace(
+        parts[0],
+        probabilities=np.concatenate([part.probabilities for part in parts]),
+        digest=digest_docs(target),
+        reliable=None if all(part.reliable is None for part in parts) else np.concatenate(masks),
     )
 
 
@@ -174,11 +155,17 @@ def merge_labels(
     classes = [table.argmax(1) for table in tables]
     agreed = np.logical_and.reduce([classes[0] == other for other in classes[1:]])
     probabilities = np.mean(tables, axis=0)
+    resolve_overlaps(probabilities, words)
+    return replace(annotators[0], probabilities=probabilities, reliable=agreed)
+
+
+def resolve_overlaps(
+    probabilities: NDArray[np.floating], words: tuple[NDArray[np.int64], NDArray[np.int64]]
+) -> None:
+    """Keep the best set of predicted entities without overlaps; the others become outside."""
     losers = overlap_losers(probabilities, *words)
     probabilities[losers] = 0
     probabilities[losers, OUTSIDE] = 1
-    first = annotators[0]
-    return PseudoLabels(probabilities, first.labels, first.max_width, first.digest, agreed)
 
 
 def check_alike(parts: Sequence[PseudoLabels], names: Sequence[object]) -> None:
@@ -190,36 +177,5 @@ def check_alike(parts: Sequence[PseudoLabels], names: Sequence[object]) -> None:
         for what in ("labels", "max_width"):
             found, wanted = getattr(part, what), getattr(parts[0], what)
             if found != wanted:
-                places = {"path": name, "other": names[0]}
-                raise MaralError(
-                    Errors.M339.format(**places, what=what, found=found, wanted=wanted)
-                )
-
-
-def predict_labels(
-    network: Network, corpus: Corpus, labels: list[str], *, batch_tokens: int
-) -> PseudoLabels:
-    """Label a corpus with a teacher: softmax of its class scores, with overlaps resolved.
-
-    Where predicted entities overlap, the best set without overlaps is kept; the others become
-    outside.
-
-    network (Network): The teacher.
-    corpus (Corpus): The target documents.
-    labels (list[str]): The teacher's entity labels.
-    batch_tokens (int): Maximum number of word pieces of a batch.
-    RETURNS (PseudoLabels): Soft labels.
-    """
-    model = network.span_model
-    probabilities = collect(
-        network,
-        corpus,
-        len(labels) + 1,
-        lambda output: model.class_scores(output).softmax(-1),
-        batch_tokens=batch_tokens,
-        name="Pseudo-label",
-    )
-    losers = overlap_losers(probabilities, *corpus.span_words())
-    probabilities[losers] = 0
-    probabilities[losers, OUTSIDE] = 1
-    return PseudoLabels(probabilities, labels, corpus.max_width, corpus.digest)
+                given = {"path": name, "other": names[0], "found": found, "wanted": wanted}
+                raise MaralError(Errors.M339.format(what=what, **given))
