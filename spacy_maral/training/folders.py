@@ -114,11 +114,15 @@ def write_pipeline(nlp: Language, temporary: Path, output: Path) -> None:
     nlp.to_disk(temporary)
     (output / META).unlink(missing_ok=True)
     for part in sorted(temporary.iterdir(), key=lambda p: p.name == META):
-        destination = output / part.name
-        if destination.is_dir():
-            shutil.rmtree(destination)
-        part.replace(destination)
+        replace(part, output / part.name)
     temporary.rmdir()
+
+
+def replace(part: Path, destination: Path) -> None:
+    """Move a file or folder, replacing an older one at the destination."""
+    if destination.is_dir():
+        shutil.rmtree(destination)
+    part.replace(destination)
 
 
 @contextmanager
