@@ -321,10 +321,7 @@ def _geometry(side: Side, directions: NDArray[np.floating]) -> dict[str, Any]:
 
 
 def _against_gold(
-    rho: NDArray[np.floating],
-    classes: NDArray[np.int64],
-    gold: NDArray[np.integer],
-    n_classes: int,
+    rho: NDArray[np.floating], classes: NDArray[np.int64], gold: NDArray[np.integer], n_classes: int
 ) -> dict[str, Any]:
     """Mean rho of correct and of wrong labels: of the spans labelled as entities, and by label."""
     found: dict[str, Any] = {}

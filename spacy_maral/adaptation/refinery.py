@@ -86,12 +86,7 @@ def build_index(
 
 
 def neighbour_classes(
-    bank: Bank,
-    features: NDArray[np.floating],
-    spans: NDArray[np.int64],
-    *,
-    k: int,
-    n_classes: int,
+    bank: Bank, features: NDArray[np.floating], spans: NDArray[np.int64], *, k: int, n_classes: int
 ) -> NDArray[np.float32]:
     """Share of each class among the k nearest neighbours (Eq. 11), by inner product.
 

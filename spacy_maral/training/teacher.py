@@ -9,11 +9,7 @@ from typing import Any
 from ..data.config import read_config
 from ..errors import Errors, MaralError
 from ..model.machine import use_device
-from .folders import (
-    fingerprint,
-    is_finished,
-    run_folder,
-)
+from .folders import fingerprint, is_finished, run_folder
 from .hooks import Evaluate
 from .inputs import Inputs, Paths, as_paths
 from .logging import reporting
