@@ -23,8 +23,7 @@ from .improve import TargetLabels
 from .progressive import Adaptation
 
 N_BINS = 240
-# maximum number of target spans that the figures describe: of more, a sample is taken, so that few
-# features are kept
+# maximum number of target spans that the figures describe
 SAMPLE_SPANS = 1 << 17
 LOW_MARGIN = 0.05
 N_DOUBTFUL = 30
@@ -101,7 +100,8 @@ class Diagnostics(Hook):
 
     def on_epoch_start(self, epoch: int) -> None:
         if epoch == 0 and self.adaptation.target.share.ranks.is_first:
-            self.files.start()
+            # files of an earlier run
+            shutil.rmtree(self.files.folder, ignore_errors=True)
 
     def on_epoch_end(self, epoch: int) -> dict[str, Any]:
         state = self.state(epoch)
@@ -159,10 +159,6 @@ class EpochFiles:
         self.seed = seed
         self.sample_size = sample_size
 
-    def start(self) -> None:
-        """Remove the folder of an earlier run."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
     def record(self, state: EpochState) -> None:
         """Write the files of an epoch, each whole or not at all."""
         stem = self.folder / f".epoch-{state.epoch + 1:04d}"
@@ -219,22 +215,17 @@ class EpochFiles:
         target = state.target
         entities = np.flatnonzero(target.classes != OUTSIDE)
         order = entities[np.argsort(rho[entities], kind="stable")]
-        docs = np.searchsorted(target.corpus.doc_spans, target.spans[order], side="right") - 1
+        docs, starts, ends = _places(target, target.spans[order])
         _, first = np.unique(docs, return_index=True)
         found = []
-        starts, ends = target.corpus.span_words()
         for place in np.sort(first)[:N_DOUBTFUL]:
-            row, doc = order[place], int(docs[place])
-            span = int(target.spans[row])
-            base = target.corpus.doc_words[doc]
-            start, end = (int(side[span] - base) for side in (starts, ends))
+            row, doc, start, end = (int(x[place]) for x in (order, docs, starts, ends))
+            span, label = int(target.spans[row]), int(target.classes[row])
             begin = max(0, start - CONTEXT)
-            words = target.words[doc][begin : end + 1 + CONTEXT]
-            label = int(target.classes[row])
             found.append(
                 {
                     "doc": doc,
-                    "words": words,
+                    "words": target.words[doc][begin : end + 1 + CONTEXT],
                     "start": start - begin,
                     "end": end - begin,
                     "class": label,
@@ -250,27 +241,30 @@ class EpochFiles:
 
     def _write_sample(self, path: Path, state: EpochState) -> None:
         """Write a sample of the spans of both languages, in which the classes have equal shares."""
-        columns: dict[str, list[NDArray]] = {}
+        parts: list[dict[str, NDArray]] = []
         for number, side in enumerate((state.source, state.target)):
             rng = np.random.default_rng([self.seed, state.epoch, 103 + number])
             rows = balanced_sample(side.classes, self.sample_size, rng)
-            doc, start, end, text = _span_texts(side, side.spans[rows])
-            part: dict[str, NDArray] = {
-                "z": side.z[rows],
-                "side": np.full(len(rows), number, dtype=np.int8),
-                "classes": side.classes[rows].astype(np.int16),
-                "reliable": state.after.reliable[side.spans[rows]]
-                if number
-                else np.ones(len(rows), dtype=bool),
-                "doc": doc,
-                "start": start,
-                "end": end,
-                "text": text,
-            }
-            for name, column in part.items():
-                columns.setdefault(name, []).append(column)
+            reliable = np.ones(len(rows), dtype=bool)
+            if side is state.target:
+                reliable = state.after.reliable[side.spans[rows]]
+            doc, start, end = _places(side, side.spans[rows])
+            places = zip(doc.tolist(), start.tolist(), end.tolist(), strict=True)
+            texts = [" ".join(side.words[d][i : j + 1])[:MAX_TEXT] for d, i, j in places]
+            parts.append(
+                {
+                    "z": side.z[rows],
+                    "side": np.full(len(rows), number, dtype=np.int8),
+                    "classes": side.classes[rows].astype(np.int16),
+                    "reliable": reliable,
+                    "doc": doc,
+                    "start": start,
+                    "end": end,
+                    "text": np.array(texts, dtype=f"<U{MAX_TEXT}"),
+                }
+            )
         with replacing(path) as temporary, temporary.open("wb") as file:
-            arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
+            arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
             arrays["format_version"] = np.array(DIAGNOSTICS_VERSION)
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
@@ -344,16 +338,11 @@ def _plain(values: NDArray[np.floating]) -> list:
     return [float(f"{v:.7g}") if np.isfinite(v) else None for v in values.tolist()]
 
 
-def _span_texts(
+def _places(
     side: Side, spans: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.str_]]:
-    """Document, first and last word within the document, and text of each span."""
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Document of each span, and its first and last word within the document."""
     starts, ends = side.corpus.span_words()
     docs = np.searchsorted(side.corpus.doc_spans, spans, side="right") - 1
     base = side.corpus.doc_words[docs]
-    first, last = starts[spans] - base, ends[spans] - base
-    texts = [
-        " ".join(side.words[d][i : j + 1])[:MAX_TEXT]
-        for d, i, j in zip(docs.tolist(), first.tolist(), last.tolist(), strict=True)
-    ]
-    return docs, first, last, np.array(texts, dtype=f"<U{MAX_TEXT}")
+    return docs, starts[spans] - base, ends[spans] - base

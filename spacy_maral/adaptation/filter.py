@@ -52,8 +52,9 @@ def split_spans(
         members = np.flatnonzero(classes == c)
         kept, mixture = split_scores(scores[members], seed=seed)
         if mixture is not None and limits is not None and (~kept).sum() > limits[c]:
-            kept, cut = _keep_all_but(scores[members], int(limits[c]))
-            mixture = replace(mixture, cut=cut)
+            # of equal scores at the cut, all are kept
+            cut = np.partition(scores[members], limits[c])[limits[c]]
+            kept, mixture = scores[members] >= cut, replace(mixture, cut=float(cut))
         reliable[members] = kept
         if mixture is not None:
             mixtures[int(c)] = mixture
@@ -72,12 +73,6 @@ def expected_errors(
     doubt = 1.0 - probabilities[np.arange(len(classes)), classes].astype(np.float64)
     expected = np.bincount(classes, weights=doubt, minlength=probabilities.shape[1])
     return expected.astype(np.float64)
-
-
-def _keep_all_but(scores: NDArray[np.floating], n: int) -> tuple[NDArray[np.bool_], float]:
-    """Keep all but the n lowest scores, ties with the lowest kept one included; return that too."""
-    cut = np.partition(scores, n)[n]
-    return scores >= cut, float(cut)
 
 
 def split_scores(

@@ -77,12 +77,7 @@ class Coverage:
 
 
 def coverage(widths: Counter[int], max_width: int) -> Coverage:
-    """Count the entities that are short enough to be candidate spans.
-
-    widths (Counter): Number of entities by length in words.
-    max_width (int): Longest candidate, in words.
-    RETURNS (Coverage): The counts.
-    """
+    """Count the entities of at most `max_width` words, from numbers of entities by length."""
     total = widths.total()
     ordered = sorted(widths)
     reached = np.cumsum([widths[width] for width in ordered])
@@ -91,38 +86,13 @@ def coverage(widths: Counter[int], max_width: int) -> Coverage:
     return Coverage(total, covered, max(ordered, default=0), enough)
 
 
-@dataclass(frozen=True)
-class Shared:
-    """Sentences of one file that another file has as well.
-
-    n_docs: Their number, repetitions included. share: Their share of the former file's sentences
-    that have words. examples: The first five.
-    """
-
-    n_docs: int
-    share: float
-    examples: list[str]
-
-
-def shared_sentences(first: FileCounts, second: FileCounts) -> Shared:
-    """Find sentences that two files share, ignoring case and spaces.
-
-    first (FileCounts): One file.
-    second (FileCounts): The other file, whose sentences are counted.
-    RETURNS (Shared): The shared sentences.
-    """
-    found = {text: n for text, n in second.sentences.items() if text in first.sentences}
-    n_docs = sum(found.values())
-    return Shared(n_docs, share(n_docs, second.sentences.total()), list(found)[:5])
+def shared_sentences(first: FileCounts, second: FileCounts) -> Counter[str]:
+    """Count the sentences of the second file that the first has too, ignoring case and spaces."""
+    return Counter({text: n for text, n in second.sentences.items() if text in first.sentences})
 
 
 def known_share(known: Iterable[Any], found: Counter) -> tuple[float, float]:
-    """Compute the share of counted items that are known.
-
-    known (Iterable): The known items.
-    found (Counter): Number of occurrences of each item.
-    RETURNS (tuple): The known share of the distinct items, and of all occurrences.
-    """
+    """Compute the known share of the distinct items found, and of all their occurrences."""
     known = set(known)
     both = {item: n for item, n in found.items() if item in known}
     return share(len(both), len(found)), share(sum(both.values()), found.total())
@@ -144,13 +114,7 @@ class Retokenised:
 
 
 def retokenise(nlp: Language, docs: Sequence[Doc], max_width: int) -> Retokenised:
-    """Count the entities that the pipeline could not find in the raw text of documents.
-
-    nlp (Language): The pipeline; only its tokenizer is used.
-    docs (Sequence[Doc]): Labelled documents.
-    max_width (int): Longest candidate, in words.
-    RETURNS (Retokenised): The counts.
-    """
+    """Count the entities that the pipeline's tokenizer makes impossible to find in raw text."""
     n_entities = n_cut = n_wide = 0
     examples: list[str] = []
     for doc in docs:

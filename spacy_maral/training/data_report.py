@@ -60,9 +60,12 @@ class DataReport:
 
     def verdict(self, bad: bool, warning: str, good: str, examples: Any = ()) -> None:
         """Show a warning with examples if a check found a problem, otherwise the good message."""
-        if not bad:
+        if bad:
+            self.warn(warning, examples)
+        else:
             self.msg.good(good)
-            return
+
+    def warn(self, warning: str, examples: Any) -> None:
         self.msg.warn(warning)
         if self.verbose and examples:
             self.msg.text("For example: " + "; ".join(str(example) for example in examples))
@@ -125,14 +128,12 @@ class DataReport:
         self.msg.info(f"{100 * entities:.2f} % of the source's candidate spans are entities")
         for part in self.labelled[1:]:
             unknown = sorted(set(part.entities) - set(self.source.entities))
+            problem = f"{part.name}: labels that the source lacks: {', '.join(unknown)}"
             if unknown and part is self.dev:
                 text = "The training refuses them. Map the labels when you convert (--label-map)."
-                self.msg.fail(f"dev: labels that the source lacks: {', '.join(unknown)}", text)
+                self.msg.fail(problem, text)
             elif unknown:
-                text = "No model trained on this source can find them."
-                self.msg.warn(
-                    f"{part.name}: labels that the source lacks: {', '.join(unknown)}", text
-                )
+                self.msg.warn(problem, "No model trained on this source can find them.")
         missing = sorted(set(self.source.entities) - set(self.dev.entities))
         self.verdict(
             bool(missing),
@@ -265,15 +266,12 @@ class DataReport:
         found = False
         for first, second in combinations(self.parts, 2):
             shared = shared_sentences(first, second)
-            if shared.n_docs:
+            n, n_all = shared.total(), second.sentences.total()
+            if n:
                 found = True
-                self.verdict(
-                    True,
-                    f"{second.name}: {shared.n_docs:,} sentences ({100 * shared.share:.1f} %) are in "
-                    f"{first.name}, too",
-                    "",
-                    shared.examples,
-                )
+                percent = f"{100 * share(n, n_all):.1f} %"
+                text = f"{second.name}: {n:,} sentences ({percent}) are in {first.name}, too"
+                self.warn(text, list(shared)[:5])
         if not found:
             self.msg.good("No sentence is in two files")
 
