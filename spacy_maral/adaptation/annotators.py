@@ -65,13 +65,8 @@ class Reading:
 
 
 def find_mentions(nlp: Language, docs: Sequence[Doc], reading: Reading, name: str) -> list[Mention]:
-    """Let a pipeline find entities in tokenised documents.
+    """Let any pipeline find entities in tokenised documents, whose own entities are ignored.
 
-    nlp (Language): Any pipeline that sets doc.ents, or spans under the reading's key.
-    docs (Sequence[Doc]): The documents; their own entities are ignored.
-    reading (Reading): Where the entities and scores are found.
-    name (str): Name of the pipeline in messages.
-    RETURNS (list[Mention]): The entities.
     RAISES (MaralError): If a score is not a number from 0 to 1.
     """
     return [
@@ -195,12 +190,8 @@ def as_labels(
     A candidate that is not an entity is outside with the reading's confidence; the entity classes
     share the rest. A warning reports the entities that cannot become labels, by reason.
 
-    mentions (Sequence[Mention]): The entities.
-    docs (Sequence[Doc]): The documents.
-    reading (Reading): Labels, width and confidence.
     name (str): Name of the annotator in messages.
     counts (Counter): Entities lost so far by reason; updated in place.
-    RETURNS (PseudoLabels): The labels.
     RAISES (MaralError): If no entity is left.
     """
     n_all = len(mentions) + counts.total()

@@ -167,12 +167,7 @@ class EpochFiles:
         write_text(stem.with_suffix(".json"), text + "\n")
 
     def describe(self, state: EpochState) -> dict[str, Any]:
-        """Describe an epoch, without the sample.
-
-        state (EpochState): The epoch.
-        RETURNS (dict): The contents of the JSON file, with classes in the order of "classes",
-            outside first.
-        """
+        """Contents of an epoch's JSON file, with classes in the order of "classes"."""
         classes, n_classes = state.target.classes, len(self.names)
         rho = state.scores[np.arange(len(classes)), classes]
         counted = {"counts": np.ones(len(classes), dtype=bool)}

@@ -41,14 +41,7 @@ class TargetLabels:
         words: Words,
         parts: Sequence[slice] | None = None,
     ) -> TargetLabels:
-        """Derive hard labels and priors from soft labels.
-
-        probabilities (NDArray[np.float32]): Soft labels, shape (n, K).
-        reliable (NDArray[np.bool_]): Whether each label is trained on, shape (n,).
-        words (Words): First and last word of each span, numbered over all documents, shape (n,).
-        parts (Sequence[slice] | None): Spans of each file of the target; None for a single file.
-        RETURNS (TargetLabels): The labels.
-        """
+        """Derive hard labels and priors from soft labels; for `words` and `parts` see `improve`."""
         classes = probabilities.argmax(1).astype(np.int64)
         classes[overlap_losers(probabilities, *words)] = OUTSIDE
         priors = [

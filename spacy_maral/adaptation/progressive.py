@@ -293,14 +293,7 @@ class Adaptation(Hook):
 def describe_labels(
     names: Sequence[str], labels: TargetLabels, gold: NDArray[np.integer] | None, rows: slice
 ) -> dict[str, Any]:
-    """Count the labels and the reliable share of each class, and the noise where gold may be read.
-
-    names (Sequence[str]): Classes, outside first.
-    labels (TargetLabels): The pseudo-labels.
-    gold (NDArray[np.integer] | None): Gold classes, shape (n,), None where they may not be read.
-    rows (slice): The spans to describe.
-    RETURNS (dict): The figures, serialisable as JSON.
-    """
+    """Count the labels and the reliable share of each class, and the noise where gold may be read."""
     classes, reliable = labels.classes[rows], labels.reliable[rows]
     sizes = np.bincount(classes, minlength=len(names))
     kept = np.bincount(classes[reliable], minlength=len(names))

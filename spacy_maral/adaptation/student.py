@@ -175,11 +175,7 @@ def student_and_labels(
 ) -> tuple[Pipeline, PseudoLabels]:
     """Make the student and the pseudo-labels, and check that they fit together.
 
-    plan (StudentPlan): Settings of the student.
-    teacher (Path | None): Folder of the teacher's pipeline.
-    inputs (Inputs): The documents.
     files (Paths | None): Files of pseudo-labels; None to let the teacher predict them.
-    RETURNS (tuple): The student, and the pseudo-labels.
     RAISES (MaralError): If student and teacher, or labels and documents, do not fit together.
     """
     asked = pseudo = None
@@ -222,14 +218,9 @@ def prepare_student(
 ) -> tuple[Run, Adaptation]:
     """Prepare the run of a student.
 
-    student (Pipeline): The student.
     inputs (Inputs): Documents of "source", "target" and "dev", and optionally of "diagnosis".
     labels (PseudoLabels): Pseudo-labels of the target.
-    plan (StudentPlan): Settings of the student.
-    folder (Path): Folder of the checkpoints and the log.
     identity (dict): The run's fingerprint.
-    ranks (Ranks): The processes of the run.
-    study (Study | None): Makes a further hook, for studies.
     RETURNS (tuple): The run, and its hook that keeps the pseudo-labels.
     """
     training, adaptation, docs = plan.training, plan.adaptation, inputs.docs
@@ -281,12 +272,9 @@ def student_evaluator(
 ) -> Evaluate:
     """Make the evaluation of a student: scores on source dev, and on the target where asked for.
 
-    student (Pipeline): The student.
     docs (Mapping): Documents of "dev", and optionally labelled target documents under "diagnosis",
         whose F1 is logged as "target_f1" and has no effect on the run.
     sample (TargetSample | None): A sample of the target, whose information is a score.
-    settings (StudentSettings): The section [student].
-    RETURNS (Callable): Maps the network to scores by name.
     """
     dev = student.encode(docs["dev"], labelled=True, name="dev")
     parts: list[Evaluate] = [evaluator(student, dev, settings)]

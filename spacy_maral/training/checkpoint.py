@@ -92,10 +92,8 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write tensors to a file.
+    """Write tensors by name, from any device, to a file.
 
-    path (Path): The file.
-    tensors (dict): Tensors by name, on any device.
     RAISES (OSError, SafetensorError): If the file could not be written completely.
     """
     save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, path)

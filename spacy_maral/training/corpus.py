@@ -227,10 +227,7 @@ def offsets(lengths) -> NDArray[np.int64]:  # type: ignore[no-untyped-def]
 
 
 def digest_docs(docs: Sequence[Doc], *, labelled: bool = False) -> str:
-    """Compute a fingerprint of the words of documents, and of their entities if labelled.
-
-    RETURNS (str): SHA-256, 64 hexadecimal digits.
-    """
+    """Compute the SHA-256 of the words of documents, and of their entities if labelled."""
     sha = hashlib.sha256()
     for doc in docs:
         words = "\x1f".join([token.text_with_ws for token in doc])
@@ -242,11 +239,7 @@ def digest_docs(docs: Sequence[Doc], *, labelled: bool = False) -> str:
 def digest_tokenizer(tokenizer: Any, get_spans: Callable, docs: Sequence[Doc]) -> str | None:
     """Compute a fingerprint of the tokenizer and of the windows that it cuts into word pieces.
 
-    tokenizer (PreTrainedTokenizer): The encoder's tokenizer.
-    get_spans (Callable): The transformer component's span getter, which cuts windows.
-    docs (Sequence[Doc]): The documents.
-    RETURNS (str): SHA-256, 64 hexadecimal digits, or None for a slow tokenizer, whose state cannot
-        be serialised.
+    RETURNS (str | None): None for a slow tokenizer, whose state cannot be serialised.
     """
     if not tokenizer.is_fast:
         return None

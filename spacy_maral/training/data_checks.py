@@ -154,10 +154,8 @@ def count_pieces(
     """Tokenise documents as the transformer component does, and count their word pieces.
 
     part (FileCounts): The documents, at least one of them with words.
-    tokenizer (PreTrainedTokenizer): The encoder's tokenizer.
     get_spans (Callable): The transformer component's span getter, which cuts windows.
     special (Sequence[int]): Ids of the special pieces; unknown pieces are counted separately.
-    RETURNS (Pieces): The counts.
     """
     # the training package imports this one
     from .corpus import encode

@@ -90,10 +90,7 @@ def digest_pipeline(path: Path) -> str:
 
 
 def digest_labels(path: Path) -> str:
-    """Compute the SHA-256 of a file of pseudo-labels.
-
-    RAISES (MaralError): If the file cannot be read.
-    """
+    """Compute the SHA-256 of a file of pseudo-labels, or refuse a file that cannot be read."""
     try:
         return sha256(path)
     except OSError as error:

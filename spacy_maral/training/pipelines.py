@@ -87,12 +87,7 @@ class Pipeline:
 
 
 def cache_of(settings: TrainingSettings, folder: Path) -> Cache:
-    """Make the cache of a run: in the folder that the settings name, or in the run's own.
-
-    settings (TrainingSettings): The settings.
-    folder (Path): The run's folder.
-    RETURNS (Cache): The cache.
-    """
+    """Make the cache of a run: in the folder that the settings name, or in the run's own."""
     return Cache(settings.cache or folder / CACHE, settings.frozen_cache)
 
 
@@ -155,21 +150,13 @@ def load_pipeline(path: Path, settings: TrainingSettings | None = None) -> Pipel
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a folder without a pipeline.
-
-    RAISES (MaralError): If the folder does not exist or has no pipeline.
-    """
+    """RAISES (MaralError): If the folder does not exist or has no pipeline."""
     if not (path / META).is_file():
         raise MaralError(Errors.M313.format(path=path))
 
 
 def require_component(nlp: Language, where: object) -> None:
-    """Refuse a pipeline without the component.
-
-    nlp (Language): The pipeline.
-    where (object): Origin of the pipeline, for the message.
-    RAISES (MaralError): If the pipeline has no maral_ner.
-    """
+    """RAISES (MaralError): If a pipeline has no maral_ner; the message says where it is from."""
     if COMPONENT not in nlp.pipe_names:
         pipes = ", ".join(nlp.pipe_names)
         raise MaralError(Errors.M314.format(where=where, component=COMPONENT, pipes=pipes))
@@ -214,14 +201,9 @@ def report_width(share: Share, labels: Sequence[str]) -> None:
         for c, label in enumerate(labels, start=1)
         if n_wide[c]
     ]
-    logger.warning(
-        Warnings.W302.format(
-            n=n_too_wide,
-            share=100 * n_too_wide / n_of.sum(),
-            max_width=share.max_width,
-            by_type=", ".join(by_type),
-        )
-    )
+    found = {"n": n_too_wide, "share": 100 * n_too_wide / n_of.sum()}
+    types = ", ".join(by_type)
+    logger.warning(Warnings.W302.format(**found, max_width=share.max_width, by_type=types))
 
 
 def evaluator(

@@ -30,8 +30,6 @@ def finish(
     Only the first of several processes writes.
 
     pipeline (Pipeline): The pipeline with the selected weights.
-    run (Run): The finished run.
-    output (Path): The pipeline's folder.
     started (float): `time.perf_counter` at the start of the run, in seconds.
     settings (dict): The sections of the configuration that the run used.
     """

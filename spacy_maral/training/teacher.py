@@ -90,17 +90,7 @@ def prepare_teacher(
     seed: int,
     ranks: Ranks = ALONE,
 ) -> Run:
-    """Prepare the run that trains a teacher.
-
-    pipeline (Pipeline): The pipeline to train.
-    inputs (Inputs): The documents of "source" and "dev".
-    settings (TeacherSettings): The section [teacher].
-    folder (Path): Folder for checkpoints and the log.
-    identity (dict): The run's fingerprint.
-    seed (int): Seed of batches and dropout.
-    ranks (Ranks): The processes of the run.
-    RETURNS (Run): The run.
-    """
+    """Prepare the run that trains a pipeline on "source"; its fingerprint is `identity`."""
     pipeline.cache = cache_of(settings, folder)
     share = pipeline.deal(inputs.docs["source"], ranks, labelled=True, name="source")
     report_width(share, pipeline.labels)
