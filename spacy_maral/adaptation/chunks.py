@@ -88,7 +88,6 @@ def load_annotator(given: Annotator, gpu_id: int = -1) -> Pipeline | Language | 
     """Load an annotator of the target.
 
     given (Annotator): Folder or name of a pipeline, a pipeline, or a file of silver entities.
-    gpu_id (int): GPU to use, -1 for the CPU.
     RETURNS (Pipeline | Language | Path): A maral_ner pipeline as a `Pipeline`, any other pipeline
         as it is, or the file.
     RAISES (MaralError): If there is no such pipeline.
@@ -113,12 +112,9 @@ def label_docs(
 
     The chunks do not depend on the engine, so that the labels do not depend on it either.
 
-    annotator (Pipeline | Language | Path): The annotator.
-    docs (Sequence[Doc]): The documents.
     task (Task): Settings of the workers.
     engine (Mapper | None): Gives the chunks to workers; None to label in this process. This process
         always reads files of entities itself.
-    RETURNS (PseudoLabels): The labels.
     RAISES (MaralError): If no entity has one of the labels, or a score is not a number from 0 to 1.
     """
     if isinstance(annotator, Path):

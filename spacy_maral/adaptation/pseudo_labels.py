@@ -105,7 +105,6 @@ def read_labels(paths: Paths, inputs: Inputs, labels: Sequence[str] | None = Non
     paths (Paths): A file for all target documents, or one for each of the target's files.
     inputs (Inputs): The documents of "target".
     labels (Sequence[str] | None): Entity labels; None to take those of the first file.
-    RETURNS (PseudoLabels): Labels of all target documents.
     RAISES (MaralError): If the files belong to other documents or labels, or do not fit together.
     """
     files, target = as_paths(paths), inputs.docs["target"]
@@ -145,7 +144,6 @@ def merge_labels(
     annotators (Sequence[PseudoLabels]): Labels of each annotator.
     names (Sequence): Names of the annotators in messages.
     words (tuple): First and last words of the candidates, numbered over the documents.
-    RETURNS (PseudoLabels): One table.
     RAISES (MaralError): If their entity labels or widths differ.
     """
     check_alike(annotators, names)

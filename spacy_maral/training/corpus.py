@@ -293,13 +293,7 @@ def plan_batches(
 
 
 def make_batch(corpus: Corpus, docs: NDArray[np.int64], pad_id: int) -> Batch:
-    """Make a batch of some documents of a corpus.
-
-    corpus (Corpus): The corpus.
-    docs (NDArray[np.int64]): Numbers of the documents, shape (n_docs,).
-    pad_id (int): Id of the padding piece.
-    RETURNS (Batch): Padded rows, words and candidate spans.
-    """
+    """Make a batch of some documents of a corpus, numbered in it: rows, words, candidate spans."""
     rows = concat_ranges(corpus.doc_rows[docs], corpus.doc_rows[docs + 1])
     sizes = corpus.row_offsets[rows + 1] - corpus.row_offsets[rows]
     length = int(sizes.max())

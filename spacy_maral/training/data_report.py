@@ -217,9 +217,12 @@ class DataReport:
         self.msg.table(rows, header=header, aligns=("l", *"rrrr"), divider=True)
         for x, p in found.items():
             self._pieces(x, p)
-        for part in self.targets:
-            if part.name in found:
-                self._shared_pieces(part.name, found["source"], found[part.name])
+        for name in [part.name for part in self.targets if part.name in found]:
+            kinds, all_of_them = known_share(found["source"].counts, found[name].counts)
+            self.msg.info(
+                f"{name}: {100 * kinds:.1f} % of the different word pieces are in the source, "
+                f"{100 * all_of_them:.1f} % of all word pieces"
+            )
 
     def _pieces(self, name: str, pieces: Pieces) -> None:
         unknown = share(pieces.n_unknown, pieces.counts.total() + pieces.n_unknown)
@@ -235,13 +238,6 @@ class DataReport:
             f"{name}: {pieces.n_lost:,} words have no word piece, {pieces.n_lost_ends:,} entities "
             "begin or end with such a word",
             f"{name}: every word has a word piece",
-        )
-
-    def _shared_pieces(self, name: str, source: Pieces, target: Pieces) -> None:
-        kinds, all_of_them = known_share(source.counts, target.counts)
-        self.msg.info(
-            f"{name}: {100 * kinds:.1f} % of the different word pieces are in the source, "
-            f"{100 * all_of_them:.1f} % of all word pieces"
         )
 
     def vocabulary(self) -> None:

@@ -87,8 +87,7 @@ class Network(nn.Module):
     def remember(self, corpus: Corpus, cache: Cache) -> None:
         """Run the frozen layers over a corpus once and cache the frozen-layer states.
 
-        corpus (Corpus): The documents.
-        cache (Cache): The cache; if it has no space, the frozen layers run for every batch.
+        If the cache has no space, the frozen layers run for every batch.
         """
         if self._split is None:
             return
@@ -243,9 +242,6 @@ def run_over(
 def predict_entities(network: Network, corpus: Corpus, *, batch_tokens: int) -> Entities:
     """Annotate a corpus by the span model's decision rule.
 
-    network (Network): The network.
-    corpus (Corpus): The documents.
-    batch_tokens (int): Maximum number of word pieces in a batch.
     RETURNS (Entities): Entities without overlaps; words are numbered within their documents.
     """
     found = []

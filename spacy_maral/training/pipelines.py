@@ -52,7 +52,6 @@ class Pipeline:
         docs (Sequence[Doc]): The documents.
         labelled (bool): Whether to read entities.
         name (str): Name of the documents in messages.
-        RETURNS (Corpus): The encoded documents.
         RAISES (MaralError): See `corpus.encode`.
         """
         _, tokenizer, get_spans = get_encoder(self.nlp)
@@ -119,9 +118,6 @@ def check_component(config: Config, section: str, settings: TrainingSettings) ->
 def build_pipeline(config: Config, labels: list[str], settings: TrainingSettings) -> Pipeline:
     """Make a new pipeline from a configuration, with a pretrained encoder and a new span model.
 
-    config (Config): The configuration.
-    labels (list[str]): Entity labels.
-    settings (TrainingSettings): Settings of the training.
     RETURNS (Pipeline): The pipeline, ready for training.
     RAISES (MaralError): If the pipeline has no maral_ner.
     """
@@ -137,10 +133,8 @@ def build_pipeline(config: Config, labels: list[str], settings: TrainingSettings
 def load_pipeline(path: Path, settings: TrainingSettings | None = None) -> Pipeline:
     """Load a trained pipeline.
 
-    path (Path): The pipeline's folder.
     settings (TrainingSettings): Settings of a further training; without them, the pipeline keeps
         its decision rule.
-    RETURNS (Pipeline): The pipeline.
     RAISES (MaralError): If the folder has no pipeline, or the pipeline has no maral_ner.
     """
     check_folder(path)

@@ -40,11 +40,7 @@ class Ranks(NamedTuple):
         return items if self.size == 1 else items[self.rank :: self.size]
 
     def say(self, value: Any) -> Any:
-        """Broadcast a value of the first process; values of other processes are ignored.
-
-        value (Any): The value, JSON-serialisable.
-        RETURNS (Any): The first process's value.
-        """
+        """Broadcast the first process's value (plain JSON); other processes' values are ignored."""
         if self.size == 1:
             return value
         text = json.dumps(value).encode() if self.is_first else b""

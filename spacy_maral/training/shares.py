@@ -36,8 +36,6 @@ class Share(NamedTuple):
         """Make this process's share, with the document sizes of all processes.
 
         corpus (Corpus): The documents that `Ranks.deal` gave this process.
-        ranks (Ranks): The processes.
-        RETURNS (Share): The share.
         RAISES (MaralError): If a process has no document with words.
         """
         lengths = corpus.doc_lengths()

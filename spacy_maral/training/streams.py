@@ -107,7 +107,6 @@ class Stream:
 
         batch (Batch): This process's part of the batch.
         counts (bool): Whether the part counts. If not, weights are 0 and classes -1.
-        RETURNS (Wanted): The targets, weights and priors.
         """
         ids = batch.span_ids
         given = np.ones(len(ids), dtype=np.float32) if self.weights is None else self.weights[ids]
@@ -139,9 +138,7 @@ def source_stream(
 
     share (Share): Labelled documents.
     n_classes (int): Number of classes K, outside included.
-    prior_scale (float): Factor s of s * log prior.
     parts (Parts | None): Files of the corpus, if there are several; each then has its own prior.
-    RETURNS (Stream): The stream.
     """
     assert share.corpus.classes is not None
     classes = share.corpus.classes.astype(np.int64)

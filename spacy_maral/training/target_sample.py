@@ -48,13 +48,9 @@ class TargetSample(NamedTuple):
     ) -> TargetSample:
         """Draw up to 500 documents, and up to 200 of their spans of each class.
 
-        student (Pipeline): Encodes the documents.
         docs (Sequence[Doc]): All documents of the target.
         doc_spans (NDArray[np.int64]): Offsets of the candidate spans of each document.
         probabilities (NDArray): The teacher's labels of all candidates, shape (n_spans, K).
-        settings (TrainingSettings): The section [student].
-        seed (int): Seed of the run.
-        RETURNS (TargetSample): The sample.
         """
         chosen = choose_docs([len(doc) for doc in docs], seed)
         some = [docs[i] for i in chosen]
