@@ -20,7 +20,7 @@ from ..training.folders import digest_labels, digest_pipeline, fingerprint, is_f
 from ..training.hooks import Evaluate, Hook
 from ..training.inputs import Inputs, Paths, as_paths
 from ..training.logging import reporting
-from ..training.loop import Run, never
+from ..training.loop import Run
 from ..training.network import Network
 from ..training.pipelines import (
     COMPONENT,
@@ -238,7 +238,7 @@ def prepare_student(
     if adaptation.diagnostics:
         hooks.append(Diagnostics(folder / DIAGNOSTICS, hook, words_of(docs, "source", "target")))
     student.network.span_model.statistics.set_prior(student.network.tensor(hook.source.prior))
-    evaluate: Evaluate = never
+    evaluate: Evaluate | None = None
     if ranks.is_first:
         sample = None
         if training.select == "target_information" or DIAGNOSIS in docs or study is not None:

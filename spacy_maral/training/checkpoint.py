@@ -156,10 +156,8 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        folder = path if path.is_dir() else path.parent
-        raise MaralError(
-            Errors.M322.format(path=path, problem=error, checkpoint=describe_newest(folder))
-        ) from error
+        newest = describe_newest(path if path.is_dir() else path.parent)
+        raise MaralError(Errors.M322.format(path=path, problem=error, checkpoint=newest)) from error
 
 
 def describe_newest(folder: Path) -> str:

@@ -255,11 +255,11 @@ def digest_tokenizer(tokenizer: Any, get_spans: Callable, docs: Sequence[Doc]) -
     return sha.hexdigest()
 
 
-def concat_ranges(starts: NDArray[np.int64], stops: NDArray[np.int64]) -> NDArray[np.int64]:
-    """All integers of the ranges [starts[i], stops[i]), one range after the other."""
-    sizes = stops - starts
+def members(bounds: NDArray[np.int64], items: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Numbers of all members of some items, by the offsets of every item's members."""
+    sizes = bounds[items + 1] - bounds[items]
     before = np.cumsum(sizes) - sizes
-    return np.repeat(starts - before, sizes) + np.arange(sizes.sum())
+    return np.repeat(bounds[items] - before, sizes) + np.arange(sizes.sum())
 
 
 def plan_batches(
@@ -294,14 +294,13 @@ def plan_batches(
 
 def make_batch(corpus: Corpus, docs: NDArray[np.int64], pad_id: int) -> Batch:
     """Make a batch of some documents of a corpus, numbered in it: rows, words, candidate spans."""
-    rows = concat_ranges(corpus.doc_rows[docs], corpus.doc_rows[docs + 1])
+    rows = members(corpus.doc_rows, docs)
     sizes = corpus.row_offsets[rows + 1] - corpus.row_offsets[rows]
     length = int(sizes.max())
     mask = np.arange(length) < sizes[:, None]
     ids = np.full(mask.shape, pad_id, dtype=np.int64)
-    piece_ids = concat_ranges(corpus.row_offsets[rows], corpus.row_offsets[rows + 1])
-    ids[mask] = corpus.pieces[piece_ids]
-    words = concat_ranges(corpus.doc_words[docs], corpus.doc_words[docs + 1])
+    ids[mask] = corpus.pieces[members(corpus.row_offsets, rows)]
+    words = members(corpus.doc_words, docs)
     new_row = np.full(int(rows.max()) + 2, -1, dtype=np.int64)
     new_row[rows] = np.arange(len(rows))
     row = new_row[corpus.word_row[words]]
@@ -319,6 +318,6 @@ def make_batch(corpus: Corpus, docs: NDArray[np.int64], pad_id: int) -> Batch:
         shapes=corpus.word_shapes[words],
         starts=starts,
         ends=ends,
-        span_ids=concat_ranges(corpus.doc_spans[docs], corpus.doc_spans[docs + 1]),
+        span_ids=members(corpus.doc_spans, docs),
         docs=docs,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from .checkpoint import (
     save_tensors,
     writing,
 )
-from .hooks import Hook, StepReport
+from .hooks import Evaluate, Hook, StepReport
 from .interrupts import Interrupted, StopRequest
 from .network import Network
 from .objective import ExtraLoss, batch_loss
@@ -75,8 +75,8 @@ class Run:
     network (Network): The network, trained in place.
     streams (list[Stream]): The training data; each step takes a batch of every stream.
     settings (TrainingSettings): The settings of the training.
-    evaluate (Callable): Function from the network to a dict of scores, for the log and for
-        `settings.select`. Only the first process evaluates.
+    evaluate (Callable | None): Function from the network to a dict of scores, for the log and for
+        `settings.select`; None in all processes but the first.
     folder (Path): Folder for checkpoints and the log.
     fingerprint (dict): Settings and data digests that a resumed run must share (see `fingerprint`).
     seed (int): Seed of batches and dropout.
@@ -89,7 +89,7 @@ class Run:
     network: Network
     streams: list[Stream]
     settings: TrainingSettings
-    evaluate: Callable[[Network], dict[str, float]]
+    evaluate: Evaluate | None
     folder: Path
     fingerprint: dict[str, Any]
     seed: int = 0
@@ -206,7 +206,7 @@ class Run:
             rate = progress.n_spans / progress.seconds
             bar.set_postfix({"loss": f"{sum(parts.values()):.3f}", "spans/s": f"{rate:,.0f}"})
             self._pause(epoch, progress)
-        scores = self.ranks.say(self.evaluate(self.network) if self.ranks.is_first else None)
+        scores = self.ranks.say(self.evaluate(self.network) if self.evaluate else None)
         return {
             "epoch": epoch + 1,
             "steps": len(plan),
@@ -359,8 +359,3 @@ class Run:
             hook.restore({name.removeprefix(prefix): checkpoint.arrays[name] for name in own})
         self._write_log()
         return checkpoint.epoch, Progress(**state["progress"])
-
-
-def never(network: Network) -> dict[str, float]:
-    """Stand-in for evaluation in a process that is not the first: returns no scores."""
-    return {}

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..errors import Errors, MaralError
 from ..model.spans import Candidates
-from .corpus import Corpus, concat_ranges, offsets
+from .corpus import Corpus, members, offsets
 from .processes import ALONE, Ranks
 
 
@@ -121,4 +121,4 @@ class Share(NamedTuple):
 
 def _spans_of(doc_spans: NDArray[np.int64], rank: int, size: int) -> NDArray[np.int64]:
     """Numbers of the candidate spans of a process's documents, among all."""
-    return concat_ranges(doc_spans[:-1][rank::size], doc_spans[1:][rank::size])
+    return members(doc_spans, np.arange(rank, len(doc_spans) - 1, size))

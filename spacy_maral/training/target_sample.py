@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc
 
 from ..model.spans import softmax
-from .corpus import Corpus, concat_ranges
+from .corpus import Corpus, members
 from .network import Network, collect
 from .pipelines import Pipeline
 from .settings import TrainingSettings
@@ -55,8 +55,7 @@ class TargetSample(NamedTuple):
         chosen = choose_docs([len(doc) for doc in docs], seed)
         some = [docs[i] for i in chosen]
         corpus = student.encode(some, labelled=False, name="target sample")
-        candidates = concat_ranges(doc_spans[chosen], doc_spans[chosen + 1])
-        classes = probabilities[candidates].argmax(1)
+        classes = probabilities[members(doc_spans, chosen)].argmax(1)
         spans = choose_spans(classes, probabilities.shape[1], seed)
         return cls(corpus, spans, 4 * settings.batch_tokens, seed)
 

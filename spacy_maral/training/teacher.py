@@ -13,7 +13,7 @@ from .folders import fingerprint, is_finished, run_folder
 from .hooks import Evaluate
 from .inputs import Inputs, Paths, as_paths
 from .logging import reporting
-from .loop import Run, never
+from .loop import Run
 from .pipelines import (
     Pipeline,
     build_pipeline,
@@ -94,7 +94,7 @@ def prepare_teacher(
     pipeline.cache = cache_of(settings, folder)
     share = pipeline.deal(inputs.docs["source"], ranks, labelled=True, name="source")
     report_width(share, pipeline.labels)
-    evaluate: Evaluate = never
+    evaluate: Evaluate | None = None
     if ranks.is_first:
         dev = pipeline.encode(inputs.docs["dev"], labelled=True, name="dev")
         evaluate = evaluator(pipeline, dev, settings)

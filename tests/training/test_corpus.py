@@ -13,10 +13,10 @@ from spacy_maral.model.spans import enumerate_spans, word_shapes
 from spacy_maral.training import corpus as module
 from spacy_maral.training.corpus import (
     Corpus,
-    concat_ranges,
     digest_docs,
     encode,
     make_batch,
+    members,
     plan_batches,
 )
 
@@ -189,11 +189,12 @@ def test_the_fingerprint_is_of_words_spaces_and_used_entities(nlp):
 # batches
 
 
-@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 9)), max_size=20))
-def test_concatenated_ranges(ranges):
-    starts, sizes = np.array(ranges, dtype=np.int64).reshape(-1, 2).T
-    expected = [i for start, size in ranges for i in range(start, start + size)]
-    assert concat_ranges(starts, starts + sizes).tolist() == expected
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=20), st.data())
+def test_members_of_items(sizes, data):
+    items = data.draw(st.lists(st.integers(0, len(sizes) - 1), max_size=20))
+    bounds = np.cumsum([0, *sizes])
+    expected = [i for item in items for i in range(bounds[item], bounds[item + 1])]
+    assert members(bounds, np.array(items, dtype=np.int64)).tolist() == expected
 
 
 def rows_only(rows_of_docs: list[list[int]]) -> Corpus:
