@@ -97,10 +97,10 @@ class Adaptation(Hook):
         self.source = source_stream(
             source, len(self.names), training.prior_scale, parts.get("source")
         )
-        self.target = Stream.unlabelled(
-            "target", target, len(self.names), settings.target_prior_scale, parts.get("target")
-        )
-        self.target.weight = settings.target_weight
+        self.target = Stream(
+            "target", target, settings.target_prior_scale, parts.get("target"),
+            weight=settings.target_weight,
+        )  # fmt: skip
         self.words = target.span_words()
         self.part_spans = None if self.target.parts is None else self.target.parts.spans(target)
         self.gold: NDArray[np.integer] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from typing import Any
 
@@ -22,10 +22,6 @@ from ..model.spans import Candidates, label_spans, span_counts, word_piece_ends,
 from .cache import Arrays, Rows
 
 ENCODE_DOCS = 256
-ARRAYS = (
-    "max_width", "pieces", "row_offsets", "doc_rows", "doc_words", "doc_spans", "word_row",
-    "word_first", "word_last", "word_shapes", "n_too_wide", "digest",
-)  # fmt: skip
 
 
 @dataclass
@@ -85,18 +81,19 @@ class Corpus:
 
     def arrays(self) -> Arrays:
         """Return the corpus as arrays by name, without the frozen-layer states."""
-        kept = {name: np.asarray(getattr(self, name)) for name in ARRAYS}
-        kept |= {f"entities.{name}": column for name, column in self.entities._asdict().items()}
-        return kept if self.classes is None else {**kept, "classes": self.classes}
+        kept = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "frozen"}
+        for name, column in kept.pop("entities")._asdict().items():
+            kept[f"entities.{name}"] = column
+        return {name: np.asarray(value) for name, value in kept.items() if value is not None}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> Corpus:
         """Rebuild a corpus from the arrays that `arrays` returned."""
-        whole: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
+        found: dict[str, Any] = {"classes": None, **arrays}
         for name in ("max_width", "n_too_wide", "digest"):
-            whole[name] = whole[name].item()
-        entities = Entities(*(arrays[f"entities.{name}"] for name in Entities._fields))
-        return cls(**whole, entities=entities, classes=arrays.get("classes"))
+            found[name] = found[name].item()
+        entities = Entities(*(found.pop(f"entities.{name}") for name in Entities._fields))
+        return cls(**found, entities=entities)
 
     def doc_lengths(self) -> NDArray[np.int64]:
         """Longest row of each document, in pieces."""

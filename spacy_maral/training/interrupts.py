@@ -10,7 +10,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -53,12 +53,7 @@ class StopRequest:
                     self._replaced[signum] = signal.signal(signum, self._note)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for signum, handler in self._replaced.items():
             signal.signal(signum, handler)
 

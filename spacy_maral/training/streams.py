@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -51,32 +51,26 @@ class Stream:
     """One side of the training data: source spans with gold, or target spans with pseudo-labels.
 
     name: "source" or "target". share: This process's share of the documents.
-    targets: Class of each of its candidates, shape (n_spans,), or soft labels, shape (n_spans, K).
-    classes: Class of each candidate for the class statistics, -1 for none.
-    prior: Share of each class, shape (K,). prior_scale: Factor s of s * log prior.
-    weights: Weight of each candidate in the loss, None for 1. weight: Weight of the stream's loss.
-    parts: Files of the corpus, if there are several (such as languages). part_priors: Share of each
-    class in each file, shape (n_parts, K); the loss then uses them in place of `prior`.
+    prior_scale: Factor s of s * log prior. parts: Files of the corpus, if there are several (such as
+    languages). weight: Weight of the stream's loss.
+
+    The labels are set later and change between epochs. targets: Class of each candidate of the
+    share, shape (n_spans,), or soft labels, shape (n_spans, K). classes: Class of each candidate for
+    the class statistics, -1 for none. prior: Share of each class, shape (K,). weights: Weight of each
+    candidate in the loss, None for 1. part_priors: Share of each class in each file, shape (n_parts,
+    K); the loss then uses them in place of `prior`.
     """
 
     name: str
     share: Share
-    targets: NDArray
-    classes: NDArray[np.int64]
-    prior: NDArray[np.float64]
-    prior_scale: float = 1.0
-    weights: NDArray[np.float32] | None = None
+    prior_scale: float
+    parts: Parts | None
     weight: float = 1.0
-    parts: Parts | None = None
+    targets: NDArray = field(init=False)
+    classes: NDArray[np.int64] = field(init=False)
+    prior: NDArray[np.float64] = field(init=False)
+    weights: NDArray[np.float32] | None = None
     part_priors: NDArray[np.float64] | None = None
-
-    @classmethod
-    def unlabelled(
-        cls, name: str, share: Share, n_classes: int, prior_scale: float, parts: Parts | None
-    ) -> Stream:
-        """Make a stream of documents whose labels will be set later."""
-        nothing = np.zeros(0, dtype=np.int64)
-        return cls(name, share, nothing, nothing, np.zeros(n_classes), prior_scale, parts=parts)
 
     @property
     def corpus(self) -> Corpus:
@@ -142,7 +136,7 @@ def source_stream(
     """
     assert share.corpus.classes is not None
     classes = share.corpus.classes.astype(np.int64)
-    stream = Stream.unlabelled("source", share, n_classes, prior_scale, parts)
+    stream = Stream("source", share, prior_scale, parts)
     stream.targets = stream.classes = classes
 
     def prior(rows: slice) -> NDArray[np.float64]:
