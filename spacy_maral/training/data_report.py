@@ -70,6 +70,11 @@ class DataReport:
         if self.verbose and examples:
             self.msg.text("For example: " + "; ".join(str(example) for example in examples))
 
+    def table(self, rows: list[Any], *header: str, n_names: int = 1) -> None:
+        """Show rows that begin with names, of which the first needs no heading, before numbers."""
+        aligns = [*"l" * n_names, *"r" * (len(header) + 1 - n_names)]
+        self.msg.table(rows, header=("", *header), aligns=aligns, divider=True)
+
     def documents(self) -> None:
         """Show the size of each file, and its empty, unlabelled and repeated documents."""
         self.msg.divider("Documents")
@@ -78,8 +83,7 @@ class DataReport:
              f"{p.entities.total():,}" if p.labelled else "not used")
             for p in self.parts
         ]  # fmt: skip
-        header = ("", "documents", "words", "different", "entities")
-        self.msg.table(rows, header=header, aligns=("l", *"rrrr"), divider=True)
+        self.table(rows, "documents", "words", "different", "entities")
         for part in self.parts:
             n = len(part.docs)
             if part.n_empty == n:
@@ -121,9 +125,7 @@ class DataReport:
              *(f"{part.entities[label]:,}" for part in self.labelled))
             for label in names
         ]  # fmt: skip
-        header = ("", "share", *(part.name for part in self.labelled))
-        aligns = ("l", *("r" for _ in header[1:]))
-        self.msg.table(rows, header=header, aligns=aligns, divider=True)
+        self.table(rows, "share", *(part.name for part in self.labelled))
         entities = share(total, self.source.n_candidates(self.max_width))
         self.msg.info(f"{100 * entities:.2f} % of the source's candidate spans are entities")
         for part in self.labelled[1:]:
@@ -165,8 +167,8 @@ class DataReport:
                 ))  # fmt: skip
         if not rows:
             return
-        header = ("", "label", "entities", "covered", "too wide", "99 % up to", "longest")
-        self.msg.table(rows, header=header, aligns=("l", "l", *"rrrrr"), divider=True)
+        header = ("label", "entities", "covered", "too wide", "99 % up to", "longest")
+        self.table(rows, *header, n_names=2)
         for name, widths in totals.items():
             c = coverage(widths, self.max_width)
             if c.n_entities:
@@ -213,8 +215,7 @@ class DataReport:
              f"{100 * share(p.n_unknown, p.counts.total() + p.n_unknown):.2f} %", f"{p.n_long:,}")
             for x, p in found.items()
         ]  # fmt: skip
-        header = ("", "word pieces", "a word", "unknown", "long documents")
-        self.msg.table(rows, header=header, aligns=("l", *"rrrr"), divider=True)
+        self.table(rows, "word pieces", "a word", "unknown", "long documents")
         for x, p in found.items():
             self._pieces(x, p)
         for name in [part.name for part in self.targets if part.name in found]:
@@ -253,8 +254,7 @@ class DataReport:
             if part.names:
                 row[-1] = f"{100 * known_share(self.source.names, part.names)[1]:.1f} %"
             rows.append(row)
-        header = ("", "different words", "all words", "entities")
-        self.msg.table(rows, header=header, aligns=("l", *"rrr"), divider=True)
+        self.table(rows, "different words", "all words", "entities")
 
     def leaks(self) -> None:
         """Show the sentences that two files share."""
