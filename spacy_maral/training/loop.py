@@ -343,8 +343,8 @@ class Run:
         if checkpoint is None:
             return 0, Progress()
         state = checkpoint.state
-        changed = differences(state["fingerprint"], self.fingerprint)
-        changed += differences({"frozen layers": state["frozen"]}, {"frozen layers": self.frozen})
+        found = state["fingerprint"] | {"frozen layers": state["frozen"]}
+        changed = differences(found, self.fingerprint | {"frozen layers": self.frozen})
         if changed:
             raise MaralError(Errors.M311.format(folder=self.folder, changed="\n  ".join(changed)))
         restore_tensors(self.module, checkpoint.tensors, self.optimiser)
