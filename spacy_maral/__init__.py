@@ -21,7 +21,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .adaptation import adapt, pseudo_label
+    from .adaptation.label_target import pseudo_label
+    from .adaptation.student import adapt
     from .data.convert import convert
     from .data.docs import read_docs
     from .data.prodigy import read_prodigy, write_prodigy
@@ -30,24 +31,24 @@ if TYPE_CHECKING:
     from .evaluation.evaluate import evaluate_pipeline
     from .evaluation.evaluate import load_pipeline as load
     from .scale import annotate_corpus, optimise, trim_vocab
-    from .training import train_teacher
+    from .training.teacher import train_teacher
 
     __version__: str
 
 _HOMES = {
     "MaralError": "errors",
-    "adapt": "adaptation",
+    "adapt": "adaptation.student",
     "annotate_corpus": "scale",
     "convert": "data.convert",
     "evaluate_pipeline": "evaluation.evaluate",
     "load": "evaluation.evaluate",
     "optimise": "scale",
     "prepare_text": "data.raw",
-    "pseudo_label": "adaptation",
+    "pseudo_label": "adaptation.label_target",
     "read_docs": "data.docs",
     "read_prodigy": "data.prodigy",
     "read_raw": "data.raw",
-    "train_teacher": "training",
+    "train_teacher": "training.teacher",
     "trim_vocab": "scale",
     "write_prodigy": "data.prodigy",
 }

@@ -90,7 +90,7 @@ def pseudo_label_cli(
     workers share the text; the labels are the same.
     """
     prepare(code, verbose)
-    from ..adaptation import pseudo_label
+    from ..adaptation.label_target import pseudo_label
     from ..scale import RayEngine
 
     with reported("label the text"):

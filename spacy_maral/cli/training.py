@@ -48,7 +48,7 @@ def train_teacher_cli(
     """
     overrides = read_overrides(ctx.args)
     prepare(code, verbose)
-    from ..training import train_teacher
+    from ..training.teacher import train_teacher
 
     with reported("train the teacher"):
         path = train_teacher(
@@ -89,7 +89,7 @@ def adapt_cli(
     """
     overrides = read_overrides(ctx.args)
     prepare(code, verbose)
-    from ..adaptation import adapt
+    from ..adaptation.student import adapt
     from ..experiments.signals import StudySignals
 
     with reported("adapt the student"):

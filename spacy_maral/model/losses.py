@@ -39,7 +39,6 @@ def max_margin(
     log_prior: Tensor | None = None,
     *,
     weights: Tensor | None = None,
-    outside_weight: float = 1.0,
     reduction: str = "mean",
 ) -> Tensor:
     """Max-margin loss (MMC), -log softmax_c(log pi(c) + rho(z, c)) at the target (Eq. 7 and 12).
@@ -48,16 +47,12 @@ def max_margin(
     targets (Tensor): Class of every span, (N,), int64, or a distribution over classes, (N, K).
     log_prior (Tensor): Log prior of the classes, scaled already, (K,). None stands for a uniform prior.
     weights (Tensor): Weight >= 0 of every span, (N,). None stands for 1.
-    outside_weight (float): Factor >= 0 on the weight of spans whose target (or most probable class) is outside. With 0,
-        outside is still one of the classes in the softmax of the other spans.
     reduction (str): "mean" (by weight), "sum" (of weighted losses) or "none" (weighted losses, (N,)).
     RETURNS (Tensor): The loss. A mean or sum over nothing is 0, with a graph.
     RAISES (MaralError): If the shapes do not fit or the reduction is unknown.
     """
     logits = scores if log_prior is None else scores + log_prior.to(scores.dtype)
-    return cross_entropy(
-        logits, targets, weights=weights, outside_weight=outside_weight, reduction=reduction
-    )
+    return cross_entropy(logits, targets, weights=weights, reduction=reduction)
 
 
 def cross_entropy(
@@ -65,7 +60,6 @@ def cross_entropy(
     targets: Tensor,
     *,
     weights: Tensor | None = None,
-    outside_weight: float = 1.0,
     reduction: str = "mean",
 ) -> Tensor:
     """Cross-entropy of hard or soft targets under softmax of the logits.
@@ -73,7 +67,6 @@ def cross_entropy(
     logits (Tensor): (N, K); N may be 0. Half precision is raised to float32.
     targets (Tensor): Class of every span, (N,), int64, or a distribution over classes, (N, K).
     weights (Tensor): Weight >= 0 of every span, (N,). None stands for 1.
-    outside_weight (float): As in `max_margin`.
     reduction (str): "mean", "sum" or "none", as in `max_margin`.
     RETURNS (Tensor): The loss. A mean or sum over nothing is 0, with a graph.
     RAISES (MaralError): If the shapes do not fit or the reduction is unknown.
@@ -88,11 +81,9 @@ def cross_entropy(
         # a class with probability 0 adds nothing, even where its logit is -inf
         log_probs = log_probs.masked_fill(targets == 0, 0.0)
         losses = -(targets.to(dtype) * log_probs).sum(1)
-        hard = targets.argmax(1)
     else:
         losses = -log_probs.gather(1, targets.unsqueeze(1)).squeeze(1)
-        hard = targets
-    return _reduce(losses, _span_weights(losses, hard, weights, outside_weight), reduction)
+    return _reduce(losses, _span_weights(losses, weights), reduction)
 
 
 def supcon(
@@ -101,7 +92,6 @@ def supcon(
     temperature: float = 0.07,
     *,
     weights: Tensor | None = None,
-    outside_weight: float = 1.0,
     reduction: str = "mean",
     chunk_size: int = 1024,
 ) -> Tensor:
@@ -114,8 +104,7 @@ def supcon(
     z (Tensor): Span features, (N, q), unit norm; N may be 0.
     classes (Tensor): Class of every span, (N,), int64. Spans with a negative class take no part.
     temperature (float): tau, > 0.
-    weights (Tensor): Weight >= 0 of every span as an anchor, (N,). None stands for 1.
-    outside_weight (float): Factor >= 0 on the weight of outside spans as anchors. With 0 they are still contrasts.
+    weights (Tensor): Weight >= 0 of every span as an anchor, (N,). None stands for 1. With 0 it is still a contrast.
     reduction (str): "mean" (by weight over the anchors), "sum" or "none" ((N,), 0 where there is no anchor).
     chunk_size (int): Anchors per chunk.
     RETURNS (Tensor): The loss. Anchors without positives are left out; over none of them it is 0, with a graph.
@@ -133,7 +122,7 @@ def supcon(
         member = (classes.unsqueeze(1) == labels).to(unit.dtype)
         n_positive = member @ member.sum(0) - 1
         is_anchor = n_positive > 0
-        span_weights = _span_weights(unit[:, 0], classes, weights, outside_weight) * is_anchor
+        span_weights = _span_weights(unit[:, 0], weights) * is_anchor
         anchors = (span_weights > 0).nonzero().squeeze(1)
         recompute = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
         partition = [
@@ -158,14 +147,12 @@ def _log_partition(rows: Tensor, unit: Tensor, present: Tensor, temperature: flo
     return similarities.masked_fill(hidden, -torch.inf).logsumexp(1)
 
 
-def _span_weights(
-    losses: Tensor, hard: Tensor, weights: Tensor | None, outside_weight: float
-) -> Tensor:
-    """Weight of every span, (N,): the given one or 1, times outside_weight for outside spans."""
+def _span_weights(losses: Tensor, weights: Tensor | None) -> Tensor:
+    """The given weight of every span or 1, (N,)."""
     result = torch.ones_like(losses) if weights is None else weights.to(losses)
     if result.shape != losses.shape:
         raise MaralError(Errors.M031.format(weights=tuple(result.shape), n_spans=len(losses)))
-    return torch.where(hard == OUTSIDE, result * outside_weight, result)
+    return result
 
 
 def _reduce(losses: Tensor, weights: Tensor, reduction: str) -> Tensor:
@@ -184,18 +171,19 @@ class LabelledSpans(NamedTuple):
 
     z: Unit features, shape (N, dim). logits: Logits of the linear head, shape (N, K). statistics: The
     classes as von Mises-Fisher distributions. targets: Class of each span, shape (N,), or distribution
-    over the classes, shape (N, K). weights: Weight >= 0 of each span, shape (N,); a span with weight 0
-    takes no part, whatever its target. log_prior: Scaled log prior of the classes, shape (K,) or (N, K);
-    None for a uniform one. outside_weight: Factor on the weight of outside spans.
+    over the classes, shape (N, K). known: Whether each span takes part, shape (N,); the target of
+    others means nothing. weights: Weight >= 0 of each span, that of outside spans included, 0 where
+    it is not known, shape (N,). log_prior: Scaled log prior of the classes, shape (K,) or (N, K); None
+    for a uniform one.
     """
 
     z: Tensor
     logits: Tensor
     statistics: ClassStatistics
     targets: Tensor
+    known: Tensor
     weights: Tensor
-    log_prior: Tensor | None
-    outside_weight: float
+    log_prior: Tensor | None = None
 
     @property
     def classes(self) -> Tensor:
@@ -216,13 +204,7 @@ class MaxMargin:
     trains_head = False
 
     def __call__(self, spans: LabelledSpans) -> Tensor:
-        return max_margin(
-            spans.rho(),
-            spans.targets,
-            spans.log_prior,
-            weights=spans.weights,
-            outside_weight=spans.outside_weight,
-        )
+        return max_margin(spans.rho(), spans.targets, spans.log_prior, weights=spans.weights)
 
 
 class CrossEntropy:
@@ -231,12 +213,7 @@ class CrossEntropy:
     trains_head = True
 
     def __call__(self, spans: LabelledSpans) -> Tensor:
-        return cross_entropy(
-            spans.logits,
-            spans.targets,
-            weights=spans.weights,
-            outside_weight=spans.outside_weight,
-        )
+        return cross_entropy(spans.logits, spans.targets, weights=spans.weights)
 
 
 class SupCon:
@@ -245,9 +222,8 @@ class SupCon:
     trains_head = False
 
     def __call__(self, spans: LabelledSpans) -> Tensor:
-        classes = spans.classes.masked_fill(spans.weights == 0, -1)
-        tau = spans.statistics.temperature
-        return supcon(spans.z, classes, tau, outside_weight=spans.outside_weight)
+        classes = spans.classes.masked_fill(~spans.known, -1)
+        return supcon(spans.z, classes, spans.statistics.temperature, weights=spans.weights)
 
 
 def trains_head(loss: SpanLoss) -> bool:
@@ -271,17 +247,14 @@ def label_spans(
     targets (Tensor): Classes, shape (N,), negative for spans that take no part; or soft labels, shape
         (N, K).
     log_prior (Tensor): See `LabelledSpans`.
-    weights (Tensor): Weight of each span, shape (N,); None for 1.
-    outside_weight (float): See `LabelledSpans`.
-    RETURNS (LabelledSpans): The spans; those that take no part have weight 0.
+    weights (Tensor): Weight of each span, shape (N,); spans with 0 take no part. None for 1.
+    outside_weight (float): Factor on the weight of outside spans. With 0 they take part as what
+        other spans are compared with.
+    RETURNS (LabelledSpans): The spans.
     """
-    known = targets >= 0 if targets.ndim == 1 else targets.new_ones(len(targets)).bool()
-    return LabelledSpans(
-        output.z,
-        output.logits,
-        model.statistics,
-        targets.clamp(min=OUTSIDE) if targets.ndim == 1 else targets,
-        known.float() if weights is None else weights * known,
-        log_prior,
-        outside_weight,
-    )
+    classes = targets if targets.ndim == 1 else targets.argmax(-1)
+    given = torch.ones_like(classes, dtype=torch.float) if weights is None else weights
+    known = (classes >= 0) & (given > 0)
+    weighed = torch.where(classes == OUTSIDE, given * outside_weight, given) * known
+    wanted = targets.clamp(min=OUTSIDE) if targets.ndim == 1 else targets
+    return LabelledSpans(*output, model.statistics, wanted, known, weighed, log_prior)

@@ -57,20 +57,23 @@ DEFAULT_MODEL = Config().from_str(
     upstream = "*"
     """
 )["model"]
-DEFAULT_CONFIG: dict[str, Any] = {
-    "model": DEFAULT_MODEL,
-    "loss": {"@losses": "spacy-maral.MaxMargin.v1"},
+SETTINGS: dict[str, Any] = {
     "decision": "likelihood",
     "prior_scale": 0.0,
     "outside_weight": 1.0,
-    # read from configurations of 0.1
-    "include_outside": True,
     "memory": 10000.0,
     "overwrite": True,
     "scores": True,
     "threshold": 0.0,
     "spans_key": None,
     "spans_threshold": None,
+}
+DEFAULT_CONFIG: dict[str, Any] = {
+    "model": DEFAULT_MODEL,
+    "loss": {"@losses": "spacy-maral.MaxMargin.v1"},
+    **SETTINGS,
+    # read from configurations of 0.1
+    "include_outside": True,
     "scorer": {"@scorers": "spacy-maral.entity_scorer.v1"},
 }
 
@@ -158,7 +161,10 @@ def make_maral_ner(
 
 
 class MaralNER(TrainablePipe):
-    """Find entities by scoring all spans of up to `max_width` words (see `make_maral_ner`)."""
+    """Find entities by scoring all spans of up to `max_width` words (see `make_maral_ner`).
+
+    settings: Any of `SETTINGS`, as `make_maral_ner` explains them.
+    """
 
     def __init__(
         self,
@@ -167,37 +173,20 @@ class MaralNER(TrainablePipe):
         name: str = "maral_ner",
         *,
         loss: SpanLoss | None = None,
-        decision: str = "likelihood",
-        prior_scale: float = 0.0,
-        outside_weight: float = 1.0,
-        memory: float = 10000.0,
-        overwrite: bool = True,
-        scores: bool = True,
-        threshold: float = 0.0,
-        spans_key: str | None = None,
-        spans_threshold: float | None = None,
         scorer: Callable | None = score_entities,
+        **settings: Any,
     ) -> None:
+        if unknown := settings.keys() - SETTINGS:
+            raise TypeError(f"MaralNER has no setting {', '.join(sorted(unknown))}")
         register_score()
         self.vocab = nlp.vocab
         self.model = model
         self.name = name
         self.scorer = scorer
-        self.cfg: dict[str, Any] = {
-            "labels": [],
-            "decision": decision,
-            "prior_scale": prior_scale,
-            "outside_weight": outside_weight,
-            "memory": memory,
-            "overwrite": overwrite,
-            "scores": scores,
-            "threshold": threshold,
-            "spans_key": spans_key,
-            "spans_threshold": spans_threshold,
-        }
+        self.cfg: dict[str, Any] = {"labels": [], **SETTINGS, **settings}
         self.loss = MaxMargin() if loss is None else loss
         check_settings(self.cfg)
-        check_decision(decision, self.loss)
+        check_decision(self.cfg["decision"], self.loss)
         self._warned = False
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> MaralNER:

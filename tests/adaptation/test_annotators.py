@@ -12,9 +12,9 @@ from spacy.tokens import Doc, DocBin, Span
 from toys import toy_corpus
 from worlds import NAMES, OTHERS, adapt_in, f1_of, make_docs, rows_of
 
-from spacy_maral.adaptation import pseudo_label
 from spacy_maral.adaptation.annotators import Reading, read_silver
 from spacy_maral.adaptation.chunks import Task, label_docs
+from spacy_maral.adaptation.label_target import pseudo_label
 from spacy_maral.adaptation.pseudo_labels import PseudoLabels, merge_labels
 from spacy_maral.errors import MaralError
 from spacy_maral.model.spans import OUTSIDE, enumerate_spans

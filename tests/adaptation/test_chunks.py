@@ -8,8 +8,8 @@ import spacy
 from spacy.tokens import Doc, DocBin
 from worlds import NAMES
 
-from spacy_maral.adaptation import pseudo_label
 from spacy_maral.adaptation.chunks import ChunkWorker, Task, load_annotator, pack, predict
+from spacy_maral.adaptation.label_target import pseudo_label
 from spacy_maral.errors import MaralError
 
 

@@ -57,6 +57,12 @@ def test_prior_scale_is_a_factor_on_the_log_prior() -> None:
     torch.testing.assert_close(plain, losses.max_margin(scores, targets, uniform))
 
 
+def with_outside(classes: torch.Tensor, weight: float, given: torch.Tensor | None = None):
+    """Weights of spans, of which those of outside are multiplied."""
+    given = torch.ones(len(classes), dtype=DOUBLE) if given is None else given
+    return given * torch.where(classes == 0, weight, 1.0)
+
+
 def test_loss_of_scores_from_the_class_statistics() -> None:
     """From features to loss: the gradient to the features is that of finite differences."""
     statistics = vmf.ClassStatistics(3, 5).double()
@@ -73,7 +79,8 @@ def test_loss_of_scores_from_the_class_statistics() -> None:
 @pytest.mark.parametrize("outside_weight", [1.0, 0.3, 0.0])
 def test_hard_targets_equal_one_hot_soft_targets(outside_weight: float) -> None:
     scores, targets, weights = make()
-    options = {"weights": weights, "outside_weight": outside_weight, "reduction": "none"}
+    weights = with_outside(targets, outside_weight, weights)
+    options = {"weights": weights, "reduction": "none"}
     hard = losses.cross_entropy(scores, targets, **options)
     soft = losses.cross_entropy(scores, one_hot(targets, 4).to(DOUBLE), **options)
     assert bool((hard > 0).any())
@@ -94,10 +101,8 @@ def test_without_outside_the_outside_spans_have_no_weight() -> None:
     scores, targets, _ = make()
     targets[:5] = 0
     entity = targets != 0
-    found = losses.max_margin(scores, targets, outside_weight=0)
+    found = losses.max_margin(scores, targets, weights=with_outside(targets, 0))
     torch.testing.assert_close(found, losses.max_margin(scores[entity], targets[entity]))
-    soft = torch.tensor([[0.6, 0.2, 0.2, 0.0]], dtype=DOUBLE)
-    assert float(losses.max_margin(scores[:1], soft, outside_weight=0)) == 0
 
 
 @pytest.mark.parametrize("soft", [False, True])
@@ -108,7 +113,7 @@ def test_outside_spans_count_as_much_as_they_weigh(soft: bool) -> None:
     times = torch.where(targets == 0, 1, 4)
     wanted = losses.max_margin(scores.repeat_interleave(times, 0), targets.repeat_interleave(times))
     given = one_hot(targets, 4).to(DOUBLE) if soft else targets
-    found = losses.max_margin(scores, given, outside_weight=0.25)
+    found = losses.max_margin(scores, given, weights=with_outside(targets, 0.25))
     torch.testing.assert_close(found, wanted)
     assert float(found) != pytest.approx(float(losses.max_margin(scores, given)), rel=1e-3)
 
@@ -160,10 +165,10 @@ def test_supcon_matches_the_double_loop(chunk_size: int, outside_weight: float) 
     z, classes = features(30)
     each = literal_supcon(z, classes, 0.1)
     assert 3 not in each and len(each) > 8
-    options = {"outside_weight": outside_weight, "chunk_size": chunk_size}
-    for given in (None, torch.linspace(0, 2, 30, dtype=DOUBLE)):
-        weights = [1.0] * 30 if given is None else given.tolist()
-        weighs = {i: weights[i] * (outside_weight if classes[i] == 0 else 1) for i in each}
+    options = {"chunk_size": chunk_size}
+    for first in (None, torch.linspace(0, 2, 30, dtype=DOUBLE)):
+        given = with_outside(classes, outside_weight, first)
+        weighs = {i: float(given[i]) for i in each}
         wanted = {i: weighs[i] * loss for i, loss in each.items()}
         found = losses.supcon(z, classes, 0.1, weights=given, reduction="none", **options).tolist()
         assert found == pytest.approx([wanted.get(i, 0.0) for i in range(30)], rel=1e-12)
@@ -212,7 +217,7 @@ def test_nothing_to_learn_from_is_zero_with_a_graph(n: int) -> None:
     outside = torch.zeros(n, dtype=torch.int64)
     alone = torch.arange(n) + 1
     for loss in (
-        losses.max_margin(scores, outside, outside_weight=0),
+        losses.max_margin(scores, outside, weights=torch.zeros(n)),
         losses.cross_entropy(scores, torch.zeros(n, 4), weights=torch.zeros(n)),
         losses.supcon(scores, alone),
         losses.supcon(scores, outside - 1),

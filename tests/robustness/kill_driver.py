@@ -23,7 +23,8 @@ import numpy as np
 import torch
 
 import spacy_maral
-from spacy_maral.adaptation import adapt, student
+from spacy_maral.adaptation import student
+from spacy_maral.adaptation.student import adapt
 
 PACKAGE = Path(spacy_maral.__file__).parent
 WATCHED = {

@@ -28,11 +28,11 @@ from spacy_maral.adaptation.pseudo_labels import PseudoLabels
 from spacy_maral.errors import MaralError
 from spacy_maral.model.spans import OUTSIDE
 from spacy_maral.model.vmf import ClassStatistics
-from spacy_maral.training import train_teacher
 from spacy_maral.training.hooks import Hook
 from spacy_maral.training.loop import Run
 from spacy_maral.training.settings import AdaptationSettings
 from spacy_maral.training.shares import Share
+from spacy_maral.training.teacher import train_teacher
 
 SOURCE, TARGET = toy_corpus(16, seed=1), toy_corpus(20, seed=2)
 SETTINGS = {

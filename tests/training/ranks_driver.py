@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from spacy_maral.adaptation import adapt, student
-from spacy_maral.training import train_teacher
+from spacy_maral.adaptation import student
+from spacy_maral.adaptation.student import adapt
 from spacy_maral.training.hooks import Hook
+from spacy_maral.training.teacher import train_teacher
 
 STEPS = {"train_teacher": train_teacher, "adapt": adapt}
 

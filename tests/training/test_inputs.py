@@ -8,11 +8,11 @@ import spacy
 from spacy.tokens import DocBin
 from worlds import adapt_in, make_docs, rows_of, write
 
-from spacy_maral.adaptation import pseudo_label
+from spacy_maral.adaptation.label_target import pseudo_label
 from spacy_maral.adaptation.pseudo_labels import PseudoLabels, read_labels
 from spacy_maral.errors import MaralError
-from spacy_maral.training import train_teacher
 from spacy_maral.training.inputs import Inputs
+from spacy_maral.training.teacher import train_teacher
 
 SHORT = {"student.epochs": 2}
 

@@ -21,11 +21,12 @@ from worlds import (
 from spacy_maral.adaptation import masked_lm, student
 from spacy_maral.cli import app
 from spacy_maral.errors import MaralError
-from spacy_maral.training import folders, loop, summary, train_teacher
+from spacy_maral.training import folders, loop, summary
 from spacy_maral.training.checkpoint import list_checkpoints
 from spacy_maral.training.interrupts import sole_run
 from spacy_maral.training.pipelines import Pipeline
 from spacy_maral.training.settings import AdaptationSettings
+from spacy_maral.training.teacher import train_teacher
 
 SHORT = {"student.epochs": 2, "student.select": "source_dev"}
 # config.cfg, meta.json, tokenizer, vocab, transformer, maral_ner

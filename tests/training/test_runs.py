@@ -20,13 +20,14 @@ from worlds import (
     write,
 )
 
-from spacy_maral.adaptation import pseudo_label
+from spacy_maral.adaptation.label_target import pseudo_label
 from spacy_maral.adaptation.pseudo_labels import PseudoLabels
 from spacy_maral.errors import MaralError
 from spacy_maral.evaluation.metrics import Entities, score_entities
 from spacy_maral.model.architectures import get_span_module
-from spacy_maral.training import pipelines, train_teacher
+from spacy_maral.training import pipelines
 from spacy_maral.training.network import Network
+from spacy_maral.training.teacher import train_teacher
 
 # the whole road
 

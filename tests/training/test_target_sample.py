@@ -9,7 +9,6 @@ from toys import K, assert_equal, snapshot, toy_corpus, toy_evaluate, toy_networ
 from worlds import adapt_in, rows_of, tensors_of
 
 from spacy_maral.errors import MaralError
-from spacy_maral.training import train_teacher
 from spacy_maral.training.hooks import Hook
 from spacy_maral.training.loop import Run
 from spacy_maral.training.settings import SELECTION, TrainingSettings
@@ -21,6 +20,7 @@ from spacy_maral.training.target_sample import (
     choose_spans,
     mutual_information,
 )
+from spacy_maral.training.teacher import train_teacher
 
 # the information, against its definition
 

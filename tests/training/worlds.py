@@ -10,9 +10,10 @@ import spacy
 import torch
 from spacy.tokens import Doc, DocBin, Span
 
-from spacy_maral.adaptation import adapt, pseudo_label
+from spacy_maral.adaptation.label_target import pseudo_label
+from spacy_maral.adaptation.student import adapt
 from spacy_maral.model.architectures import get_encoder, get_span_module
-from spacy_maral.training import train_teacher
+from spacy_maral.training.teacher import train_teacher
 
 NAMES = {"LOC": ["Paris", "Madrid", "York"], "PER": ["Merkel", "Obama", "Pedro"]}
 OTHERS = {"source": ["visited", "met", "in", "the"], "target": ["lebt", "und", "nach", "trifft"]}

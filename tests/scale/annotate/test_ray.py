@@ -13,7 +13,7 @@ import spacy
 from scale_corpora import GOLDEN, LINES, contents, read, save_ruler
 from spacy.tokens import DocBin
 
-from spacy_maral.adaptation import pseudo_label
+from spacy_maral.adaptation.label_target import pseudo_label
 from spacy_maral.errors import MaralError
 from spacy_maral.scale import RayEngine, annotate_corpus
 from spacy_maral.scale.annotate.ray_engine import same_signals
