@@ -28,9 +28,12 @@ Seed = Annotated[int, Field(ge=0)]
 class LanguagePair(Section):
     """A dataset with a source and a target language."""
 
-    dataset: str = Field(description="Name of a dataset, such as wikiann.")
-    source: Name = Field(description="Code of the source language.")
-    target: Name = Field(description="Code of the target language.")
+    dataset: str
+    """Name of a dataset, such as wikiann."""
+    source: Name
+    """Code of the source language."""
+    target: Name
+    """Code of the target language."""
 
     @field_validator("dataset")
     @classmethod
@@ -52,17 +55,16 @@ class Variant(Section):
     false` there is no student, and the teacher itself is the variant.
     """
 
-    adapt: bool = Field(True, description="Whether to train a student.")
-    overrides: dict[str, Any] = Field(
-        default_factory=dict, description="Settings of the student's training, by section.key."
-    )
-    teacher: dict[str, Any] = Field(
-        default_factory=dict, description="Settings of the teacher's training, by section.key."
-    )
-    target_sentences: Sentences = Field(
-        None, description="Maximum of target sentences; by default that of the benchmark."
-    )
-    seeds: list[Seed] | None = Field(None, description="Seeds of this variant; by default all.")
+    adapt: bool = True
+    """Whether to train a student."""
+    overrides: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the student's training, by section.key."""
+    teacher: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the teacher's training, by section.key."""
+    target_sentences: Sentences = None
+    """Maximum of target sentences; by default that of the benchmark."""
+    seeds: list[Seed] | None = None
+    """Seeds of this variant; by default all."""
 
 
 class Matrix(Section):
@@ -74,25 +76,26 @@ class Matrix(Section):
     to measure the F1 on the test set after every epoch. Neither changes the training.
     """
 
-    config: Path = Field(description="Configuration that the variants differ from.")
-    source_sentences: Sentences = Field(None, description="Maximum of source sentences.")
-    target_sentences: Sentences = Field(None, description="Maximum of target sentences.")
-    dev_sentences: Sentences = Field(
-        None, description="Maximum of sentences of the source's development set."
-    )
-    test_sentences: Sentences = Field(
-        None, description="Maximum of sentences of the target's test set."
-    )
-    seeds: list[Seed] = Field([0], min_length=1, description="Seeds; each pair runs with each.")
-    pairs: list[LanguagePair] = Field(min_length=1, description="Datasets and languages.")
-    variants: dict[Name, Variant] = Field(min_length=1, description="Variants by name.")
-    diagnose: bool = Field(
-        False,
-        description="Whether to measure the noise of pseudo-labels by the target's gold labels.",
-    )
-    study: bool = Field(
-        False, description="Whether to measure also the F1 on the test set after every epoch."
-    )
+    config: Path
+    """Configuration that the variants differ from."""
+    source_sentences: Sentences = None
+    """Maximum of source sentences."""
+    target_sentences: Sentences = None
+    """Maximum of target sentences."""
+    dev_sentences: Sentences = None
+    """Maximum of sentences of the source's development set."""
+    test_sentences: Sentences = None
+    """Maximum of sentences of the target's test set."""
+    seeds: list[Seed] = Field([0], min_length=1)
+    """Seeds; each pair runs with each."""
+    pairs: list[LanguagePair] = Field(min_length=1)
+    """Datasets and languages."""
+    variants: dict[Name, Variant] = Field(min_length=1)
+    """Variants by name."""
+    diagnose: bool = False
+    """Whether to measure the noise of pseudo-labels by the target's gold labels."""
+    study: bool = False
+    """Whether to measure also the F1 on the test set after every epoch."""
 
     @property
     def uses_gold(self) -> bool:

@@ -27,9 +27,11 @@ CROSS_ENTROPY = {"@losses": "spacy-maral.CrossEntropy.v1"}
 
 
 class Section(BaseModel):
-    """A configuration section; it refuses unknown keys, and its values cannot change later."""
+    """A configuration section, whose values cannot change; the text below a setting describes it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 LossBlock = Annotated[
@@ -64,78 +66,52 @@ class TrainingSettings(Section):
 
     loss: LossBlock = MAX_MARGIN
     decision: Decision = "likelihood"
-    outside_weight: float = Field(
-        1.0,
-        ge=0,
-        description="Weight of an outside span in the mean of the loss; an entity has weight 1. "
-        "With 0, outside remains a class that entities are compared with.",
-    )
-    prior_scale: float = Field(
-        0.0, ge=0, description="Factor on the log prior of the source in the max-margin loss."
-    )
-    epochs: int = Field(
-        4, ge=1, description="Passes over the labelled or the unlabelled text, whichever is longer."
-    )
-    batch_tokens: int = Field(
-        384, ge=1, description="Maximum number of word pieces in a batch, padding included."
-    )
-    batch_docs: int = Field(
-        0, ge=0, description="Maximum number of documents in a batch; 0 for no limit."
-    )
-    accumulate: int = Field(1, ge=1, description="Steps whose gradients make one update.")
-    learn_rate: float = Field(1e-4, gt=0, description="Peak learning rate of the encoder.")
-    head_learn_rate: float = Field(1e-3, gt=0, description="Peak learning rate of the span model.")
-    weight_decay: float = Field(
-        0.01, ge=0, description="Weight decay of AdamW; biases and norms have none."
-    )
-    warmup: float = Field(
-        0.06,
-        ge=0,
-        lt=1,
-        description="Share of all steps in which the learning rates rise linearly; they then fall "
-        "linearly to zero.",
-    )
-    grad_clip: float = Field(
-        1.0, gt=0, description="Maximum norm of the gradient, over all weights together."
-    )
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto",
-        description="Number format of the matrix products; auto is bfloat16 where the device "
-        "computes it natively, otherwise float16 on a GPU and float32 on a CPU.",
-    )
-    freeze_embeddings: bool = Field(
-        True, description="Whether to freeze the encoder's word embeddings."
-    )
-    freeze_layers: int = Field(
-        6,
-        ge=0,
-        description="Number of the encoder's lowest layers to freeze. Frozen layers have no "
-        "dropout, and the word embeddings are frozen with them.",
-    )
-    cache: Path | None = Field(
-        None,
-        description="Folder that caches word pieces and frozen-layer states for this and later "
-        "runs; it can be deleted while no run uses it. By default the cache is in the folder of "
-        "the run, which deletes it when it finishes.",
-    )
-    frozen_cache: float = Field(
-        8.0,
-        ge=0,
-        description="Maximum disk space, in GiB, for the frozen-layer states of all documents. "
-        "Frozen-layer states that do not fit are computed again for every batch.",
-    )
+    outside_weight: float = Field(1.0, ge=0)
+    """Weight of an outside span in the mean of the loss; an entity has weight 1. With 0, outside
+    remains a class that entities are compared with."""
+    prior_scale: float = Field(0.0, ge=0)
+    """Factor on the log prior of the source in the max-margin loss."""
+    epochs: int = Field(4, ge=1)
+    """Passes over the labelled or the unlabelled text, whichever is longer."""
+    batch_tokens: int = Field(384, ge=1)
+    """Maximum number of word pieces in a batch, padding included."""
+    batch_docs: int = Field(0, ge=0)
+    """Maximum number of documents in a batch; 0 for no limit."""
+    accumulate: int = Field(1, ge=1)
+    """Steps whose gradients make one update."""
+    learn_rate: float = Field(1e-4, gt=0)
+    """Peak learning rate of the encoder."""
+    head_learn_rate: float = Field(1e-3, gt=0)
+    """Peak learning rate of the span model."""
+    weight_decay: float = Field(0.01, ge=0)
+    """Weight decay of AdamW; biases and norms have none."""
+    warmup: float = Field(0.06, ge=0, lt=1)
+    """Share of all steps in which the learning rates rise linearly; they then fall linearly to
+    zero."""
+    grad_clip: float = Field(1.0, gt=0)
+    """Maximum norm of the gradient, over all weights together."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of the matrix products; auto is bfloat16 where the device computes it natively,
+    otherwise float16 on a GPU and float32 on a CPU."""
+    freeze_embeddings: bool = True
+    """Whether to freeze the encoder's word embeddings."""
+    freeze_layers: int = Field(6, ge=0)
+    """Number of the encoder's lowest layers to freeze. Frozen layers have no dropout, and the word
+    embeddings are frozen with them."""
+    cache: Path | None = None
+    """Folder that caches word pieces and frozen-layer states for this and later runs; it can be
+    deleted while no run uses it. By default the cache is in the folder of the run, which deletes it
+    when it finishes."""
+    frozen_cache: float = Field(8.0, ge=0)
+    """Maximum disk space, in GiB, for the frozen-layer states of all documents. Frozen-layer states
+    that do not fit are computed again for every batch."""
     select: Select = "source_dev"
-    checkpoint_minutes: float = Field(
-        0.0,
-        ge=0,
-        description="Minutes between checkpoints within an epoch; 0 for none. A run always saves a "
-        "checkpoint after each epoch.",
-    )
-    logger: dict[str, Any] | None = Field(
-        None,
-        description="A logger of spaCy's registry, as a block [teacher.logger] or [student.logger] "
-        "with @loggers.",
-    )
+    checkpoint_minutes: float = Field(0.0, ge=0)
+    """Minutes between checkpoints within an epoch; 0 for none. A run always saves a checkpoint
+    after each epoch."""
+    logger: dict[str, Any] | None = None
+    """A logger of spaCy's registry, as a block [teacher.logger] or [student.logger] with @loggers.
+    """
 
     @model_validator(mode="before")
     @classmethod
@@ -182,97 +158,57 @@ class StudentSettings(TrainingSettings):
 class AdaptationSettings(Section):
     """Settings for the use and improvement of target pseudo-labels: [adaptation]."""
 
-    init: Literal["encoder", "teacher"] = Field(
-        "encoder", description="Whether the student starts from the encoder or from the teacher."
-    )
-    warmup_epochs: int = Field(
-        1,
-        ge=1,
-        description="Epochs with all pseudo-labels, before the first filtering and refinement.",
-    )
-    target_labels: Literal["hard", "soft"] = Field(
-        "soft",
-        description="Target of the loss: the most probable class ('hard') or the distribution over "
-        "classes ('soft').",
-    )
-    target_prior_scale: float = Field(
-        0.0, ge=0, description="Factor on the log prior of the target in the max-margin loss."
-    )
-    target_weight: float = Field(1.0, ge=0, description="Weight of the target's loss.")
-    statistics: Literal["all", "reliable", "source"] = Field(
-        "reliable",
-        description="Target spans that the class means include, besides all source spans: all, "
-        "those with reliable labels, or none ('source').",
-    )
-    features: Literal["training", "clean"] = Field(
-        "training",
-        description="Features for the filter and the refinery: those of the epoch's training pass, "
-        "or those of a separate pass without dropout ('clean').",
-    )
-    filter: bool = Field(True, description="Whether to filter out unreliable pseudo-labels.")
-    filter_limit: Literal["none", "doubt"] = Field(
-        "none",
-        description="Maximum number of labels of a class that the filter removes: no limit, or the "
-        "number expected to be wrong by the labels' own probabilities ('doubt'), which is 0 if all "
-        "probabilities are 1.",
-    )
-    guidance: Literal["both", "global", "local", "none"] = Field(
-        "both",
-        description="Guidance that refines labels: class densities (global, Eq. 10), neighbours "
-        "(local, Eq. 11), both, or none.",
-    )
-    guidance_weights: Literal["equal", "graded"] = Field(
-        "equal",
-        description="How a guidance divides its share of a label: equally between the classes that "
-        "it allows (Eq. 10, 11), or in proportion to density or neighbours ('graded').",
-    )
-    neighbours: int = Field(200, ge=1, description="Number of neighbours k of Eq. 11.")
-    bank_outside_rate: float = Field(
-        0.03,
-        ge=0,
-        le=1,
-        description="Share of the outside spans that the neighbour search includes.",
-    )
-    bank_size: int = Field(
-        262_144,
-        ge=1,
-        description="Approximate maximum number of spans in the neighbour search, of source and "
-        "target together; from more spans, a random sample is drawn.",
-    )
-    alpha_start: float = Field(
-        0.95,
-        ge=0,
-        le=1,
-        description="Share of the old label in a refined label, in the first refinement.",
-    )
-    alpha_end: float = Field(
-        0.80,
-        ge=0,
-        le=1,
-        description="The same share in the last refinement; it changes linearly in between.",
-    )
-    mlm_weight: float = Field(
-        0.0,
-        ge=0,
-        description="Weight of masked language modelling on target text (Eq. 51); needs an encoder "
-        "with a masked-language-model head.",
-    )
-    mask_rate: float = Field(
-        0.25,
-        gt=0,
-        lt=1,
-        description="Share of the word pieces that masked language modelling masks.",
-    )
-    diagnose_with_gold: bool = Field(
-        False,
-        description="Whether to read gold labels of the target, if it has any, for the noise ratio "
-        "in the log. They do not affect the run's result.",
-    )
-    diagnostics: bool = Field(
-        True,
-        description="Whether to keep figures of each epoch, and the words of some spans and "
-        "sentences, for the report.",
-    )
+    init: Literal["encoder", "teacher"] = "encoder"
+    """Whether the student starts from the encoder or from the teacher."""
+    warmup_epochs: int = Field(1, ge=1)
+    """Epochs with all pseudo-labels, before the first filtering and refinement."""
+    target_labels: Literal["hard", "soft"] = "soft"
+    """Target of the loss: the most probable class ('hard') or the distribution over classes
+    ('soft')."""
+    target_prior_scale: float = Field(0.0, ge=0)
+    """Factor on the log prior of the target in the max-margin loss."""
+    target_weight: float = Field(1.0, ge=0)
+    """Weight of the target's loss."""
+    statistics: Literal["all", "reliable", "source"] = "reliable"
+    """Target spans that the class means include, besides all source spans: all, those with reliable
+    labels, or none ('source')."""
+    features: Literal["training", "clean"] = "training"
+    """Features for the filter and the refinery: those of the epoch's training pass, or those of a
+    separate pass without dropout ('clean')."""
+    filter: bool = True
+    """Whether to filter out unreliable pseudo-labels."""
+    filter_limit: Literal["none", "doubt"] = "none"
+    """Maximum number of labels of a class that the filter removes: no limit, or the number expected
+    to be wrong by the labels' own probabilities ('doubt'), which is 0 if all probabilities are 1.
+    """
+    guidance: Literal["both", "global", "local", "none"] = "both"
+    """Guidance that refines labels: class densities (global, Eq. 10), neighbours (local, Eq. 11),
+    both, or none."""
+    guidance_weights: Literal["equal", "graded"] = "equal"
+    """How a guidance divides its share of a label: equally between the classes that it allows (Eq.
+    10, 11), or in proportion to density or neighbours ('graded')."""
+    neighbours: int = Field(200, ge=1)
+    """Number of neighbours k of Eq. 11."""
+    bank_outside_rate: float = Field(0.03, ge=0, le=1)
+    """Share of the outside spans that the neighbour search includes."""
+    bank_size: int = Field(262_144, ge=1)
+    """Approximate maximum number of spans in the neighbour search, of source and target together;
+    from more spans, a random sample is drawn."""
+    alpha_start: float = Field(0.95, ge=0, le=1)
+    """Share of the old label in a refined label, in the first refinement."""
+    alpha_end: float = Field(0.80, ge=0, le=1)
+    """The same share in the last refinement; it changes linearly in between."""
+    mlm_weight: float = Field(0.0, ge=0)
+    """Weight of masked language modelling on target text (Eq. 51); needs an encoder with a
+    masked-language-model head."""
+    mask_rate: float = Field(0.25, gt=0, lt=1)
+    """Share of the word pieces that masked language modelling masks."""
+    diagnose_with_gold: bool = False
+    """Whether to read gold labels of the target, if it has any, for the noise ratio in the log.
+    They do not affect the run's result."""
+    diagnostics: bool = True
+    """Whether to keep figures of each epoch, and the words of some spans and sentences, for the
+    report."""
 
 
 SCHEMAS: Mapping[str, type[Section]] = {
