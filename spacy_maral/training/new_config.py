@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 
 import spacy
 from jinja2 import Environment, StrictUndefined
-from spacy.util import load_config_from_str, load_model_from_config
+from spacy.util import dot_to_object, load_config_from_str, load_model_from_config
 from thinc.api import Config
 
 from ..errors import Errors, MaralError
@@ -22,6 +23,7 @@ SEVERAL = "xx"
 WIDTHS = {"small": 8, "paper": 4}
 ENCODERS = {"small": "intfloat/multilingual-e5-small", "paper": "xlm-roberta-large"}
 FREEZE_LAYERS = 6
+SECTION = re.compile(r"^\[(.+)\]$", re.MULTILINE)
 DEFAULTS_NOTE = "# further settings, with their defaults"
 
 
@@ -125,31 +127,25 @@ def fill_config(text: str) -> str:
     RETURNS (str): The configuration with all settings of [nlp], [components], [teacher], [student]
         and [adaptation]; its own lines and comments stay.
     """
-    full = _all_settings(text)
-    blocks = list(_blocks(text))
-    known = {name for name, _ in blocks}
+    own, full = load_config_from_str(text), _all_settings(text)
+    blocks = re.split(r"\n\n(?=(?:#.*\n)*\[)", text.strip())
+    names = [found[1] if (found := SECTION.search(block)) else "" for block in blocks]
     result: list[str] = []
-    for i, (name, lines) in enumerate(blocks):
-        result += lines
-        if name is None:
+    for name, following, block in zip(names, [*names[1:], ""], blocks, strict=True):
+        result.append(block)
+        if not name:
             continue
-        settings = _at(full, name)
-        own = {line.partition("=")[0].strip() for line in lines if "=" in line and line[0] != "#"}
-        missing = {
-            key: value
-            for key, value in settings.items()
-            if key not in own and not isinstance(value, Mapping)
-        }
-        if missing:
-            _append(result, [DEFAULTS_NOTE, *_lines(missing)])
+        _, given = next(_sections(dot_to_object(own, name), name))
+        _, settings = next(_sections(dot_to_object(full, name), name))
+        if missing := {key: settings[key] for key in settings if key not in given}:
+            result[-1] += "\n".join(["", DEFAULTS_NOTE, *_lines(missing)])
         # sections missing from the text follow the last section of their parent
         top = ".".join(name.split(".")[:2])
-        following = blocks[i + 1][0] if i + 1 < len(blocks) else None
-        if not (following or "").startswith(top + "."):
-            for path, section in _sections(_at(full, top), top):
-                if path not in known:
-                    _append(result, ["", f"[{path}]", *_lines(section)])
-    return "\n".join(result).strip() + "\n"
+        if not following.startswith(f"{top}."):
+            for path, section in _sections(dot_to_object(full, top), top):
+                if path not in names:
+                    result.append("\n".join([f"[{path}]", *_lines(section)]))
+    return "\n\n".join(result) + "\n"
 
 
 def _all_settings(text: str) -> dict[str, Any]:
@@ -196,21 +192,6 @@ def _has_lm_head(facts: Mapping[str, Any]) -> bool:
     return not facts or any(name.endswith("ForMaskedLM") for name in names or ())
 
 
-def _blocks(text: str) -> Iterator[tuple[str | None, list[str]]]:
-    """Yield each section's name, and its lines with the comments before them."""
-    name: str | None = None
-    lines: list[str] = []
-    for line in text.splitlines():
-        if line.startswith("["):
-            n = len(lines)
-            while n and lines[n - 1].startswith("#"):
-                n -= 1
-            yield name, lines[:n]
-            name, lines = line.strip("[]"), lines[n:]
-        lines.append(line)
-    yield name, lines
-
-
 def _sections(settings: Mapping[str, Any], name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     yield name, {k: v for k, v in settings.items() if not isinstance(v, Mapping)}
     for key, value in settings.items():
@@ -218,21 +199,5 @@ def _sections(settings: Mapping[str, Any], name: str) -> Iterator[tuple[str, dic
             yield from _sections(value, f"{name}.{key}")
 
 
-def _at(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    for part in name.split("."):
-        settings = settings[part]
-    return settings
-
-
 def _lines(settings: Mapping[str, Any]) -> list[str]:
     return [line for line in Config({"s": dict(settings)}).to_str().splitlines()[1:] if line]
-
-
-def _append(result: list[str], lines: Sequence[str]) -> None:
-    """Add lines to a section, before the blank lines at its end."""
-    blank = 0
-    while result and not result[-1]:
-        result.pop()
-        blank += 1
-    result += lines
-    result += [""] * blank
