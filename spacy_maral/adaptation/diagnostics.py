@@ -170,6 +170,7 @@ class EpochFiles:
         """Contents of an epoch's JSON file, with classes in the order of "classes"."""
         classes, n_classes = state.target.classes, len(self.names)
         rho = state.scores[np.arange(len(classes)), classes]
+        bins = (np.searchsorted(self.edges, rho, side="right") - 1).clip(0, N_BINS - 1)
         counted = {"counts": np.ones(len(classes), dtype=bool)}
         gold = None if state.gold is None else state.gold[state.target.spans]
         if gold is not None:
@@ -181,7 +182,7 @@ class EpochFiles:
             "classes": self.names,
             "edges": self.edges.round(9).tolist(),
             **{
-                name: self._histograms(rho[rows], classes[rows]).tolist()
+                name: _table(classes[rows], bins[rows], n_classes, N_BINS).tolist()
                 for name, rows in counted.items()
             },
             "mixtures": [
@@ -197,13 +198,6 @@ class EpochFiles:
             "target": _geometry(state.target, state.directions),
             "doubtful": self._doubtful(state, rho),
         }
-
-    def _histograms(
-        self, rho: NDArray[np.floating], classes: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        """Number of spans of each class in each bin, shape (K, N_BINS)."""
-        place = np.searchsorted(self.edges, rho, side="right") - 1
-        return _table(classes, place.clip(0, N_BINS - 1), len(self.names), N_BINS)
 
     def _doubtful(self, state: EpochState, rho: NDArray[np.floating]) -> list[dict[str, Any]]:
         """The entity pseudo-labels with the lowest scores, one per document, with their context."""

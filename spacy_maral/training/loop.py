@@ -180,15 +180,12 @@ class Run:
                 plans[i] += stream.plan(self.settings, rng)
         return list(zip(*(plan[:n_steps] for plan in plans), strict=True))
 
-    def _start_epoch(self, epoch: int) -> None:
-        self.network.span_model.statistics.reset_counts()
-        for hook in self.hooks:
-            hook.on_epoch_start(epoch)
-
     def _epoch(self, epoch: int, progress: Progress) -> dict[str, Any]:
         """Do the remaining steps of an epoch, and evaluate; RETURNS (dict): Its row."""
         if not progress.step:
-            self._start_epoch(epoch)
+            self.network.span_model.statistics.reset_counts()
+            for hook in self.hooks:
+                hook.on_epoch_start(epoch)
         self.module.train()
         started = time.perf_counter() - progress.seconds
         plan = self._plan(epoch)
