@@ -12,11 +12,7 @@ from ..evaluation.tables import MISSING, markdown_table
 from ..training.settings import SELECTION
 from .results import Mean, Result, grouped, pair_of
 
-CRITERIA = {
-    **SELECTION,
-    "target_agreement": "target_agreement",
-    "target_density": "target_density",
-}
+CRITERIA = {**SELECTION, "target_agreement": "target_agreement", "target_density": "target_density"}
 """Key of an epoch's row for each criterion: those of `select`, and those of `StudySignals`."""
 
 TRUTH = "target_f1"
