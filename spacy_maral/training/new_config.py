@@ -148,15 +148,15 @@ def fill_config(text: str) -> str:
     return "\n\n".join(result) + "\n"
 
 
-def _all_settings(text: str) -> dict[str, Any]:
+def _all_settings(text: str) -> Config:
     """Collect all settings by section, default values included."""
     from .settings import SCHEMAS
 
     config = load_config_from_str(text)
     nlp = load_model_from_config(config, auto_fill=True)
-    full: dict[str, Any] = {
-        name: dict(nlp.config[name]) for name in ("paths", "system", "nlp", "components")
-    }
+    full = Config()
+    for name in ("paths", "system", "nlp", "components"):
+        full[name] = dict(nlp.config[name])
     for name, schema in SCHEMAS.items():
         defaults = {key: field.default for key, field in schema.model_fields.items()}
         full[name] = {**defaults, **config[name]}
