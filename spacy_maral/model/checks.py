@@ -71,9 +71,8 @@ def make_loss(block: Any) -> SpanLoss:
     except Exception as error:
         # the factory of a user's loss may raise anything
         known = ", ".join(LOSSES_OF_0_1.values())
-        raise MaralError(
-            Errors.M227.format(block=block, problem=first_line(error), known=known)
-        ) from error
+        problem = first_line(error).encode("utf8", "backslashreplace").decode("utf8")
+        raise MaralError(Errors.M227.format(block=block, problem=problem, known=known)) from error
     return loss
 
 

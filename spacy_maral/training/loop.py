@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from ..data.files import differences, write_text
 from ..data.layout import LOG
 from ..errors import Errors, MaralError, Warnings
+from ..model.checks import make_loss
 from ..model.geometry import centroid_cosine, mean_off_diagonal
 from .checkpoint import (
     BEST,
@@ -103,6 +104,7 @@ class Run:
         self.module = nn.ModuleDict({"network": self.network})
         if self.extra is not None:
             self.module["extra"] = self.extra.head
+        self.span_loss = make_loss(self.settings.loss)
         self.optimiser = make_optimiser(self.module, self.network.encoder, self.settings)
         self.scaler = torch.amp.GradScaler(
             self.network.device.type, enabled=self.network.precision == "float16"
@@ -245,8 +247,9 @@ class Run:
             batch, counts = stream.batch(docs, self.network.pad_id)
             output = self.network(batch)
             loss = batch_loss(
-                self.network, output, stream, batch, self.settings, counts=counts, extra=self.extra
-            )
+                self.network, output, stream, batch, self.span_loss,
+                outside_weight=self.settings.outside_weight, counts=counts, extra=self.extra,
+            )  # fmt: skip
             if not all(map(math.isfinite, loss.parts.values())):
                 self.pending = self.pending[-1:]
                 self._refuse(Errors.M310, epoch, step)

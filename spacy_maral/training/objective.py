@@ -6,11 +6,10 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from ..model.losses import label_spans
+from ..model.losses import SpanLoss, label_spans
 from ..model.span_model import SpanOutput
 from .corpus import Batch
 from .network import Network
-from .settings import TrainingSettings
 from .streams import Stream
 
 
@@ -51,8 +50,9 @@ def batch_loss(
     output: SpanOutput,
     stream: Stream,
     batch: Batch,
-    settings: TrainingSettings,
+    span_loss: SpanLoss,
     *,
+    outside_weight: float = 1.0,
     counts: bool = True,
     extra: ExtraLoss | None = None,
 ) -> BatchLoss:
@@ -62,7 +62,8 @@ def batch_loss(
     output (SpanOutput): The network's output for this process's part of the batch.
     stream (Stream): The stream that the batch belongs to.
     batch (Batch): This process's part of the batch.
-    settings (TrainingSettings): The loss, and the weight of outside spans.
+    span_loss (SpanLoss): The loss of labelled spans.
+    outside_weight (float): Weight of an outside span; an entity has the weight 1.
     counts (bool): Whether this process's part counts (see `Stream.batch`).
     extra (ExtraLoss | None): A further loss, added if it belongs to the stream.
     RETURNS (BatchLoss): The loss over the parts of all processes.
@@ -77,9 +78,9 @@ def batch_loss(
         gather(tensor(wanted.targets)),
         log_prior=prior if prior.ndim == 1 else gather(prior),
         weights=gather(tensor(wanted.weights)),
-        outside_weight=settings.outside_weight,
+        outside_weight=outside_weight,
     )
-    loss = settings.span_loss(spans)
+    loss = span_loss(spans)
     parts, total = {stream.name: loss.item()}, stream.weight * loss
     if extra is not None and extra.stream == stream.name:
         value, n = extra(network, batch)

@@ -19,7 +19,7 @@ from ..data.layout import CACHE, META
 from ..errors import Errors, MaralError, Warnings
 from ..evaluation.metrics import score_entities
 from ..model.architectures import get_encoder, get_span_module
-from ..model.checks import translate_loss, translate_outside
+from ..model.checks import make_loss, translate_loss, translate_outside
 from ..model.encoder.weights import check_trainable
 from ..model.maral_ner import DEFAULT_CONFIG
 from .cache import Cache
@@ -166,7 +166,7 @@ def as_pipeline(nlp: Language, settings: TrainingSettings | None) -> Pipeline:
         options = {name: getattr(settings, name) for name in SHARED_OPTIONS}
         pipe.cfg.update(options)  # type: ignore[attr-defined]
         nlp.get_pipe_config(COMPONENT).update(options, loss=settings.loss)
-        pipe.loss = settings.span_loss  # type: ignore[attr-defined]
+        pipe.loss = make_loss(settings.loss)  # type: ignore[attr-defined]
         pipe.set_decision(settings.decision)  # type: ignore[attr-defined]
     network = Network(
         encoder,

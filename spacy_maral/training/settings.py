@@ -11,7 +11,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    PrivateAttr,
     ValidationError,
     field_validator,
     model_validator,
@@ -19,7 +18,6 @@ from pydantic import (
 
 from ..errors import Errors, MaralError, Warnings
 from ..model.checks import check_decision, make_loss, translate_loss, translate_outside
-from ..model.losses import SpanLoss
 
 logger = logging.getLogger("spacy")
 MAX_MARGIN = {"@losses": "spacy-maral.MaxMargin.v1"}
@@ -61,8 +59,6 @@ Select = Annotated[
 
 class TrainingSettings(Section):
     """Settings for the training of one model."""
-
-    _span_loss: SpanLoss = PrivateAttr()
 
     loss: LossBlock = MAX_MARGIN
     decision: Decision = "likelihood"
@@ -132,14 +128,8 @@ class TrainingSettings(Section):
     @model_validator(mode="after")
     def check_rule(self) -> TrainingSettings:
         """Refuse a decision rule that the loss does not train."""
-        self._span_loss = make_loss(self.loss)
-        check_decision(self.decision, self._span_loss)
+        check_decision(self.decision, make_loss(self.loss))
         return self
-
-    @property
-    def span_loss(self) -> SpanLoss:
-        """The loss, as a function of labelled spans."""
-        return self._span_loss
 
 
 class TeacherSettings(TrainingSettings):

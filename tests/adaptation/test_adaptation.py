@@ -21,6 +21,7 @@ from toys import (
 from spacy_maral.adaptation.filter import expected_errors
 from spacy_maral.adaptation.progressive import Adaptation
 from spacy_maral.adaptation.pseudo_labels import PseudoLabels
+from spacy_maral.model.losses import MaxMargin
 from spacy_maral.model.spans import OUTSIDE
 from spacy_maral.training.hooks import Hook
 from spacy_maral.training.loop import Run
@@ -232,7 +233,7 @@ def test_the_loss_leaves_unreliable_spans_out():
     hook.restore({"probabilities": hook.labels.probabilities, "reliable": reliable})
     network = hook.network.eval()
     batch = network.batch(TARGET, np.arange(8))
-    found = batch_loss(network, network(batch), hook.target, batch, hook.training).parts["target"]
+    found = batch_loss(network, network(batch), hook.target, batch, MaxMargin()).parts["target"]
     hook = make_hook()
     network = hook.network.eval()
     output = network(batch)

@@ -7,6 +7,7 @@ from torch import nn
 from toys import BOS, EOS, PAD, VOCABULARY, K, toy_corpus, toy_network, toy_settings
 
 from spacy_maral.adaptation.masked_lm import MaskedLM
+from spacy_maral.model.losses import CrossEntropy, MaxMargin, SupCon
 from spacy_maral.model.spans import class_shares
 from spacy_maral.training.objective import batch_loss
 from spacy_maral.training.shares import Share
@@ -32,7 +33,7 @@ def test_the_source_stream_has_gold_classes_and_their_shares():
     assert (stream.prior_scale, stream.weight, stream.weights) == (0.5, 1.0, None)
 
 
-def step_of(stream, *, docs=5, extra=None, **settings):
+def step_of(stream, *, docs=5, extra=None, kind=MaxMargin, outside_weight=1.0):
     """The step's loss, the network's scores for the batch's spans, and their numbers."""
     network = toy_network(dropout=0.0)
     network.span_model.statistics.update(
@@ -44,23 +45,25 @@ def step_of(stream, *, docs=5, extra=None, **settings):
     batch = network.batch(stream.corpus, np.arange(docs))
     output = network(batch)
     rho = network.span_model.statistics.score(output.z).detach().double()
-    loss = batch_loss(network, output, stream, batch, toy_settings(**settings), extra=extra)
+    loss = batch_loss(
+        network, output, stream, batch, kind(), outside_weight=outside_weight, extra=extra
+    )
     return loss, rho, output.logits.detach().double(), batch.span_ids, network
 
 
 @pytest.mark.parametrize("soft", [False, True])
-@pytest.mark.parametrize("loss_name", ["max_margin", "cross_entropy"])
+@pytest.mark.parametrize("kind", [MaxMargin, CrossEntropy])
 @pytest.mark.parametrize("outside_weight", [1.0, 0.2, 0.0])
-def test_the_loss_is_that_of_the_settings(soft, loss_name, outside_weight):
+def test_the_loss_is_that_of_the_settings(soft, kind, outside_weight):
     corpus = toy_corpus(8)
     rng = np.random.default_rng(2)
     stream = source_stream(Share.of(corpus), K, 0.7)
     stream.weights = (rng.random(corpus.n_spans) < 0.6).astype(np.float32)
     if soft:
         stream.targets = rng.dirichlet(np.ones(K), corpus.n_spans).astype(np.float32)
-    loss, rho, logits, ids, _ = step_of(stream, loss=loss_name, outside_weight=outside_weight)
+    loss, rho, logits, ids, _ = step_of(stream, kind=kind, outside_weight=outside_weight)
     scores = logits
-    if loss_name == "max_margin":
+    if kind is MaxMargin:
         scores = rho + 0.7 * torch.from_numpy(stream.prior).log()
     total, weight = 0.0, 0.0
     for row, i in zip(scores.log_softmax(1), ids, strict=True):
@@ -78,7 +81,7 @@ def test_contrastive_loss_leaves_unreliable_spans_out(outside_weight):
     stream = source_stream(Share.of(corpus), K, 1.0)
     keep = np.random.default_rng(0).random(corpus.n_spans) < 0.5
     stream.weights = keep.astype(np.float32)
-    loss, _, _, ids, network = step_of(stream, loss="supcon", outside_weight=outside_weight)
+    loss, _, _, ids, network = step_of(stream, kind=SupCon, outside_weight=outside_weight)
     z = (
         network(network.batch(corpus, np.arange(5)))
         .z.detach()
@@ -99,8 +102,8 @@ def test_contrastive_loss_leaves_unreliable_spans_out(outside_weight):
 def test_a_stream_without_reliable_spans_still_has_a_graph():
     stream = source_stream(Share.of(toy_corpus(8)), K, 1.0)
     stream.weights = np.zeros(stream.corpus.n_spans, dtype=np.float32)
-    for loss_name in ("max_margin", "cross_entropy", "supcon"):
-        loss, *_ = step_of(stream, loss=loss_name)
+    for kind in (MaxMargin, CrossEntropy, SupCon):
+        loss, *_ = step_of(stream, kind=kind)
         assert loss.total.item() == 0
         loss.total.backward()
 
@@ -122,7 +125,7 @@ def test_class_statistics_take_the_spans_of_the_step():
     statistics = network.span_model.statistics
     before = statistics.mean.clone()
     batch = network.batch(corpus, np.arange(4))
-    loss = batch_loss(network, network(batch), stream, batch, toy_settings())
+    loss = batch_loss(network, network(batch), stream, batch, MaxMargin())
     statistics.update(loss.z, loss.classes)
     counted = stream.classes[batch.span_ids]
     z = loss.z.double()
