@@ -218,6 +218,7 @@ class Warnings(metaclass=CodedMessages):
     W205 = "The encoder was saved with other tensors ({names}), perhaps by another release of transformers. Compare its predictions with those of the original environment, and train again if they differ."
     W206 = "The setting include_outside is now part of outside_weight: include_outside = false is read as outside_weight = 0, and include_outside = true as the outside_weight that is set. Remove include_outside from the configuration."
     W207 = 'The setting loss = "{old}" of release 0.1 is read as @losses = "{new}". Write this line in a block of its own, such as [student.loss] or [components.maral_ner.loss].'
+    W208 = "With pseudo_count = 0 the class means have no start of their own: features of a new model are alike, so that the means are nearly equal at first, and the max-margin loss may not drive them apart. Use it to follow the paper to the letter; otherwise remove the setting."
 
     # W3xx: training, configuration, checkpoints
     W301 = "The checkpoint {path} is damaged ({problem}). The run continues from the previous one."

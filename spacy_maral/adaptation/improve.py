@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from ..model.spans import OUTSIDE, class_shares, overlap_losers, softmax
 from ..training.settings import AdaptationSettings
 from .filter import Mixture, expected_errors, split_spans
-from .refinery import above_mean, refine
+from .refinery import above_mean, class_means, refine, sample_classes
 
+MEAN_SPANS = 2000
 Words = tuple[NDArray[np.int64], NDArray[np.int64]]
 Neighbours = Callable[[NDArray[np.int64]], NDArray[np.floating]]
 
@@ -67,13 +68,14 @@ def improve(
 
     The filter splits the scores of each class's labels by a mixture of two Gaussians. The refinery
     moves the unreliable labels, or all labels where there is no filter, towards the classes that
-    the class densities and the nearest neighbours allow (Eq. 10 and 11).
+    the class densities and the nearest neighbours allow (Eq. 10, 11).
 
     labels (TargetLabels): Labels of n spans, on which the last epoch was trained.
     rho (NDArray[np.floating]): Score of each span under each class (Eq. 6), shape (n, K).
     neighbours (Neighbours): Maps m spans to the share of each class among the nearest neighbours of
-        each span, shape (m, K). It is called at most once, with the spans to be refined.
-    settings (AdaptationSettings): Filter, its limit, guidance and guidance weights.
+        each span, shape (m, K). It is called at most once, with the spans to be refined, and with
+        some of each class if the means are those of the classes.
+    settings (AdaptationSettings): Filter, its limit, guidance, its means and weights.
     alpha (float): Weight of the old label in a refined label (Eq. 11).
     seed (int): Seed of the mixtures.
     words (Words): First and last word of each span, numbered over all documents, shape (n,).
@@ -94,13 +96,9 @@ def improve(
         refined = np.flatnonzero(~reliable)
     probabilities = labels.probabilities
     if settings.guidance != "none":
-        graded = settings.guidance_weights == "graded"
-        by_density = by_neighbours = None
-        if settings.guidance in ("both", "global"):
-            by_density = softmax(rho[refined]) if graded else above_mean(rho[refined])
-        if settings.guidance in ("both", "local"):
-            near = neighbours(refined)
-            by_neighbours = near if graded else above_mean(near)
+        by_density, by_neighbours = _guidance(
+            labels.classes, rho, neighbours, refined, settings, seed
+        )
         probabilities = probabilities.copy()
         probabilities[refined] = refine(
             probabilities[refined],
@@ -109,3 +107,42 @@ def improve(
             local_guidance=by_neighbours,
         )
     return TargetLabels.of(probabilities, reliable, words, parts), mixtures
+
+
+def _guidance(
+    classes: NDArray[np.int64],
+    rho: NDArray[np.floating],
+    neighbours: Neighbours,
+    refined: NDArray[np.int64],
+    settings: AdaptationSettings,
+    seed: int,
+) -> tuple[NDArray | None, NDArray | None]:
+    """The global and the local guidance of the spans to be refined (Eq. 10), None for one that is off.
+
+    In the paper a class has to exceed its mean over the spans with its label; outside is also allowed where
+    the densities have it as the best class, as in the authors' code. The means of the neighbour shares are
+    over up to MEAN_SPANS spans of each class.
+    """
+    graded = settings.guidance_weights == "graded"
+    by_class = settings.guidance_mean == "class" and not graded
+    by_density = by_neighbours = means = None
+    if settings.guidance in ("both", "global"):
+        scores = rho[refined]
+        means = class_means(rho, classes) if by_class else None
+        by_density = softmax(scores) if graded else above_mean(scores, means)
+        if by_class:
+            by_density[:, OUTSIDE] |= scores.argmax(1) == OUTSIDE
+    if settings.guidance in ("both", "local"):
+        sample = refined[:0]
+        if by_class:
+            rng = np.random.default_rng([seed, MEAN_SPANS])
+            sample = sample_classes(classes, MEAN_SPANS, rng)
+        asked = np.union1d(refined, sample)
+        near = neighbours(asked)
+        means = None
+        if by_class:
+            means = class_means(near[np.searchsorted(asked, sample)], classes[sample])
+        by_neighbours = near[np.searchsorted(asked, refined)]
+        if not graded:
+            by_neighbours = above_mean(by_neighbours, means)
+    return by_density, by_neighbours

@@ -88,7 +88,7 @@ def build_index(
 def neighbour_classes(
     bank: Bank, features: NDArray[np.floating], spans: NDArray[np.int64], *, k: int, n_classes: int
 ) -> NDArray[np.float32]:
-    """Share of each class among the k nearest neighbours (Eq. 11), by inner product.
+    """Share of each class among the k nearest neighbours (Eq. 10), by inner product.
 
     The search is exact in banks of up to EXACT_ROWS rows (see `build_index`). A span is not its own
     neighbour. If the bank has fewer than k other rows, all of them count.
@@ -117,13 +117,46 @@ def neighbour_classes(
     return shares
 
 
-def above_mean(values: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Find the classes whose value for a span is above the mean over the classes (Eq. 10 and 11).
+def above_mean(
+    values: NDArray[np.floating], means: NDArray[np.floating] | None = None
+) -> NDArray[np.bool_]:
+    """Find the classes whose value for a span is above a mean (Eq. 10).
 
     values (NDArray): Value of each class for each span, rho or a share of neighbours, shape (n, K).
-    RETURNS (NDArray[np.bool_]): Whether each value is above the mean of its span, shape (n, K).
+    means (NDArray): Mean of each class over the spans with its label, shape (K,), as in the paper
+        (see `class_means`); None for the mean of each span over the classes.
+    RETURNS (NDArray[np.bool_]): Whether each value is above its mean, shape (n, K).
     """
-    return values > values.mean(1, keepdims=True)
+    return values > (values.mean(1, keepdims=True) if means is None else means)
+
+
+def class_means(values: NDArray[np.floating], classes: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Mean value of each class over the spans that have it as their label (Eq. 10).
+
+    values (NDArray): Value of each class for each span, shape (n, K).
+    classes (NDArray): Label of each span, shape (n,).
+    RETURNS (NDArray[np.float64]): Shape (K,); infinite for a class without a span, which is then
+        above no mean.
+    """
+    n_classes = values.shape[1]
+    own = values[np.arange(len(values)), classes].astype(np.float64)
+    counts = np.bincount(classes, minlength=n_classes)
+    sums = np.bincount(classes, weights=own, minlength=n_classes)
+    return np.divide(sums, counts, out=np.full(n_classes, np.inf), where=counts > 0)
+
+
+def sample_classes(
+    classes: NDArray[np.integer], most: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw some spans of each class.
+
+    classes (NDArray): Label of each span, shape (n,).
+    most (int): Maximum number of spans of a class.
+    rng (np.random.Generator): Draws the spans of larger classes.
+    RETURNS (NDArray[np.int64]): Chosen spans, ascending.
+    """
+    members = (np.flatnonzero(classes == c) for c in np.unique(classes))
+    return np.sort(np.concatenate([rng.permutation(spans)[:most] for spans in members]))
 
 
 def refine(
@@ -133,10 +166,9 @@ def refine(
     global_guidance: NDArray[np.bool_ | np.floating] | None,
     local_guidance: NDArray[np.bool_ | np.floating] | None,
 ) -> NDArray[np.float32]:
-    """Move soft labels towards the classes that the guidances allow (Eq. 10, 11).
+    """Move soft labels towards the classes that the guidances allow (Eq. 11).
 
-    d = norm(norm(d_c) + norm(d_n)), p <- norm(alpha p + (1 - alpha) d), with norm the division by
-    the sum. Where neither guidance allows a class, the label is not changed. A boolean guidance
+    d = norm(d_c + d_n), p <- norm(alpha p + (1 - alpha) d), with norm the division by the sum. Where neither guidance allows a class, the label is not changed. A boolean guidance
     gives all allowed classes equal shares; with other values, the shares are proportional to the
     values.
 
@@ -152,7 +184,7 @@ def refine(
     allowed = [g for g in (global_guidance, local_guidance) if g is not None]
     if not allowed:
         return old
-    d = _normalise(sum(_normalise(g.astype(np.float32)) for g in allowed))
+    d = _normalise(sum(g.astype(np.float32) for g in allowed))
     new = _normalise(alpha * old + (1 - alpha) * d)
     return np.where(d.any(1, keepdims=True), new, old)
 

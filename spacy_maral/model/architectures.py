@@ -16,6 +16,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from spacy.language import Language
 from spacy.tokens import Doc
+from spacy.util import logger
 from spacy_transformers.layers import TransformerListener, TransformerModel, split_trf_batch
 from thinc.api import (
     ArgsKwargs,
@@ -29,7 +30,7 @@ from thinc.api import (
 )
 from thinc.types import Floats2d
 
-from ..errors import Errors, MaralError
+from ..errors import Errors, MaralError, Warnings
 from .span_model import SpanModel, SpanOutput, check_settings, check_sizes
 from .spans import Candidates, word_shapes
 from .word_ends import WordEnds, word_ends
@@ -91,7 +92,8 @@ def build_span_model(
     width_embedding (int): Width of the span width's embedding.
     shape_embedding (int): Width of the word shape's embedding.
     temperature (float): Tau of Eq. 6.
-    pseudo_count (float): Number of spans that each initial class mean counts for.
+    pseudo_count (float): Number of spans that each initial class mean counts for. With 0, the first
+        spans of a class replace its mean, as in the paper, and the means start nearly equal.
     seed (int): Seed of the initial class means.
     max_batch_spans (int): Maximum number of spans embedded at once during prediction. It bounds
         the memory that a long document takes.
@@ -143,6 +145,8 @@ def _initialize(
     )
     if width is None or not model.has_dim("nO"):
         raise MaralError(Errors.M202.format(what="encoder" if width is None else "labels"))
+    if settings["pseudo_count"] == 0:
+        logger.warning(Warnings.W208)
     module = SpanModel(width, model.get_dim("nO"), **settings)
     span_model.shims[0]._model = module.to(get_torch_default_device())
 

@@ -151,8 +151,10 @@ def check_settings(*, dropout: float, decision: str, **positive: float) -> None:
     if not 0 <= dropout < 1:
         raise MaralError(Errors.M004.format(name="dropout", rule="in [0, 1)", value=dropout))
     for name, value in positive.items():
-        if not value > 0:
-            raise MaralError(Errors.M004.format(name=name, rule="above 0", value=value))
+        may_be_0 = name == "pseudo_count"
+        if not (value > 0 or (may_be_0 and value == 0)):
+            rule = "at least 0" if may_be_0 else "above 0"
+            raise MaralError(Errors.M004.format(name=name, rule=rule, value=value))
         if value > MOST:
             raise MaralError(Errors.M004.format(name=name, rule=f"at most {MOST:g}", value=value))
 

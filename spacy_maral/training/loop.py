@@ -185,7 +185,8 @@ class Run:
     def _epoch(self, epoch: int, progress: Progress) -> dict[str, Any]:
         """Do the remaining steps of an epoch, and evaluate; RETURNS (dict): Its row."""
         if not progress.step:
-            self.network.span_model.statistics.reset_counts()
+            if self.settings.reset_means:
+                self.network.span_model.statistics.reset_counts()
             for hook in self.hooks:
                 hook.on_epoch_start(epoch)
         self.module.train()

@@ -101,6 +101,9 @@ class TrainingSettings(Section):
     frozen_cache: float = Field(8.0, ge=0)
     """Maximum disk space, in GiB, for the frozen-layer states of all documents. Frozen-layer states
     that do not fit are computed again for every batch."""
+    reset_means: bool = True
+    """Whether the class means count for `pseudo_count` spans again at the start of each epoch, so
+    that they forget features of earlier epochs."""
     select: Select = "source_dev"
     checkpoint_minutes: float = Field(0.0, ge=0)
     """Minutes between checkpoints within an epoch; 0 for none. A run always saves a checkpoint
@@ -172,13 +175,17 @@ class AdaptationSettings(Section):
     to be wrong by the labels' own probabilities ('doubt'), which is 0 if all probabilities are 1.
     """
     guidance: Literal["both", "global", "local", "none"] = "both"
-    """Guidance that refines labels: class densities (global, Eq. 10), neighbours (local, Eq. 11),
-    both, or none."""
+    """Guidance that refines labels (Eq. 10): class densities (global), neighbours (local), both, or
+    none."""
+    guidance_mean: Literal["class", "span"] = "span"
+    """Mean that a class has to exceed: its mean over the spans whose pseudo-label it is ('class', as
+    in the paper; outside is also allowed where it is the best class), or the mean of the span over
+    the classes ('span'). Without effect on graded guidance."""
     guidance_weights: Literal["equal", "graded"] = "equal"
-    """How a guidance divides its share of a label: equally between the classes that it allows (Eq.
-    10, 11), or in proportion to density or neighbours ('graded')."""
+    """How a guidance divides its share of a label: equally between the classes that it allows
+    (Eq. 10), or in proportion to density or neighbours ('graded')."""
     neighbours: int = Field(200, ge=1)
-    """Number of neighbours k of Eq. 11."""
+    """Number of neighbours k of Eq. 10."""
     bank_outside_rate: float = Field(0.03, ge=0, le=1)
     """Share of the outside spans that the neighbour search includes."""
     bank_size: int = Field(262_144, ge=1)

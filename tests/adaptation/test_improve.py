@@ -49,9 +49,13 @@ def run(world, shares=None, **changed):
     return new, mixtures, asked
 
 
-def transcription(world, reliable, *, filters, guidance, weights):
+def transcription(world, reliable, *, filters, guidance, weights, mean="span"):
     """New soft labels, span by span (Eq. 10 and 11)."""
     labels, rho, near = world
+    means = {
+        name: [np.mean([v[i, c] for i in range(N) if labels.classes[i] == c]) for c in range(K)]
+        for name, v in (("global", rho), ("local", near))
+    }
     expected = labels.probabilities.astype(np.float64)
     for i in range(N):
         if filters and reliable[i]:
@@ -60,10 +64,12 @@ def transcription(world, reliable, *, filters, guidance, weights):
         for name, values in (("global", rho[i]), ("local", near[i])):
             if guidance not in ("both", name):
                 continue
-            share = (values > values.mean()).astype(float)
+            share = (values > (means[name] if mean == "class" else values.mean())).astype(float)
+            if mean == "class" and name == "global" and values.argmax() == OUTSIDE:
+                share[OUTSIDE] = 1.0  # the exception of the authors' code
             if weights == "graded":
                 share = softmax(values.astype(np.float64)) if name == "global" else values
-            d += share / share.sum()
+            d += share
         if d.any():
             expected[i] = ALPHA * expected[i] + (1 - ALPHA) * d / d.sum()
     return expected
@@ -90,6 +96,9 @@ def without_overlaps(probabilities):
         for i in best:
             classes[i] = log[i].argmax()
     return classes
+
+
+MEANS = ("class", "span")
 
 
 @pytest.mark.parametrize("weights", ["equal", "graded"])
@@ -119,6 +128,24 @@ def test_labels_are_filtered_and_refined(world, filters, guidance, weights):
         assert spans.tolist() == np.flatnonzero(~reliable if filters else np.ones(N)).tolist()
     else:
         assert not asked
+
+
+@pytest.mark.parametrize("guidance", ["both", "global", "local"])
+@pytest.mark.parametrize("filters", [True, False])
+def test_a_class_may_have_to_exceed_its_mean_over_its_spans(world, filters, guidance):
+    changed = {"filter": filters, "guidance": guidance}
+    new, _, asked = run(world, guidance_mean="class", **changed)
+    expected = transcription(
+        world, new.reliable, filters=filters, guidance=guidance, weights="equal", mean="class"
+    )
+    np.testing.assert_allclose(new.probabilities, expected, atol=1e-6)
+    other, _, _ = run(world, **changed)
+    assert not np.allclose(new.probabilities, other.probabilities, atol=1e-3)
+    # neighbours are looked for once, for the means as well
+    assert [spans.tolist() for spans in asked] == [list(range(N))] * (guidance != "global")
+    # a graded guidance has no mean
+    graded = [run(world, guidance_weights="graded", guidance_mean=m, **changed)[0] for m in MEANS]
+    assert (graded[0].probabilities == graded[1].probabilities).all()
 
 
 def test_the_filter_takes_out_the_lowest_scores_up_to_the_limit(world):

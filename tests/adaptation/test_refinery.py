@@ -11,9 +11,11 @@ from spacy_maral.adaptation.refinery import (
     above_mean,
     bank_share,
     build_index,
+    class_means,
     neighbour_classes,
     refine,
     sample_bank,
+    sample_classes,
 )
 
 K = 4
@@ -175,7 +177,28 @@ def test_above_mean():
     assert not above_mean(np.zeros((1, K), dtype=np.float32)).any()
 
 
-# Eq. 10 and 11
+def test_the_mean_of_a_class_is_over_the_spans_with_its_label():
+    rng = np.random.default_rng(3)
+    values, classes = rng.normal(size=(50, K)), rng.integers(0, K - 1, 50)
+    means = class_means(values, classes)
+    for c in range(K - 1):
+        own = [values[i, c] for i in range(50) if classes[i] == c]
+        assert means[c] == pytest.approx(sum(own) / len(own))
+    assert means[K - 1] == np.inf  # no span has this label
+    allowed = above_mean(values, means)
+    assert all(allowed[i, c] == (values[i, c] > means[c]) for i in range(50) for c in range(K))
+
+
+def test_spans_are_drawn_from_each_class():
+    classes = np.repeat([0, 2, 3], [500, 7, 30])
+    chosen = sample_classes(classes, 20, np.random.default_rng(0))
+    assert np.bincount(classes[chosen]).tolist() == [20, 0, 7, 20]
+    assert (np.diff(chosen) > 0).all()
+    assert (sample_classes(classes, 20, np.random.default_rng(0)) == chosen).all()
+    assert (sample_classes(classes, 20, np.random.default_rng(1)) != chosen).any()
+
+
+# Eq. 11
 
 
 def norm1(vector):
@@ -184,10 +207,10 @@ def norm1(vector):
 
 
 def refine_row(p, d_c, d_n, alpha):
-    """Eq. 10 and 11 for one span, as they are printed."""
+    """Eq. 11 for one span, as it is printed."""
     if d_c is None and d_n is None:
         return norm1(p)
-    parts = [norm1(d) for d in (d_c, d_n) if d is not None]
+    parts = [d for d in (d_c, d_n) if d is not None]
     d = norm1([sum(column) for column in zip(*parts, strict=True)])
     if not any(d):
         return norm1(p)

@@ -212,6 +212,10 @@ def test_settings_out_of_range_are_named_with_their_value(name, value):
     assert name in str(error.value) or name == "decision"
 
 
+def test_means_may_count_for_nothing_at_the_start():
+    assert SpanModel(H, K, pseudo_count=0.0).statistics.count.eq(0).all()
+
+
 def test_more_classes_than_fit_the_space():
     with pytest.raises(MaralError, match="12 class means"):
         SpanModel(H, 12, dim=4)

@@ -110,7 +110,7 @@ def test_an_encoder_that_is_here_is_looked_at(tmp_path):
     assert load(make_config(paper, fill=False))["adaptation"]["mlm_weight"] == 0.0
     facts["architectures"] = ["BertForMaskedLM"]
     (tmp_path / "config.json").write_text(json.dumps(facts), encoding="utf8")
-    assert load(make_config(paper, fill=False))["adaptation"]["mlm_weight"] == 1.0
+    assert load(make_config(paper, fill=False))["adaptation"]["mlm_weight"] == 0.01
 
 
 @pytest.mark.parametrize(
