@@ -308,6 +308,16 @@ def test_selection(tmp_path, select, scores, chosen):
 # resuming
 
 
+@pytest.mark.parametrize("reset_means", [True, False])
+def test_class_means_forget_earlier_epochs_if_asked(tmp_path, reset_means):
+    run = make_run(tmp_path, epochs=3, reset_means=reset_means)
+    run.train(resume=False)
+    statistics = run.network.span_model.statistics
+    counted = statistics.count - statistics.pseudo_count
+    assert statistics.seen.min() > 0
+    assert (counted == statistics.seen / (3 if reset_means else 1)).all()
+
+
 def adaptation_run(folder, *, hooks=(), features="training", **changed):
     settings = toy_settings(epochs=4, select="source_dev", **changed)
     source, target = toy_corpus(16, seed=1), toy_corpus(20, seed=2)
