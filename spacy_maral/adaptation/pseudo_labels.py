@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from spacy.tokens import Doc
 
 from ..data.files import replacing
 from ..errors import Errors, MaralError
-from ..model.spans import OUTSIDE, overlap_losers
+from ..model.spans import OUTSIDE, overlap_losers, span_counts
+from ..model.visible import VisibleWords
 from ..training.corpus import digest_docs
 from ..training.inputs import Inputs, Paths, as_paths
 
@@ -99,6 +101,19 @@ class PseudoLabels:
         return "" if self.max_width >= 1 else f"the widest span has {self.max_width} words"
 
 
+def load_for(path: Path, docs: Sequence[Doc], labels: Sequence[str] | None) -> PseudoLabels:
+    """Read the pseudo-labels of some documents (see `PseudoLabels.load`).
+
+    RAISES (MaralError): If the file belongs to other documents, labels or candidate spans.
+    """
+    found = PseudoLabels.load(path, digest=digest_docs(docs), labels=labels)
+    wanted = int(span_counts(VisibleWords.of(docs).lengths, found.max_width).sum())
+    if len(found.probabilities) != wanted:
+        what = {"what": "number of candidate spans", "found": len(found.probabilities)}
+        raise MaralError(Errors.M306.format(path=path, **what, wanted=wanted))
+    return found
+
+
 def read_labels(paths: Paths, inputs: Inputs, labels: Sequence[str] | None = None) -> PseudoLabels:
     """Read pseudo-labels of the target.
 
@@ -109,15 +124,14 @@ def read_labels(paths: Paths, inputs: Inputs, labels: Sequence[str] | None = Non
     """
     files, target = as_paths(paths), inputs.docs["target"]
     if len(files) == 1:
-        return PseudoLabels.load(files[0], digest=digest_docs(target), labels=labels)
+        return load_for(files[0], target, labels)
     sizes = inputs.parts["target"].sizes if "target" in inputs.parts else (len(target),)
     if len(files) != len(sizes):
         found = {"n": len(files), "what": "files of pseudo-labels", "n_targets": len(sizes)}
         raise MaralError(Errors.M338.format(**found))
     parts, docs = [], iter(target)
     for file, size in zip(files, sizes, strict=True):
-        digest = digest_docs(list(islice(docs, size)))
-        parts.append(PseudoLabels.load(file, digest=digest, labels=labels))
+        parts.append(load_for(file, list(islice(docs, size)), labels))
     check_alike(parts, files)
     masks = [
         np.ones(len(part.probabilities), dtype=bool) if part.reliable is None else part.reliable

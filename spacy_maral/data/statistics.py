@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..model.spans import span_counts
+from ..model.visible import is_blank
 from .convert import SUFFIX, check_language, read_docbin, read_labelled
 from .formats import Sentence
 from .labels import OUTSIDE_TAG, LabelMap
@@ -92,7 +93,7 @@ def span_statistics(sentences: Iterable[Sentence], max_width: int = 4) -> SpanSt
         found.sentences += 1
         found.tokens += len(sentence.words)
         if sentence.labelled:
-            lengths.append(len(sentence.words))
+            lengths.append(sum(not is_blank(word) for word in sentence.words))
         for start, end, label in sentence.entities:
             found.entities[label] += 1
             found.wider[label] += end - start >= max_width

@@ -286,14 +286,16 @@ class DataReport:
 
 
 def _tokenizer(nlp: Language) -> tuple[str, Any, Any]:
-    """Name of the encoder, and its tokenizer and span getter if they are on this machine."""
+    """Name of the encoder, and its tokenizer and windows if they are on this machine."""
     from transformers import AutoTokenizer
 
-    attrs = nlp.get_pipe("transformer").model.attrs  # type: ignore[attr-defined]
+    from ..model.encoder.transformer import window_getter
+
+    model = nlp.get_pipe("transformer").model  # type: ignore[attr-defined]
     name = str(nlp.get_pipe_config("transformer")["model"]["name"])
     settings = dict(nlp.get_pipe_config("transformer")["model"]["tokenizer_config"])
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=True, **settings)
     except (OSError, ValueError):
         return name, None, None
-    return name, tokenizer, attrs["get_spans"]
+    return name, tokenizer, window_getter(model)

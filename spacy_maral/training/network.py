@@ -18,7 +18,7 @@ from ..evaluation.metrics import Entities
 from ..model.encoder.weights import digest_tensors, has_bfloat16
 from ..model.memory import give_back_memory
 from ..model.span_model import SpanModel, SpanOutput
-from ..model.spans import decode
+from ..model.spans import UNKNOWN, decode
 from .cache import Cache
 from .corpus import Batch, Corpus, make_batch
 
@@ -242,12 +242,16 @@ def run_over(
 def predict_entities(network: Network, corpus: Corpus, *, batch_tokens: int) -> Entities:
     """Annotate a corpus by the span model's decision rule.
 
-    RETURNS (Entities): Entities without overlaps; words are numbered within their documents.
+    RETURNS (Entities): Entities without overlaps; words are numbered within their documents. Those
+        that touch a word without gold annotation are left out, as spaCy's scorer does.
     """
     found = []
     for batch, output in run_over(network, corpus, batch_tokens=batch_tokens, name="Evaluate"):
         scores = network.span_model.class_scores(output).cpu().numpy()
         kept, classes, _ = decode(scores, batch.starts, batch.ends)
+        if corpus.classes is not None:
+            judged = corpus.classes[batch.span_ids[kept]] != UNKNOWN
+            kept, classes = kept[judged], classes[judged]
         spans = batch.candidates
         owner = batch.docs[spans.owner[kept]]
         found.append(np.stack([owner, spans.starts[kept], spans.ends[kept], classes]))

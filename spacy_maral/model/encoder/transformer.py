@@ -30,6 +30,7 @@ from ...errors import Errors, MaralError, first_line
 from ..checks import check_choice
 from .batches import concat_outputs, group_rows, row_lengths
 from .files import PLACE, apart, load_objects, tokenizer_files, write_nested
+from .reading import readable, restore
 from .weights import WEIGHTS, check_trainable, stored_tensors
 
 FORMAT_VERSION = 1
@@ -54,7 +55,7 @@ def build_transformer(
 
     Unlike that model, this encoder reads the windows of a long document in parts, truncates
     extremely long words before padding, can predict in several threads, and is saved without
-    pickle.
+    pickle. It reads words in Unicode NFC, and any white space between them as one space.
 
     name (str): Name or folder of the pretrained encoder.
     get_spans (Callable): Cuts documents into windows.
@@ -163,8 +164,10 @@ def _init(model: BoundedTransformer, X: Any = None, Y: Any = None) -> None:
 def _forward(
     model: TransformerModel, docs: list[Doc], is_train: bool
 ) -> tuple[FullTransformerBatch, Callable]:
-    windows = model.attrs["get_spans"](docs)
+    read = readable(docs)
+    windows = model.attrs["get_spans"](read)
     pieces, align = tokenize(model.tokenizer, [w for spans in windows for w in spans])
+    windows, align = restore(docs, read, windows, align)
     output, backprop_encoder = model.layers[0](pieces, is_train)
 
     def backprop(d_output: FullTransformerBatch) -> list[Doc]:
@@ -172,6 +175,20 @@ def _forward(
         return docs
 
     return FullTransformerBatch(windows, pieces, output, align), backprop
+
+
+def window_getter(model: TransformerModel) -> Callable[[list[Doc]], list[list[Span]]]:
+    """Get the function that cuts documents into the windows that a transformer reads.
+
+    model (TransformerModel): The transformer. spacy-maral.TransformerModel.v1 reads documents as
+        `reading.readable` makes them; the architectures of spacy-transformers read all words.
+    RETURNS (Callable): Maps documents to windows, whose documents have all words of the given ones,
+        or the visible words only.
+    """
+    get_spans: Callable = model.attrs["get_spans"]
+    if not isinstance(model, BoundedTransformer):
+        return get_spans
+    return lambda docs: get_spans(readable(docs))
 
 
 def tokenize(tokenizer: Any, windows: list[Span]) -> tuple[WordpieceBatch, Ragged]:
