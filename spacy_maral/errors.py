@@ -140,6 +140,8 @@ class Errors(metaclass=CodedMessages):
     M327 = "There are too few documents with words for {size} processes, because each needs at least one. Start fewer processes with --nproc-per-node, or give more documents."
     M330 = '\'{select}\' cannot select a teacher, because a teacher sees no target text. Set select = "source_dev" or "last" in the section [teacher].'
     M331 = "The diagnosis on {path} uses gold labels of the target language. To allow this, set diagnose_with_gold = true in the section [adaptation]; the diagnosis does not influence the run."
+    M332 = "No document of {path} has entity annotation. Convert the labelled file without --unlabelled; documents without entities need the annotation 'outside', too."
+    M333 = "The development data cannot measure anything: no entity in them has a label of the source ({known}); their labels are: {found}. Give labelled data of the source language, or convert them with a label map."
     # several targets, any teacher
     M335 = "There is neither a teacher nor a file of pseudo-labels. Give --teacher, the output of 'spacy maral train-teacher', or --labels, the output of 'spacy maral pseudo-label'."
     M336 = 'init = "teacher" starts the student from the teacher, but there is none. Give --teacher, or set init = "encoder".'
@@ -158,7 +160,7 @@ class Errors(metaclass=CodedMessages):
 
     # M4xx: evaluation, command line, project
     M401 = "In document {doc}, the entity at word {word} has the label '{label}', but the labels are: {labels}. Give a label list that has this label, or convert the data with a label map."
-    M402 = "{n} of {n_docs} documents of {path} have no entity annotation to compare with. Convert the labelled file without --unlabelled."
+    M402 = "No document of {path} has entity annotation to compare with. Convert the labelled file without --unlabelled."
     M403 = "The pipeline '{name}' cannot be loaded: {problem}. Give the folder of a trained pipeline or the name of an installed one."
     M404 = "There are no metrics in {folder}. Write them with 'spacy maral evaluate MODEL DATA -o {folder}/teacher-de-test.json', and to student-de-test.json for the student."
     M405 = "{path} does not hold metrics: {problem}. Write it again with 'spacy maral evaluate -o'."
@@ -226,9 +228,13 @@ class Warnings(metaclass=CodedMessages):
     W304 = "The run in {folder} is finished, with the same settings and data: there is nothing left to do."
     W305 = "Stopping: the run saves its state after this step, or at the end of the epoch if it is there already. Interrupt again to stop at once and fall back to the last checkpoint."
     W306 = "The run was stopped {when}. Its state is saved in {path}. Continue with the same command and --resume."
+    W332 = "{n:,} of {n_docs:,} documents of {path} have no entity annotation. They are left out: missing annotation does not say that there are no entities."
+    W333 = "The pseudo-labels of the target have no entity at all: {annotator} found nothing. The student would learn that the target has no entities. Check teacher, target and labels."
+    W334 = "No span of the target has a pseudo-label of: {labels}. The student learns these labels from the source alone."
     W335 = "{annotator}: {n} of {n_all} entities are not used as labels: {counts}. Their words are labelled as outside."
 
     # W4xx: evaluation, command line, project
+    W402 = "{n:,} of {n_docs:,} documents of {path} have no entity annotation. They are left out of the scores."
     W450 = "F1 on the test data changes by {change} points, a loss of more than {most}. Give 'trim-vocab' more text, or keep the original pipeline."
     W451 = "There are no test data, so the loss in accuracy is not known. Give labelled data with --test."
     W452 = "This processor does not compute in bfloat16, so here the new pipeline is only as fast as the original."

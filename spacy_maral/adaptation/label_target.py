@@ -92,6 +92,7 @@ def pseudo_label(
         task = Task(address(one, engine), name, reading, getattr(engine, "gpu_id", -1), source_code)
         found.append(label_docs(annotator, docs, task, engine))
     merged = merge_labels(found, names, VisibleWords.of(docs).candidates(reading.max_width).words)
+    merged.warn(", ".join(names))
     merged.save(Path(output))
     return Path(output)
 

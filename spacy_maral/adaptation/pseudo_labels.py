@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -13,11 +14,13 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc
 
 from ..data.files import replacing
-from ..errors import Errors, MaralError
+from ..errors import Errors, MaralError, Warnings
 from ..model.spans import OUTSIDE, overlap_losers, span_counts
 from ..model.visible import VisibleWords
 from ..training.corpus import digest_docs
 from ..training.inputs import Inputs, Paths, as_paths
+
+logger = logging.getLogger("spacy")
 
 FORMAT_VERSION = 2
 
@@ -85,6 +88,18 @@ class PseudoLabels:
         if problem := found.problem():
             raise MaralError(Errors.M305.format(path=path, problem=problem))
         return found
+
+    def warn(self, annotator: str) -> None:
+        """Log a warning if there is no entity, or none of some label.
+
+        annotator (str): Name of the annotator in the message.
+        """
+        found = np.bincount(self.probabilities.argmax(1), minlength=len(self.labels) + 1)[1:]
+        missing = [label for label, n in zip(self.labels, found, strict=True) if not n]
+        if len(missing) == len(self.labels):
+            logger.warning(Warnings.W333.format(annotator=annotator))
+        elif missing:
+            logger.warning(Warnings.W334.format(labels=", ".join(missing)))
 
     def problem(self) -> str:
         """Describe why the parts do not fit together; "" if they do."""

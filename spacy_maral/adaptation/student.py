@@ -152,6 +152,8 @@ def adapt(
             if resume and is_finished(folder, identity):
                 return output
             student, pseudo = student_and_labels(plan, folder_of_teacher, inputs, labels)
+            if ranks.is_first:
+                pseudo.warn(", ".join(map(str, as_paths(labels or folder_of_teacher or ()))))
             run, hook = prepare_student(
                 student, inputs, pseudo, plan, folder, identity, ranks, study
             )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 
+from ..model.gold import annotated_runs
 from ..model.spans import span_counts
 from ..model.visible import VisibleWords, is_blank
 
@@ -55,8 +56,9 @@ class FileCounts:
         self.n_repeated = self.sentences.total() - len(self.sentences)
 
     def n_candidates(self, max_width: int) -> int:
-        """Count the spans of at most `max_width` visible words."""
-        return int(span_counts(VisibleWords.of(self.docs).lengths, max_width).sum())
+        """Count the annotated spans of at most `max_width` visible words."""
+        runs = [n for doc in self.docs for n in annotated_runs(doc)]
+        return int(span_counts(runs, max_width).sum())
 
 
 @dataclass(frozen=True)

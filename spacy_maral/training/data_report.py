@@ -98,7 +98,7 @@ class DataReport:
             elif part.labelled and part.n_unlabelled:
                 self.msg.warn(
                     f"{part.name}: {part.n_unlabelled:,} of {n:,} documents have no entity "
-                    "annotation: they count as documents without entities"
+                    "annotation: they are left out"
                 )
             if not part.labelled and part.n_unlabelled < n:
                 self.msg.info(f"{part.name}: has entities, which are not looked at")
