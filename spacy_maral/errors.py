@@ -142,6 +142,7 @@ class Errors(metaclass=CodedMessages):
     M331 = "The diagnosis on {path} uses gold labels of the target language. To allow this, set diagnose_with_gold = true in the section [adaptation]; the diagnosis does not influence the run."
     M332 = "No document of {path} has entity annotation. Convert the labelled file without --unlabelled; documents without entities need the annotation 'outside', too."
     M333 = "The development data cannot measure anything: no entity in them has a label of the source ({known}); their labels are: {found}. Give labelled data of the source language, or convert them with a label map."
+    M334 = "The language-model head of the encoder {encoder} ({family}) consists of several modules, which this release cannot train. Set mlm_weight = 0, or use an encoder like XLM-R or BERT."
     # several targets, any teacher
     M335 = "There is neither a teacher nor a file of pseudo-labels. Give --teacher, the output of 'spacy maral train-teacher', or --labels, the output of 'spacy maral pseudo-label'."
     M336 = 'init = "teacher" starts the student from the teacher, but there is none. Give --teacher, or set init = "encoder".'

@@ -8,8 +8,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import spacy
 from jinja2 import Environment, StrictUndefined
@@ -17,6 +16,10 @@ from spacy.util import dot_to_object, load_config_from_str, load_model_from_conf
 from thinc.api import Config
 
 from ..errors import Errors, MaralError
+from ..model.encoder.files import check_encoder
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 TEMPLATE = "maral.cfg.jinja"
 SEVERAL = "xx"
@@ -54,13 +57,14 @@ def make_config(choices: Choices, *, name: str = "config.cfg", fill: bool = True
     name (str): Name of the configuration file, for the comment with the command that makes it.
     fill (bool): Whether to write settings with default values too.
     RETURNS (str): The configuration, with comments.
-    RAISES (MaralError): If the size is unknown or a setting is out of its range.
+    RAISES (MaralError): If the size is unknown, a setting is out of its range, or the encoder's
+        folder cannot be used.
     """
     if choices.size not in WIDTHS:
         raise MaralError(Errors.M408.format(size=choices.size, known=", ".join(WIDTHS)))
     encoder = choices.encoder or ENCODERS[choices.size]
-    facts = _encoder_facts(encoder)
-    n_layers = facts.get("num_hidden_layers")
+    facts = check_encoder(encoder)
+    n_layers = getattr(facts, "num_hidden_layers", None)
     environment = Environment(
         undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
     )
@@ -177,19 +181,10 @@ def _check(text: str) -> None:
         read_section(config, name)
 
 
-def _encoder_facts(encoder: str) -> dict[str, Any]:
-    """Read config.json in an encoder's folder; an empty dict for a hub name."""
-    try:
-        facts = json.loads((Path(encoder) / "config.json").read_text(encoding="utf8"))
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
-
-
-def _has_lm_head(facts: Mapping[str, Any]) -> bool:
+def _has_lm_head(facts: PretrainedConfig | None) -> bool:
     """Whether an encoder was saved with a masked-language-model head; True if nothing is known."""
-    names = facts.get("architectures")
-    return not facts or any(name.endswith("ForMaskedLM") for name in names or ())
+    names = [] if facts is None else facts.architectures or []
+    return facts is None or any(name.endswith("ForMaskedLM") for name in names)
 
 
 def _sections(settings: Mapping[str, Any], name: str) -> Iterator[tuple[str, dict[str, Any]]]:
