@@ -66,6 +66,7 @@ class Errors(metaclass=CodedMessages):
     M124 = "{found!r} is not a language code. Use an ISO 639 code such as de or zh, or xx for several languages or an unknown one."
     M125 = "{path} cannot be written: {found}. Check the folder, its permissions and the free disk space."
     M126 = "{place}: the second and third columns should be _, found {text!r}. A line of the format 'multiconer' is 'token _ _ tag' with single spaces. Correct the line, or choose another format."
+    M127 = "There is no segmenter '{segmenter}' for the language '{lang}'. Only Chinese (zh) has segmenters: {known}. Omit the option, or change the language."
     # raw text, entities in JSON Lines, corrections
     M140 = "{place}: this line is not valid JSON: {problem}. Write one JSON object per line."
     M141 = "{place}: found {found} instead of a JSON object. Write an object with the key 'text'."
@@ -215,6 +216,7 @@ class Warnings(metaclass=CodedMessages):
     # W1xx: data
     W101 = "{path}: the tags follow neither IOB1 nor IOB2: {inside} entities begin with I- (the first in line {line}), and {begin} with B- where IOB1 has I-. All of them are read as entities. Check the file."
     W102 = "{path}: the language asked for is '{lang}', but the file says '{found}'. Check the language code."
+    W103 = "spaCy has no tokenizer for '{lang}'. The one for several languages is used: it splits at white space and punctuation."
 
     # W2xx: architectures and pipeline
     W201 = "'{name}': {n_unaligned} gold entities of this batch do not end where words of the tokenised text end (the loss leaves them out), and {n_too_wide} are longer than max_width = {max_width} words (they are not candidates). This warning appears only once; later batches are treated alike."

@@ -10,9 +10,10 @@ from typing import Any
 
 from ..model.spans import span_counts
 from ..model.visible import is_blank
-from .convert import SUFFIX, check_language, read_docbin, read_labelled
+from .convert import SUFFIX, read_docbin, read_labelled
 from .formats import Sentence
 from .labels import OUTSIDE_TAG, LabelMap
+from .languages import language_code
 
 
 @dataclass
@@ -125,7 +126,7 @@ def stats(
     RETURNS (SpanStatistics): The counts.
     RAISES (MaralError): If the file breaks its format.
     """
-    code = check_language(lang)
+    code = language_code(lang)
     if Path(path).suffix == SUFFIX:
         return span_statistics(read_docbin(path, label_map=label_map), max_width)
     sentences = read_labelled(path, format, lang=code, label_map=label_map)

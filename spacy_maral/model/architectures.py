@@ -157,8 +157,11 @@ def _forward_spans(model: Model, docs: list[Doc], is_train: bool) -> tuple[SpanB
     visible = VisibleWords.of(docs)
     shapes = word_shapes(visible.texts)
     candidates = visible.candidates(module.max_width)
-    rows = None if visible.mask.all() else np.flatnonzero(visible.mask)
-    ends = (first, last) if rows is None else (first[rows], last[rows])
+    rows: Any = None
+    ends = (first, last)
+    if not visible.mask.all():
+        rows = model.ops.asarray1i(np.flatnonzero(visible.mask))
+        ends = (first[rows], last[rows])
     spans, words = candidates.words, (*ends, shapes)
     if is_train:
         (z, logits), backprop_spans = span_model((*words, *spans), True)
@@ -176,9 +179,9 @@ def _forward_spans(model: Model, docs: list[Doc], is_train: bool) -> tuple[SpanB
     return SpanBatch(candidates, z, logits), backprop
 
 
-def _spread(model: Model, d_rows: Floats2d, rows: NDArray[np.int64], size: int) -> Floats2d:
+def _spread(model: Model, d_rows: Floats2d, rows: Any, size: int) -> Floats2d:
     """The gradient of all `size` rows from that of some; it is 0 for the others."""
-    whole = model.ops.alloc2f(size, d_rows.shape[1])
+    whole: Any = model.ops.alloc2f(size, d_rows.shape[1])
     whole[rows] = d_rows
     return whole
 

@@ -9,6 +9,7 @@ from typing import Any
 from spacy.language import Language
 from wasabi import MESSAGES, Printer
 
+from ..data.languages import blank_pipeline
 from .data_checks import (
     FileCounts,
     Pieces,
@@ -19,6 +20,7 @@ from .data_checks import (
     share,
     shared_sentences,
 )
+from .settings import read_languages
 
 # as in `spacy debug data`
 FEW_ENTITIES = 50
@@ -40,6 +42,7 @@ class DataReport:
         self.msg = msg
         self.parts = parts
         self.nlp = nlp
+        self.source_nlp = blank_pipeline(read_languages(nlp.config).source)
         self.verbose = verbose
         self.source, self.dev = parts[:2]
         self.labelled = [part for part in parts if part.labelled]
@@ -181,9 +184,11 @@ class DataReport:
 
     def tokenizer(self) -> None:
         """Show the number of entities that the pipeline could not find in raw text."""
-        self.msg.divider(f"Raw text, by the tokenizer of '{self.nlp.lang}'")
+        self.msg.divider("Raw text")
         for part in self.labelled:
-            found = retokenise(self.nlp, part.docs, self.max_width)
+            nlp = self.source_nlp if part in (self.source, self.dev) else self.nlp
+            self.msg.info(f"{part.name}: by the tokenizer of '{nlp.lang}'")
+            found = retokenise(nlp, part.docs, self.max_width)
             if not found.n_entities:
                 continue
             bad = found.n_cut + found.n_too_wide

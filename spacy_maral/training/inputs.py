@@ -11,6 +11,7 @@ from spacy.tokens import Doc
 from tqdm.auto import tqdm
 
 from ..data.docs import read_docs
+from ..data.languages import MULTIPLE_LANGUAGES
 from ..data.raw import RawReport, is_docbin, read_raw
 from ..errors import Errors, MaralError, Warnings
 from ..model.memory import give_back_memory
@@ -133,7 +134,7 @@ def read_targets(paths: Sequence[Path], lang: str | Sequence[str] | None) -> lis
     files = []
     for path, code in zip(paths, langs, strict=True):
         if is_docbin(path):
-            files.append(read_docs(path))
+            files.append(read_docs(path, code or MULTIPLE_LANGUAGES))
         elif code is None:
             raise MaralError(Errors.M337.format(path=path))
         else:

@@ -25,6 +25,7 @@ from spacy_maral.evaluation.tables import classes_without_labels
 from spacy_maral.experiments.tables import missing_labels
 from spacy_maral.model.architectures import get_encoder, get_span_module
 from spacy_maral.model.gold import annotated_runs
+from spacy_maral.model.losses import label_spans
 from spacy_maral.model.spans import UNKNOWN, class_shares
 from spacy_maral.training import train_teacher
 from spacy_maral.training.corpus import digest_docs, encode
@@ -107,14 +108,16 @@ def test_the_loss_of_a_batch_is_that_of_its_known_spans(loss):
     corpus.classes = np.where(known, whole, UNKNOWN).astype(np.int16)
     stream = source_stream(Share.of(corpus, ALONE), K, 1.0)
     batch = network.batch(corpus, np.arange(8))
-    found = batch_loss(network, network(batch), stream, batch, toy_settings(loss=loss))
+    settings = toy_settings(loss=loss)
+    found = batch_loss(network, network(batch), stream, batch, settings)
     output = network(batch)
     some = torch.from_numpy(known[batch.span_ids])
     part = type(output)(output.z[some], output.logits[some])
-    wanted = network.span_model.loss(
-        part, torch.from_numpy(whole[batch.span_ids].astype(np.int64))[some], loss,
+    spans = label_spans(
+        network.span_model, part, torch.from_numpy(whole[batch.span_ids].astype(np.int64))[some],
         log_prior=torch.from_numpy(np.log(stream.prior).astype(np.float32)),
     )  # fmt: skip
+    wanted = settings.span_loss(spans)
     assert found.total.item() == pytest.approx(wanted.item(), rel=1e-5)
     assert (found.classes.numpy()[~some.numpy()] == UNKNOWN).all()
     found.total.backward()

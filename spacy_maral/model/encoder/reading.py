@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 from spacy.tokens import Doc, Span
-from thinc.types import Ragged
+from thinc.types import Ints1d, Ragged
 
 from ..visible import VisibleWords
 
@@ -71,7 +72,7 @@ def restore(
     mask = np.concatenate([m for m, spans in zip(masks, windows, strict=True) if spans])
     lengths = np.zeros(len(mask), dtype=align.lengths.dtype)
     lengths[mask] = align.lengths
-    return whole, Ragged(align.dataXd, lengths)
+    return whole, Ragged(align.dataXd, cast(Ints1d, lengths))
 
 
 def _widen(window: Span, doc: Doc, places: NDArray[np.int64]) -> Span:
