@@ -41,10 +41,11 @@ def signals_of_a_terminal() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def build_tokenizer() -> Tokenizer:
+def build_tokenizer(more: str = "") -> Tokenizer:
     """A Unigram vocabulary with Metaspace, as XLM-R has: all characters, and common pieces."""
     chars = sorted(
         {c for text, _ in TEXTS for c in text if c != " "}
+        | {*more} - {" "}
         | set("abcdefghijklmnopqrstuvwxyz0123456789-.,")
     )
     words = sorted({word for text, _ in TEXTS for word in text.split()})

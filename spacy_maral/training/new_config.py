@@ -86,7 +86,7 @@ def make_config(choices: Choices, *, name: str = "config.cfg", fill: bool = True
         gpu=choices.gpu,
         max_width=choices.max_width or WIDTHS[choices.size],
         lang=lang,
-        tokenizer=Config(tokenizer_config(lang, choices.segmenter)).to_str().strip(),
+        tokenizer=tokenizer_config(lang, choices.segmenter),
         freeze_layers=n_layers // 2 if n_layers else FREEZE_LAYERS,
         lm_head=_has_lm_head(facts),
         command=describe_command(choices, name, fill=fill),

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import types
 import warnings
 
 import pytest
 import spacy
+from conftest import build_tokenizer
 from sentences import TEXTS
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 from spacy.vocab import Vocab
 from thinc.api import Adam
+from transformers import AutoModel
 from typer.testing import CliRunner
 
 from spacy_maral.cli import app
@@ -194,8 +197,20 @@ RAW = {
 }
 
 
+@pytest.fixture
+def encoder(encoder_dir, tmp_path):
+    """The tiny encoder, with the characters of these languages in its vocabulary."""
+    folder = shutil.copytree(encoder_dir, tmp_path / "encoder")
+    tokenizer = build_tokenizer("".join(text for _, text, _, _ in RAW.values()))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    model = AutoModel.from_pretrained(folder)
+    model.resize_token_embeddings(tokenizer.get_vocab_size())
+    model.save_pretrained(folder)
+    return folder
+
+
 @pytest.mark.parametrize("lang", RAW)
-def test_from_raw_text_to_entities(lang, encoder_dir, tmp_path):
+def test_from_raw_text_to_entities(lang, encoder, tmp_path):
     segmenter, text, entities, package = RAW[lang]
     if package is not None:
         pytest.importorskip(package, reason=f"spaCy's tokenizer for {lang} needs {package}")
@@ -207,7 +222,7 @@ def test_from_raw_text_to_entities(lang, encoder_dir, tmp_path):
         pytest.skip(str(error))
     spacy.util.fix_random_seed(0)
     model = {
-        "@architectures": "spacy-maral.TransformerModel.v1", "name": str(encoder_dir),
+        "@architectures": "spacy-maral.TransformerModel.v1", "name": str(encoder),
         "get_spans": {"@span_getters": "spacy-maral.bounded_windows.v1"},
     }  # fmt: skip
     nlp.add_pipe("transformer", config={"model": model})
@@ -222,8 +237,8 @@ def test_from_raw_text_to_entities(lang, encoder_dir, tmp_path):
     examples = [Example(nlp.make_doc(d.text), d) for d in (doc, *others)]
     nlp.initialize(lambda: examples)
     sgd = Adam(learn_rate=5e-3)
-    for _ in range(120):
+    for _ in range(60):
         nlp.update(examples, sgd=sgd)
-    nlp.to_disk(tmp_path)
-    again = spacy.load(tmp_path)
+    nlp.to_disk(tmp_path / "nlp")
+    again = spacy.load(tmp_path / "nlp")
     assert [(e.text, e.label_) for e in again(text).ents] == entities

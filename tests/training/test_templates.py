@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import sys
+import types
 from pathlib import Path
 
 import pytest
-from spacy.util import load_config_from_str
+from spacy.util import load_config_from_str, load_model_from_config
 from typer.testing import CliRunner
 
 from spacy_maral.cli import app
@@ -22,7 +24,7 @@ from spacy_maral.training.new_config import (
     fill_config,
     make_config,
 )
-from spacy_maral.training.settings import SCHEMAS, read_section
+from spacy_maral.training.settings import SCHEMAS, read_languages, read_section
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 MADE_BY = "# Made by: python -m spacy maral "
@@ -166,6 +168,45 @@ def test_language_of_the_tokenizer(targets, lang):
 def test_wrong_choices():
     with pytest.raises(MaralError, match="no configuration size 'huge'"):
         make_config(Choices(size="huge"))
+
+
+def test_a_language_that_spacy_lacks_keeps_its_code():
+    config = load(make_config(Choices("eng", ["swa"]), fill=False))
+    assert config["nlp"]["lang"] == "xx"
+    assert config["languages"] == {"source": "en", "target": "sw"}
+    assert load(make_config(Choices("en", ["iw"])))["nlp"]["lang"] == "he"
+    assert load(make_config(Choices("en", ["de", "fr"])))["languages"]["target"] == "xx"
+    assert "languages" not in load(make_config(Choices()))
+    for bad in (Choices("en", ["german"]), Choices("english", ["de"])):
+        with pytest.raises(MaralError, match="M124"):
+            make_config(bad)
+
+
+def test_the_section_of_languages_is_checked():
+    assert read_languages({}).target == "xx"
+    assert read_languages({"languages": {"source": "deu"}}).source == "de"
+    for wrong, code in ({"target": "german"}, "M124"), ({"goal": "de"}, "M302"):
+        with pytest.raises(MaralError, match=code):
+            read_languages({"languages": wrong})
+
+
+@pytest.mark.parametrize("segmenter", ["char", "jieba", "pkuseg"])
+@pytest.mark.parametrize("fill", [True, False])
+def test_segmenters_of_chinese(monkeypatch, segmenter, fill):
+    """The packages themselves are not needed to write or to read a configuration."""
+    for name in ("jieba", "spacy_pkuseg"):
+        module = types.ModuleType(name)
+        module.lcut = module.cut = module.pkuseg = lambda *args, **kwargs: None
+        monkeypatch.setitem(sys.modules, name, module)
+    config = load(make_config(Choices("en", ["zho"], segmenter=segmenter), fill=fill))
+    assert config["nlp"]["lang"] == "zh"
+    assert config["nlp"]["tokenizer"]["segmenter"] == segmenter
+    settings = config.get("initialize", {}).get("tokenizer", {})
+    assert settings == ({"pkuseg_model": "mixed"} if segmenter == "pkuseg" else {})
+    nlp = load_model_from_config(config, auto_fill=True)
+    assert nlp.tokenizer.segmenter == segmenter
+    with pytest.raises(MaralError, match="M127"):
+        make_config(Choices("zh", ["de"], segmenter=segmenter))
 
 
 # the command
