@@ -195,7 +195,7 @@ def _pieces(
 ) -> Iterator[Words]:
     """The sentences of all files."""
     for file in files:
-        for text in read_docs(file, splitter.nlp.lang) if kind_of(file) == SUFFIX else _texts(file):
+        for text in read_docs(file, splitter.lang) if kind_of(file) == SUFFIX else _texts(file):
             report.texts += 1
             if isinstance(text, Doc):
                 yield from splitter.sentences(text)

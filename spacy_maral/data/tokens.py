@@ -36,7 +36,7 @@ class Splitter:
 
     def __init__(self, lang: str, *, split: bool = True, segmenter: str | None = None) -> None:
         self.nlp = blank_pipeline(lang, segmenter)
-        self.split = split
+        self.lang, self.split = lang, split
         # called by itself, as the pipeline would refuse texts of a million characters
         self.sentencizer = self.nlp.create_pipe("sentencizer")
 

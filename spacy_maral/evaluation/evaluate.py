@@ -77,9 +77,9 @@ def evaluate_pipeline(
     started = time.perf_counter()
     # Only the entities are kept: whole documents would keep the encoder's output in memory.
     predicted = list(read_entities(nlp.pipe(without_labels(nlp, docs), batch_size=batch_size)))
-    predicted = judged_entities(predicted, docs)
     seconds = time.perf_counter() - started
-    report = compare_entities(nlp, list(read_entities(docs)), predicted, max_width=max_width)
+    judged = judged_entities(predicted, docs)
+    report = compare_entities(nlp, list(read_entities(docs)), judged, max_width=max_width)
     return Evaluation(report, len(docs), sum(map(len, docs)), seconds)
 
 

@@ -160,7 +160,7 @@ def _forward_spans(model: Model, docs: list[Doc], is_train: bool) -> tuple[SpanB
     rows: Any = None
     ends = (first, last)
     if not visible.mask.all():
-        rows = model.ops.asarray1i(np.flatnonzero(visible.mask))
+        rows = model.ops.asarray1i(cast(Any, np.flatnonzero(visible.mask)))
         ends = (first[rows], last[rows])
     spans, words = candidates.words, (*ends, shapes)
     if is_train:
