@@ -251,9 +251,13 @@ def test_unusable_folders_and_files(world, tmp_path):
 
 
 def test_a_source_without_entities(world, tmp_path):
-    unlabelled = write(tmp_path / "u.spacy", make_docs("source", 5, 0, labelled=False))
-    with pytest.raises(MaralError, match="There is no entity in"):
-        train_teacher(world["config"], source=unlabelled, dev=world["dev"], output=tmp_path / "out")
+    docs = make_docs("source", 5, 0, labelled=False)
+    for code in ("M332", "M312"):
+        source = write(tmp_path / "u.spacy", docs)
+        with pytest.raises(MaralError, match=code):
+            train_teacher(world["config"], source=source, dev=world["dev"], output=tmp_path / "out")
+        for doc in docs:
+            doc.set_ents([], default="outside")
 
 
 def test_an_encoder_without_a_language_model_head(world, tmp_path, encoder_dir):

@@ -196,7 +196,7 @@ def test_segmenters_of_chinese(monkeypatch, segmenter, fill):
     """The packages themselves are not needed to write or to read a configuration."""
     for name in ("jieba", "spacy_pkuseg"):
         module = types.ModuleType(name)
-        module.lcut = module.cut = module.pkuseg = lambda *args, **kwargs: None
+        module.lcut = module.cut = module.pkuseg = lambda *args, **kwargs: []
         monkeypatch.setitem(sys.modules, name, module)
     config = load(make_config(Choices("en", ["zho"], segmenter=segmenter), fill=fill))
     assert config["nlp"]["lang"] == "zh"
