@@ -9,12 +9,12 @@ import warnings
 
 import pytest
 import spacy
-from conftest import build_tokenizer
 from sentences import TEXTS
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 from spacy.vocab import Vocab
 from thinc.api import Adam
+from tiny_tokenizer import build_tokenizer
 from transformers import AutoModel
 from typer.testing import CliRunner
 

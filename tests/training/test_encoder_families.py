@@ -10,10 +10,10 @@ import pytest
 import spacy
 import torch
 import transformers
-from conftest import SPECIAL, build_tokenizer
 from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import Adam
+from tiny_tokenizer import SPECIAL, build_tokenizer
 from worlds import CONFIG, f1_of, make_docs, write
 
 from spacy_maral.adaptation import adapt
