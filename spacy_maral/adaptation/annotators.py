@@ -217,7 +217,8 @@ def visible_mentions(
     """Convert entities to the numbers of visible words; count those that have none."""
     owner, start, end = np.array([m[:3] for m in mentions], dtype=np.int64).reshape(-1, 3).T
     start, end = visible.renumber(owner, start, end)
-    counts["only white space"] += int((end < start).sum())
+    if n_blank := int((end < start).sum()):
+        counts["only white space"] = n_blank
     return [
         mention._replace(start=i, end=j)
         for mention, i, j in zip(mentions, start.tolist(), end.tolist(), strict=True)
