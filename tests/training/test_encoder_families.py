@@ -16,13 +16,13 @@ from thinc.api import Adam
 from tiny_tokenizer import SPECIAL, build_tokenizer
 from worlds import CONFIG, f1_of, make_docs, write
 
-from spacy_maral.adaptation import adapt
+from spacy_maral.adaptation.student import adapt
 from spacy_maral.errors import MaralError
 from spacy_maral.model.architectures import class_scores, get_encoder, get_span_module
 from spacy_maral.model.encoder.layers import layer_stack, split_encoder
-from spacy_maral.training import train_teacher
 from spacy_maral.training.network import Network
 from spacy_maral.training.pipelines import as_pipeline
+from spacy_maral.training.teacher import train_teacher
 
 SIZES = {
     "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 48,

@@ -27,7 +27,6 @@ from spacy_maral.model.architectures import get_encoder, get_span_module
 from spacy_maral.model.gold import annotated_runs
 from spacy_maral.model.losses import label_spans
 from spacy_maral.model.spans import UNKNOWN, class_shares
-from spacy_maral.training import train_teacher
 from spacy_maral.training.corpus import digest_docs, encode
 from spacy_maral.training.logging import describe_row
 from spacy_maral.training.network import predict_entities
@@ -35,6 +34,7 @@ from spacy_maral.training.objective import batch_loss
 from spacy_maral.training.processes import ALONE
 from spacy_maral.training.shares import Share
 from spacy_maral.training.streams import source_stream
+from spacy_maral.training.teacher import train_teacher
 
 LABELS = ["LOC", "PER"]
 TAGS = [
