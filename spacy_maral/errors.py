@@ -66,6 +66,7 @@ class Errors(metaclass=CodedMessages):
     M124 = "{found!r} is not a language code. Use an ISO 639 code such as de or zh, or xx for several languages or an unknown one."
     M125 = "{path} cannot be written: {found}. Check the folder, its permissions and the free disk space."
     M126 = "{place}: the second and third columns should be _, found {text!r}. A line of the format 'multiconer' is 'token _ _ tag' with single spaces. Correct the line, or choose another format."
+    M127 = "There is no segmenter '{segmenter}' for the language '{lang}'. Only Chinese (zh) has segmenters: {known}. Omit the option, or change the language."
     # raw text, entities in JSON Lines, corrections
     M140 = "{place}: this line is not valid JSON: {problem}. Write one JSON object per line."
     M141 = "{place}: found {found} instead of a JSON object. Write an object with the key 'text'."
@@ -140,6 +141,9 @@ class Errors(metaclass=CodedMessages):
     M327 = "There are too few documents with words for {size} processes, because each needs at least one. Start fewer processes with --nproc-per-node, or give more documents."
     M330 = '\'{select}\' cannot select a teacher, because a teacher sees no target text. Set select = "source_dev" or "last" in the section [teacher].'
     M331 = "The diagnosis on {path} uses gold labels of the target language. To allow this, set diagnose_with_gold = true in the section [adaptation]; the diagnosis does not influence the run."
+    M332 = "No document of {path} has entity annotation. Convert the labelled file without --unlabelled; documents without entities need the annotation 'outside', too."
+    M333 = "The development data cannot measure anything: no entity in them has a label of the source ({known}); their labels are: {found}. Give labelled data of the source language, or convert them with a label map."
+    M334 = "The language-model head of the encoder {encoder} ({family}) consists of several modules, which this release cannot train. Set mlm_weight = 0, or use an encoder like XLM-R or BERT."
     # several targets, any teacher
     M335 = "There is neither a teacher nor a file of pseudo-labels. Give --teacher, the output of 'spacy maral train-teacher', or --labels, the output of 'spacy maral pseudo-label'."
     M336 = 'init = "teacher" starts the student from the teacher, but there is none. Give --teacher, or set init = "encoder".'
@@ -158,7 +162,7 @@ class Errors(metaclass=CodedMessages):
 
     # M4xx: evaluation, command line, project
     M401 = "In document {doc}, the entity at word {word} has the label '{label}', but the labels are: {labels}. Give a label list that has this label, or convert the data with a label map."
-    M402 = "{n} of {n_docs} documents of {path} have no entity annotation to compare with. Convert the labelled file without --unlabelled."
+    M402 = "No document of {path} has entity annotation to compare with. Convert the labelled file without --unlabelled."
     M403 = "The pipeline '{name}' cannot be loaded: {problem}. Give the folder of a trained pipeline or the name of an installed one."
     M404 = "There are no metrics in {folder}. Write them with 'spacy maral evaluate MODEL DATA -o {folder}/teacher-de-test.json', and to student-de-test.json for the student."
     M405 = "{path} does not hold metrics: {problem}. Write it again with 'spacy maral evaluate -o'."
@@ -212,6 +216,7 @@ class Warnings(metaclass=CodedMessages):
     # W1xx: data
     W101 = "{path}: the tags follow neither IOB1 nor IOB2: {inside} entities begin with I- (the first in line {line}), and {begin} with B- where IOB1 has I-. All of them are read as entities. Check the file."
     W102 = "{path}: the language asked for is '{lang}', but the file says '{found}'. Check the language code."
+    W103 = "spaCy has no tokenizer for '{lang}'. The one for several languages is used: it splits at white space and punctuation."
 
     # W2xx: architectures and pipeline
     W201 = "'{name}': {n_unaligned} gold entities of this batch do not end where words of the tokenised text end (the loss leaves them out), and {n_too_wide} are longer than max_width = {max_width} words (they are not candidates). This warning appears only once; later batches are treated alike."
@@ -227,9 +232,13 @@ class Warnings(metaclass=CodedMessages):
     W304 = "The run in {folder} is finished, with the same settings and data: there is nothing left to do."
     W305 = "Stopping: the run saves its state after this step, or at the end of the epoch if it is there already. Interrupt again to stop at once and fall back to the last checkpoint."
     W306 = "The run was stopped {when}. Its state is saved in {path}. Continue with the same command and --resume."
+    W332 = "{n:,} of {n_docs:,} documents of {path} have no entity annotation. They are left out: missing annotation does not say that there are no entities."
+    W333 = "The pseudo-labels of the target have no entity at all: {annotator} found nothing. The student would learn that the target has no entities. Check teacher, target and labels."
+    W334 = "No span of the target has a pseudo-label of: {labels}. The student learns these labels from the source alone."
     W335 = "{annotator}: {n} of {n_all} entities are not used as labels: {counts}. Their words are labelled as outside."
 
     # W4xx: evaluation, command line, project
+    W402 = "{n:,} of {n_docs:,} documents of {path} have no entity annotation. They are left out of the scores."
     W450 = "F1 on the test data changes by {change} points, a loss of more than {most}. Give 'trim-vocab' more text, or keep the original pipeline."
     W451 = "There are no test data, so the loss in accuracy is not known. Give labelled data with --test."
     W452 = "This processor does not compute in bfloat16, so here the new pipeline is only as fast as the original."

@@ -14,11 +14,10 @@ import torch
 from sentences import LABELS, TEXTS
 from spacy.language import Language
 from spacy.training import Example, offsets_to_biluo_tags
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tiny_tokenizer import SPECIAL, build_tokenizer
 from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 from worlds import make_world
 
-SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 MODEL_MAX_LENGTH = 64
 WINDOW = {
     "@span_getters": "spacy-maral.bounded_windows.v1",
@@ -39,34 +38,6 @@ def signals_of_a_terminal() -> None:
     """Shells let jobs in the background ignore Ctrl-C, and the processes that these start too."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def build_tokenizer() -> Tokenizer:
-    """A Unigram vocabulary with Metaspace, as XLM-R has: all characters, and common pieces."""
-    chars = sorted(
-        {c for text, _ in TEXTS for c in text if c != " "}
-        | set("abcdefghijklmnopqrstuvwxyz0123456789-.,")
-    )
-    words = sorted({word for text, _ in TEXTS for word in text.split()})
-    pieces = [(piece, 0.0) for piece in SPECIAL]
-    pieces += [("▁", -3.0)]
-    pieces += [(char, -9.0) for char in chars]
-    pieces += [(f"▁{char}", -9.5) for char in chars]
-    # halves of words, so that most words have two pieces
-    halves = sorted(
-        {half for w in words if len(w) > 3 for half in ("▁" + w[: len(w) // 2], w[len(w) // 2 :])}
-    )
-    pieces += [(half, -6.0) for half in halves if len(half) > 1]
-    pieces = list(dict(pieces).items())
-    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=SPECIAL.index("<unk>")))
-    tokenizer.normalizer = normalizers.NFKC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>",
-        pair="<s> $A </s> </s> $B </s>",
-        special_tokens=[("<s>", SPECIAL.index("<s>")), ("</s>", SPECIAL.index("</s>"))],
-    )
-    return tokenizer
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ import spacy_maral
 from spacy_maral.errors import Errors, Warnings
 from spacy_maral.experiments.matrix import LanguagePair, Matrix, Variant
 from spacy_maral.model.maral_ner import make_maral_ner
-from spacy_maral.training.settings import SCHEMAS, Section
+from spacy_maral.training.settings import SCHEMAS, LanguageSettings, Section
 
 ROOT = Path(__file__).resolve().parent.parent
 RANGES = {
@@ -115,6 +115,7 @@ def write_config() -> str:
         "optimizer for all components, `[training.optimizer]`, with one rate. There, the encoder is a component",
         "that any other one may share, and spaCy does not know which weights are new.", "",
         "## [adaptation]", "", section_table(SCHEMAS["adaptation"]), "",
+        "## [languages]", "", "This section may be missing.", "", section_table(LanguageSettings), "",
         "## The component maral_ner", "",
         'In a configuration: `[components.maral_ner]` with `factory = "maral_ner"`.', "",
         function_table(make_maral_ner, factory.default_config, skip=("nlp", "name")), "",

@@ -23,6 +23,7 @@ from ..errors import Errors, MaralError, Warnings
 from ..evaluation.evaluate import without_labels
 from ..model.predictions import checked_score, entity_score
 from ..model.spans import OUTSIDE, Candidates, overlap_losers
+from ..model.visible import VisibleWords
 from ..training.corpus import digest_docs
 from .pseudo_labels import PseudoLabels
 
@@ -195,13 +196,14 @@ def as_labels(
     RAISES (MaralError): If no entity is left.
     """
     n_all = len(mentions) + counts.total()
-    usable = [m for m in (read_label(m, reading, counts) for m in mentions) if m is not None]
+    visible = VisibleWords.of(docs)
+    shown = visible_mentions(mentions, visible, counts)
+    usable = [m for m in (read_label(m, reading, counts) for m in shown) if m is not None]
     if not usable:
         reasons = describe_counts(dict(counts)) or "it found none at all"
         labels = ", ".join(reading.labels)
         raise MaralError(Errors.M341.format(annotator=name, labels=labels, counts=reasons))
-    lengths = np.array([len(doc) for doc in docs], dtype=np.int64)
-    table = write_table(usable, lengths, reading, counts)
+    table = write_table(usable, visible.candidates(reading.max_width), reading, counts)
     lost = {reason: n for reason, n in counts.most_common() if n}
     if lost:
         found = {"n": sum(lost.values()), "n_all": n_all, "counts": describe_counts(lost)}
@@ -209,12 +211,26 @@ def as_labels(
     return PseudoLabels(table, reading.labels, reading.max_width, digest_docs(docs))
 
 
+def visible_mentions(
+    mentions: Sequence[Mention], visible: VisibleWords, counts: Counter[str]
+) -> list[Mention]:
+    """Convert entities to the numbers of visible words; count those that have none."""
+    owner, start, end = np.array([m[:3] for m in mentions], dtype=np.int64).reshape(-1, 3).T
+    start, end = visible.renumber(owner, start, end)
+    if n_blank := int((end < start).sum()):
+        counts["only white space"] = n_blank
+    return [
+        mention._replace(start=i, end=j)
+        for mention, i, j in zip(mentions, start.tolist(), end.tolist(), strict=True)
+        if j >= i
+    ]
+
+
 def write_table(
-    mentions: list[Mention], lengths: NDArray[np.int64], reading: Reading, counts: Counter[str]
+    mentions: list[Mention], candidates: Candidates, reading: Reading, counts: Counter[str]
 ) -> NDArray[np.float32]:
     """Class probabilities of the candidates of documents, shape (n_spans, K); see `as_labels`."""
-    width, n_labels = reading.max_width, len(reading.labels)
-    candidates = Candidates(lengths, width)
+    n_labels = len(reading.labels)
     nothing = np.full(n_labels + 1, (1 - reading.confidence) / n_labels, dtype=np.float32)
     nothing[OUTSIDE] = reading.confidence
     table = np.tile(nothing, (len(candidates), 1))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..data.files import replacing, write_text
 from ..data.layout import DIAGNOSTICS_VERSION
 from ..model.geometry import centroid_cosine, class_quantiles, compactness, span_margins
-from ..model.spans import OUTSIDE
+from ..model.spans import OUTSIDE, UNKNOWN
 from ..training.hooks import Hook
 from ..training.shares import Share
 from .filter import Mixture
@@ -174,7 +174,7 @@ class EpochFiles:
         counted = {"counts": np.ones(len(classes), dtype=bool)}
         gold = None if state.gold is None else state.gold[state.target.spans]
         if gold is not None:
-            counted["counts_noisy"] = classes != gold
+            counted["counts_noisy"] = (classes != gold) & (gold != UNKNOWN)
         before, after = state.before, state.after
         return {
             "format_version": DIAGNOSTICS_VERSION,
@@ -223,7 +223,7 @@ class EpochFiles:
                     "probability": round(float(state.before.probabilities[span, label]), 4),
                     "reliable": bool(state.after.reliable[span]),
                     "refined": int(state.after.classes[span]),
-                    "gold": None if state.gold is None else int(state.gold[span]),
+                    "gold": _known(state.gold, span),
                 }
             )
         return found
@@ -303,12 +303,18 @@ def _geometry(side: Side, directions: NDArray[np.floating]) -> dict[str, Any]:
     }
 
 
+def _known(gold: NDArray[np.integer] | None, span: int) -> int | None:
+    """Gold class of a span; None where it may not be read, or is not annotated."""
+    return None if gold is None or gold[span] == UNKNOWN else int(gold[span])
+
+
 def _against_gold(
     rho: NDArray[np.floating], classes: NDArray[np.int64], gold: NDArray[np.integer], n_classes: int
 ) -> dict[str, Any]:
     """Mean rho of correct and of wrong labels: of the spans labelled as entities, and by label."""
     found: dict[str, Any] = {}
-    for name, rows in (("clean", classes == gold), ("noisy", classes != gold)):
+    noisy = (classes != gold) & (gold != UNKNOWN)
+    for name, rows in (("clean", classes == gold), ("noisy", noisy)):
         entities = rows & (classes != OUTSIDE)
         sums = np.bincount(classes[rows], weights=rho[rows], minlength=n_classes)
         counts = np.bincount(classes[rows], minlength=n_classes)

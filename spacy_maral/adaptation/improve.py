@@ -125,13 +125,14 @@ def _guidance(
     """
     graded = settings.guidance_weights == "graded"
     by_class = settings.guidance_mean == "class" and not graded
-    by_density = by_neighbours = means = None
+    by_density: NDArray | None = None
+    by_neighbours: NDArray | None = None
     if settings.guidance in ("both", "global"):
         scores = rho[refined]
         means = class_means(rho, classes) if by_class else None
         by_density = softmax(scores) if graded else above_mean(scores, means)
         if by_class:
-            by_density[:, OUTSIDE] |= scores.argmax(1) == OUTSIDE
+            by_density[scores.argmax(1) == OUTSIDE, OUTSIDE] = True
     if settings.guidance in ("both", "local"):
         sample = refined[:0]
         if by_class:
@@ -142,7 +143,6 @@ def _guidance(
         means = None
         if by_class:
             means = class_means(near[np.searchsorted(asked, sample)], classes[sample])
-        by_neighbours = near[np.searchsorted(asked, refined)]
-        if not graded:
-            by_neighbours = above_mean(by_neighbours, means)
+        near = near[np.searchsorted(asked, refined)]
+        by_neighbours = near if graded else above_mean(near, means)
     return by_density, by_neighbours

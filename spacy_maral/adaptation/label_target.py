@@ -13,7 +13,7 @@ from ..data.labels import LabelMap, load_label_map
 from ..errors import Errors, MaralError
 from ..model.machine import use_device
 from ..model.maral_ner import DEFAULT_MODEL
-from ..model.spans import Candidates
+from ..model.visible import VisibleWords
 from ..training.inputs import Inputs, Paths, as_paths
 from ..training.pipelines import COMPONENT, Pipeline
 from .annotators import Reading
@@ -91,8 +91,8 @@ def pseudo_label(
     for one, annotator, name in zip(given, annotators, names, strict=True):
         task = Task(address(one, engine), name, reading, getattr(engine, "gpu_id", -1), source_code)
         found.append(label_docs(annotator, docs, task, engine))
-    lengths = [len(doc) for doc in docs]
-    merged = merge_labels(found, names, Candidates(lengths, reading.max_width).words)
+    merged = merge_labels(found, names, VisibleWords.of(docs).candidates(reading.max_width).words)
+    merged.warn(", ".join(names))
     merged.save(Path(output))
     return Path(output)
 

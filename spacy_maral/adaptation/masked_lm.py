@@ -11,8 +11,9 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 
 from ..errors import Errors, MaralError
 from ..model.architectures import get_encoder
+from ..model.encoder.layers import input_embeddings
 from ..training.corpus import Batch
-from ..training.network import Network, input_embeddings
+from ..training.network import Network
 from ..training.pipelines import Pipeline
 from ..training.settings import AdaptationSettings
 
@@ -50,7 +51,10 @@ def masked_lm(pipeline: Pipeline, settings: AdaptationSettings) -> MaskedLM | No
         return None
     _, tokenizer, _ = get_encoder(pipeline.nlp)
     full = AutoModelForMaskedLM.from_pretrained(encoder_name(pipeline))
-    head = full.lm_head if hasattr(full, "lm_head") else full.cls
+    head = getattr(full, "lm_head", getattr(full, "cls", None))
+    if head is None:
+        found = {"encoder": encoder_name(pipeline), "family": full.config.model_type}
+        raise MaralError(Errors.M334.format(**found))
     full.get_output_embeddings().weight = input_embeddings(pipeline.network.encoder).weight
     return MaskedLM(
         head.to(pipeline.network.device),

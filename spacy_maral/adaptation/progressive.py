@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..evaluation.metrics import noise_ratio
+from ..model.spans import class_counts
 from ..training.hooks import Hook, StepReport
 from ..training.network import Network, collect
 from ..training.settings import AdaptationSettings, StudentSettings
@@ -241,7 +242,7 @@ class Adaptation(Hook):
     ) -> NDArray[np.int64]:
         """Choose this process's spans for the bank; source and target get half of its rows each."""
         s = self.settings
-        counts = share.ranks.sum(np.bincount(classes, minlength=len(self.names)))
+        counts = share.ranks.sum(class_counts(classes, len(self.names)))
         room = bank_share(counts, s.bank_outside_rate, max(1, s.bank_size // 2))
         return sample_bank(classes, s.bank_outside_rate, share.draw(rng), room)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -10,12 +11,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from spacy.tokens import Doc
 
 from ..data.files import replacing
-from ..errors import Errors, MaralError
-from ..model.spans import OUTSIDE, overlap_losers
+from ..errors import Errors, MaralError, Warnings
+from ..model.spans import OUTSIDE, overlap_losers, span_counts
+from ..model.visible import VisibleWords
 from ..training.corpus import digest_docs
 from ..training.inputs import Inputs, Paths, as_paths
+
+logger = logging.getLogger("spacy")
 
 FORMAT_VERSION = 2
 
@@ -84,6 +89,18 @@ class PseudoLabels:
             raise MaralError(Errors.M305.format(path=path, problem=problem))
         return found
 
+    def warn(self, annotator: str) -> None:
+        """Log a warning if there is no entity, or none of some label.
+
+        annotator (str): Name of the annotator in the message.
+        """
+        found = np.bincount(self.probabilities.argmax(1), minlength=len(self.labels) + 1)[1:]
+        missing = [label for label, n in zip(self.labels, found, strict=True) if not n]
+        if len(missing) == len(self.labels):
+            logger.warning(Warnings.W333.format(annotator=annotator))
+        elif missing:
+            logger.warning(Warnings.W334.format(labels=", ".join(missing)))
+
     def problem(self) -> str:
         """Describe why the parts do not fit together; "" if they do."""
         table, mask = self.probabilities, self.reliable
@@ -99,6 +116,19 @@ class PseudoLabels:
         return "" if self.max_width >= 1 else f"the widest span has {self.max_width} words"
 
 
+def load_for(path: Path, docs: Sequence[Doc], labels: Sequence[str] | None) -> PseudoLabels:
+    """Read the pseudo-labels of some documents (see `PseudoLabels.load`).
+
+    RAISES (MaralError): If the file belongs to other documents, labels or candidate spans.
+    """
+    found = PseudoLabels.load(path, digest=digest_docs(docs), labels=labels)
+    wanted = int(span_counts(VisibleWords.of(docs).lengths, found.max_width).sum())
+    if len(found.probabilities) != wanted:
+        what = {"what": "number of candidate spans", "found": len(found.probabilities)}
+        raise MaralError(Errors.M306.format(path=path, **what, wanted=wanted))
+    return found
+
+
 def read_labels(paths: Paths, inputs: Inputs, labels: Sequence[str] | None = None) -> PseudoLabels:
     """Read pseudo-labels of the target.
 
@@ -109,15 +139,14 @@ def read_labels(paths: Paths, inputs: Inputs, labels: Sequence[str] | None = Non
     """
     files, target = as_paths(paths), inputs.docs["target"]
     if len(files) == 1:
-        return PseudoLabels.load(files[0], digest=digest_docs(target), labels=labels)
+        return load_for(files[0], target, labels)
     sizes = inputs.parts["target"].sizes if "target" in inputs.parts else (len(target),)
     if len(files) != len(sizes):
         found = {"n": len(files), "what": "files of pseudo-labels", "n_targets": len(sizes)}
         raise MaralError(Errors.M338.format(**found))
     parts, docs = [], iter(target)
     for file, size in zip(files, sizes, strict=True):
-        digest = digest_docs(list(islice(docs, size)))
-        parts.append(PseudoLabels.load(file, digest=digest, labels=labels))
+        parts.append(load_for(file, list(islice(docs, size)), labels))
     check_alike(parts, files)
     masks = [
         np.ones(len(part.probabilities), dtype=bool) if part.reliable is None else part.reliable

@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.spans import OUTSIDE
+from ..model.spans import OUTSIDE, UNKNOWN
 
 QUERY_BATCH = 8192
 # maximum number of rows of a bank with exact search; larger banks use inverted lists
@@ -51,13 +51,14 @@ def sample_bank(
 ) -> NDArray[np.int64]:
     """Choose the spans of a corpus for the bank: all entities, and a share of the outside spans.
 
-    classes (NDArray): Labels of all spans, shape (n,).
+    classes (NDArray): Labels of all spans, shape (n,); those of the class UNKNOWN are not chosen.
     outside_rate (float): Share of the outside spans that are kept.
     draws (NDArray): A random number in [0, 1) for each span, shape (n,).
     share (float): Factor on both shares where the room is limited (see `bank_share`).
     RETURNS (NDArray[np.int64]): Chosen spans, ascending.
     """
-    return np.flatnonzero(draws < np.where(classes == OUTSIDE, outside_rate * share, share))
+    wanted = np.where(classes == OUTSIDE, outside_rate * share, share)
+    return np.flatnonzero((draws < wanted) & (classes != UNKNOWN))
 
 
 def build_index(

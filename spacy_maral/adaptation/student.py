@@ -16,6 +16,7 @@ from ..data.config import read_config
 from ..data.layout import DIAGNOSTICS, META
 from ..errors import Errors, MaralError
 from ..model.machine import use_device
+from ..model.visible import is_blank
 from ..training.folders import digest_labels, digest_pipeline, fingerprint, is_finished, run_folder
 from ..training.hooks import Evaluate, Hook
 from ..training.inputs import Inputs, Paths, as_paths
@@ -151,6 +152,8 @@ def adapt(
             if resume and is_finished(folder, identity):
                 return output
             student, pseudo = student_and_labels(plan, folder_of_teacher, inputs, labels)
+            if ranks.is_first:
+                pseudo.warn(", ".join(map(str, as_paths(labels or folder_of_teacher or ()))))
             run, hook = prepare_student(
                 student, inputs, pseudo, plan, folder, identity, ranks, study
             )
@@ -288,5 +291,8 @@ def student_evaluator(
 
 
 def words_of(docs: Mapping[str, Sequence[Doc]], *names: str) -> dict[str, list[list[str]]]:
-    """Words of each document of each named side; they take a tenth of the documents' memory."""
-    return {name: [[token.text for token in doc] for doc in docs[name]] for name in names}
+    """Visible words of each document of each side; they take a tenth of the documents' memory."""
+    return {
+        name: [[token.text for token in doc if not is_blank(token.text)] for doc in docs[name]]
+        for name in names
+    }

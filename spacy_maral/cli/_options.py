@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 
 from spacy.cli._util import Arg, Opt
@@ -26,6 +27,21 @@ SOURCE = Opt(
 DEV = Opt(
     ..., "--dev", "-d", **FILE,
     help="Labelled development data of the source language (.spacy); can be repeated",
+)  # fmt: skip
+
+
+class Segmenter(str, Enum):
+    """Ways to find Chinese words, as in `languages.SEGMENTERS`."""
+
+    char = "char"
+    jieba = "jieba"
+    pkuseg = "pkuseg"
+
+
+SEGMENTER = Opt(
+    None, "--segmenter",
+    help="How to find words in Chinese text: single characters (the default), or with the package "
+    "jieba or spacy-pkuseg",
 )  # fmt: skip
 LANG = Opt(None, "--lang", "-l", help="Language code of raw text; once, or once per target")
 TARGET_TEXT = "Target text: .spacy, or raw text with --lang (.txt, .jsonl, directory)"

@@ -12,7 +12,7 @@ import typer
 from spacy.cli._util import Arg, Opt
 from wasabi import msg
 
-from ._options import FILE
+from ._options import FILE, SEGMENTER, Segmenter
 from ._util import app, reported, show_counts
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def convert_cli(
     lang: str = LANG,
     label_map: str | None = LABEL_MAP,
     unlabelled: bool = Opt(False, "--unlabelled", "-u", help="Remove entities, to get raw text"),
+    segmenter: Segmenter | None = SEGMENTER,
 ) -> None:
     """
     Convert labelled sentences to spaCy's binary format, one document per
@@ -62,6 +63,7 @@ def convert_cli(
             lang=lang,
             label_map=label_map,
             unlabelled=unlabelled,
+            segmenter=segmenter and segmenter.value,
         )
     msg.good(f"{report.sentences:,} sentences, {report.tokens:,} tokens", report.output)
     for note in notes:
@@ -91,6 +93,7 @@ def prepare_text_cli(
     seed: int | None = Opt(
         None, "--seed", help="Seed for drawing sentences at random, instead of the first ones"
     ),
+    segmenter: Segmenter | None = SEGMENTER,
     as_json: bool = Opt(False, "--json", "-j", help="Print JSON only"),
 ) -> None:
     """
@@ -106,6 +109,7 @@ def prepare_text_cli(
         report = prepare_text(
             inputs, output_path, lang=lang, split=split, min_words=min_words,
             max_words=max_words, limit=limit, seed=seed,
+            segmenter=segmenter and segmenter.value,
         )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(report.to_dict(), ensure_ascii=False))

@@ -68,6 +68,7 @@ def _load(
 
     from ..data.config import read_config
     from ..data.docs import read_docs
+    from ..data.languages import start_tokenizer
     from ..training.data_checks import FileCounts
     from ..training.inputs import read_targets
     from ..training.pipelines import require_component
@@ -75,6 +76,7 @@ def _load(
     config = read_config(config_path, overrides)
     nlp = load_model_from_config(config, auto_fill=True)
     require_component(nlp, "the configuration")
+    start_tokenizer(nlp)
     parts = [
         FileCounts(name, True, [doc for docs in map(read_docs, paths) for doc in docs])
         for name, paths in (("source", source), ("dev", dev))

@@ -10,6 +10,7 @@ from spacy.cli._util import COMMAND, Arg, Opt
 from wasabi import Printer
 
 from ..errors import Errors, MaralError
+from ._options import SEGMENTER, Segmenter
 from ._util import app, reported
 
 
@@ -37,6 +38,7 @@ def init_config_cli(
     max_width: int | None = Opt(
         None, "--max-width", "-w", min=1, help="Longest entity in words; by default 8, or 4 (paper)"
     ),
+    segmenter: Segmenter | None = SEGMENTER,
     fill: bool = Opt(
         True, "--fill/--no-fill", help="Also write the settings that have default values"
     ),
@@ -55,7 +57,9 @@ def init_config_cli(
 
     is_stdout = str(output_file) == "-"
     name = "config.cfg" if is_stdout else output_file.name
-    choices = Choices(source, targets, encoder, size.value, gpu, max_width)
+    choices = Choices(
+        source, targets, encoder, size.value, gpu, max_width, segmenter and segmenter.value
+    )
     with reported("write the config"):
         if not is_stdout and output_file.exists() and not force:
             raise MaralError(Errors.M409.format(path=output_file))

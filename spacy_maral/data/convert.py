@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -20,16 +19,14 @@ from .files import replacing
 from .formats import Sentence, map_labels, read_sentences
 from .jsonl import read_jsonl
 from .labels import LabelMap, load_label_map
+from .languages import MULTIPLE_LANGUAGES, language_code
 from .tags import Entity
 
 JSONL = "jsonl"
-MULTIPLE_LANGUAGES = "xx"
 UNSPACED_LANGUAGES = frozenset(
     ("zh", "ja", "th", "lo", "my", "km", "bo", "dz", "yue", "wuu", "lzh")
 )
 """Languages written without spaces between words."""
-
-_LANGUAGE = re.compile(r"[a-z]{2,3}(?:[-_][a-z0-9]+)*|simple", re.IGNORECASE)
 
 
 @dataclass
@@ -70,6 +67,7 @@ def convert(
     lang: str = MULTIPLE_LANGUAGES,
     label_map: str | Path | LabelMap | None = None,
     unlabelled: bool = False,
+    segmenter: str | None = None,
 ) -> ConvertReport:
     """Convert a file of labelled sentences to a .spacy file with one Doc per sentence.
 
@@ -84,13 +82,16 @@ def convert(
     lang (str): Language code, or "xx" for the language that the file names.
     label_map (str | Path | LabelMap | None): See `load_label_map`.
     unlabelled (bool): Leave the entities out, so that the Docs have no entity annotation at all.
+    segmenter (str | None): How Chinese words are found in texts without words of their own (see
+        `blank_pipeline`).
     RETURNS (ConvertReport): Counts of what was read, repaired and written.
     RAISES (MaralError): If the input breaks its format, or the output cannot be written.
     """
     output = check_output(Path(output_path))
-    code = check_language(lang)
+    code = language_code(lang)
     report = ConvertReport(str(input_path), str(output), code, not unlabelled)
-    sentences = _counted(read_labelled(input_path, format, lang=code, label_map=label_map), report)
+    read = read_labelled(input_path, format, lang=code, label_map=label_map, segmenter=segmenter)
+    sentences = _counted(read, report)
     vocab = Vocab()
     write_docs(output, (make_doc(vocab, s, code, labelled=not unlabelled) for s in sentences))
     return report
@@ -102,6 +103,7 @@ def read_labelled(
     *,
     lang: str = MULTIPLE_LANGUAGES,
     label_map: str | Path | LabelMap | None = None,
+    segmenter: str | None = None,
 ) -> Iterator[Sentence]:
     """Read the sentences of a file of columns (`read_sentences`) or of JSON Lines (`read_jsonl`).
 
@@ -109,12 +111,13 @@ def read_labelled(
     format (str): One of FORMATS, "jsonl", or "auto".
     lang (str): Language code, for the tokenizer of texts in JSON Lines.
     label_map (str | Path | LabelMap | None): See `load_label_map`.
+    segmenter (str | None): How Chinese words are found in texts without words of their own.
     RETURNS (Iterator[Sentence]): The sentences.
     RAISES (MaralError): If the file breaks its format.
     """
     named = str(path).removesuffix(".gz").endswith(f".{JSONL}")
     if format == JSONL or (format == "auto" and named):
-        return read_jsonl(path, lang, label_map=load_label_map(label_map))
+        return read_jsonl(path, lang, label_map=load_label_map(label_map), segmenter=segmenter)
     return read_sentences(path, format, label_map=label_map)
 
 
@@ -198,18 +201,6 @@ def _counted(sentences: Iterable[Sentence], report: ConvertReport) -> Iterator[S
         report.stripped = entities.total()
     report.dropped = dict(sorted(dropped.items()))
     report.repairs = dict(sorted(repairs.items()))
-
-
-def check_language(lang: str) -> str:
-    """Normalise a language code.
-
-    lang (str): Language code, or "xx".
-    RETURNS (str): The code in lower case, with hyphens.
-    RAISES (MaralError): If it cannot be a language code.
-    """
-    if not _LANGUAGE.fullmatch(lang):
-        raise MaralError(Errors.M124.format(found=lang))
-    return lang.lower().replace("_", "-")
 
 
 def check_output(path: Path) -> Path:

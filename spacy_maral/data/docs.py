@@ -8,28 +8,29 @@ from pathlib import Path
 
 import srsly
 from spacy.tokens import Doc, DocBin
-from spacy.vocab import Vocab
 
 from ..errors import Errors, MaralError
+from .languages import MULTIPLE_LANGUAGES, language_vocab
 from .text import check_file
 
 SUFFIX = ".spacy"
 
 
-def read_docs(path: str | Path) -> list[Doc]:
+def read_docs(path: str | Path, lang: str = MULTIPLE_LANGUAGES) -> list[Doc]:
     """Read the documents of a file.
 
     path (str | Path): A .spacy file, gzipped if its name ends in .gz.
+    lang (str): Language code, for the attributes of words such as is_punct.
     RETURNS (list[Doc]): The documents, with their entities, spans and scores.
     RAISES (MaralError): If the file is missing, not a DocBin, or empty.
     """
-    file = check_file(path)
+    file, vocab = check_file(path), language_vocab(lang)
     try:
         data = file.read_bytes()
         if file.suffix == ".gz":
             data = gzip.decompress(data)
         doc_bin = DocBin().from_bytes(data)
-        docs = list(doc_bin.get_docs(Vocab()))
+        docs = list(doc_bin.get_docs(vocab))
         _check(docs, zlib.decompress(data))
     except Exception as error:
         # damage makes decompression, msgpack or spaCy raise errors of any kind

@@ -126,7 +126,12 @@ def read_annotated(path: str | Path) -> Iterator[AnnotatedText]:
 
 
 def read_jsonl(
-    path: str | Path, lang: str, *, label_map: LabelMap | None = None, reviewed: bool = False
+    path: str | Path,
+    lang: str,
+    *,
+    label_map: LabelMap | None = None,
+    reviewed: bool = False,
+    segmenter: str | None = None,
 ) -> Iterator[Sentence]:
     """Read labelled texts, one sentence per line.
 
@@ -136,10 +141,11 @@ def read_jsonl(
     lang (str): Language code, for the tokenizer of texts without tokens.
     label_map (LabelMap | None): New label of each label; None for no map.
     reviewed (bool): Whether to leave rows without an answer out too.
+    segmenter (str | None): How Chinese words are found in texts without tokens.
     YIELDS (Sentence): Words and entities of the texts.
     RAISES (MaralError): If an entity does not begin and end where words do, or two overlap.
     """
-    splitter = Splitter(lang, split=False)
+    splitter = Splitter(lang, split=False, segmenter=segmenter)
     left_out: Counter[str] = Counter()
     before: Sentence | None = None
     for annotated in read_annotated(path):

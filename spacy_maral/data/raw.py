@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from spacy.tokens import Doc
-from spacy.vocab import Vocab
 
 from ..errors import Errors, MaralError
 from .convert import check_output, write_docs
@@ -73,6 +72,7 @@ def read_raw(
     max_words: int = MAX_WORDS,
     limit: int | None = None,
     seed: int | None = None,
+    segmenter: str | None = None,
     report: RawReport | None = None,
 ) -> Iterator[Doc]:
     """Read unlabelled text, sentence by sentence.
@@ -92,12 +92,13 @@ def read_raw(
     max_words (int): Longest sentence, in words.
     limit (int | None): Most sentences.
     seed (int | None): Seed for a random sample of `limit` sentences; None takes the first.
+    segmenter (str | None): How Chinese words are found (see `blank_pipeline`).
     report (RawReport | None): Filled while reading.
     YIELDS (Doc): The sentences, in the order of the files.
     RAISES (MaralError): If a file cannot be read, a line is broken, or no sentence is left.
     """
     _check_range(min_words, max_words, limit)
-    splitter = Splitter(lang, split=split)
+    splitter = Splitter(lang, split=split, segmenter=segmenter)
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     report = report or RawReport([], lang)
     report.inputs = [str(path) for path in given]
@@ -106,7 +107,7 @@ def read_raw(
     kept = _filtered(pieces, min_words, max_words, counter)
     if limit is not None:
         kept = _drawn(kept, limit, seed, counter) if seed is not None else islice(kept, limit)
-    vocab = Vocab()
+    vocab = splitter.nlp.vocab
     for piece in kept:
         report.sentences += 1
         report.tokens += len(piece.words)
@@ -127,6 +128,7 @@ def prepare_text(
     max_words: int = MAX_WORDS,
     limit: int | None = None,
     seed: int | None = None,
+    segmenter: str | None = None,
 ) -> RawReport:
     """Convert unlabelled text to a .spacy file, one Doc per sentence; see `read_raw`.
 
@@ -140,6 +142,7 @@ def prepare_text(
     max_words (int): Longest sentence, in words.
     limit (int | None): Most sentences.
     seed (int | None): Seed for a random sample of `limit` sentences; None takes the first.
+    segmenter (str | None): How Chinese words are found (see `blank_pipeline`).
     RETURNS (RawReport): Counts of what was read and left out.
     RAISES (MaralError): If a file cannot be read or written, or no sentence is left.
     """
@@ -147,7 +150,7 @@ def prepare_text(
     report = RawReport([], lang)
     docs = read_raw(
         paths, lang, split=split, min_words=min_words, max_words=max_words, limit=limit, seed=seed,
-        report=report,
+        segmenter=segmenter, report=report,
     )  # fmt: skip
     write_docs(output, docs)
     return report
@@ -192,7 +195,7 @@ def _pieces(
 ) -> Iterator[Words]:
     """The sentences of all files."""
     for file in files:
-        for text in read_docs(file) if kind_of(file) == SUFFIX else _texts(file):
+        for text in read_docs(file, splitter.lang) if kind_of(file) == SUFFIX else _texts(file):
             report.texts += 1
             if isinstance(text, Doc):
                 yield from splitter.sentences(text)

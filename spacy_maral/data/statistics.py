@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..model.spans import span_counts
-from .convert import SUFFIX, check_language, read_docbin, read_labelled
+from ..model.visible import is_blank
+from .convert import SUFFIX, read_docbin, read_labelled
 from .formats import Sentence
 from .labels import OUTSIDE_TAG, LabelMap
+from .languages import language_code
 
 
 @dataclass
@@ -92,7 +94,7 @@ def span_statistics(sentences: Iterable[Sentence], max_width: int = 4) -> SpanSt
         found.sentences += 1
         found.tokens += len(sentence.words)
         if sentence.labelled:
-            lengths.append(len(sentence.words))
+            lengths.append(sum(not is_blank(word) for word in sentence.words))
         for start, end, label in sentence.entities:
             found.entities[label] += 1
             found.wider[label] += end - start >= max_width
@@ -124,7 +126,7 @@ def stats(
     RETURNS (SpanStatistics): The counts.
     RAISES (MaralError): If the file breaks its format.
     """
-    code = check_language(lang)
+    code = language_code(lang)
     if Path(path).suffix == SUFFIX:
         return span_statistics(read_docbin(path, label_map=label_map), max_width)
     sentences = read_labelled(path, format, lang=code, label_map=label_map)

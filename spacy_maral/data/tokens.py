@@ -6,11 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import spacy
-from spacy.language import Language
 from spacy.tokens import Doc, Token
 
-from ..errors import Errors, MaralError
+from .languages import blank_pipeline
 
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
 
@@ -30,14 +28,15 @@ class Splitter:
     blank line ends a sentence too. Words are not changed; white space at the ends of a sentence is
     left out.
 
-    lang (str): Language code.
+    lang (str): Language code (see `blank_pipeline`).
     split (bool): Whether to split sentences; otherwise a text is one piece.
-    RAISES (MaralError): If spaCy has no tokenizer for the language.
+    segmenter (str | None): How Chinese words are found (see `blank_pipeline`).
+    RAISES (MaralError): If the language's tokenizer cannot be made.
     """
 
-    def __init__(self, lang: str, *, split: bool = True) -> None:
-        self.nlp = blank_pipeline(lang)
-        self.split = split
+    def __init__(self, lang: str, *, split: bool = True, segmenter: str | None = None) -> None:
+        self.nlp = blank_pipeline(lang, segmenter)
+        self.lang, self.split = lang, split
         # called by itself, as the pipeline would refuse texts of a million characters
         self.sentencizer = self.nlp.create_pipe("sentencizer")
 
@@ -69,20 +68,6 @@ class Splitter:
             doc = self.sentencizer(doc)
         for sentence in doc.sents if len(doc) else ():
             yield from _piece(list(sentence), start)
-
-
-def blank_pipeline(lang: str) -> Language:
-    """Make a pipeline with nothing but a tokenizer.
-
-    lang (str): Language code.
-    RETURNS (Language): The pipeline.
-    RAISES (MaralError): If spaCy has no tokenizer for the language, or it needs another package.
-    """
-    try:
-        return spacy.blank(lang)
-    except ImportError as error:
-        problem = " ".join(str(error).split()).rstrip(".")
-        raise MaralError(Errors.M149.format(lang=lang, problem=problem)) from error
 
 
 def _piece(tokens: list[Token], start: int) -> Iterator[Words]:

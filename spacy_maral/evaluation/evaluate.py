@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import Errors, MaralError
+from ..errors import Errors, MaralError, Warnings
 from ..model.machine import use_device
 from .metrics import Entities, EntityReport, score_entities
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.tokens import Doc
 
+logger = logging.getLogger("spacy")
 
 Row = tuple[int, int, int, str]
 """An entity: document number, first and last word, label."""
@@ -57,7 +59,9 @@ def evaluate_pipeline(
     """Score the predictions of a pipeline on labelled documents.
 
     The pipeline gets fresh documents with the same words and spaces, without any other annotation
-    of the gold documents. The gold documents do not change.
+    of the gold documents. The gold documents do not change. Missing annotation does not count, as
+    with spaCy's scorer: documents without any are left out, and so are predicted entities that
+    touch a word without it.
 
     EXAMPLE: evaluate_pipeline(load("student"), "test-de.spacy").report.per_type["PER"].f1
 
@@ -67,14 +71,15 @@ def evaluate_pipeline(
     max_width (int): Widest gold entity that the paper's protocol counts, in words; by default the
         widest span of the pipeline's maral_ner, if it has one.
     RETURNS (Evaluation): Scores, sizes and seconds.
-    RAISES (MaralError): If the documents cannot be read, or one has no entity annotation.
+    RAISES (MaralError): If the documents cannot be read, or none has entity annotation.
     """
     docs = read_gold(data)
     started = time.perf_counter()
     # Only the entities are kept: whole documents would keep the encoder's output in memory.
     predicted = list(read_entities(nlp.pipe(without_labels(nlp, docs), batch_size=batch_size)))
     seconds = time.perf_counter() - started
-    report = compare_entities(nlp, list(read_entities(docs)), predicted, max_width=max_width)
+    judged = judged_entities(predicted, docs)
+    report = compare_entities(nlp, list(read_entities(docs)), judged, max_width=max_width)
     return Evaluation(report, len(docs), sum(map(len, docs)), seconds)
 
 
@@ -129,8 +134,8 @@ def read_gold(data: str | Path | Iterable[Doc]) -> list[Doc]:
     """Read labelled documents from a .spacy file, or check those given.
 
     data (str | Path | Iterable[Doc]): The documents or the file.
-    RETURNS (list[Doc]): The documents.
-    RAISES (MaralError): If the file cannot be read, or a document has no entity annotation.
+    RETURNS (list[Doc]): The documents with entity annotation.
+    RAISES (MaralError): If the file cannot be read, or no document has entity annotation.
     """
     if isinstance(data, str | Path):
         from ..data.docs import read_docs
@@ -138,10 +143,28 @@ def read_gold(data: str | Path | Iterable[Doc]) -> list[Doc]:
         docs, place = read_docs(data), str(data)
     else:
         docs, place = list(data), "the data"
-    n_unlabelled = sum(not doc.has_annotation("ENT_IOB") for doc in docs)
-    if n_unlabelled:
-        raise MaralError(Errors.M402.format(path=place, n=n_unlabelled, n_docs=len(docs)))
-    return docs
+    kept = [doc for doc in docs if doc.has_annotation("ENT_IOB")]
+    if len(kept) < len(docs):
+        if not kept:
+            raise MaralError(Errors.M402.format(path=place))
+        n_missing = len(docs) - len(kept)
+        logger.warning(Warnings.W402.format(path=place, n=n_missing, n_docs=len(docs)))
+    return kept
+
+
+def judged_entities(predicted: Sequence[Row], docs: Sequence[Doc]) -> list[Row]:
+    """Leave out the predicted entities that touch a word without gold annotation.
+
+    predicted (Sequence[Row]): Entities.
+    docs (Sequence[Doc]): The gold documents.
+    RETURNS (list[Row]): The entities that can be right or wrong.
+    """
+    from ..model.gold import annotated_words
+
+    known = {i: words for i, doc in enumerate(docs) if not (words := annotated_words(doc)).all()}
+    return [
+        row for row in predicted if row[0] not in known or known[row[0]][row[1] : row[2] + 1].all()
+    ]
 
 
 def without_labels(nlp: Language, docs: Iterable[Doc]) -> Iterator[Doc]:

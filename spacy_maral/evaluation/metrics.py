@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.spans import OUTSIDE
+from ..model.spans import OUTSIDE, UNKNOWN
 
 OUTSIDE_NAME = "O"
 ERROR_KINDS = ("wrong_type", "boundary", "boundary_and_type", "spurious", "missed")
@@ -154,10 +154,10 @@ def noise_ratio(pseudo: NDArray[np.integer], gold: NDArray[np.integer]) -> float
     """Compute the share of wrong pseudo-labels among spans that are an entity by pseudo-label or gold.
 
     pseudo (NDArray): Pseudo-labels of spans, shape (n,).
-    gold (NDArray): Gold classes of the same spans, shape (n,).
+    gold (NDArray): Gold classes of the same spans, shape (n,); UNKNOWN for spans that do not count.
     RETURNS (float): In [0, 1]; 0 if there is no entity.
     """
-    counted = (pseudo != OUTSIDE) | (gold != OUTSIDE)
+    counted = ((pseudo != OUTSIDE) | (gold != OUTSIDE)) & (gold != UNKNOWN)
     if not counted.any():
         return 0.0
     return float((pseudo[counted] != gold[counted]).mean())

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..data.tags import Entity
-from .evaluate import Row, compare_entities, read_entities, read_gold, without_labels
+from .evaluate import (
+    Row,
+    compare_entities,
+    judged_entities,
+    read_entities,
+    read_gold,
+    without_labels,
+)
 from .metrics import EntityReport
 
 if TYPE_CHECKING:
@@ -55,17 +62,18 @@ def judge(nlp: Language, data: str | Path | Iterable[Doc], *, n_mistakes: int = 
     data (str | Path | Iterable[Doc]): Gold documents, or a .spacy file of them.
     n_mistakes (int): The largest number of mistakes to keep.
     RETURNS (Judgement): Scores and mistakes.
-    RAISES (MaralError): If the documents cannot be read, or one has no entity annotation.
+    RAISES (MaralError): If the documents cannot be read, or none has entity annotation.
     """
     docs = read_gold(data)
     gold = list(read_entities(docs))
     found = _predict(nlp, docs)
-    report = compare_entities(nlp, gold, list(found))
+    judged = judged_entities(list(found), docs)
+    report = compare_entities(nlp, gold, judged)
     right = set(gold)
     wrong = sorted(
         (-confidence, row)
-        for row, confidence in found.items()
-        if confidence is not None and row not in right
+        for row in judged
+        if (confidence := found[row]) is not None and row not in right
     )
     mistakes = [
         _describe(docs[row[0]], row, -negative, list(found), gold)

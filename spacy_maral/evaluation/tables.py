@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from wasabi import Printer
 
@@ -17,6 +18,16 @@ COMPARISON_HEADER = (
     "", "teacher F1", "student F1", "difference",
     "teacher F1, paper protocol", "student F1, paper protocol", "difference",
 )  # fmt: skip
+
+
+def classes_without_labels(row: Mapping[str, Any]) -> list[str]:
+    """Entity classes that no target span has as its pseudo-label after an epoch.
+
+    row (Mapping): The epoch's row of the log.
+    RETURNS (list[str]): The classes; none for a teacher, which has no pseudo-labels.
+    """
+    counts = row.get("pseudo_labels", {})
+    return [name for name, n in counts.items() if name != OUTSIDE_NAME and not n]
 
 
 def show_report(report: EntityReport, printer: Printer) -> None:

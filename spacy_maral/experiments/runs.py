@@ -19,6 +19,7 @@ from thinc.api import Config
 from ..data.files import digest, reading, write_file, write_json
 from ..data.layout import LOG, RUN_FOLDER, SUMMARY
 from ..errors import Errors, MaralError
+from ..evaluation.tables import classes_without_labels
 from ..model.machine import describe_machine
 from .corpora import Corpora, RawFile, file_hash, prepare_corpora, raw_files
 from .matrix import STUDENT_SECTIONS, TEACHER_SECTIONS, Matrix, PlannedRun, max_width, relevant
@@ -256,6 +257,7 @@ def summarise_training(model: Path) -> Result:
         "seconds": max(summary["seconds"], sum(epoch["seconds"] for epoch in logged)),
         "precision_format": summary["precision"],
         "epochs": [{key: epoch[key] for key in LOGGED_KEYS if key in epoch} for epoch in logged],
+        "without_labels": classes_without_labels(logged[-1]) if logged else [],
     }
     if logged and "noise_ratio" in logged[-1]:
         result["noise_start"] = logged[0]["noise_ratio_start"]

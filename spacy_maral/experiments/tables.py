@@ -45,6 +45,7 @@ def markdown(results: Sequence[Result]) -> str:
         "Entity-level F1 on the target's test set in percent, mean ± standard deviation over seeds, "
         "and in brackets the mean difference to the teacher of the same seed and settings.\n",
         f1_table(results),
+        *missing_labels(results),
     ]
     if differences := difference_table(results):
         reference = variant_of(next(filter(is_plain, results)))
@@ -59,6 +60,16 @@ def markdown(results: Sequence[Result]) -> str:
     ]
     studies = (study_table(results), settings_table(against_plain(results)))
     return "\n".join([*parts, *filter(None, studies)])
+
+
+def missing_labels(results: Sequence[Result]) -> list[str]:
+    """A sentence for each student whose target had no pseudo-label of some class."""
+    return [
+        f"{variant_of(r)}, {pair_of(r)}, seed {r['seed']}: no target span had a pseudo-label of "
+        f"{', '.join(r['without_labels'])}.\n"
+        for r in results
+        if r.get("without_labels")
+    ]
 
 
 def f1_table(results: Sequence[Result]) -> str:

@@ -31,8 +31,10 @@ from thinc.api import (
 from thinc.types import Floats2d
 
 from ..errors import Errors, MaralError, Warnings
+from .encoder.transformer import window_getter
 from .span_model import SpanModel, SpanOutput, check_settings, check_sizes
 from .spans import Candidates, word_shapes
+from .visible import VisibleWords
 from .word_ends import WordEnds, word_ends
 
 FORMAT_VERSION = 1
@@ -156,10 +158,15 @@ def _forward_spans(model: Model, docs: list[Doc], is_train: bool) -> tuple[SpanB
     tok2vec, span_model = model.layers
     module = get_span_module(model)
     (first, last), backprop_words = tok2vec(docs, is_train)
-    lengths = np.array([len(doc) for doc in docs], dtype=np.int64)
-    shapes = word_shapes([token.text for doc in docs for token in doc])
-    candidates = Candidates(lengths, module.max_width)
-    spans, words = candidates.words, (first, last, shapes)
+    visible = VisibleWords.of(docs)
+    shapes = word_shapes(visible.texts)
+    candidates = visible.candidates(module.max_width)
+    rows: Any = None
+    ends = (first, last)
+    if not visible.mask.all():
+        rows = model.ops.asarray1i(cast(Any, np.flatnonzero(visible.mask)))
+        ends = (first[rows], last[rows])
+    spans, words = candidates.words, (*ends, shapes)
     if is_train:
         (z, logits), backprop_spans = span_model((*words, *spans), True)
     else:
@@ -167,10 +174,20 @@ def _forward_spans(model: Model, docs: list[Doc], is_train: bool) -> tuple[SpanB
         z, logits = _in_chunks(span_model, module, words, *spans, size)
 
     def backprop(d_output: SpanGradients) -> list[Doc]:
-        backprop_words(backprop_spans(d_output))
+        d_ends = backprop_spans(d_output)
+        if rows is not None:
+            d_ends = tuple(_spread(model, d, rows, len(visible.mask)) for d in d_ends)
+        backprop_words(d_ends)
         return docs
 
     return SpanBatch(candidates, z, logits), backprop
+
+
+def _spread(model: Model, d_rows: Floats2d, rows: Any, size: int) -> Floats2d:
+    """The gradient of all `size` rows from that of some; it is 0 for the others."""
+    whole: Any = model.ops.alloc2f(size, d_rows.shape[1])
+    whole[rows] = d_rows
+    return whole
 
 
 def _in_chunks(
@@ -308,15 +325,15 @@ def get_encoder(nlp: Language) -> tuple[torch.nn.Module, Any, Callable]:
     """Get the Hugging Face objects of a pipeline's first transformer.
 
     nlp (Language): The pipeline, initialised.
-    RETURNS (tuple): The encoder (the module itself, not a copy), its tokenizer, and the span getter
-        that makes its windows.
+    RETURNS (tuple): The encoder (the module itself, not a copy), its tokenizer, and the function that
+        cuts documents into the windows that it reads (see `window_getter`).
     RAISES (MaralError): If there is no transformer, or it is not initialised.
     """
     for _, pipe in nlp.pipeline:
         model = getattr(pipe, "model", None)
         for node in model.walk() if isinstance(model, Model) else ():
             if isinstance(node, TransformerModel) and node.attrs["has_transformer"]:
-                return node.transformer, node.tokenizer, node.attrs["get_spans"]
+                return node.transformer, node.tokenizer, window_getter(node)
     raise MaralError(Errors.M206.format(pipes=", ".join(nlp.pipe_names) or "none"))
 
 

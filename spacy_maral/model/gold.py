@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from spacy.tokens import Doc
 from spacy.training import Example
 
 from ..errors import Errors, MaralError
-from .spans import Candidates, label_spans
+from .spans import hide_unknown, label_spans
+from .visible import VisibleWords
 
-UNKNOWN = -1
 MISSING_IOB = 0
 
 
@@ -35,15 +36,16 @@ def gold_classes(
     """Give every candidate span of the predicted documents its gold class.
 
     A candidate is unknown if it touches a word without annotation, or a word of an entity that does
-    not end where the predicted document's words end.
+    not end where the predicted document's words end. Blank words at the ends of an entity do not
+    count.
 
     examples (Sequence[Example]): Predicted documents with their references.
     label_classes (Mapping[str, int]): Class of each entity label, from 1.
     max_width (int): Longest candidate, in words.
-    RETURNS (Gold): Classes in the order of `Candidates` over the predicted documents.
+    RETURNS (Gold): Classes in the order of the candidates of the predicted documents' visible words.
     RAISES (MaralError): If an entity has a label that is not among the classes.
     """
-    lengths = np.array([len(eg.predicted) for eg in examples], dtype=np.int64)
+    visible = VisibleWords.of([eg.predicted for eg in examples])
     known: list[NDArray[np.bool_]] = []
     entities: list[tuple[int, int, int, int]] = []
     n_unaligned = 0
@@ -53,11 +55,29 @@ def gold_classes(
         entities.extend((i, *entity) for entity in doc_entities)
         n_unaligned += missed
     owners, begins, stops, classes = np.array(entities, dtype=np.int64).reshape(-1, 4).T
-    labels, n_too_wide = label_spans(lengths, owners, begins, stops, classes, max_width)
-    starts, ends = Candidates(lengths, max_width).words
-    unknown = np.concatenate([[0], np.cumsum(~np.concatenate([[], *known]).astype(bool))])
-    touched = unknown[ends + 1] > unknown[starts]
-    return Gold(np.where(touched, UNKNOWN, labels.astype(np.int64)), n_unaligned, n_too_wide)
+    begins, stops = visible.renumber(owners, begins, stops)
+    seen = stops >= begins
+    labels, n_too_wide = label_spans(
+        visible.lengths, owners[seen], begins[seen], stops[seen], classes[seen], max_width
+    )
+    annotated = np.concatenate([[], *known]).astype(bool)[visible.mask]
+    labels = hide_unknown(labels, visible.candidates(max_width), annotated)
+    return Gold(labels.astype(np.int64), n_unaligned + int((~seen).sum()), n_too_wide)
+
+
+def annotated_words(doc: Doc) -> NDArray[np.bool_]:
+    """Whether each word of a document is annotated as inside or outside of entities."""
+    return doc.to_array("ENT_IOB") != MISSING_IOB
+
+
+def annotated_runs(doc: Doc) -> list[int]:
+    """Lengths of the runs of annotated visible words, one run for a wholly annotated document.
+
+    The annotated candidate spans are those inside a run.
+    """
+    known = annotated_words(doc)[VisibleWords.of([doc]).mask]
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], known, [False]]).astype(np.int8)))
+    return (edges[1::2] - edges[::2]).tolist()
 
 
 def _read_example(
@@ -76,7 +96,7 @@ def _read_example(
             )
     aligned = eg.get_aligned_spans_y2x(reference.ents, allow_overlap=False)
     entities = [(span.start, span.end - 1, label_classes[span.label_]) for span in aligned]
-    annotated = reference.to_array("ENT_IOB") != MISSING_IOB
+    annotated = annotated_words(reference)
     n_unaligned = len(reference.ents) - len(aligned)
     known = np.ones(len(predicted), dtype=bool)
     if annotated.all() and not n_unaligned:

@@ -33,11 +33,12 @@ from .checks import (
     translate_cfg,
     translate_loss,
 )
-from .gold import gold_classes
+from .gold import annotated_runs, gold_classes
 from .losses import MaxMargin, SpanLoss, label_spans
 from .predictions import Predictions, annotate, register_score
 from .span_model import DECISIONS, SpanOutput
 from .spans import Candidates, span_counts
+from .visible import any_visible
 
 OUTSIDE_NAME = "O"
 SAMPLE_DOCS = 10
@@ -276,9 +277,8 @@ class MaralNER(TrainablePipe):
         counts: Counter[str] = Counter()
         lengths: list[int] = []
         for eg in get_examples():
-            if eg.reference.has_annotation("ENT_IOB"):
-                lengths.append(len(eg.reference))
-                counts.update(ent.label_ for ent in eg.reference.ents)
+            lengths += annotated_runs(eg.reference)
+            counts.update(ent.label_ for ent in eg.reference.ents)
         if labels is None:
             labels = sorted({*self.labels, *counts})
         if not labels:
@@ -293,7 +293,7 @@ class MaralNER(TrainablePipe):
         self._set_prior(counts, lengths)
 
     def _set_prior(self, counts: Counter[str], lengths: list[int]) -> None:
-        """Set the class prior to the share of each class among the candidate spans."""
+        """Set the class prior to the share of each class among the annotated candidate spans."""
         module = get_span_module(self.model)
         entities = [counts[label] for label in self.labels]
         n_outside = int(span_counts(lengths, module.max_width).sum()) - sum(entities)
@@ -309,7 +309,7 @@ class MaralNER(TrainablePipe):
         """
         docs = list(docs)
         n_classes = len(get_span_module(self.model).statistics.count)
-        if not any(len(doc) for doc in docs):
+        if not any_visible(docs):
             nothing = np.zeros((0, n_classes), dtype=np.float32)
             return Predictions(Candidates([0] * len(docs), 1), nothing)
         batch = self.model.predict(docs)
@@ -344,7 +344,7 @@ class MaralNER(TrainablePipe):
         losses = {} if losses is None else losses
         losses.setdefault(self.name, 0.0)
         validate_examples(examples := list(examples), "MaralNER.update")
-        if not any(len(eg.predicted) for eg in examples):
+        if not any_visible(eg.predicted for eg in examples):
             return losses
         batch, backprop = self.model.begin_update([eg.predicted for eg in examples])
         classes = self._gold(examples)

@@ -44,8 +44,8 @@ class Labelled:
         """Spans and scores of each document."""
         every = predictions.candidates
         owners = every.owner[self.candidates]
-        starts, ends = every.starts[self.candidates], every.ends[self.candidates] + 1
-        columns = (owners, starts, ends, self.classes)
+        starts, ends = every.in_documents(self.candidates)
+        columns = (owners, starts, ends + 1, self.classes)
         spans: list[list[Span]] = [[] for _ in docs]
         for owner, start, end, number in zip(*(c.tolist() for c in columns), strict=True):
             spans[owner].append(Span(docs[owner], start, end, label=labels[number - 1]))
@@ -104,8 +104,10 @@ def free_candidates(predictions: Predictions, docs: Sequence[Doc]) -> NDArray[np
     """
     iob = np.concatenate([doc.to_array("ENT_IOB") for doc in docs])
     taken = np.concatenate([[0], np.cumsum((iob == IOB_BEGIN) | (iob == IOB_INSIDE))])
-    starts, ends = predictions.candidates.words
-    return np.flatnonzero(taken[ends + 1] == taken[starts])
+    lengths = np.array([len(doc) for doc in docs], dtype=np.int64)
+    first = (np.cumsum(lengths) - lengths)[predictions.candidates.owner]
+    starts, ends = predictions.candidates.in_documents()
+    return np.flatnonzero(taken[first + ends + 1] == taken[first + starts])
 
 
 def choose_entities(predictions: Predictions, free: NDArray[np.int64]) -> Labelled:

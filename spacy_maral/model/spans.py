@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import Errors, MaralError
 
 OUTSIDE = 0
+UNKNOWN = -1
 SHAPES = ("upper", "lower", "title", "digit", "other")
 N_SHAPES = len(SHAPES)
 MAX_LOG_ODDS = 1e4
@@ -64,15 +65,18 @@ class Candidates:
 
     lengths (ArrayLike): Words of each document, shape (n_docs,).
     max_width (int): Longest span, in words.
+    places (ArrayLike | None): Number of each word in a document that has other words too, such as
+        white space, shape (n_words,); None where there are no others.
     RAISES (MaralError): If max_width is below 1 or a length is negative.
 
     starts, ends: First and last word of each candidate within its document, ends inclusive, shape
     (n_spans,). offsets: Document i owns the candidates [offsets[i], offsets[i + 1]).
     """
 
-    def __init__(self, lengths: ArrayLike, max_width: int) -> None:
+    def __init__(self, lengths: ArrayLike, max_width: int, places: ArrayLike | None = None) -> None:
         self.lengths = np.asarray(lengths, dtype=np.int64)
         self.max_width = max_width
+        self.places = None if places is None else np.asarray(places, dtype=np.int64)
         self.starts, self.ends, self.offsets = enumerate_spans(self.lengths, max_width)
 
     def __len__(self) -> int:
@@ -89,6 +93,20 @@ class Candidates:
         before: NDArray[np.int64] = np.cumsum(self.lengths) - self.lengths
         base = np.repeat(before, np.diff(self.offsets))
         return base + self.starts, base + self.ends
+
+    def in_documents(
+        self, chosen: NDArray[np.int64] | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """First and last words as the documents number them, with their other words.
+
+        chosen (NDArray[np.int64] | None): Numbers of the candidates, shape (n,); None for all.
+        RETURNS (tuple): Shape (n,) each.
+        """
+        own = np.arange(len(self)) if chosen is None else chosen
+        if self.places is None:
+            return self.starts[own].astype(np.int64), self.ends[own].astype(np.int64)
+        starts, ends = self.words
+        return self.places[starts[own]], self.places[ends[own]]
 
     def find(self, docs: ArrayLike, starts: ArrayLike, ends: ArrayLike) -> NDArray[np.int64]:
         """Find the numbers of spans among the candidates.
@@ -149,6 +167,24 @@ def label_spans(
     place = offsets[owner] + span_index(begin, end, words[owner], max_width)
     labels[place] = np.asarray(classes)[fits]
     return labels, int((~fits).sum())
+
+
+def hide_unknown(
+    classes: NDArray[np.integer], candidates: Candidates, known: NDArray[np.bool_]
+) -> NDArray:
+    """Give the class UNKNOWN to the candidates that touch a word without annotation.
+
+    classes (NDArray): Class of each candidate, shape (n_spans,).
+    candidates (Candidates): The candidates.
+    known (NDArray[np.bool_]): Whether each word is annotated, shape (n_words,).
+    RETURNS (NDArray): Classes, shape (n_spans,).
+    """
+    if known.all():
+        return classes
+    unknown = np.concatenate([[0], np.cumsum(~known)])
+    starts, ends = candidates.words
+    touched = unknown[ends + 1] > unknown[starts]
+    return np.where(touched, np.asarray(UNKNOWN, dtype=classes.dtype), classes)
 
 
 def resolve_overlaps(starts: ArrayLike, ends: ArrayLike, scores: ArrayLike) -> NDArray[np.int64]:
@@ -263,7 +299,8 @@ def word_piece_ends(
         return first, last
     word, row = np.repeat(np.arange(len(n_pieces)), n_pieces), piece // row_length
     n_rows = int(row.max()) + 1
-    key = word * n_rows + row
+    # words without a piece do not come between their neighbours
+    key = (np.cumsum(n_pieces > 0) - 1)[word] * n_rows + row
     group = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
     stop = np.concatenate([group[1:], [len(piece)]]) - 1
     begin, end = piece[group], piece[stop]
@@ -320,6 +357,11 @@ def overlap_losers(
     with np.errstate(divide="ignore"):
         kept, _, _ = decode(np.log(rows), starts[entities], ends[entities])
     return np.delete(entities, kept)
+
+
+def class_counts(classes: NDArray[np.integer], n_classes: int) -> NDArray[np.int64]:
+    """Number of spans of each class, shape (K,); spans of the class UNKNOWN do not count."""
+    return np.bincount(classes[classes != UNKNOWN], minlength=n_classes)
 
 
 def class_shares(counts: NDArray) -> NDArray[np.float64]:

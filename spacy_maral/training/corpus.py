@@ -18,7 +18,16 @@ from ..errors import Errors, MaralError
 from ..evaluation.metrics import Entities
 from ..model.encoder.batches import group_rows
 from ..model.encoder.transformer import tokenize
-from ..model.spans import Candidates, label_spans, span_counts, word_piece_ends, word_shapes
+from ..model.gold import annotated_words
+from ..model.spans import (
+    Candidates,
+    hide_unknown,
+    label_spans,
+    span_counts,
+    word_piece_ends,
+    word_shapes,
+)
+from ..model.visible import VisibleWords
 from .cache import Arrays, Rows
 
 ENCODE_DOCS = 256
@@ -28,12 +37,14 @@ ENCODE_DOCS = 256
 class Corpus:
     """Encoded documents. An offsets array has one entry more than there are items.
 
+    Words are the visible words of the documents (see `VisibleWords`), numbered without the others.
+
     max_width: Longest candidate span, in words. pieces: Word piece ids of all encoder rows, without
     padding. row_offsets: Offsets of the pieces of each row. doc_rows, doc_words, doc_spans: Offsets
     of the rows, words and candidate spans of each document. word_row, word_first, word_last: Row of
     each word (-1 for a word without a piece), and the positions of its first and last piece in it.
     word_shapes: See `spans.word_shapes`. entities: Gold entities, empty if unlabelled. classes:
-    Gold class of every candidate, None if unlabelled. n_too_wide: Number of entities longer than
+    Gold class of every candidate, UNKNOWN where a word is not annotated, None if unlabelled. n_too_wide: Number of entities longer than
     `max_width`. digest: See `digest_docs`. frozen: Frozen-layer states of each piece, if cached.
     """
 
@@ -143,9 +154,9 @@ def encode(
 ) -> Corpus:
     """Label documents, and tokenise and align them exactly as the transformer component does.
 
-    docs (Sequence[Doc]): The documents; those without words have no spans.
+    docs (Sequence[Doc]): The documents; those without visible words have no spans.
     tokenizer (PreTrainedTokenizer): The encoder's tokenizer.
-    get_spans (Callable): The transformer component's span getter, which cuts windows.
+    get_spans (Callable): Cuts documents into windows (see `window_getter`).
     labels (Sequence[str]): Entity labels; class i + 1 is labels[i].
     max_width (int): Longest candidate span, in words.
     labelled (bool): Whether to read entities. If not, the corpus has no gold label.
@@ -153,21 +164,27 @@ def encode(
     RETURNS (Corpus): The encoded documents.
     RAISES (MaralError): If no document has words, or an entity's label is unknown.
     """
-    lengths = np.array([len(doc) for doc in docs], dtype=np.int64)
+    visible = VisibleWords.of(docs)
+    lengths = visible.lengths
     if not lengths.sum():
         raise MaralError(Errors.M303.format(name=name, n_docs=len(docs)))
     rows: list[NDArray[np.int32]] = []
     doc_rows, places = [0], []
     for i in tqdm(range(0, len(docs), ENCODE_DOCS), desc=f"Encode {name}", disable=None):
         chunk = list(docs[i : i + ENCODE_DOCS])
-        chunk_rows, counts, ends = _encode_chunk(chunk, tokenizer, get_spans)
+        has_words = lengths[i : i + ENCODE_DOCS] > 0
+        chunk_rows, counts, ends = _encode_chunk(chunk, has_words, tokenizer, get_spans)
         row, first, last = ends
         places.append(np.stack([np.where(row >= 0, row + len(rows), -1), first, last]))
         rows.extend(chunk_rows)
         doc_rows.extend((doc_rows[-1] + np.cumsum(counts)).tolist())
-    entities = _read_entities(docs if labelled else (), labels, name)
+    entities = _read_entities(docs if labelled else (), labels, name, visible)
     word_row, word_first, word_last = np.concatenate(places, axis=1)
-    classes, n_too_wide = label_spans(lengths, *entities, max_width) if labelled else (None, 0)
+    classes, n_too_wide = None, 0
+    if labelled:
+        classes, n_too_wide = label_spans(lengths, *entities, max_width)
+        known = np.concatenate([annotated_words(doc) for doc in docs])[visible.mask]
+        classes = hide_unknown(classes, visible.candidates(max_width), known)
     return Corpus(
         max_width=max_width,
         pieces=np.concatenate(rows),
@@ -178,7 +195,7 @@ def encode(
         word_row=word_row,
         word_first=word_first,
         word_last=word_last,
-        word_shapes=word_shapes([token.text for doc in docs for token in doc]),
+        word_shapes=word_shapes(visible.texts),
         entities=entities,
         classes=classes,
         n_too_wide=n_too_wide,
@@ -186,18 +203,19 @@ def encode(
     )
 
 
-def _encode_chunk(docs, tokenizer, get_spans):  # type: ignore[no-untyped-def]
-    """Rows of pieces, number of rows per document, and (row, first, last) of each word."""
-    nested = get_spans(docs)
-    counts = [len(spans) for spans in nested]
-    flat = [span for spans in nested for span in spans]
-    n_words = sum(len(doc) for doc in docs)
+def _encode_chunk(docs, has_words, tokenizer, get_spans):  # type: ignore[no-untyped-def]
+    """Rows of pieces, number of rows per document, and (row, first, last) of each visible word."""
+    nested = [w if some else [] for w, some in zip(get_spans(docs), has_words, strict=True)]
+    counts = [len(windows) for windows in nested]
+    flat = [window for windows in nested for window in windows]
     if not flat:
-        nothing = np.full(n_words, -1, dtype=np.int64)
+        nothing = np.zeros(0, dtype=np.int64)
         return [], counts, (nothing, nothing, nothing)
     wordpieces, align = tokenize(tokenizer, flat)
     length = wordpieces.input_ids.shape[1]
-    first, last = word_piece_ends(np.asarray(align.dataXd), np.asarray(align.lengths), length)
+    ends = word_piece_ends(np.asarray(align.dataXd), np.asarray(align.lengths), length)
+    shown = VisibleWords.of([windows[0].doc for windows in nested if windows]).mask
+    first, last = (end[shown] for end in ends)
     kept = np.asarray(wordpieces.attention_mask) > 0
     ids = np.asarray(wordpieces.input_ids, dtype=np.int32)
     rows = [ids[i, kept[i]] for i in range(len(ids))]
@@ -205,7 +223,10 @@ def _encode_chunk(docs, tokenizer, get_spans):  # type: ignore[no-untyped-def]
     return rows, counts, (row, first % length, last % length)
 
 
-def _read_entities(docs: Sequence[Doc], labels: Sequence[str], name: str) -> Entities:
+def _read_entities(
+    docs: Sequence[Doc], labels: Sequence[str], name: str, visible: VisibleWords
+) -> Entities:
+    """Entities in the numbers of visible words, without blank words at their ends."""
     number = {label: i + 1 for i, label in enumerate(labels)}
     found = []
     for i, doc in enumerate(docs):
@@ -214,8 +235,10 @@ def _read_entities(docs: Sequence[Doc], labels: Sequence[str], name: str) -> Ent
                 given = {"label": ent.label_, "text": ent.text, "labels": ", ".join(labels)}
                 raise MaralError(Errors.M304.format(name=name, doc=i, **given))
             found.append((i, ent.start, ent.end - 1, number[ent.label_]))
-    table = np.array(found, dtype=np.int64).reshape(-1, 4)
-    return Entities(*table.T)
+    owner, start, end, classes = np.array(found, dtype=np.int64).reshape(-1, 4).T
+    start, end = visible.renumber(owner, start, end)
+    seen = end >= start
+    return Entities(owner[seen], start[seen], end[seen], classes[seen])
 
 
 def offsets(lengths) -> NDArray[np.int64]:  # type: ignore[no-untyped-def]
@@ -224,11 +247,13 @@ def offsets(lengths) -> NDArray[np.int64]:  # type: ignore[no-untyped-def]
 
 
 def digest_docs(docs: Sequence[Doc], *, labelled: bool = False) -> str:
-    """Compute the SHA-256 of the words of documents, and of their entities if labelled."""
+    """Compute the SHA-256 of the words of documents, and of their annotation if labelled."""
     sha = hashlib.sha256()
     for doc in docs:
         words = "\x1f".join([token.text_with_ws for token in doc])
         entities = [(e.start, e.end, e.label_) for e in doc.ents] if labelled else []
+        if labelled and not (known := annotated_words(doc)).all():
+            entities.append((*np.flatnonzero(~known).tolist(), "not annotated"))
         sha.update(f"{words}\x1e{entities}\x1e".encode("utf8", "surrogatepass"))
     return sha.hexdigest()
 

@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 
+from ..model.gold import annotated_runs
 from ..model.spans import span_counts
+from ..model.visible import VisibleWords, is_blank
 
 
 @dataclass
@@ -39,7 +42,7 @@ class FileCounts:
 
     def __post_init__(self) -> None:
         for doc in self.docs:
-            words = [token.text.casefold() for token in doc if not token.is_space]
+            words = [token.text.casefold() for token in doc if not is_blank(token.text)]
             self.n_words += len(doc)
             self.n_empty += not words
             self.n_unlabelled += not doc.has_annotation("ENT_IOB")
@@ -53,8 +56,9 @@ class FileCounts:
         self.n_repeated = self.sentences.total() - len(self.sentences)
 
     def n_candidates(self, max_width: int) -> int:
-        """Count the spans of at most `max_width` words."""
-        return int(span_counts([len(doc) for doc in self.docs], max_width).sum())
+        """Count the annotated spans of at most `max_width` visible words."""
+        runs = [n for doc in self.docs for n in annotated_runs(doc)]
+        return int(span_counts(runs, max_width).sum())
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ class Pieces:
 
     counts: Occurrences of each word piece by id, without special pieces. n_unknown: Number of
     unknown pieces. n_long: Number of documents that need more than one window. n_lost: Number of
-    words without a piece. n_lost_ends: Number of entities whose first or last word has no piece.
+    visible words without a piece. n_lost_ends: Number of entities whose first or last word has no piece.
     """
 
     counts: Counter[int]
@@ -148,13 +152,21 @@ class Pieces:
     n_lost_ends: int
 
 
+def entity_words(docs: Sequence[Doc]) -> tuple[NDArray[np.int64], ...]:
+    """Document, first and last visible word of each entity that has any, shape (n,) each."""
+    rows = [(i, ent.start, ent.end - 1) for i, doc in enumerate(docs) for ent in doc.ents]
+    owner, start, end = np.array(rows, dtype=np.int64).reshape(-1, 3).T
+    start, end = VisibleWords.of(docs).renumber(owner, start, end)
+    return owner[end >= start], start[end >= start], end[end >= start]
+
+
 def count_pieces(
     part: FileCounts, tokenizer: Any, get_spans: Callable, special: Sequence[int]
 ) -> Pieces:
     """Tokenise documents as the transformer component does, and count their word pieces.
 
     part (FileCounts): The documents, at least one of them with words.
-    get_spans (Callable): The transformer component's span getter, which cuts windows.
+    get_spans (Callable): Cuts documents into windows (see `window_getter`).
     special (Sequence[int]): Ids of the special pieces; unknown pieces are counted separately.
     """
     # the training package imports this one
@@ -165,18 +177,14 @@ def count_pieces(
     found = Counter(dict(zip(numbers.tolist(), counts.tolist(), strict=True)))
     unknown = found[tokenizer.unk_token_id]
     lost = corpus.word_row < 0
-    starts = corpus.doc_words[:-1].tolist()
-    ends = [
-        (start + ent.start, start + ent.end - 1)
-        for start, doc in zip(starts, part.docs, strict=True)
-        for ent in (doc.ents if part.labelled else ())
-    ]
+    owner, first, last = entity_words(part.docs if part.labelled else ())
+    lost_ends = lost[corpus.doc_words[owner] + first] | lost[corpus.doc_words[owner] + last]
     return Pieces(
         counts=Counter({piece: n for piece, n in found.items() if piece not in set(special)}),
         n_unknown=unknown,
         n_long=int((np.diff(corpus.doc_rows) > 1).sum()),
         n_lost=int(lost.sum()),
-        n_lost_ends=sum(bool(lost[first] or lost[last]) for first, last in ends),
+        n_lost_ends=int(lost_ends.sum()),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from spacy.language import Language
 from wasabi import MESSAGES, Printer
 
+from ..data.languages import blank_pipeline
 from .data_checks import (
     FileCounts,
     Pieces,
@@ -19,6 +20,7 @@ from .data_checks import (
     share,
     shared_sentences,
 )
+from .settings import read_languages
 
 # as in `spacy debug data`
 FEW_ENTITIES = 50
@@ -40,6 +42,7 @@ class DataReport:
         self.msg = msg
         self.parts = parts
         self.nlp = nlp
+        self.source_nlp = blank_pipeline(read_languages(nlp.config).source)
         self.verbose = verbose
         self.source, self.dev = parts[:2]
         self.labelled = [part for part in parts if part.labelled]
@@ -98,7 +101,7 @@ class DataReport:
             elif part.labelled and part.n_unlabelled:
                 self.msg.warn(
                     f"{part.name}: {part.n_unlabelled:,} of {n:,} documents have no entity "
-                    "annotation: they count as documents without entities"
+                    "annotation: they are left out"
                 )
             if not part.labelled and part.n_unlabelled < n:
                 self.msg.info(f"{part.name}: has entities, which are not looked at")
@@ -181,9 +184,11 @@ class DataReport:
 
     def tokenizer(self) -> None:
         """Show the number of entities that the pipeline could not find in raw text."""
-        self.msg.divider(f"Raw text, by the tokenizer of '{self.nlp.lang}'")
+        self.msg.divider("Raw text")
         for part in self.labelled:
-            found = retokenise(self.nlp, part.docs, self.max_width)
+            nlp = self.source_nlp if part in (self.source, self.dev) else self.nlp
+            self.msg.info(f"{part.name}: by the tokenizer of '{nlp.lang}'")
+            found = retokenise(nlp, part.docs, self.max_width)
             if not found.n_entities:
                 continue
             bad = found.n_cut + found.n_too_wide
@@ -286,14 +291,16 @@ class DataReport:
 
 
 def _tokenizer(nlp: Language) -> tuple[str, Any, Any]:
-    """Name of the encoder, and its tokenizer and span getter if they are on this machine."""
+    """Name of the encoder, and its tokenizer and windows if they are on this machine."""
     from transformers import AutoTokenizer
 
-    attrs = nlp.get_pipe("transformer").model.attrs  # type: ignore[attr-defined]
+    from ..model.encoder.transformer import window_getter
+
+    model = nlp.get_pipe("transformer").model  # type: ignore[attr-defined]
     name = str(nlp.get_pipe_config("transformer")["model"]["name"])
     settings = dict(nlp.get_pipe_config("transformer")["model"]["tokenizer_config"])
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=True, **settings)
     except (OSError, ValueError):
         return name, None, None
-    return name, tokenizer, attrs["get_spans"]
+    return name, tokenizer, window_getter(model)

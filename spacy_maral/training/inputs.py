@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,11 +11,15 @@ from spacy.tokens import Doc
 from tqdm.auto import tqdm
 
 from ..data.docs import read_docs
+from ..data.languages import MULTIPLE_LANGUAGES
 from ..data.raw import RawReport, is_docbin, read_raw
-from ..errors import Errors, MaralError
+from ..errors import Errors, MaralError, Warnings
 from ..model.memory import give_back_memory
 from .streams import Parts
 
+logger = logging.getLogger("spacy")
+
+LABELLED = ("source", "dev")
 Paths = str | Path | Sequence[str | Path]
 
 
@@ -38,8 +43,10 @@ class Inputs:
             files, or one for each.
         sides (Paths | None): Files by side; only the target may be raw text. A side that is None is
             skipped.
-        RETURNS (Inputs): The documents.
-        RAISES (MaralError): If a file cannot be read, or raw text has no language.
+        RETURNS (Inputs): The documents. Those of "source" and "dev" without any entity annotation
+            are left out: missing annotation says nothing about entities.
+        RAISES (MaralError): If a file cannot be read, raw text has no language, a file of "source"
+            or "dev" has no annotation, or "dev" has no entity with a label of "source".
         """
         inputs = cls()
         for side, given in sides.items():
@@ -47,10 +54,25 @@ class Inputs:
                 continue
             paths = as_paths(given)
             files = read_targets(paths, lang) if side == "target" else [*map(read_docs, paths)]
+            if side in LABELLED:
+                files = [*map(annotated_docs, files, paths)]
             inputs.docs[side] = [doc for docs in files for doc in docs]
             if len(paths) > 1:
                 inputs.parts[side] = Parts(part_names(paths), tuple(map(len, files)))
+        inputs.check_dev()
         return inputs
+
+    def check_dev(self) -> None:
+        """Refuse development documents on which every model of the source scores 0.
+
+        RAISES (MaralError): If no entity of "dev" has a label of "source".
+        """
+        known, found = (
+            {ent.label_ for doc in self.docs.get(side, ()) for ent in doc.ents} for side in LABELLED
+        )
+        if "dev" in self.docs and known and not known & found:
+            labels = {"known": ", ".join(sorted(known)), "found": ", ".join(sorted(found))}
+            raise MaralError(Errors.M333.format(**{k: v or "none" for k, v in labels.items()}))
 
     def forget(self) -> None:
         """Free the memory of the documents, which training does not need once they are encoded."""
@@ -62,6 +84,23 @@ class Inputs:
         return {
             f"{side} files": " + ".join(map(str, parts.sizes)) for side, parts in self.parts.items()
         }
+
+
+def annotated_docs(docs: list[Doc], path: Path) -> list[Doc]:
+    """Leave out the documents without any entity annotation, with a warning.
+
+    docs (list[Doc]): The documents.
+    path (Path): Their file, for the message.
+    RETURNS (list[Doc]): Those with annotation, and those without words.
+    RAISES (MaralError): If none of the documents with words has annotation.
+    """
+    kept = [doc for doc in docs if doc.has_annotation("ENT_IOB")]
+    if len(kept) < len(docs):
+        if not any(map(len, kept)):
+            raise MaralError(Errors.M332.format(path=path))
+        n_missing = len(docs) - len(kept)
+        logger.warning(Warnings.W332.format(path=path, n=n_missing, n_docs=len(docs)))
+    return kept
 
 
 def as_paths(paths: Paths) -> list[Path]:
@@ -95,7 +134,7 @@ def read_targets(paths: Sequence[Path], lang: str | Sequence[str] | None) -> lis
     files = []
     for path, code in zip(paths, langs, strict=True):
         if is_docbin(path):
-            files.append(read_docs(path))
+            files.append(read_docs(path, code or MULTIPLE_LANGUAGES))
         elif code is None:
             raise MaralError(Errors.M337.format(path=path))
         else:

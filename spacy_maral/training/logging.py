@@ -14,6 +14,7 @@ from spacy.util import registry, walk_dict
 from tqdm.auto import tqdm
 
 from ..errors import Errors, MaralError
+from ..evaluation.tables import classes_without_labels
 from .hooks import Hook, StepReport
 from .pipelines import Pipeline
 from .settings import TrainingSettings
@@ -49,6 +50,8 @@ def describe_row(row: dict[str, Any], n_epochs: int) -> str:
         shares = (f"{k} {100 * v:.0f}%" for k, v in row["reliable"].items() if v is not None)
         parts.append("reliable " + " ".join(shares))
         parts.append(f"changed {row['changed']:,}")
+    if missing := classes_without_labels(row):
+        parts.append(f"no pseudo-label {' '.join(missing)}")
     if "noise_ratio" in row:
         kept, all_labels = row["noise_ratio_reliable"], row["noise_ratio"]
         parts.append(f"noise {all_labels:.3f} (reliable {kept:.3f})")

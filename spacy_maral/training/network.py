@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Callable, Iterator
-from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ..errors import Errors, MaralError
 from ..evaluation.metrics import Entities
+from ..model.encoder.layers import LowerLayers, UpperLayers, input_embeddings, split_encoder
 from ..model.encoder.weights import digest_tensors, has_bfloat16
 from ..model.memory import give_back_memory
 from ..model.span_model import SpanModel, SpanOutput
-from ..model.spans import decode
+from ..model.spans import UNKNOWN, decode
 from .cache import Cache
 from .corpus import Batch, Corpus, make_batch
 
@@ -45,7 +43,7 @@ class Network(nn.Module):
         self.span_model = span_model
         self.pad_id = pad_id
         self.precision = resolve_precision(precision, self.device)
-        self._split: tuple[nn.Module, nn.Module] | None = None
+        self._split: tuple[LowerLayers, UpperLayers] | None = None
         self._frozen_digest: str | None = None
 
     @property
@@ -146,18 +144,13 @@ class Network(nn.Module):
             known = batch.corpus.frozen.read(*batch.corpus.piece_ranges(batch.docs))
             lower = known.new_zeros(*mask.shape, known.shape[1], device=self.device)
             lower[mask.bool()] = known.to(self.device)
-        upper = self._split[1]
-        return upper(inputs_embeds=lower.float(), attention_mask=mask).last_hidden_state
+        return self._split[1](lower.float(), mask)
 
     def _lower(self, batch: Batch) -> Tensor:
         """Compute the frozen-layer states of a batch, shape (rows, length, h)."""
         assert self._split is not None
         with torch.no_grad(), self.autocast():
-            lower = self._split[0](
-                input_ids=self.tensor(batch.input_ids),
-                attention_mask=self.tensor(batch.attention_mask),
-            )
-        return lower.last_hidden_state
+            return self._split[0](self.tensor(batch.input_ids), self.tensor(batch.attention_mask))
 
     def tensor(self, array: NDArray) -> Tensor:
         """Copy an array to a tensor on the network's device."""
@@ -165,42 +158,6 @@ class Network(nn.Module):
 
     def batch(self, corpus: Corpus, docs: NDArray[np.int64]) -> Batch:
         return make_batch(corpus, docs, self.pad_id)
-
-
-class _Given(nn.Module):
-    """Replaces the embeddings of the upper part, and returns its input vectors unchanged."""
-
-    def forward(self, inputs_embeds: Tensor, **_: object) -> Tensor:
-        return inputs_embeds
-
-
-def split_encoder(encoder: nn.Module, layers: int) -> tuple[nn.Module, nn.Module]:
-    """Split an encoder into its lowest layers and those above; both parts share its modules.
-
-    encoder (nn.Module): A Hugging Face encoder with `embeddings` and `encoder.layer`, such as BERT
-        or XLM-RoBERTa.
-    layers (int): Number of layers of the lower part.
-    RETURNS (tuple): The lower part, which takes piece ids, and the upper part, which takes
-        `inputs_embeds`.
-    RAISES (MaralError): If the encoder has no list of layers, or no layer for the upper part.
-    """
-    stack = getattr(getattr(encoder, "encoder", None), "layer", None)
-    n_layers = len(stack) if stack is not None else 0
-    if stack is None or layers >= n_layers:
-        raise MaralError(Errors.M309.format(wanted=layers, n_layers=n_layers))
-    parts = []
-    for part in (stack[:layers], stack[layers:]):
-        shell, inner = copy.copy(encoder), copy.copy(cast(Any, encoder.encoder))
-        shell._modules, inner._modules = dict(encoder._modules), dict(inner._modules)
-        inner.layer, shell.encoder = part, inner
-        parts.append(shell)
-    parts[1].embeddings = _Given()
-    return parts[0], parts[1]
-
-
-def input_embeddings(encoder: nn.Module) -> nn.Module:
-    """Find the word embeddings of a Hugging Face encoder."""
-    return cast(Any, encoder).get_input_embeddings()
 
 
 def _gather(states: Tensor, places: Tensor) -> Tensor:
@@ -242,12 +199,16 @@ def run_over(
 def predict_entities(network: Network, corpus: Corpus, *, batch_tokens: int) -> Entities:
     """Annotate a corpus by the span model's decision rule.
 
-    RETURNS (Entities): Entities without overlaps; words are numbered within their documents.
+    RETURNS (Entities): Entities without overlaps; words are numbered within their documents. Those
+        that touch a word without gold annotation are left out, as spaCy's scorer does.
     """
     found = []
     for batch, output in run_over(network, corpus, batch_tokens=batch_tokens, name="Evaluate"):
         scores = network.span_model.class_scores(output).cpu().numpy()
         kept, classes, _ = decode(scores, batch.starts, batch.ends)
+        if corpus.classes is not None:
+            judged = corpus.classes[batch.span_ids[kept]] != UNKNOWN
+            kept, classes = kept[judged], classes[judged]
         spans = batch.candidates
         owner = batch.docs[spans.owner[kept]]
         found.append(np.stack([owner, spans.starts[kept], spans.ends[kept], classes]))

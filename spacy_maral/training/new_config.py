@@ -8,18 +8,26 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import spacy
 from jinja2 import Environment, StrictUndefined
 from spacy.util import dot_to_object, load_config_from_str, load_model_from_config
 from thinc.api import Config
 
+from ..data.languages import (
+    MULTIPLE_LANGUAGES,
+    blank_pipeline,
+    language_code,
+    tokenizer_config,
+    tokenizer_language,
+)
 from ..errors import Errors, MaralError
+from ..model.encoder.files import check_encoder
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 TEMPLATE = "maral.cfg.jinja"
-SEVERAL = "xx"
 WIDTHS = {"small": 8, "paper": 4}
 ENCODERS = {"small": "intfloat/multilingual-e5-small", "paper": "xlm-roberta-large"}
 FREEZE_LAYERS = 6
@@ -37,14 +45,16 @@ class Choices:
     size (str): "small" for a small encoder, "paper" for the paper's settings.
     gpu (bool): Whether the training uses a GPU.
     max_width (int): Longest entity in words; by default that of the size.
+    segmenter (str): How Chinese words are found (see `blank_pipeline`), if Chinese is the target.
     """
 
-    source: str = SEVERAL
-    targets: Sequence[str] = (SEVERAL,)
+    source: str = MULTIPLE_LANGUAGES
+    targets: Sequence[str] = (MULTIPLE_LANGUAGES,)
     encoder: str | None = None
     size: str = "small"
     gpu: bool = False
     max_width: int | None = None
+    segmenter: str | None = None
 
 
 def make_config(choices: Choices, *, name: str = "config.cfg", fill: bool = True) -> str:
@@ -54,26 +64,29 @@ def make_config(choices: Choices, *, name: str = "config.cfg", fill: bool = True
     name (str): Name of the configuration file, for the comment with the command that makes it.
     fill (bool): Whether to write settings with default values too.
     RETURNS (str): The configuration, with comments.
-    RAISES (MaralError): If the size is unknown or a setting is out of its range.
+    RAISES (MaralError): If the size is unknown, a setting is out of its range, or the encoder's
+        folder cannot be used.
     """
     if choices.size not in WIDTHS:
         raise MaralError(Errors.M408.format(size=choices.size, known=", ".join(WIDTHS)))
     encoder = choices.encoder or ENCODERS[choices.size]
-    facts = _encoder_facts(encoder)
-    n_layers = facts.get("num_hidden_layers")
+    facts = check_encoder(encoder)
+    n_layers = getattr(facts, "num_hidden_layers", None)
     environment = Environment(
         undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
     )
     environment.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
-    source = files(__package__).joinpath(TEMPLATE).read_text(encoding="utf8")
-    text = environment.from_string(source).render(
-        source=choices.source,
-        targets=list(choices.targets),
+    lang = choose_language(choices.targets)[0]
+    template = files(__package__).joinpath(TEMPLATE).read_text(encoding="utf8")
+    text = environment.from_string(template).render(
+        source=language_code(choices.source),
+        targets=[*map(language_code, choices.targets)],
         encoder=encoder,
         size=choices.size,
         gpu=choices.gpu,
         max_width=choices.max_width or WIDTHS[choices.size],
-        lang=choose_language(choices.targets)[0],
+        lang=lang,
+        tokenizer=tokenizer_config(lang, choices.segmenter),
         freeze_layers=n_layers // 2 if n_layers else FREEZE_LAYERS,
         lm_head=_has_lm_head(facts),
         command=describe_command(choices, name, fill=fill),
@@ -87,16 +100,20 @@ def choose_language(targets: Sequence[str]) -> tuple[str, str | None]:
     """Choose the language of a pipeline, which determines its tokenizer for raw text.
 
     targets (Sequence[str]): Codes of the target languages.
-    RETURNS (tuple): The target if there is only one and this installation of spaCy can tokenise it,
-        otherwise "xx"; and the reason why a single target cannot be tokenised, or None.
+    RETURNS (tuple): The target's tokenizer if there is only one target and this installation of
+        spaCy has one for it, otherwise "xx"; and the reason why there is none, or None.
+    RAISES (MaralError): If a target is not a language code.
     """
-    if len(targets) != 1:
-        return SEVERAL, None
+    if len(targets) != 1 or language_code(targets[0]) == MULTIPLE_LANGUAGES:
+        return MULTIPLE_LANGUAGES, None
+    lang = tokenizer_language(targets[0])
+    if lang == MULTIPLE_LANGUAGES:
+        return MULTIPLE_LANGUAGES, "spaCy does not have this language"
     try:
-        spacy.blank(targets[0])
-    except (ImportError, OSError, ValueError) as error:
-        return SEVERAL, str(error).strip().partition("\n")[0]
-    return targets[0], None
+        blank_pipeline(lang)
+    except MaralError as error:
+        return MULTIPLE_LANGUAGES, str(error)
+    return lang, None
 
 
 def describe_command(choices: Choices, name: str, *, fill: bool) -> str:
@@ -108,12 +125,14 @@ def describe_command(choices: Choices, name: str, *, fill: bool) -> str:
     RETURNS (str): The command.
     """
     words = ["init-config", name, "--size", choices.size]
-    if choices.source != SEVERAL:
+    if choices.source != MULTIPLE_LANGUAGES:
         words += ["--source", choices.source]
-    if list(choices.targets) != [SEVERAL]:
+    if list(choices.targets) != [MULTIPLE_LANGUAGES]:
         words += [word for target in choices.targets for word in ("--target", target)]
     if choices.encoder:
         words += ["--encoder", choices.encoder]
+    if choices.segmenter:
+        words += ["--segmenter", choices.segmenter]
     if choices.max_width:
         words += ["--max-width", str(choices.max_width)]
     words += ["--gpu" if choices.gpu else "--cpu", *([] if fill else ["--no-fill"])]
@@ -160,7 +179,7 @@ def _all_settings(text: str) -> Config:
     for name, schema in SCHEMAS.items():
         defaults = {key: field.default for key, field in schema.model_fields.items()}
         full[name] = {**defaults, **config[name]}
-    for name in ("paths", "system"):
+    for name in {*config} - {"nlp", "components", *SCHEMAS}:
         full[name] = dict(config[name])
     return full
 
@@ -170,26 +189,18 @@ def _check(text: str) -> None:
 
     RAISES (MaralError): If a section is invalid.
     """
-    from .settings import SCHEMAS, read_section
+    from .settings import SCHEMAS, read_languages, read_section
 
     config = load_config_from_str(text, interpolate=True)
     for name in SCHEMAS:
         read_section(config, name)
+    read_languages(config)
 
 
-def _encoder_facts(encoder: str) -> dict[str, Any]:
-    """Read config.json in an encoder's folder; an empty dict for a hub name."""
-    try:
-        facts = json.loads((Path(encoder) / "config.json").read_text(encoding="utf8"))
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
-
-
-def _has_lm_head(facts: Mapping[str, Any]) -> bool:
+def _has_lm_head(facts: PretrainedConfig | None) -> bool:
     """Whether an encoder was saved with a masked-language-model head; True if nothing is known."""
-    names = facts.get("architectures")
-    return not facts or any(name.endswith("ForMaskedLM") for name in names or ())
+    names = [] if facts is None else facts.architectures or []
+    return facts is None or any(name.endswith("ForMaskedLM") for name in names)
 
 
 def _sections(settings: Mapping[str, Any], name: str) -> Iterator[tuple[str, dict[str, Any]]]:

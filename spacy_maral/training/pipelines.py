@@ -15,6 +15,7 @@ from spacy.tokens import Doc
 from spacy.util import load_model_from_config
 from thinc.api import Config
 
+from ..data.languages import MULTIPLE_LANGUAGES
 from ..data.layout import CACHE, META
 from ..errors import Errors, MaralError, Warnings
 from ..evaluation.metrics import score_entities
@@ -26,7 +27,7 @@ from .cache import Cache
 from .corpus import Corpus, digest_docs, digest_tokenizer, encode
 from .network import Network, predict_entities
 from .processes import Ranks
-from .settings import TrainingSettings
+from .settings import TrainingSettings, read_languages
 from .shares import Share
 
 logger = logging.getLogger("spacy")
@@ -65,7 +66,7 @@ class Pipeline:
         if self.cache is None:
             return make()
         key = {
-            "what": "corpus", "docs": digest_docs(docs, labelled=labelled),
+            "what": "corpus of visible words", "docs": digest_docs(docs, labelled=labelled),
             "tokens": digest_tokenizer(tokenizer, get_spans, docs), "max_width": width,
             "labels": self.labels if labelled else None,
         }  # fmt: skip
@@ -127,6 +128,10 @@ def build_pipeline(config: Config, labels: list[str], settings: TrainingSettings
     require_component(nlp, "the configuration")
     nlp.config["initialize"]["components"] = {COMPONENT: {"labels": labels}}
     nlp.initialize()
+    target = read_languages(config).target
+    if target != MULTIPLE_LANGUAGES:
+        # a language that spaCy does not have names the package, too
+        nlp.meta["lang"] = target
     return as_pipeline(nlp, settings)
 
 

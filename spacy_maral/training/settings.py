@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from ..data.languages import language_code
 from ..errors import Errors, MaralError, Warnings
 from ..model.checks import check_decision, make_loss, translate_loss, translate_outside
 
@@ -208,6 +209,17 @@ class AdaptationSettings(Section):
     report."""
 
 
+class LanguageSettings(Section):
+    """The languages of a run: [languages]. The section may be missing."""
+
+    source: str = Field("xx", description="Language code of the labelled text; xx if unknown.")
+    target: str = Field(
+        "xx",
+        description="Language code of the text to adapt to, which the package is named after, also "
+        "where nlp.lang is xx because spaCy has no tokenizer for it; xx for several.",
+    )
+
+
 SCHEMAS: Mapping[str, type[Section]] = {
     "teacher": TeacherSettings,
     "student": StudentSettings,
@@ -227,8 +239,23 @@ def read_section(config: Any, name: str) -> Any:
     schema = SCHEMAS[name]
     if name not in config:
         raise MaralError(Errors.M301.format(section=name, known=", ".join(schema.model_fields)))
+    return _validated(schema, name, config[name])
+
+
+def read_languages(config: Any) -> LanguageSettings:
+    """Read the section [languages] of a configuration.
+
+    config (Config): The whole configuration, interpolated.
+    RETURNS (LanguageSettings): The languages; the defaults if the section is missing.
+    RAISES (MaralError): If a key is unknown, or a value is no language code.
+    """
+    found = _validated(LanguageSettings, "languages", config.get("languages", {}))
+    return LanguageSettings(source=language_code(found.source), target=language_code(found.target))
+
+
+def _validated(schema: type[Section], name: str, given: Any) -> Any:
     try:
-        return schema.model_validate(config[name])
+        return schema.model_validate(given)
     except ValidationError as error:
         problems = "\n".join(
             f"  [{name}] {'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.spans import class_shares
+from ..model.spans import class_counts, class_shares
 from .corpus import Batch, Corpus, make_batch, plan_batches
 from .settings import TrainingSettings
 from .shares import Share
@@ -130,6 +130,8 @@ def source_stream(
 ) -> Stream:
     """Make the stream of source spans with gold classes; the prior is the share of each class.
 
+    Spans without annotation have the class UNKNOWN and count nowhere.
+
     share (Share): Labelled documents.
     n_classes (int): Number of classes K, outside included.
     parts (Parts | None): Files of the corpus, if there are several; each then has its own prior.
@@ -140,7 +142,7 @@ def source_stream(
     stream.targets = stream.classes = classes
 
     def prior(rows: slice) -> NDArray[np.float64]:
-        return class_shares(share.ranks.sum(np.bincount(classes[rows], minlength=n_classes)))
+        return class_shares(share.ranks.sum(class_counts(classes[rows], n_classes)))
 
     stream.prior = prior(slice(None))
     if parts is not None:

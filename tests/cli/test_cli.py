@@ -448,7 +448,7 @@ def test_evaluate_refuses_unlabelled_documents(raw, ruled, tmp_path):
     assert run("convert", raw, tmp_path / "raw.spacy", "--unlabelled").exit_code == 0
     result = run("evaluate", ruled, tmp_path / "raw.spacy", "-o", tmp_path / "metrics.json")
     assert result.exit_code == 1
-    assert "no entity annotation" in result.stderr
+    assert "[M402] No document of" in result.stderr
     assert not (tmp_path / "metrics.json").exists()
 
 

@@ -57,6 +57,18 @@ def run(files, *more: object):
     return result.exit_code, " ".join(result.output.split()), result
 
 
+def test_the_source_is_cut_by_its_own_tokenizer(files, encoder_dir):
+    """The pipeline's tokenizer is that of the target, which would cut English into characters."""
+    text = make_config(Choices("en", ["zh"], encoder=str(encoder_dir), max_width=3))
+    files["config"].write_text(text, encoding="utf8")
+    _, output, _ = run(files)
+    assert "source: by the tokenizer of 'en'" in output
+    assert "source: all entities begin and end where words do" in output
+    assert "test: by the tokenizer of 'zh'" in output
+    cut = run(files, "--languages.source", "zh")[1]
+    assert "source: all entities begin and end where words do" not in cut
+
+
 def test_sound_data_passes(files):
     code, shown, result = run(files)
     assert code == 0, result.output

@@ -170,8 +170,8 @@ def test_other_mistakes(tmp_path, german):
     (tmp_path / "empty").mkdir()
     with pytest.raises(MaralError, match="no text file in"):
         list(read_raw(tmp_path / "empty", "de"))
-    with pytest.raises(MaralError, match="no tokenizer for 'qq'"):
-        list(read_raw(german, "qq"))
+    with pytest.raises(MaralError, match="'german' is not a language code"):
+        list(read_raw(german, "german"))
     for options in ({"min_words": 0}, {"min_words": 5, "max_words": 4}, {"limit": 0}):
         with pytest.raises(MaralError, match=f"{list(options)[-1]} must be at least"):
             list(read_raw(german, "de", **options))

@@ -93,10 +93,12 @@ def test_fresh_documents_have_the_same_text(spaces):
     assert seen == [doc.text]
 
 
-def test_documents_without_annotation_are_refused(ruled, gold_docs, tmp_path):
+def test_documents_without_annotation_do_not_count(ruled, gold_docs, tmp_path, caplog):
     raw = Doc(gold_docs[0].vocab, words=["Paris"])
-    with pytest.raises(MaralError, match="1 of 4 documents"):
-        evaluate_pipeline(ruled, [*gold_docs, raw])
+    found = evaluate_pipeline(ruled, [*gold_docs, raw])
+    assert "W402" in caplog.text and "1 of 4 documents of the data" in caplog.text
+    assert found.report.to_dict() == evaluate_pipeline(ruled, gold_docs).report.to_dict()
+    assert found.n_docs == len(gold_docs)
     path = tmp_path / "raw.spacy"
     DocBin(docs=[raw]).to_disk(path)
     with pytest.raises(MaralError, match=r"raw\.spacy"):

@@ -43,7 +43,7 @@ def test_counts_of_a_part():
     assert part.widths == {"PER": {1: 2}, "LOC": {3: 1}}
     assert part.words["ada"] == 4 and part.sentences["ada met ada"] == 2
     assert part.names == {("ada", "PER"): 2, ("new york city", "LOC"): 1}
-    assert part.n_candidates(2) == 3 * 5 + 1
+    assert part.n_candidates(2) == 3 * 5
     assert not FileCounts("target", False, docs).entities
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import spacy
 import torch
+from spacy.cli.package import package
 from spacy.tokens import Doc, DocBin, Span
 from thinc.api import Config
 from toys import assert_equal, without_timings
@@ -44,6 +45,21 @@ def test_a_teacher_is_an_ordinary_pipeline(world):
     assert nlp.meta["performance"]["source_dev_ents_f"] == best["dev_f1"]
     dev = list(DocBin().from_disk(world["dev"]).get_docs(nlp.vocab))
     assert f1_of(world["teacher"], dev) == pytest.approx(best["dev_f1"])
+
+
+def test_a_package_is_named_after_a_language_that_spacy_lacks(world, tmp_path):
+    text = world["config"].read_text(encoding="utf8") + '\n[languages]\ntarget = "swa"\n'
+    (tmp_path / "sw.cfg").write_text(text, encoding="utf8")
+    few = {k: world[k] for k in ("source", "dev")} | {"overrides": {"teacher.epochs": 1}}
+    teacher = train_teacher(tmp_path / "sw.cfg", output=tmp_path / "t", **few)
+    nlp = spacy.load(teacher)
+    assert nlp.lang == "xx" and nlp.meta["lang"] == "sw"
+    nlp.to_disk(tmp_path / "again")
+    assert spacy.load(tmp_path / "again").meta["lang"] == "sw"
+    (tmp_path / "packages").mkdir()
+    package(tmp_path / "again", tmp_path / "packages", create_sdist=False, name="toy")
+    folder = tmp_path / "packages" / "sw_toy-0.0.0" / "sw_toy" / "sw_toy-0.0.0"
+    assert spacy.load(folder)("Merkel visited Paris").text == "Merkel visited Paris"
 
 
 def test_a_finished_run_leaves_a_summary_and_no_checkpoints(world):
@@ -235,9 +251,13 @@ def test_unusable_folders_and_files(world, tmp_path):
 
 
 def test_a_source_without_entities(world, tmp_path):
-    unlabelled = write(tmp_path / "u.spacy", make_docs("source", 5, 0, labelled=False))
-    with pytest.raises(MaralError, match="There is no entity in"):
-        train_teacher(world["config"], source=unlabelled, dev=world["dev"], output=tmp_path / "out")
+    docs = make_docs("source", 5, 0, labelled=False)
+    for code in ("M332", "M312"):
+        source = write(tmp_path / "u.spacy", docs)
+        with pytest.raises(MaralError, match=code):
+            train_teacher(world["config"], source=source, dev=world["dev"], output=tmp_path / "out")
+        for doc in docs:
+            doc.set_ents([], default="outside")
 
 
 def test_an_encoder_without_a_language_model_head(world, tmp_path, encoder_dir):

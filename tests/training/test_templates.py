@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+import sys
+import types
 from pathlib import Path
 
 import pytest
-from spacy.util import load_config_from_str
+from spacy.util import load_config_from_str, load_model_from_config
 from typer.testing import CliRunner
 
 from spacy_maral.cli import app
@@ -21,7 +24,7 @@ from spacy_maral.training.new_config import (
     fill_config,
     make_config,
 )
-from spacy_maral.training.settings import SCHEMAS, read_section
+from spacy_maral.training.settings import SCHEMAS, read_languages, read_section
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 MADE_BY = "# Made by: python -m spacy maral "
@@ -100,17 +103,57 @@ def test_filling_changes_no_value(size, encoder_dir):
     assert pipe["threshold"] == 0.0 and pipe["scorer"]["@scorers"]
 
 
-def test_an_encoder_that_is_here_is_looked_at(tmp_path):
-    facts = {"num_hidden_layers": 10, "architectures": ["BertModel"]}
-    (tmp_path / "config.json").write_text(json.dumps(facts), encoding="utf8")
-    small = load(make_config(Choices(encoder=str(tmp_path)), fill=False))
+@pytest.fixture
+def encoder_copy(encoder_dir, tmp_path):
+    return shutil.copytree(encoder_dir, tmp_path / "encoder")
+
+
+def change_facts(folder: Path, **facts) -> None:
+    path = folder / "config.json"
+    known = json.loads(path.read_text(encoding="utf8"))
+    path.write_text(json.dumps({**known, **facts}), encoding="utf8")
+
+
+def test_an_encoder_that_is_here_is_looked_at(encoder_copy):
+    name = str(encoder_copy)
+    change_facts(encoder_copy, num_hidden_layers=10, architectures=["XLMRobertaModel"])
+    small = load(make_config(Choices(encoder=name), fill=False))
     assert small["teacher"]["freeze_layers"] == small["student"]["freeze_layers"] == 5
-    assert small["paths"]["encoder"] == str(tmp_path)
-    paper = Choices(encoder=str(tmp_path), size="paper")
+    assert small["paths"]["encoder"] == name
+    paper = Choices(encoder=name, size="paper")
     assert load(make_config(paper, fill=False))["adaptation"]["mlm_weight"] == 0.0
-    facts["architectures"] = ["BertForMaskedLM"]
-    (tmp_path / "config.json").write_text(json.dumps(facts), encoding="utf8")
+    change_facts(encoder_copy, architectures=["XLMRobertaForMaskedLM"])
     assert load(make_config(paper, fill=False))["adaptation"]["mlm_weight"] == 0.01
+
+
+@pytest.mark.parametrize("name", ["./none", "/none/here", "a/b/c", "encoders\\e5", "~/e5"])
+def test_an_encoder_path_without_a_folder(tmp_path, name):
+    with pytest.raises(MaralError, match=r"M346.*there is no such folder"):
+        make_config(Choices(encoder=name))
+    refused = run("init-config", tmp_path / "a.cfg", "--encoder", name)
+    assert refused.exit_code == 1 and not (tmp_path / "a.cfg").exists()
+
+
+def test_a_folder_that_holds_no_encoder(encoder_copy, tmp_path):
+    def problem() -> str:
+        with pytest.raises(MaralError, match="M346") as error:
+            make_config(Choices(encoder=str(encoder_copy)))
+        return str(error.value).replace(str(encoder_copy), "FOLDER")
+
+    assert load(make_config(Choices(encoder=str(encoder_copy)), fill=False))
+    (encoder_copy / "model.safetensors").rename(tmp_path / "elsewhere")
+    assert "it has no weights" in problem()
+    change_facts(encoder_copy, model_type="t5", is_encoder_decoder=True)
+    assert "t5 is not only an encoder" in problem()
+    for facts in ({"model_type": "no-such-family"}, {"model_type": None}):
+        change_facts(encoder_copy, **facts)
+        # transformers lists all families that it knows
+        assert len(problem()) < 700
+    (encoder_copy / "config.json").unlink()
+    assert "config.json" in problem()
+    shutil.rmtree(encoder_copy)
+    encoder_copy.mkdir()
+    problem()
 
 
 @pytest.mark.parametrize(
@@ -125,6 +168,45 @@ def test_language_of_the_tokenizer(targets, lang):
 def test_wrong_choices():
     with pytest.raises(MaralError, match="no configuration size 'huge'"):
         make_config(Choices(size="huge"))
+
+
+def test_a_language_that_spacy_lacks_keeps_its_code():
+    config = load(make_config(Choices("eng", ["swa"]), fill=False))
+    assert config["nlp"]["lang"] == "xx"
+    assert config["languages"] == {"source": "en", "target": "sw"}
+    assert load(make_config(Choices("en", ["iw"])))["nlp"]["lang"] == "he"
+    assert load(make_config(Choices("en", ["de", "fr"])))["languages"]["target"] == "xx"
+    assert "languages" not in load(make_config(Choices()))
+    for bad in (Choices("en", ["german"]), Choices("english", ["de"])):
+        with pytest.raises(MaralError, match="M124"):
+            make_config(bad)
+
+
+def test_the_section_of_languages_is_checked():
+    assert read_languages({}).target == "xx"
+    assert read_languages({"languages": {"source": "deu"}}).source == "de"
+    for wrong, code in ({"target": "german"}, "M124"), ({"goal": "de"}, "M302"):
+        with pytest.raises(MaralError, match=code):
+            read_languages({"languages": wrong})
+
+
+@pytest.mark.parametrize("segmenter", ["char", "jieba", "pkuseg"])
+@pytest.mark.parametrize("fill", [True, False])
+def test_segmenters_of_chinese(monkeypatch, segmenter, fill):
+    """The packages themselves are not needed to write or to read a configuration."""
+    for name in ("jieba", "spacy_pkuseg"):
+        module = types.ModuleType(name)
+        module.lcut = module.cut = module.pkuseg = lambda *args, **kwargs: []
+        monkeypatch.setitem(sys.modules, name, module)
+    config = load(make_config(Choices("en", ["zho"], segmenter=segmenter), fill=fill))
+    assert config["nlp"]["lang"] == "zh"
+    assert config["nlp"]["tokenizer"]["segmenter"] == segmenter
+    settings = config.get("initialize", {}).get("tokenizer", {})
+    assert settings == ({"pkuseg_model": "mixed"} if segmenter == "pkuseg" else {})
+    nlp = load_model_from_config(config, auto_fill=True)
+    assert nlp.tokenizer.segmenter == segmenter
+    with pytest.raises(MaralError, match="M127"):
+        make_config(Choices("zh", ["de"], segmenter=segmenter))
 
 
 # the command

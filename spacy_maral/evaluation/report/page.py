@@ -12,7 +12,7 @@ from markupsafe import Markup
 from ...data.files import write_file
 from ..evaluate import load_pipeline
 from ..mistakes import Judgement, judge
-from ..tables import score_table
+from ..tables import classes_without_labels, score_table
 from . import figures
 from .figures import number, signed
 from .run_record import RunRecord, read_run, read_sample
@@ -83,6 +83,7 @@ def render_report(record: RunRecord, judgement: Judgement | None = None, data: s
         large=len(record.classes) > MANY_CLASSES,
         no_records=NO_RECORDS,
         teacher=TEACHER,
+        without_labels=classes_without_labels(record.selected),
     )
 
 

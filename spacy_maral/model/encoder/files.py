@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import struct
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, cast
 
 import srsly
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from spacy_transformers.data_classes import HFObjects
 from thinc.api import get_torch_default_device
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig
 from transformers.modeling_utils import no_init_weights
 
-from ...errors import Errors, MaralError, Warnings
+from ...errors import Errors, MaralError, Warnings, first_line
 from .weights import prepare_inference
 
 # PLACE marks the position in a message of bytes that are written separately; COPIED is the number
 # of bytes that are copied at once
+MESSAGE = 200
+HUB_NAME = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*")
 PLACE = b"spacy-maral: bytes that are written apart"
 COPIED = 1 << 24
 
@@ -81,6 +89,70 @@ def apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return found
 
 
+@contextmanager
+def loading_encoder(name: str) -> Iterator[None]:
+    """Turn the errors of a pretrained encoder that cannot be loaded into one.
+
+    name (str): Name or folder of the encoder.
+    RAISES (MaralError): If loading fails.
+    """
+    try:
+        yield
+    except MaralError:
+        raise
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        # some messages list the classes of all families
+        problem = shorten(first_line(error), MESSAGE, placeholder=" …")
+        raise MaralError(Errors.M346.format(name=name, problem=problem)) from error
+
+
+def load_pretrained(
+    name: str, tokenizer_config: dict[str, Any], transformer_config: dict[str, Any]
+) -> HFObjects:
+    """Load a pretrained encoder and its tokenizer.
+
+    name (str): Name or folder of the encoder.
+    tokenizer_config (dict): Settings of the tokenizer.
+    transformer_config (dict): Settings of the encoder.
+    RETURNS (HFObjects): Tokenizer and encoder; the encoder is on its device.
+    RAISES (MaralError): If the encoder does not exist, or its files cannot be read.
+    """
+    with loading_encoder(name):
+        tokenizer = AutoTokenizer.from_pretrained(name, **tokenizer_config)
+        # tokenizers of one tokenizer.json have no other file
+        vocabulary = getattr(tokenizer, "vocab_file", None)
+        contents = Path(vocabulary).read_bytes() if vocabulary else None
+        config = AutoConfig.from_pretrained(name, **{**transformer_config, "return_dict": True})
+        encoder = AutoModel.from_pretrained(name, config=config)
+    encoder.to(get_torch_default_device())
+    return HFObjects(tokenizer, encoder, contents)
+
+
+def check_encoder(name: str) -> PretrainedConfig | None:
+    """Refuse a folder that holds no encoder, before anything is made with it.
+
+    name (str): Folder of the encoder, or its name on the Hugging Face hub.
+    RETURNS (PretrainedConfig | None): Its configuration; None for a name, which is not looked up.
+    RAISES (MaralError): If the folder does not exist or lacks a file, or its files cannot be read.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        if folder.exists() or not HUB_NAME.fullmatch(name):
+            raise MaralError(Errors.M346.format(name=name, problem="there is no such folder"))
+        return None
+    with loading_encoder(name):
+        settings = {"local_files_only": True, "trust_remote_code": False}
+        config = AutoConfig.from_pretrained(name, **settings)
+        AutoTokenizer.from_pretrained(name, **settings)
+        if config.is_encoder_decoder:
+            raise ValueError(f"{config.model_type} is not only an encoder, but also a decoder")
+        if not any(
+            any(folder.glob(weights)) for weights in ("*.safetensors", "pytorch_model*.bin")
+        ):
+            raise ValueError("it has no weights, such as model.safetensors")
+    return config
+
+
 def load_objects(message: dict[str, Any], weights: str) -> HFObjects:
     """Encoder and tokenizer from `EncoderShim.to_bytes`'s message, the encoder on its device."""
     if "config" not in message:
@@ -114,7 +186,8 @@ def make_objects(
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        srsly.write_json(folder / "config.json", config)
+        # srsly would round small numbers, such as BERT's layer_norm_eps, to 0
+        (folder / "config.json").write_text(json.dumps(config), encoding="utf8")
         for file, content in files.items():
             # the names are read from a file: they must not lead out of the folder
             if file in ("", ".", "..") or Path(file).name != file or "\\" in file:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import srsly
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save as save_tensors
 from safetensors.torch import save_file
 from spacy.tokens import Doc, Span
@@ -20,16 +21,23 @@ from spacy_transformers.data_classes import FullTransformerBatch, HFObjects, Wor
 from spacy_transformers.layers import TransformerModel
 from spacy_transformers.layers.hf_shim import HFShim
 from spacy_transformers.layers.transformer_model import huggingface_tokenize
-from spacy_transformers.layers.transformer_model import init as init_transformer
 from spacy_transformers.truncate import truncate_oversize_splits
 from thinc.api import ArgsKwargs
 from thinc.types import Ragged
 from transformers.file_utils import ModelOutput
 
-from ...errors import Errors, MaralError, first_line
+from ...errors import Errors, MaralError
 from ..checks import check_choice
 from .batches import concat_outputs, group_rows, row_lengths
-from .files import PLACE, apart, load_objects, tokenizer_files, write_nested
+from .files import (
+    PLACE,
+    apart,
+    load_objects,
+    load_pretrained,
+    tokenizer_files,
+    write_nested,
+)
+from .reading import readable, restore
 from .weights import WEIGHTS, check_trainable, stored_tensors
 
 FORMAT_VERSION = 1
@@ -54,7 +62,7 @@ def build_transformer(
 
     Unlike that model, this encoder reads the windows of a long document in parts, truncates
     extremely long words before padding, can predict in several threads, and is saved without
-    pickle.
+    pickle. It reads words in Unicode NFC, and any white space between them as one space.
 
     name (str): Name or folder of the pretrained encoder.
     get_spans (Callable): Cuts documents into windows.
@@ -91,6 +99,8 @@ class BoundedTransformer(TransformerModel):
         super().__init__(name, get_spans, **settings)
         self._func = _forward
         self.init = _init
+        convert = self.layers[0].attrs["convert_inputs"]
+        self.layers[0].attrs["convert_inputs"] = partial(_convert_inputs, convert=convert)
         objects = cast(HFShim, self.layers[0].shims[0])._hfmodel
         mixed = {key: settings[key] for key in ("mixed_precision", "grad_scaler_config")}
         self.layers[0].shims[0] = EncoderShim(
@@ -153,18 +163,32 @@ def _init(model: BoundedTransformer, X: Any = None, Y: Any = None) -> None:
 
     RAISES (MaralError): If the encoder does not exist, or its files cannot be read.
     """
-    try:
-        init_transformer(model, X=X, Y=Y)
-    except (OSError, ValueError, ImportError, SafetensorError) as error:
-        name = model.attrs["name"]
-        raise MaralError(Errors.M346.format(name=name, problem=first_line(error))) from error
+    if model.attrs["has_transformer"]:
+        return
+    configs = (model._init_tokenizer_config, model._init_transformer_config)
+    model.attrs["set_transformer"](model, load_pretrained(model.attrs["name"], *configs))
+
+
+def _convert_inputs(
+    model: Any, pieces: WordpieceBatch, is_train: bool, *, convert: Callable
+) -> tuple[ArgsKwargs, Callable]:
+    """Convert word pieces to the encoder's arguments; leave out those that it does not take.
+
+    Some tokenizers make token_type_ids for encoders without them, such as ModernBERT.
+    """
+    arguments, backprop = convert(model, pieces, is_train)
+    taken = signature(model.shims[0]._model.forward).parameters
+    given = {name: tensor for name, tensor in arguments.kwargs.items() if name in taken}
+    return ArgsKwargs(args=(), kwargs=given), backprop
 
 
 def _forward(
     model: TransformerModel, docs: list[Doc], is_train: bool
 ) -> tuple[FullTransformerBatch, Callable]:
-    windows = model.attrs["get_spans"](docs)
+    read = readable(docs)
+    windows = model.attrs["get_spans"](read)
     pieces, align = tokenize(model.tokenizer, [w for spans in windows for w in spans])
+    windows, align = restore(docs, read, windows, align)
     output, backprop_encoder = model.layers[0](pieces, is_train)
 
     def backprop(d_output: FullTransformerBatch) -> list[Doc]:
@@ -172,6 +196,20 @@ def _forward(
         return docs
 
     return FullTransformerBatch(windows, pieces, output, align), backprop
+
+
+def window_getter(model: TransformerModel) -> Callable[[list[Doc]], list[list[Span]]]:
+    """Get the function that cuts documents into the windows that a transformer reads.
+
+    model (TransformerModel): The transformer. spacy-maral.TransformerModel.v1 reads documents as
+        `reading.readable` makes them; the architectures of spacy-transformers read all words.
+    RETURNS (Callable): Maps documents to windows, whose documents have all words of the given ones,
+        or the visible words only.
+    """
+    get_spans: Callable = model.attrs["get_spans"]
+    if not isinstance(model, BoundedTransformer):
+        return get_spans
+    return lambda docs: get_spans(readable(docs))
 
 
 def tokenize(tokenizer: Any, windows: list[Span]) -> tuple[WordpieceBatch, Ragged]:

@@ -11,7 +11,13 @@ from typing import Any
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from ...evaluation.evaluate import Row, as_entities, read_entities, without_labels
+from ...evaluation.evaluate import (
+    Row,
+    as_entities,
+    judged_entities,
+    read_entities,
+    without_labels,
+)
 from ...evaluation.metrics import EntityReport, score_entities
 from ...model.architectures import get_encoder
 
@@ -90,7 +96,10 @@ def compare_pipelines(before: Language, after: Language, docs: Sequence[Doc]) ->
         done += len(block)
     labels = sorted({label for *_, label in [*gold, *found[0], *found[1]]})
     wanted = as_entities(gold, labels)
-    reports = [score_entities(wanted, as_entities(ents, labels), labels) for ents in found]
+    reports = [
+        score_entities(wanted, as_entities(judged_entities(ents, docs), labels), labels)
+        for ents in found
+    ]
     n_words = sum(map(len, docs))
     either = set(found[0]) | set(found[1])
     return Parity(
