@@ -67,8 +67,8 @@ def convert_parts(parts: list[DatasetFile], dataset: str, out: Path) -> None:
 def describe(report: ConvertReport) -> str:
     """Say in a line what became of a file's labels."""
     counts = [f"{label} {count:,}" for label, count in report.entities.items()]
-    if report.stripped:
-        counts.append(f"labels of {report.stripped:,} entities left out")
+    if not report.labelled:
+        counts.append("labels left out")
     counts += [f"repaired: {what} {count:,}" for what, count in report.repairs.items()]
     counts += [f"left out: {label} {count:,}" for label, count in report.dropped.items()]
     return ", ".join(counts)
