@@ -33,11 +33,11 @@ def check_files(parts: list[DatasetFile], dataset: str) -> None:
     """
     missing = [str(part.path) for part in parts if not part.path.is_file()]
     if missing:
-        pattern = DATASETS[dataset].pattern
+        names = DATASETS[dataset]
         paths = ", ".join(missing)
         raise MaralError(
             f"The dataset '{dataset}' lacks these files: {paths}. Put them there, named "
-            f"DATA_DIR/{pattern}, or give their folder with --vars.data_dir; assets/README.md says "
+            f"DATA_DIR/{names}, or give their folder with --vars.data_dir; assets/README.md says "
             "where to get them."
         )
 
