@@ -39,27 +39,27 @@ class Errors(metaclass=CodedMessages):
 
     # M1xx: data
     M101 = "{path} does not exist. Check the path of the data file."
-    M102 = "{path} is a folder, not a data file. Name one file, for example {path}/train."
+    M102 = "{path} is a folder, not a data file. Name one file, for example {path}/train, or a folder of brat's .ann files or of a Hugging Face dataset."
     M103 = "{place}: the text is not valid UTF-8, found {found}. Convert the file to UTF-8 first (CoNLL-2002 and CoNLL-2003 are distributed in ISO 8859-1)."
     M104 = (
         "{path} holds no sentences. Check that you named the right file and that it is not empty."
     )
     M105 = "There is no data format '{found}'. Choose one of: {known}."
-    M106 = "{place}: no known data format has a line like {found!r}. The known formats are {known}. Name the right one with --format (read_sentences(format=...)) to learn what is wrong with the line."
+    M106 = "{place}: no known data format has a line like {found!r}. The known formats are {known}. Name the right one with --format to learn what is wrong with the line, or the columns of word and tag with --columns."
     M107 = "{place}: the previous lines look like {seen}, but this one does not: {found!r}. Correct the line, or name the format with --format."
-    M108 = "{path} can be read as {seen}, with different results. Name its format with --format."
+    M108 = "{path} can be read as {seen}, with different results. Name its format with --format, or the columns of word and tag with --columns word=1,tag=2 (counted from 0)."
     M109 = "{place}: too few columns: found {found} in {text!r}, but the format '{format}' needs {expected}. Correct the line, or choose another format with --format."
     M110 = "{place}: too many columns: found {found} in {text!r}, but the format '{format}' needs {expected}. Correct the line: a token must not contain the column separator."
     M111 = "{place}: the token is empty in {text!r}. Add the token, or remove the line."
     M112 = "{place}: {found!r} is not a tag of the format '{format}', which has O and {known} followed by a label, as in B-PER. Correct the tag, or choose another format with --format."
-    M113 = "{place}: {found!r} continues an entity, but no entity with this label is open. In the format '{format}' each entity begins with B-. Replace I- by B-, or correct the label (for files in the IOB1 convention, use --format conll)."
-    M114 = "{place}: {found!r} cannot follow {before!r}. In BIOES (BILOU) an entity is S-X (U-X), or B-X, any number of I-X, and E-X (L-X). Correct the tags of this sentence."
+    M113 = "{place}: {found!r} continues an entity, but no entity with this label is open. In the format '{format}' each entity begins with B-. Replace I- by B-, or correct the label, or let --tags repair do it (for files in the IOB1 convention, use --format conll)."
+    M114 = "{place}: {found!r} cannot follow {before!r}. In BIOES (BILOU) an entity is S-X (U-X), or B-X, any number of I-X, and E-X (L-X). Correct the tags of this sentence, or let --tags repair do it."
     M115 = "{place}: the label map has no entry for {found!r}, only for {known}. Add an entry (null in JSON, or an empty string, drops the entities of a label), or use another map."
     M116 = "{place}: an entity has the label {found!r}, which is reserved for the outside class. Rename the label, or drop it with a label map."
     M117 = 'The label map {path} cannot be used: {found}. Write a JSON or TOML file of pairs such as {{"Politician": "PER", "Food": null}} (in TOML, an empty string replaces null).'
     M118 = "{path} cannot be read: {found}. Check the file and its permissions."
     M119 = "{path} is not a readable .spacy file ({found}). Make one with 'spacy maral convert'."
-    M120 = "{place}: the first column should be the word number {expected}, found {found!r}. Number the words of a sentence 1, 2, 3, ... without ranges, and separate sentences by a blank line."
+    M120 = "{place}: the first column should be the word number {expected}, found {found!r}. Number the words of a sentence 1, 2, 3, ... without ranges, and separate sentences by a blank line, or name the columns with --columns word=1,tag=2."
     M121 = "{place}: {found!r} has no language prefix. A line of the format 'wikiann' is 'xx:token', a tab and the tag. If the file has no prefixes, choose another format with --format."
     M122 = "{place}: no words follow the sentence header {found!r}. Add them, or remove the header."
     M123 = "The output {path} {found}. Name a file that ends in .spacy."
@@ -68,14 +68,14 @@ class Errors(metaclass=CodedMessages):
     M126 = "{place}: the second and third columns should be _, found {text!r}. A line of the format 'multiconer' is 'token _ _ tag' with single spaces. Correct the line, or choose another format."
     M127 = "There is no segmenter '{segmenter}' for the language '{lang}'. Only Chinese (zh) has segmenters: {known}. Omit the option, or change the language."
     # raw text, entities in JSON Lines, corrections
-    M140 = "{place}: this line is not valid JSON: {problem}. Write one JSON object per line."
+    M140 = "{place}: this is not valid JSON: {problem}. Write one JSON object per line, or one list of objects."
     M141 = "{place}: found {found} instead of a JSON object. Write an object with the key 'text'."
     M142 = '{place}: there is no text under the key \'text\' (found {found}). Write each line as an object such as {{"text": "..."}}.'
     M143 = "{place}: the text has {found}, which is not a valid character. Save the file again as UTF-8."
     M144 = "{place}: there is no list of entities under any of the keys {known}. Write [] if the text has no entities, so that it is not mistaken for text without labels."
     M145 = "{place}: {found} is not an entity of this text ({problem}). Write [start, end, label], or an object with these keys and optionally 'score'. The offsets count characters, and the end is exclusive."
-    M146 = "{place}: the tokens do not match the text: {problem}. Omit 'tokens', or list them in order, each with its 'text', 'start' and 'end'."
-    M147 = "{place}: the entity {found!r} ({start} to {end}) does not begin and end at word boundaries: {words}. Correct its offsets, or add the text's own 'tokens'."
+    M146 = "{place}: the tokens do not match the text: {problem}. Omit 'tokens', or list them in order: the words, or objects with 'start' and 'end'."
+    M147 = "{place}: the entity {found!r} ({start} to {end}) does not begin and end at word boundaries: {words}. Correct its offsets, add the text's own 'tokens', or choose --misaligned drop or expand."
     M148 = "{place}: the entities {found!r} and {before!r} overlap, but gold entities must not share words. Remove one of them."
     M149 = "spaCy has no tokenizer for '{lang}' in this environment ({problem}). Use another language code, such as xx, or install the packages that the tokenizer of this language needs."
     M150 = "There is no text file in {path}. Add files that end in {known}, optionally followed by .gz."
@@ -84,6 +84,19 @@ class Errors(metaclass=CodedMessages):
     M153 = "{name} must be {rule}, found {value}. Change this option."
     M154 = "{path} lacks {n} of {n_docs} target documents, such as {text!r}. Let the annotator label the same text as the target, or give the language with --lang if the documents must be split into sentences like the target."
     M155 = "{path} has no row with the answer 'accept' ({found}). Review the rows first: rows without an answer do not count as gold."
+    M157 = "{path} has {n} problems:\n  {problems}"
+    M158 = "{place}: two lists of entities differ: '{first}' and '{second}'. Remove one of them."
+    M159 = "--columns {found!r} names no columns ({problem}). Write for example word=1,tag=3; columns count from 0, or backwards from -1."
+    M160 = "{place}: tags that are numbers need names, found {found}. Give a JSON file with the list of their names with --tag-names."
+    M161 = "{place}: there are {n_tags} tags for {n_words} words. Give each word one tag."
+    M162 = "{place}: no known kind of row has the keys {keys}. Known are {known}. Rename the keys, or see 'Which format is my file?' in the documentation."
+    M163 = "{place}: {n} annotations of this text differ. Keep one of them, for example the reviewed one."
+    M164 = "{place}: {found!r} is not a line of a .ann file. Write 'T1', a tab, type and offsets, a tab, and the text."
+    M165 = "{path} has the parts {found}, but no '{split}'. Choose one with --split."
+    M166 = "{path} cannot be loaded as a dataset: {problem}. Check its name, and that it is on this machine or can be reached."
+    M167 = "The format '{format}' cannot hold document {number} of {path}: {problem}. Export it as jsonl, which keeps white space and long labels."
+    M168 = "Document {number} of {path} has no complete annotation of entities, and a format would show that as text without entities. Export labelled documents only."
+    M169 = "{path} has no tags: no word has NER=, name= or ne= in its last column. Name the columns with --columns word=1,tag=3, or convert it with --unlabelled."
     M156 = "The documents have no entity with a confidence. Let a pipeline with maral_ner (scores = true) label them first: docs = nlp.pipe(texts)."
 
     # M2xx: architectures and pipeline
@@ -214,7 +227,7 @@ class Errors(metaclass=CodedMessages):
 
 class Warnings(metaclass=CodedMessages):
     # W1xx: data
-    W101 = "{path}: the tags follow neither IOB1 nor IOB2: {inside} entities begin with I- (the first in line {line}), and {begin} with B- where IOB1 has I-. All of them are read as entities. Check the file."
+    W101 = "{path}: the tags follow neither IOB1 nor IOB2: {inside} entities begin with I- (the first at {place}), and {begin} with B- where IOB1 has I-. All of them are read as entities. Check the file."
     W102 = "{path}: the language asked for is '{lang}', but the file says '{found}'. Check the language code."
     W103 = "spaCy has no tokenizer for '{lang}'. The one for several languages is used: it splits at white space and punctuation."
 

@@ -18,7 +18,7 @@ from weasel.cli.document import project_document
 
 import spacy_maral
 from spacy_maral.errors import Errors, Warnings
-from spacy_maral.experiments.matrix import LanguagePair, Matrix, Variant
+from spacy_maral.experiments.matrix import LanguagePair, Matrix, OwnDataset, Parts, Variant
 from spacy_maral.model.maral_ner import make_maral_ner
 from spacy_maral.training.settings import SCHEMAS, LanguageSettings, Section
 
@@ -126,7 +126,7 @@ def write_config() -> str:
         if doc.rows:
             lines += [function_table(function, signature_defaults(function)), ""]
     lines += ["## The file of a benchmark", "", f"What `{COMMAND} benchmark` reads (YAML).", ""]
-    for schema in (Matrix, LanguagePair, Variant):
+    for schema in (Matrix, LanguagePair, OwnDataset, Parts, Variant):
         lines += [
             f"### {schema.__name__}",
             "",

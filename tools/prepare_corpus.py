@@ -33,11 +33,11 @@ def check_files(parts: list[DatasetFile], dataset: str) -> None:
     """
     missing = [str(part.path) for part in parts if not part.path.is_file()]
     if missing:
-        pattern = DATASETS[dataset].pattern
+        names = DATASETS[dataset]
         paths = ", ".join(missing)
         raise MaralError(
             f"The dataset '{dataset}' lacks these files: {paths}. Put them there, named "
-            f"DATA_DIR/{pattern}, or give their folder with --vars.data_dir; assets/README.md says "
+            f"DATA_DIR/{names}, or give their folder with --vars.data_dir; assets/README.md says "
             "where to get them."
         )
 
@@ -67,8 +67,8 @@ def convert_parts(parts: list[DatasetFile], dataset: str, out: Path) -> None:
 def describe(report: ConvertReport) -> str:
     """Say in a line what became of a file's labels."""
     counts = [f"{label} {count:,}" for label, count in report.entities.items()]
-    if report.stripped:
-        counts.append(f"labels of {report.stripped:,} entities left out")
+    if not report.labelled:
+        counts.append("labels left out")
     counts += [f"repaired: {what} {count:,}" for what, count in report.repairs.items()]
     counts += [f"left out: {label} {count:,}" for label, count in report.dropped.items()]
     return ", ".join(counts)

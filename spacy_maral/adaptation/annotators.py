@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc, Span, SpanGroup
 
+from ..data.annotated import ScoredEntity
 from ..data.docs import read_docs
-from ..data.jsonl import ScoredEntity, read_annotated
+from ..data.formats.registry import read_texts
 from ..data.labels import LabelMap
 from ..data.raw import describe_counts, is_docbin
 from ..data.tokens import Splitter
@@ -83,7 +84,7 @@ def read_silver(path: str | Path, docs: Sequence[Doc], reading: Reading) -> Pseu
     The file's texts are matched with the documents by their characters, so that the tokens may
     differ. A text that is not a whole document is split into sentences, as in `read_raw`.
 
-    path (str | Path): Documents with entities (.spacy) or JSON Lines (see `read_annotated`).
+    path (str | Path): Documents with entities (.spacy) or rows of texts (see `read_texts`).
     docs (Sequence[Doc]): The documents to label.
     reading (Reading): How entities become labels.
     RETURNS (PseudoLabels): Labels of the candidate spans.
@@ -113,7 +114,7 @@ def read_silver(path: str | Path, docs: Sequence[Doc], reading: Reading) -> Pseu
 def silver_texts(path: str | Path, reading: Reading) -> Iterator[tuple[str, list[ScoredEntity]]]:
     """Yield the texts of a file of silver entities, with the entities as character offsets."""
     if not is_docbin(path):
-        for annotated in read_annotated(path):
+        for annotated in read_texts(path):
             yield annotated.text, annotated.entities
         return
     for doc in read_docs(path):

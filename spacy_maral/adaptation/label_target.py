@@ -128,7 +128,7 @@ def model_facts(
 
     RAISES (MaralError): If no labels are given or found, or a maral_ner pipeline has other labels.
     """
-    wanted = sorted(set(labels or ()))
+    wanted = sorted({label.strip() for label in labels or ()} - {""})
     for path in as_paths(source or ()) if not wanted else ():
         wanted = sorted({*wanted, *(ent.label_ for doc in read_docs(path) for ent in doc.ents)})
     for annotator, name in zip(annotators, names, strict=True):

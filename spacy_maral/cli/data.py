@@ -1,4 +1,4 @@
-"""The commands convert, prepare-text and stats."""
+"""The commands convert, export, prepare-text and stats."""
 
 from __future__ import annotations
 
@@ -19,17 +19,27 @@ if TYPE_CHECKING:
     from ..data.statistics import SpanStatistics
 
 
-class Format(str, Enum):
-    auto = "auto"
-    conll = "conll"
-    wikiann = "wikiann"
-    multiconer = "multiconer"
-    iob2 = "iob2"
-    bioes = "bioes"
-    jsonl = "jsonl"
+# the names of data.formats.registry.FORMATS, which is not imported for --help
+NAMES = (
+    "conll", "bioes", "wikiann", "multiconer", "iob2", "conllu", "huggingface", "gliner",
+    "label-studio", "argilla", "spacy-annotator", "doccano", "spacy", "prodigy", "jsonl", "brat",
+)  # fmt: skip
+Format = Enum("Format", {name: name for name in ("auto", *NAMES)}, type=str)  # type: ignore[misc]
+ExportFormat = Enum("ExportFormat", {name: name for name in NAMES}, type=str)  # type: ignore[misc]
 
 
-FORMAT = Opt(Format.auto, "--format", "-f", help="Format of the file")
+class Tags(str, Enum):
+    repair = "repair"
+    strict = "strict"
+
+
+class Misaligned(str, Enum):
+    refuse = "refuse"
+    drop = "drop"
+    expand = "expand"
+
+
+FORMAT = Opt("auto", "--format", "-f", help="Format of the file")
 LANG = Opt("xx", "--lang", "-l", help="Language code; xx for several languages or an unknown one")
 LABEL_MAP = Opt(
     None, "--label-map", "-m",
@@ -39,18 +49,38 @@ LABEL_MAP = Opt(
 
 @app.command("convert")
 def convert_cli(
-    input_path: Path = Arg(..., help="File of labelled sentences", **FILE),
+    input_path: str = Arg(
+        ..., help="File of labelled sentences, folder of a dataset or of brat, or hf://OWNER/NAME"
+    ),
     output_path: Path = Arg(..., help="File to write (.spacy)", dir_okay=False),
     format: Format = FORMAT,
     lang: str = LANG,
     label_map: str | None = LABEL_MAP,
     unlabelled: bool = Opt(False, "--unlabelled", "-u", help="Remove entities, to get raw text"),
+    tags: Tags = Opt(
+        Tags.repair, "--tags", "-t",
+        help="What to do with tags that do not fit together, such as I- after O",
+    ),
+    misaligned: Misaligned = Opt(
+        Misaligned.refuse, "--misaligned",
+        help="What to do with entities that do not begin and end where words do",
+    ),
+    columns: str | None = Opt(
+        None, "--columns", help="Columns of word and tag, counted from 0, such as word=1,tag=3"
+    ),
+    tag_names: Path | None = Opt(
+        None, "--tag-names", exists=True, dir_okay=False,
+        help="JSON file with the names of tags that are numbers",
+    ),
+    split: str = Opt("train", "--split", help="Part of a dataset in several parts"),
     segmenter: Segmenter | None = SEGMENTER,
-) -> None:
+) -> None:  # fmt: skip
     """
     Convert labelled sentences to spaCy's binary format, one document per
-    sentence. Lines that violate the format are refused with their line
-    number, or repaired and counted where a convention allows it.
+    sentence. Tags that do not fit together are repaired: an entity begins where
+    the label changes or a begin tag is missing. Repairs are counted, and the
+    first ones are shown. Other lines that violate the format are refused, all
+    of them at once, with their line numbers.
     """
     from ..data.convert import convert
 
@@ -63,6 +93,11 @@ def convert_cli(
             lang=lang,
             label_map=label_map,
             unlabelled=unlabelled,
+            tags=tags.value,
+            misaligned=misaligned.value,
+            columns=columns,
+            tag_names=tag_names,
+            split=split,
             segmenter=segmenter and segmenter.value,
         )
     msg.good(f"{report.sentences:,} sentences, {report.tokens:,} tokens", report.output)
@@ -70,13 +105,33 @@ def convert_cli(
         msg.warn(str(note.message))
     show_counts("Entities", report.entities)
     show_counts("Repaired", report.repairs)
+    for kind, examples in report.examples.items():
+        msg.text(f"{kind}, for example:\n  " + "\n  ".join(examples))
     show_counts("Left out by the label map", report.dropped)
-    if unlabelled:
-        msg.info(f"Labels left out: {report.stripped:,} entities")
     if report.duplicates:
         msg.warn(
             f"{report.duplicates:,} sentences repeat the words of an earlier one; they are kept"
         )
+
+
+@app.command("export")
+def export_cli(
+    input_path: Path = Arg(..., help="File of labelled documents (.spacy)", **FILE),
+    output_path: Path = Arg(..., help="File to write", dir_okay=False),
+    format: ExportFormat = Opt("jsonl", "--format", "-f", help="Format to write"),
+    lang: str = LANG,
+) -> None:
+    """
+    Write labelled documents in another format, for annotation tools and other
+    libraries. Rows become JSON Lines, one list of JSON (.json) or Parquet
+    (.parquet). The file is read back and compared before it gets its name:
+    'convert' makes the same documents of it.
+    """
+    from ..data.export import export
+
+    with reported("export the data"):
+        n_docs = export(input_path, output_path, format=format.value, lang=lang)
+    msg.good(f"{n_docs:,} documents", output_path)
 
 
 @app.command("prepare-text")

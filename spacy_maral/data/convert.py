@@ -1,10 +1,12 @@
-"""Convert labelled sentences to .spacy files, and read them back."""
+"""Convert labelled data of any format to .spacy files, and read them back."""
 
 from __future__ import annotations
 
+import json
+import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,17 +18,13 @@ from tqdm.auto import tqdm
 from ..errors import Errors, MaralError, Warnings
 from .docs import SUFFIX, read_docs
 from .files import replacing
-from .formats import Sentence, map_labels, read_sentences
-from .jsonl import read_jsonl
+from .formats.registry import AUTO, read_labelled
 from .labels import LabelMap, load_label_map
 from .languages import MULTIPLE_LANGUAGES, language_code
-from .tags import Entity
+from .sentences import Entity, ReadSettings, Sentence, spaces_of
+from .text import check_file
 
-JSONL = "jsonl"
-UNSPACED_LANGUAGES = frozenset(
-    ("zh", "ja", "th", "lo", "my", "km", "bo", "dz", "yue", "wuu", "lzh")
-)
-"""Languages written without spaces between words."""
+_COLUMNS = re.compile(r" *(word|tag) *= *(-?\d+) *")
 
 
 @dataclass
@@ -37,8 +35,8 @@ class ConvertReport:
     tokens (int): Words of all sentences.
     entities (dict): Entities written, by label.
     dropped (dict): Entities that the label map left out, by their old label.
-    stripped (int): Entities that were read but not written, because of `unlabelled`.
     repairs (dict): Repairs of text or tags, by kind.
+    examples (dict): Place and finding of the first repairs of each kind.
     duplicates (int): Sentences with the words of an earlier one. They are kept.
     """
 
@@ -50,8 +48,8 @@ class ConvertReport:
     tokens: int = 0
     entities: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
-    stripped: int = 0
     repairs: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
     duplicates: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -63,25 +61,39 @@ def convert(
     input_path: str | Path,
     output_path: str | Path,
     *,
-    format: str = "auto",
+    format: str = AUTO,
     lang: str = MULTIPLE_LANGUAGES,
     label_map: str | Path | LabelMap | None = None,
     unlabelled: bool = False,
+    tags: str = "repair",
+    misaligned: str = "refuse",
+    columns: str | None = None,
+    tag_names: str | Path | Sequence[str] | None = None,
+    split: str = "train",
     segmenter: str | None = None,
 ) -> ConvertReport:
-    """Convert a file of labelled sentences to a .spacy file with one Doc per sentence.
+    """Convert labelled data to a .spacy file with one Doc per sentence.
 
     The file is written whole or not at all. The spaces between words come from the file where it has
     the text, and from the language otherwise.
 
     EXAMPLE: convert("train.conll", "train.spacy", lang="en")
 
-    input_path (str | Path): The file to read, see `read_labelled`.
+    input_path (str | Path): The file or folder to read, or "hf://OWNER/NAME"; see `read_labelled`.
     output_path (str | Path): The file to write, ending in .spacy; missing folders are made.
-    format (str): One of FORMATS, "jsonl", or "auto".
+    format (str): A format, or "auto" to find it by the contents.
     lang (str): Language code, or "xx" for the language that the file names.
     label_map (str | Path | LabelMap | None): See `load_label_map`.
-    unlabelled (bool): Leave the entities out, so that the Docs have no entity annotation at all.
+    unlabelled (bool): Leave the entities out, so that the Docs have no entity annotation at all, and
+        do not look at tags and labels.
+    tags (str): "repair" tags that do not fit together: an entity begins where the label changes or a
+        begin tag is missing. "strict" refuses them.
+    misaligned (str): "drop" entities that do not begin and end where words do, "expand" them to the
+        words that they touch, or "refuse" the file.
+    columns (str | None): Columns of word and tag in a file of columns, such as "word=1,tag=3".
+    tag_names (str | Path | Sequence | None): Names of tags that are numbers: a list, or a JSON file
+        with a list or with a number for each name.
+    split (str): Part of a dataset in several parts.
     segmenter (str | None): How Chinese words are found in texts without words of their own (see
         `blank_pipeline`).
     RETURNS (ConvertReport): Counts of what was read, repaired and written.
@@ -89,36 +101,64 @@ def convert(
     """
     output = check_output(Path(output_path))
     code = language_code(lang)
+    reading = ReadSettings(
+        code, load_label_map(label_map), labelled=not unlabelled, tags=tags, misaligned=misaligned,
+        columns=read_columns_option(columns, labelled=not unlabelled),
+        tag_names=load_tag_names(tag_names), split=split, segmenter=segmenter,
+    )  # fmt: skip
     report = ConvertReport(str(input_path), str(output), code, not unlabelled)
-    read = read_labelled(input_path, format, lang=code, label_map=label_map, segmenter=segmenter)
-    sentences = _counted(read, report)
+    sentences = _counted(read_labelled(input_path, format, reading), report, reading)
     vocab = Vocab()
-    write_docs(output, (make_doc(vocab, s, code, labelled=not unlabelled) for s in sentences))
+    write_docs(output, (make_doc(vocab, s, code) for s in sentences))
     return report
 
 
-def read_labelled(
-    path: str | Path,
-    format: str = "auto",
-    *,
-    lang: str = MULTIPLE_LANGUAGES,
-    label_map: str | Path | LabelMap | None = None,
-    segmenter: str | None = None,
-) -> Iterator[Sentence]:
-    """Read the sentences of a file of columns (`read_sentences`) or of JSON Lines (`read_jsonl`).
+def read_columns_option(given: str | None, *, labelled: bool = True) -> dict[str, int] | None:
+    """Read the columns of word and tag, as in "word=1,tag=3".
 
-    path (str | Path): The file, JSON Lines if its name ends in .jsonl or .jsonl.gz.
-    format (str): One of FORMATS, "jsonl", or "auto".
-    lang (str): Language code, for the tokenizer of texts in JSON Lines.
-    label_map (str | Path | LabelMap | None): See `load_label_map`.
-    segmenter (str | None): How Chinese words are found in texts without words of their own.
-    RETURNS (Iterator[Sentence]): The sentences.
-    RAISES (MaralError): If the file breaks its format.
+    given (str | None): The columns, counted from 0, or backwards from -1.
+    labelled (bool): Whether a tag is needed.
+    RETURNS (dict | None): The numbers.
+    RAISES (MaralError): If it names no such columns.
     """
-    named = str(path).removesuffix(".gz").endswith(f".{JSONL}")
-    if format == JSONL or (format == "auto" and named):
-        return read_jsonl(path, lang, label_map=load_label_map(label_map), segmenter=segmenter)
-    return read_sentences(path, format, label_map=label_map)
+    if given is None:
+        return None
+    found = [_COLUMNS.fullmatch(part) for part in given.split(",")]
+    columns = {match[1]: int(match[2]) for match in found if match}
+    problem = ""
+    if None in found or len(columns) < len(found):
+        problem = "each is word= or tag= and a number, once"
+    elif "word" not in columns:
+        problem = "the column of the words is missing"
+    elif labelled and "tag" not in columns:
+        problem = "the column of the tags is missing, and --unlabelled is not set"
+    if problem:
+        raise MaralError(Errors.M159.format(found=given, problem=problem))
+    return columns
+
+
+def load_tag_names(names: str | Path | Sequence[str] | None) -> list[str] | None:
+    """Load the names of tags that are numbers.
+
+    names (str | Path | Sequence | None): The names, or a JSON file with a list of them, or with an
+        object of a number for each name.
+    RETURNS (list[str] | None): The names.
+    RAISES (MaralError): If the file holds no such names.
+    """
+    if names is None or not isinstance(names, str | Path):
+        return None if names is None else list(names)
+    path = check_file(names)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        if isinstance(found, dict):
+            by_number = {int(number): name for name, number in found.items()}
+            found = [by_number[number] for number in range(len(by_number))]
+        if not found or not all(isinstance(name, str) for name in found):
+            raise ValueError("it holds no list of names")
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        problem = f"{path} ({type(error).__name__}: {error})"
+        raise MaralError(Errors.M160.format(place=path, found=problem)) from error
+    return found
 
 
 def read_docbin(
@@ -132,54 +172,45 @@ def read_docbin(
     RAISES (MaralError): If the file is missing or broken, or holds no Doc.
     """
     file, docs = Path(path), read_docs(path)
-    labels = load_label_map(label_map)
+    reading = ReadSettings(label_map=load_label_map(label_map))
     for number, doc in enumerate(docs, start=1):
-        sentence = Sentence(
-            [token.text for token in doc],
-            [Entity(ent.start, ent.end - 1, ent.label_) for ent in doc.ents],
-            [bool(token.whitespace_) for token in doc],
-            labelled=doc.has_annotation("ENT_IOB"),
-        )
-        map_labels(sentence, labels, [f"{file}: document {number}"] * len(doc))
+        sentence = doc_sentence(doc)
+        places = [f"{file}: document {number}"] * len(doc)
+        sentence.entities = reading.map_labels(sentence.entities, places)
         yield sentence
+    reading.report.check(file)
 
 
-def make_doc(
-    vocab: Vocab, sentence: Sentence, lang: str = MULTIPLE_LANGUAGES, *, labelled: bool = True
-) -> Doc:
-    """Make a Doc of a sentence.
+def doc_sentence(doc: Doc) -> Sentence:
+    """RETURNS (Sentence): The words, spaces and entities of a Doc."""
+    return Sentence(
+        [token.text for token in doc],
+        [Entity(ent.start, ent.end - 1, ent.label_) for ent in doc.ents],
+        [bool(token.whitespace_) for token in doc],
+        labelled=doc.has_annotation("ENT_IOB"),
+    )
+
+
+def make_doc(vocab: Vocab, sentence: Sentence, lang: str = MULTIPLE_LANGUAGES) -> Doc:
+    """Make a Doc of a sentence, with annotation of entities if the sentence is labelled.
 
     vocab (Vocab): The vocabulary.
     sentence (Sentence): The sentence.
     lang (str): Language code; decides on spaces between words where the sentence does not.
-    labelled (bool): Whether the Doc has entity annotation.
     RETURNS (Doc): The Doc.
     """
-    words, spaces = sentence.words, sentence.spaces
-    if spaces is None:
-        own = sentence.lang if lang == MULTIPLE_LANGUAGES else lang
-        spaces = [not is_unspaced(own)] * (len(words) - 1) + [False]
-    doc = Doc(vocab, words=words, spaces=spaces)
-    if labelled:
+    doc = Doc(vocab, words=sentence.words, spaces=spaces_of(sentence, lang))
+    if sentence.labelled:
         ents = [Span(doc, ent.start, ent.end + 1, ent.label) for ent in sentence.entities]
         doc.set_ents(ents, default="outside")
     return doc
 
 
-def is_unspaced(lang: str) -> bool:
-    """Whether a language is written without spaces between words.
-
-    lang (str): Language code; parts after the first hyphen do not count, except in zh-min-nan.
-    RETURNS (bool): True for Chinese, Japanese, Thai, Lao, Burmese, Khmer, Tibetan and Dzongkha.
-    """
-    return lang != "zh-min-nan" and lang.replace("_", "-").split("-")[0] in UNSPACED_LANGUAGES
-
-
-def _counted(sentences: Iterable[Sentence], report: ConvertReport) -> Iterator[Sentence]:
+def _counted(
+    sentences: Iterable[Sentence], report: ConvertReport, reading: ReadSettings
+) -> Iterator[Sentence]:
     """Fill the report while the sentences pass; warn once if their language is another."""
     entities: Counter[str] = Counter()
-    dropped: Counter[str] = Counter()
-    repairs: Counter[str] = Counter()
     seen: set[int] = set()
     lang, warned = report.lang, report.lang == MULTIPLE_LANGUAGES
     for sentence in sentences:
@@ -190,17 +221,13 @@ def _counted(sentences: Iterable[Sentence], report: ConvertReport) -> Iterator[S
         report.sentences += 1
         report.tokens += len(sentence.words)
         entities.update(entity.label for entity in sentence.entities)
-        dropped.update(sentence.dropped)
-        repairs.update(sentence.repairs)
         seen.add(hash(tuple(sentence.words)))
         yield sentence
     report.duplicates = report.sentences - len(seen)
-    if report.labelled:
-        report.entities = dict(sorted(entities.items()))
-    else:
-        report.stripped = entities.total()
-    report.dropped = dict(sorted(dropped.items()))
-    report.repairs = dict(sorted(repairs.items()))
+    report.entities = dict(sorted(entities.items()))
+    report.dropped = dict(sorted(reading.report.dropped.items()))
+    report.repairs = dict(sorted(reading.report.repairs.items()))
+    report.examples = dict(sorted(reading.report.examples.items()))
 
 
 def check_output(path: Path) -> Path:

@@ -8,25 +8,45 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import Errors, MaralError
+from .labels import LabelMap
 
 LANGUAGE = re.compile(r"[A-Za-z0-9]+([_-][A-Za-z0-9]+)*")
 
 
+PARTS = ("train", "dev", "test")
+
+
 class Layout(NamedTuple):
-    """Names of a dataset's files, their format, and the map of their labels."""
+    """Names of a dataset's files by part, their format, and the map of their labels."""
 
-    pattern: str
+    files: Mapping[str, str]
     format: str
-    label_map: str | None = None
+    label_map: str | Path | LabelMap | None = None
+
+    def __str__(self) -> str:
+        return ", ".join(self.files[part] for part in PARTS)
 
 
+def _same(pattern: str) -> dict[str, str]:
+    """Names of files that differ in the name of the part only."""
+    return {part: pattern.replace("{part}", part) for part in PARTS}
+
+
+# NoiseBench without its noise is its "clean" files; both of its languages have the experts' noise
 DATASETS: Mapping[str, Layout] = {
-    "demo": Layout("{lang}/{part}", "wikiann"),
-    "wikiann": Layout("{lang}/{part}", "wikiann"),
-    "multiconer2": Layout("{lang}/{lang}-{part}.conll", "multiconer", "coarse"),
-    "multiconer1": Layout("{lang}/{lang}_{part}.conll", "multiconer"),
-    "conll": Layout("{lang}/{part}.conll", "conll"),
-    "uner": Layout("{lang}/{part}.iob2", "iob2"),
+    "demo": Layout(_same("{lang}/{part}"), "wikiann"),
+    "wikiann": Layout(_same("{lang}/{part}"), "wikiann"),
+    "multiconer2": Layout(_same("{lang}/{lang}-{part}.conll"), "multiconer", "coarse"),
+    "multiconer1": Layout(_same("{lang}/{lang}_{part}.conll"), "multiconer"),
+    "conll": Layout(_same("{lang}/{part}.conll"), "conll"),
+    "uner": Layout(_same("{lang}/{part}.iob2"), "iob2"),
+    "masakhaner2": Layout(_same("{lang}/{part}.txt"), "conll"),
+    "multinerd": Layout(_same("{lang}/{part}_{lang}.tsv"), "iob2"),
+    "wikineural": Layout({**_same("{lang}/{part}.conllu"), "dev": "{lang}/val.conllu"}, "iob2"),
+    "openner": Layout(_same("{lang}/{part}.parquet"), "huggingface"),
+    "noisebench": Layout(
+        {**_same("{lang}/noise_expert.{part}"), "test": "{lang}/clean.test"}, "conll"
+    ),
 }
 
 
@@ -67,8 +87,6 @@ def list_parts(
     for lang in targets:
         parts += [("train", f"target-{lang}", lang, True), ("test", f"test-{lang}", lang, False)]
     return [
-        DatasetFile(
-            data_dir / layout.pattern.format(lang=lang, part=part), output, lang, unlabelled
-        )
+        DatasetFile(data_dir / layout.files[part].format(lang=lang), output, lang, unlabelled)
         for part, output, lang, unlabelled in parts
     ]

@@ -48,17 +48,22 @@ def load_label_map(label_map: str | Path | LabelMap | None) -> LabelMap | None:
 
 
 def _checked(pairs: Any, path: str | Path) -> LabelMap:
+    """A label map without blanks at the ends of labels."""
     if not isinstance(pairs, Mapping) or not pairs:
         raise MaralError(Errors.M117.format(path=path, found="it holds no pairs of labels"))
+    found: dict[str, str | None] = {}
     for old, new in pairs.items():
-        if not (new is None or isinstance(new, str)):
-            found = f"the new label of {old!r} is {new!r}, not a text"
-        elif new == OUTSIDE_TAG or (new and new.split() != [new]):
-            found = f"the new label of {old!r} is {new!r}, which cannot name a class"
+        label = new.strip() if isinstance(new, str) else new
+        if not (label is None or isinstance(label, str)):
+            problem = f"the new label of {old!r} is {new!r}, not a text"
+        elif label == OUTSIDE_TAG or (label and label.split() != [label]):
+            problem = f"the new label of {old!r} is {new!r}, which cannot name a class"
+        elif found.setdefault(old.strip(), label or None) != (label or None):
+            problem = f"it has two new labels for {old.strip()!r}"
         else:
             continue
-        raise MaralError(Errors.M117.format(path=path, found=found))
-    return {old: new or None for old, new in pairs.items()}
+        raise MaralError(Errors.M117.format(path=path, found=problem))
+    return found
 
 
 def _parse(path: Path) -> Any:

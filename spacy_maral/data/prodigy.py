@@ -13,8 +13,9 @@ from spacy.vocab import Vocab
 
 from ..errors import Errors, MaralError
 from .convert import make_doc, write_bytes
-from .jsonl import read_jsonl
+from .formats.registry import read_rows
 from .labels import LabelMap, load_label_map
+from .sentences import ReadSettings
 
 SCORE = "maral_score"
 
@@ -65,8 +66,8 @@ def read_prodigy(
     RAISES (MaralError): If the file breaks its format, or no row was accepted.
     """
     vocab = Vocab()
-    labels = load_label_map(label_map)
-    for sentence in read_jsonl(path, lang, label_map=labels, reviewed=True):
+    reading = ReadSettings(lang, load_label_map(label_map), reviewed=True)
+    for sentence in read_rows(path, "prodigy", reading):
         yield make_doc(vocab, sentence)
 
 

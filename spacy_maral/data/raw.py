@@ -16,7 +16,7 @@ from spacy.tokens import Doc
 from ..errors import Errors, MaralError
 from .convert import check_output, write_docs
 from .docs import SUFFIX, read_docs
-from .jsonl import read_rows, row_text
+from .rows import check_object, json_rows, row_text
 from .text import read_lines
 from .tokens import Splitter, Words
 
@@ -208,7 +208,7 @@ def _pieces(
 def _texts(file: Path) -> Iterator[str]:
     """The texts of a .txt or .jsonl file, without blank lines."""
     if kind_of(file) == ".jsonl":
-        return (row_text(row, place) for place, row in read_rows(file))
+        return (row_text(check_object(row, place), place) for place, row in json_rows(file))
     return (line for _, line in read_lines(file) if line)
 
 

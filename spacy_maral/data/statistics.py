@@ -10,10 +10,11 @@ from typing import Any
 
 from ..model.spans import span_counts
 from ..model.visible import is_blank
-from .convert import SUFFIX, read_docbin, read_labelled
-from .formats import Sentence
-from .labels import OUTSIDE_TAG, LabelMap
+from .convert import SUFFIX, read_docbin
+from .formats.registry import AUTO, read_labelled
+from .labels import OUTSIDE_TAG, LabelMap, load_label_map
 from .languages import language_code
+from .sentences import ReadReport, ReadSettings, Sentence
 
 
 @dataclass
@@ -79,11 +80,14 @@ class SpanStatistics:
         }
 
 
-def span_statistics(sentences: Iterable[Sentence], max_width: int = 4) -> SpanStatistics:
+def span_statistics(
+    sentences: Iterable[Sentence], max_width: int = 4, report: ReadReport | None = None
+) -> SpanStatistics:
     """Count candidate spans and entities.
 
     sentences (Iterable[Sentence]): The sentences.
     max_width (int): Longest candidate span, in words.
+    report (ReadReport | None): What their reader finds.
     RETURNS (SpanStatistics): The counts; labels in alphabetical order.
     RAISES (MaralError): If max_width is below 1.
     """
@@ -99,8 +103,9 @@ def span_statistics(sentences: Iterable[Sentence], max_width: int = 4) -> SpanSt
             found.entities[label] += 1
             found.wider[label] += end - start >= max_width
             found.lengths[end - start + 1] += 1
-        found.dropped.update(sentence.dropped)
-        found.repairs.update(sentence.repairs)
+    if report is not None:
+        found.dropped.update(report.dropped)
+        found.repairs.update(report.repairs)
     found.candidates = int(span_counts(lengths, max_width).sum())
     found.unlabelled = found.sentences - len(lengths)
     for name in ("entities", "wider", "lengths", "dropped", "repairs"):
@@ -111,7 +116,7 @@ def span_statistics(sentences: Iterable[Sentence], max_width: int = 4) -> SpanSt
 def stats(
     path: str | Path,
     *,
-    format: str = "auto",
+    format: str = AUTO,
     lang: str = "xx",
     max_width: int = 4,
     label_map: str | Path | LabelMap | None = None,
@@ -119,8 +124,8 @@ def stats(
     """Count the candidate spans and entities of a file.
 
     path (str | Path): A file that `read_labelled` reads, or a .spacy file.
-    format (str): One of FORMATS, "jsonl", or "auto"; not used for a .spacy file.
-    lang (str): Language code, for the tokenizer of texts in JSON Lines.
+    format (str): A format, or "auto"; not used for a .spacy file.
+    lang (str): Language code, for the tokenizer of texts without words of their own.
     max_width (int): Longest candidate span, in words.
     label_map (str | Path | LabelMap | None): See `load_label_map`.
     RETURNS (SpanStatistics): The counts.
@@ -129,5 +134,5 @@ def stats(
     code = language_code(lang)
     if Path(path).suffix == SUFFIX:
         return span_statistics(read_docbin(path, label_map=label_map), max_width)
-    sentences = read_labelled(path, format, lang=code, label_map=label_map)
-    return span_statistics(sentences, max_width)
+    reading = ReadSettings(code, load_label_map(label_map))
+    return span_statistics(read_labelled(path, format, reading), max_width, reading.report)

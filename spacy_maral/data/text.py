@@ -1,4 +1,4 @@
-"""Read text files: UTF-8, with or without byte order mark, LF or CRLF, plain or gzipped."""
+"""Read text files: UTF-8, with or without byte order marks, with any line ends, plain or gzipped."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_file(path: str | Path) -> Path:
 def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     """Read a text file line by line.
 
-    Only LF ends a line: the other line ends of Unicode occur inside tokens.
+    LF, CRLF and CR end a line; the other line ends of Unicode occur inside tokens.
 
     path (str | Path): The file, gzipped if its name ends in .gz.
     YIELDS (tuple): Line number from 1, and the line without its end and without trailing blanks.
@@ -47,15 +47,16 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
 
 
 def raw_lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Read a stream line by line, without the byte order mark at its start.
+    """Read a stream line by line, without the byte order marks that files bring with them.
 
     YIELDS (tuple): Line number from 1, and the line without its end and without trailing blanks.
     """
-    for number, line in enumerate(stream, start=1):
-        yield (
-            number,
-            (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).rstrip(b" \t\r\n"),
-        )
+    number = 0
+    for part in stream:
+        # CR alone ends a line as well, but CR CR LF is one end, not two
+        for line in part.rstrip(b"\r\n").split(b"\r"):
+            number += 1
+            yield number, line.removeprefix(codecs.BOM_UTF8).rstrip(b" \t")
 
 
 def decode(raw: bytes, place: str) -> str:

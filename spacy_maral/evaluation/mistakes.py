@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..data.tags import Entity
+from ..data.sentences import Entity
 from .evaluate import (
     Row,
     compare_entities,

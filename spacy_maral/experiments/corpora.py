@@ -11,9 +11,10 @@ import numpy as np
 from spacy.tokens import DocBin
 
 from ..data.convert import convert
-from ..data.datasets import DATASETS, list_parts
+from ..data.datasets import DATASETS, Layout, list_parts
 from ..data.docs import read_docs
-from ..data.files import replacing, sha256
+from ..data.files import digest, replacing, sha256
+from ..data.labels import load_label_map
 from ..errors import Errors, MaralError
 from .matrix import Matrix, PlannedRun
 
@@ -29,6 +30,7 @@ class RawFile:
 
     role: str
     dataset: str
+    layout: Layout
     path: Path
     lang: str
     unlabelled: bool
@@ -39,7 +41,15 @@ class RawFile:
     def key(self) -> str:
         """All that determines the drawn sentences; also the name of the file that holds them."""
         drawn = f"{self.role}-{self.limit or 'all'}-{self.seed}"
-        return f"{self.dataset}-{self.lang}-{drawn}-{file_hash(self.path)[:8]}"
+        return f"{self.dataset}-{self.lang}-{drawn}-{self.version}"
+
+    @property
+    def version(self) -> str:
+        """Fingerprint of the file, and of how a dataset of the user's own is read."""
+        if self.layout == DATASETS.get(self.dataset):
+            return file_hash(self.path)[:8]
+        labels = load_label_map(self.layout.label_map)
+        return digest([file_hash(self.path), self.layout.format, labels])[:8]
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,8 @@ def raw_files(matrix: Matrix, run: PlannedRun, data: Path) -> dict[str, RawFile]
     RETURNS (dict): The files, which may be missing.
     """
     pair = run.pair
-    parts = list_parts(DATASETS[pair.dataset], data / pair.dataset, pair.source, [pair.target])
+    layout = matrix.layout(pair.dataset)
+    parts = list_parts(layout, data / pair.dataset, pair.source, [pair.target])
     limits = {
         "train": matrix.source_sentences, "dev": matrix.dev_sentences,
         "target": run.settings.target_sentences or matrix.target_sentences,
@@ -74,7 +85,7 @@ def raw_files(matrix: Matrix, run: PlannedRun, data: Path) -> dict[str, RawFile]
     }  # fmt: skip
     return {
         role: RawFile(
-            role, pair.dataset, part.path, part.lang, part.unlabelled, limit,
+            role, pair.dataset, layout, part.path, part.lang, part.unlabelled, limit,
             TEST_SEED if role == "test" else run.seed,
         )
         for (role, limit), part in zip(limits.items(), parts, strict=True)
@@ -92,8 +103,7 @@ def prepare_corpora(files: dict[str, RawFile], folder: Path, *, gold: bool) -> C
     """
     missing = [str(file.path) for file in files.values() if not file.path.is_file()]
     if missing:
-        dataset = files["train"].dataset
-        pattern = f"{dataset}/{DATASETS[dataset].pattern}"
+        pattern = f"{files['train'].dataset}/ with {files['train'].layout}"
         raise MaralError(Errors.M425.format(paths=", ".join(missing), pattern=pattern))
     paths = {role: _draw(file, folder, file.unlabelled) for role, file in files.items()}
     target_gold = _draw(files["target"], folder, False) if gold else None
@@ -122,10 +132,10 @@ def _draw(file: RawFile, folder: Path, unlabelled: bool) -> Path:
     if path.is_file():
         return path
     part = "train" if file.role == "target" else file.role
-    kind = f"{part}-{'raw' if unlabelled else 'gold'}-{file_hash(file.path)[:8]}"
+    kind = f"{part}-{'raw' if unlabelled else 'gold'}-{file.version}"
     whole = folder / "converted" / f"{file.dataset}-{file.lang}-{kind}.spacy"
     if not whole.is_file():
-        layout = DATASETS[file.dataset]
+        layout = file.layout
         convert(
             file.path, whole, format=layout.format, lang=file.lang, label_map=layout.label_map,
             unlabelled=unlabelled,

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import srsly
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from thinc.api import Config
 
 from ..data.config import read_config
-from ..data.datasets import DATASETS
+from ..data.datasets import DATASETS, Layout
+from ..data.formats.registry import AUTO, FORMATS
 from ..errors import Errors, MaralError
 from ..training.settings import SCHEMAS, Section, read_section
 
@@ -25,22 +26,53 @@ Sentences = Annotated[int, Field(ge=1)] | None
 Seed = Annotated[int, Field(ge=0)]
 
 
+class Parts(Section):
+    """Names of the files of a dataset, each with {lang} in place of the language."""
+
+    train: str = Field(description="Training text, of the target without its labels.")
+    dev: str = Field(description="Development set of the source language.")
+    test: str = Field(description="Test set of the target language.")
+
+    @field_validator("*")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if "{" in name.replace("{lang}", "") or "}" in name.replace("{lang}", ""):
+            raise ValueError("the only name in braces is {lang}")
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ValueError("the file is below the folder of the dataset")
+        return name
+
+
+class OwnDataset(Section):
+    """A dataset of the user's own, in the folder of its name."""
+
+    name: Name = Field(description="Name of the dataset, and of its folder.")
+    format: str = Field("auto", description="Format of its files, as of `convert`.")
+    files: Parts = Field(description="Names of its files.")
+    label_map: str | dict[str, str | None] | None = Field(
+        None, description="New labels by label: pairs, a file, or coarse."
+    )
+
+    @field_validator("format")
+    @classmethod
+    def _check_format(cls, format: str) -> str:
+        if format not in (AUTO, *FORMATS):
+            raise ValueError(f"there is no such format, known are {', '.join((AUTO, *FORMATS))}")
+        return format
+
+    def relative_to(self, folder: Path) -> OwnDataset:
+        """RETURNS (OwnDataset): The same, with the file of the label map relative to a folder."""
+        if not isinstance(self.label_map, str) or self.label_map == "coarse":
+            return self
+        return self.model_copy(update={"label_map": str(folder / self.label_map)})
+
+
 class LanguagePair(Section):
     """A dataset with a source and a target language."""
 
-    dataset: str
-    """Name of a dataset, such as wikiann."""
-    source: Name
-    """Code of the source language."""
-    target: Name
-    """Code of the target language."""
-
-    @field_validator("dataset")
-    @classmethod
-    def _check_dataset(cls, dataset: str) -> str:
-        if dataset not in DATASETS:
-            raise ValueError(f"there is no such dataset, known are {', '.join(DATASETS)}")
-        return dataset
+    dataset: Name = Field(description="Name of a dataset, such as wikiann.")
+    source: Name = Field(description="Code of the source language.")
+    target: Name = Field(description="Code of the target language.")
 
     @property
     def name(self) -> str:
@@ -55,16 +87,17 @@ class Variant(Section):
     false` there is no student, and the teacher itself is the variant.
     """
 
-    adapt: bool = True
-    """Whether to train a student."""
-    overrides: dict[str, Any] = Field(default_factory=dict)
-    """Settings of the student's training, by section.key."""
-    teacher: dict[str, Any] = Field(default_factory=dict)
-    """Settings of the teacher's training, by section.key."""
-    target_sentences: Sentences = None
-    """Maximum of target sentences; by default that of the benchmark."""
-    seeds: list[Seed] | None = None
-    """Seeds of this variant; by default all."""
+    adapt: bool = Field(True, description="Whether to train a student.")
+    overrides: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of the student's training, by section.key."
+    )
+    teacher: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of the teacher's training, by section.key."
+    )
+    target_sentences: Sentences = Field(
+        None, description="Maximum of target sentences; by default that of the benchmark."
+    )
+    seeds: list[Seed] | None = Field(None, description="Seeds of this variant; by default all.")
 
 
 class Matrix(Section):
@@ -76,30 +109,50 @@ class Matrix(Section):
     to measure the F1 on the test set after every epoch. Neither changes the training.
     """
 
-    config: Path
-    """Configuration that the variants differ from."""
-    source_sentences: Sentences = None
-    """Maximum of source sentences."""
-    target_sentences: Sentences = None
-    """Maximum of target sentences."""
-    dev_sentences: Sentences = None
-    """Maximum of sentences of the source's development set."""
-    test_sentences: Sentences = None
-    """Maximum of sentences of the target's test set."""
-    seeds: list[Seed] = Field([0], min_length=1)
-    """Seeds; each pair runs with each."""
-    pairs: list[LanguagePair] = Field(min_length=1)
-    """Datasets and languages."""
-    variants: dict[Name, Variant] = Field(min_length=1)
-    """Variants by name."""
-    diagnose: bool = False
-    """Whether to measure the noise of pseudo-labels by the target's gold labels."""
-    study: bool = False
-    """Whether to measure also the F1 on the test set after every epoch."""
+    config: Path = Field(description="Configuration that the variants differ from.")
+    source_sentences: Sentences = Field(None, description="Maximum of source sentences.")
+    target_sentences: Sentences = Field(None, description="Maximum of target sentences.")
+    dev_sentences: Sentences = Field(
+        None, description="Maximum of sentences of the source's development set."
+    )
+    test_sentences: Sentences = Field(
+        None, description="Maximum of sentences of the target's test set."
+    )
+    seeds: list[Seed] = Field([0], min_length=1, description="Seeds; each pair runs with each.")
+    datasets: list[OwnDataset] = Field([], description="Datasets of the user's own.")
+    pairs: list[LanguagePair] = Field(min_length=1, description="Datasets and languages.")
+    variants: dict[Name, Variant] = Field(min_length=1, description="Variants by name.")
+    diagnose: bool = Field(
+        False,
+        description="Whether to measure the noise of pseudo-labels by the target's gold labels.",
+    )
+    study: bool = Field(
+        False, description="Whether to measure also the F1 on the test set after every epoch."
+    )
+
+    @model_validator(mode="after")
+    def _check_datasets(self) -> Matrix:
+        known = [*DATASETS, *(own.name for own in self.datasets)]
+        for name in known:
+            if known.count(name) > 1:
+                raise ValueError(f"there are two datasets named {name}")
+        for pair in self.pairs:
+            if pair.dataset not in known:
+                raise ValueError(
+                    f"there is no dataset {pair.dataset!r}, known are {', '.join(known)}"
+                )
+        return self
 
     @property
     def uses_gold(self) -> bool:
         return self.diagnose or self.study
+
+    def layout(self, dataset: str) -> Layout:
+        """RETURNS (Layout): The files of a dataset of the user's own, or of a known one."""
+        own = {own.name: own for own in self.datasets}.get(dataset)
+        if own is None:
+            return DATASETS[dataset]
+        return Layout(own.files.model_dump(), own.format, own.label_map)
 
 
 @dataclass(frozen=True)
@@ -147,7 +200,9 @@ def read_matrix(path: Path) -> Matrix:
         )
         known = ", ".join(Matrix.model_fields)
         raise MaralError(Errors.M421.format(path=path, problems=problems, known=known)) from None
-    matrix = matrix.model_copy(update={"config": path.parent / matrix.config})
+    datasets = [own.relative_to(path.parent) for own in matrix.datasets]
+    changed = {"config": path.parent / matrix.config, "datasets": datasets}
+    matrix = matrix.model_copy(update=changed)
     if not matrix.config.is_file():
         raise MaralError(Errors.M422.format(path=path, config=matrix.config))
     for name, variant in matrix.variants.items():

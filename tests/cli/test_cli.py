@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from spacy_maral.cli import app
 from spacy_maral.cli._util import ORDER
-from spacy_maral.cli.data import Format
-from spacy_maral.data.detection import FORMATS
+from spacy_maral.cli.data import ExportFormat, Format
+from spacy_maral.data.formats.registry import FORMATS
 from spacy_maral.errors import MaralError
 from spacy_maral.experiments.signals import StudySignals
 
@@ -133,7 +133,8 @@ def test_every_command_has_help(command):
 
 
 def test_formats_are_those_of_the_readers():
-    assert {format.value for format in Format} == {"auto", "jsonl", *FORMATS}
+    assert [format.value for format in Format] == ["auto", *FORMATS]
+    assert [format.value for format in ExportFormat] == list(FORMATS)
 
 
 # convert and stats
@@ -155,7 +156,31 @@ def test_convert_leaves_labels_out(raw, tmp_path):
     assert result.exit_code == 0, result.output
     docs = list(DocBin().from_disk(output).get_docs(spacy.blank("en").vocab))
     assert not any(doc.has_annotation("ENT_IOB") for doc in docs)
-    assert "Labels left out: 2 entities" in words(result.stdout)
+    assert "Entities" not in result.stdout
+
+
+def test_convert_repairs_tags_shows_the_first_and_refuses_them_on_request(raw, tmp_path):
+    raw.write_text(SENTENCES.replace("B-ORG", "I-ORG"), encoding="utf8")
+    result = run("convert", raw, tmp_path / "train.spacy")
+    assert result.exit_code == 0, result.output
+    assert "which begins where its label does 1" in words(result.stdout)
+    assert f"{raw}:4: I-ORG after O" in words(result.stdout)
+    result = run("convert", raw, tmp_path / "strict.spacy", "--tags", "strict")
+    assert result.exit_code == 1 and "[M113]" in result.stderr
+    assert not (tmp_path / "strict.spacy").exists()
+
+
+def test_export_writes_what_convert_reads(raw, tmp_path):
+    assert run("convert", raw, tmp_path / "a.spacy").exit_code == 0
+    output = tmp_path / "tasks.json"
+    result = run("export", tmp_path / "a.spacy", output, "--format", "label-studio")
+    assert result.exit_code == 0, result.output
+    assert "2 documents" in words(result.stdout)
+    assert run("convert", output, tmp_path / "b.spacy").exit_code == 0
+    assert (tmp_path / "a.spacy").read_bytes() == (tmp_path / "b.spacy").read_bytes()
+    assert run("convert", raw, tmp_path / "raw.spacy", "--unlabelled").exit_code == 0
+    result = run("export", tmp_path / "raw.spacy", tmp_path / "x.jsonl")
+    assert result.exit_code == 1 and "[M168]" in result.stderr
 
 
 def test_convert_maps_labels(raw, tmp_path):
@@ -186,7 +211,7 @@ def test_bad_lines_are_named_without_a_traceback(raw, tmp_path):
 
 
 def test_a_format_that_does_not_exist_is_refused(raw, tmp_path):
-    result = run("convert", raw, tmp_path / "train.spacy", "--format", "conllu")
+    result = run("convert", raw, tmp_path / "train.spacy", "--format", "conll2003")
     assert result.exit_code == 2
     assert "wikiann" in result.output
 

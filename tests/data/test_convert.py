@@ -9,8 +9,9 @@ import pytest
 import spacy
 from spacy.tokens import Doc, DocBin
 
-from spacy_maral.data.convert import convert, is_unspaced, read_docbin
-from spacy_maral.data.formats import read_sentences
+from spacy_maral.data.convert import convert, read_docbin
+from spacy_maral.data.formats.registry import read_labelled
+from spacy_maral.data.sentences import is_unspaced
 from spacy_maral.data.statistics import stats
 from spacy_maral.errors import MaralError
 
@@ -49,8 +50,8 @@ def test_docs_have_words_spaces_and_entities(wikiann: Path, tmp_path: Path) -> N
         "tokens": 7,
         "entities": {"PER": 2},
         "dropped": {},
-        "stripped": 0,
         "repairs": {},
+        "examples": {},
         "duplicates": 1,
     }
 
@@ -61,7 +62,7 @@ def test_unlabelled_docs_have_no_trace_of_gold(wikiann: Path, tmp_path: Path) ->
     for doc in load(target):
         assert not doc.has_annotation("ENT_IOB")
         assert not doc.ents
-    assert (report.entities, report.stripped, report.labelled) == ({}, 2, False)
+    assert (report.entities, report.labelled) == ({}, False)
     assert b"PER" not in DocBin().from_disk(target).to_bytes()
     assert "PER" not in DocBin().from_disk(target).strings
 
@@ -109,12 +110,47 @@ def test_report_counts_repairs_and_left_out_entities(tmp_path: Path) -> None:
     assert report.entities == {"P": 1}
     assert report.dropped == {"LOC": 1}
     assert report.repairs == {"I- read as B- (IOB1)": 2}
+    assert report.examples == {"I- read as B- (IOB1)": [f"{path}:1: I-PER", f"{path}:3: I-LOC"]}
+
+
+@pytest.mark.parametrize(
+    "columns", ["", "word", "word=1", "tag=1", "word=1,word=2,tag=0", "word=x,tag=1"]
+)
+def test_columns_that_are_none(wikiann: Path, tmp_path: Path, columns: str) -> None:
+    with pytest.raises(MaralError, match="M159"):
+        convert(wikiann, tmp_path / "out.spacy", columns=columns)
+
+
+def test_columns_of_the_users_choice(tmp_path: Path) -> None:
+    path = tmp_path / "data.txt"
+    path.write_text("1\tAda\tPROPN\tB-PER\tx\n2\tgeht\tVERB\tO\tx\n", encoding="utf-8")
+    convert(path, tmp_path / "out.spacy", columns="word=1, tag=3")
+    (doc,) = load(tmp_path / "out.spacy")
+    assert [t.text for t in doc] == ["Ada", "geht"] and doc.ents[0].label_ == "PER"
+    convert(path, tmp_path / "out.spacy", columns="word=1", unlabelled=True)
+    assert not load(tmp_path / "out.spacy")[0].has_annotation("ENT_IOB")
+
+
+@pytest.mark.parametrize("names", [["x"], "[1]", "{}", '{"O": 1}', "x", '["O", 2]'])
+def test_names_of_tags_that_are_none(tmp_path: Path, names: object) -> None:
+    path, table = tmp_path / "data.jsonl", tmp_path / "names.json"
+    path.write_text('{"tokens": ["a"], "ner_tags": [2]}\n', encoding="utf-8")
+    if isinstance(names, str):
+        table.write_text(names, encoding="utf-8")
+    with pytest.raises(MaralError, match="M160"):
+        convert(path, tmp_path / "x.spacy", tag_names=table if isinstance(names, str) else names)
+
+
+@pytest.mark.parametrize("option", [{"tags": "x"}, {"misaligned": "x"}])
+def test_options_that_are_none(wikiann: Path, tmp_path: Path, option: dict) -> None:
+    with pytest.raises(MaralError, match=r"M153.*one of .*'x'"):
+        convert(wikiann, tmp_path / "out.spacy", **option)
 
 
 def test_docbin_reads_back_as_the_same_sentences(wikiann: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.spacy"
     convert(wikiann, output)
-    before, after = list(read_sentences(wikiann)), list(read_docbin(output))
+    before, after = list(read_labelled(wikiann)), list(read_docbin(output))
     assert [(s.words, s.entities) for s in after] == [(s.words, s.entities) for s in before]
     assert all(s.labelled for s in after)
 

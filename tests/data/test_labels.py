@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from spacy_maral.data.formats import read_sentences
+from spacy_maral.data.formats.registry import read_labelled
 from spacy_maral.data.labels import load_label_map
+from spacy_maral.data.sentences import ReadSettings
 from spacy_maral.errors import MaralError
 
 
@@ -32,15 +33,23 @@ def test_json_file_maps_and_leaves_out(tmp_path: Path) -> None:
     table.write_text(json.dumps({"Artist": "PER", "Food": None, "Drink": ""}), encoding="utf-8")
     data = tmp_path / "data.txt"
     data.write_text("a B-Artist\nb I-Artist\nc B-Food\nd B-Drink\ne B-Artist\n", encoding="utf-8")
-    (sentence,) = read_sentences(data, "conll", label_map=table)
+    settings = ReadSettings(label_map=load_label_map(table))
+    (sentence,) = read_labelled(data, "conll", settings)
     assert sentence.entities == [(0, 1, "PER"), (4, 4, "PER")]
-    assert sentence.dropped == {"Food": 1, "Drink": 1}
+    assert settings.report.dropped == {"Food": 1, "Drink": 1}
+
+
+def test_blanks_at_the_ends_of_labels_are_none() -> None:
+    assert load_label_map({" PER ": "P ", "LOC\t": " "}) == {"PER": "P", "LOC": None}
+    with pytest.raises(MaralError, match="two new labels for 'PER'"):
+        load_label_map({" PER ": "P", "PER": "Q"})
 
 
 def test_entities_that_become_neighbours_of_one_label_stay_apart(tmp_path: Path) -> None:
     data = tmp_path / "data.txt"
     data.write_text("a B-Artist\nb B-Cleric\n", encoding="utf-8")
-    (sentence,) = read_sentences(data, "conll", label_map="coarse")
+    settings = ReadSettings(label_map=load_label_map("coarse"))
+    (sentence,) = read_labelled(data, "conll", settings)
     assert sentence.entities == [(0, 0, "PER"), (1, 1, "PER")]
 
 
@@ -83,4 +92,4 @@ def test_unknown_label_names_its_line(tmp_path: Path) -> None:
     data = tmp_path / "data.txt"
     data.write_text("a O\n\nb O\nc B-Planet\nd I-Planet\n", encoding="utf-8")
     with pytest.raises(MaralError, match=r"data\.txt:4: .*'Planet', only for Scientist, .*null"):
-        list(read_sentences(data, "conll", label_map="coarse"))
+        list(read_labelled(data, "conll", ReadSettings(label_map=load_label_map("coarse"))))

@@ -143,7 +143,7 @@ def test_prepared_text_is_read_back(german, tmp_path):
         (
             "a.jsonl",
             b'{"text": "fine here"}\n{"text": \n',
-            "a.jsonl:2: this line is not valid JSON",
+            "a.jsonl:2: this is not valid JSON",
         ),
         ("a.jsonl", b'["text"]\n', r"a.jsonl:1: found \[\"text\"\] instead of a JSON object"),
         ("a.jsonl", b'\n{"txt": "x"}\n', "a.jsonl:2: there is no text under .* the keys txt"),

@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_maral.data.convert import convert
-from spacy_maral.data.formats import Sentence
+from spacy_maral.data.sentences import Entity, Sentence
 from spacy_maral.data.statistics import span_statistics, stats
-from spacy_maral.data.tags import Entity
 from spacy_maral.errors import MaralError
 
 WIKIANN = "ORG PER LOC"

@@ -18,6 +18,7 @@ from spacy.tokens import DocBin
 from typer.testing import CliRunner
 
 from spacy_maral.cli import app
+from spacy_maral.data.docs import read_docs
 from spacy_maral.data.files import digest
 from spacy_maral.errors import MaralError
 from spacy_maral.experiments import runs as runs_module
@@ -167,6 +168,12 @@ def variants(**overrides: Any) -> dict[str, Any]:
     return {"variants": {"odd": {"overrides": overrides}}}
 
 
+def own(**changed: Any) -> dict[str, Any]:
+    """A dataset of the user's own."""
+    files = {part: f"{part}-{{lang}}.jsonl" for part in ("train", "dev", "test")}
+    return {"datasets": [{"name": "mine", "format": "jsonl", "files": files, **changed}]}
+
+
 @pytest.mark.parametrize(
     ("changed", "code", "said"),
     [
@@ -174,6 +181,12 @@ def variants(**overrides: Any) -> dict[str, Any]:
         ({"config": None}, "M421", "config"),
         ({"pears": []}, "M421", "pears"),
         ({"pairs": [{"dataset": "x", "source": "en", "target": "de"}]}, "M421", "known are demo"),
+        (own(name="demo"), "M421", "two datasets named demo"),
+        (own(format="x"), "M421", "datasets.0.format = 'x': there is no such format"),
+        (own(files={"train": "a", "dev": "b"}), "M421", "datasets.0.files.test"),
+        (own(files={"train": "{part}", "dev": "b", "test": "c"}), "M421", "files.train"),
+        (own(files={"train": "../a", "dev": "b", "test": "c"}), "M421", "below the folder"),
+        (own(label_map=3), "M421", "label_map"),
         ({"pairs": []}, "M421", "pairs"),
         ({"seeds": [-1]}, "M421", "seeds.0"),
         ({"source_sentences": 0}, "M421", "source_sentences = 0"),
@@ -231,6 +244,29 @@ def test_the_first_seed_is_done_for_all_before_the_next(tmp_path):
 
 
 # data
+
+
+def test_datasets_of_the_users_own(tmp_path):
+    """Own names, own format, own labels; another map makes other files."""
+    pairs = [{"dataset": "mine", "source": "en", "target": "de"}]
+    for lang, name in (("en", "Ada"), ("de", "Emma")):
+        for part in ("train", "dev", "test"):
+            path = tmp_path / "data" / "mine" / f"{part}-{lang}.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            rows = [
+                {"text": f"{name} {n} {part}", "label": [[0, len(name), "human"]]} for n in range(9)
+            ]
+            path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf8")
+    (tmp_path / "map.json").write_text('{"human": "PER"}', encoding="utf8")
+    found = []
+    for label_map in ("map.json", {"human": "H"}):
+        matrix = read_matrix(write_matrix(tmp_path, pairs=pairs, **own(label_map=label_map)))
+        files = raw_files(matrix, plan_runs(matrix)[0], tmp_path / "data")
+        corpora = prepare_corpora(files, tmp_path / "out", gold=False)
+        assert corpora.sizes == {"train": 6, "dev": 9, "target": 5, "test": 9}
+        found.append({ent.label_ for doc in read_docs(corpora.test) for ent in doc.ents})
+        assert not any(doc.has_annotation("ENT_IOB") for doc in read_docs(corpora.target))
+    assert found == [{"PER"}, {"H"}]
 
 
 def write_raw(folder: Path, *, n: int = 12) -> Path:
@@ -296,7 +332,7 @@ def test_sentences_are_chosen_by_seed_in_their_order():
 def test_missing_raw_files_are_named(tmp_path):
     matrix = read_matrix(write_matrix(tmp_path))
     run = plan_runs(matrix)[0]
-    with pytest.raises(MaralError, match=r"\[M425\].*demo/\{lang\}/\{part\}"):
+    with pytest.raises(MaralError, match=r"\[M425\].*demo/ with \{lang\}/train"):
         prepare_corpora(raw_files(matrix, run, tmp_path), tmp_path / "c", gold=False)
 
 

@@ -17,12 +17,17 @@ from mutations import SPECIALS, damaged, damaged_value
 from spacy.tokens import Doc, DocBin, Span
 from spacy.vocab import Vocab
 
-from spacy_maral.data.convert import read_docbin
-from spacy_maral.data.formats import FORMATS, Sentence, read_sentences
-from spacy_maral.data.jsonl import LEFT_OUT, REPAIR_BLANKS, read_jsonl
+from spacy_maral.data.annotated import REPAIR_TWICE
+from spacy_maral.data.convert import make_doc, read_docbin, write_docs
+from spacy_maral.data.export import export
+from spacy_maral.data.formats.columns import TABLES
+from spacy_maral.data.formats.registry import FORMATS, read_labelled
+from spacy_maral.data.formats.text_rows import NO_ENTITY
 from spacy_maral.data.labels import load_label_map
 from spacy_maral.data.prodigy import read_prodigy
 from spacy_maral.data.raw import REPEATED, RawReport, read_raw
+from spacy_maral.data.sentences import ReadSettings, Sentence
+from spacy_maral.errors import MaralError
 
 
 class Target(NamedTuple):
@@ -73,6 +78,8 @@ def line_of(word: str, tag: str, number: int, format: str) -> str:
         return f"{number}\t{word}\t{tag}\t-\t-"
     if format == "multiconer":
         return f"{word} _ _ {tag}"
+    if format == "conllu":
+        return "\t".join((str(number), word, *"_______", f"NER={tag}"))
     return f"{word} NN {tag}" if format == "conll" else f"{word} {tag}"
 
 
@@ -90,9 +97,9 @@ def make_columns(draw: random.Random, format: str) -> bytes:
         rows = zip(words, tags, range(1, n + 1), strict=True)
         lines += [line_of(*row, format) for row in rows]
         lines.append("")
-    text = draw.choice(("\n", "\n", "\n", "\r\n")).join(lines)
+    text = draw.choice(("\n", "\n", "\n", "\r\n", "\r")).join(lines)
     data = text.encode("utf8")
-    other = draw.choice(FORMATS)
+    other = draw.choice(sorted(TABLES))
     return data if draw.random() < 0.15 else damaged(draw, data, make_line(draw, other))
 
 
@@ -104,8 +111,8 @@ def make_line(draw: random.Random, format: str) -> bytes:
 
 def text_lines(data: bytes) -> list[str]:
     """Lines as the readers define them, by other means: those that are not blank."""
-    text = data.decode("utf8").removeprefix("\ufeff")
-    return [line for line in (x.rstrip(" \t\r") for x in text.split("\n")) if line]
+    lines = re.split(r"\r*\n|\r", data.decode("utf8"))
+    return [line for line in (x.removeprefix("\ufeff").rstrip(" \t") for x in lines) if line]
 
 
 def columns_of(line: str, format: str) -> tuple[str, str]:
@@ -113,7 +120,15 @@ def columns_of(line: str, format: str) -> tuple[str, str]:
     if format in ("conll", "bioes"):
         found = re.findall(r"[^ \t]+", line) if line[0] not in " \t" else [""]
         return found[0], found[-1]
-    columns = line.split("\t") if format in ("wikiann", "iob2") else re.split("[ \t]", line)
+    columns = re.split("[ \t]", line) if format == "multiconer" else line.split("\t")
+    if format == "conllu":
+        tags = [part[4:] for part in columns[-1].split("|") if part.startswith(("NER=", "ner="))]
+        tags += [
+            part.partition("=")[2]
+            for part in columns[-1].split("|")
+            if re.match("(name|ne)=", part)
+        ]
+        return (columns[1], tags[0] if tags else "O") if len(columns) == 10 else ("", "")
     if format == "wikiann":
         return columns[0].partition(":")[2], columns[-1]
     place = (1, 2) if format == "iob2" else (0, -1)
@@ -122,8 +137,10 @@ def columns_of(line: str, format: str) -> tuple[str, str]:
 
 def is_comment(line: str, format: str) -> bool:
     """Whether a line may stand for something else than a word."""
-    if format == "wikiann":
-        return False
+    if format in ("wikiann", "multiconer", "conllu"):
+        return line.startswith("#") or (
+            format == "conllu" and bool(re.match(r"\d+[-.]\d+\t", line))
+        )
     if line.split(" ")[0].split("\t")[0] == "-DOCSTART-" and format in ("conll", "bioes"):
         return True
     return line.startswith("#" if format == "iob2" else "# ")
@@ -144,22 +161,24 @@ def check_columns(data: bytes, folder: Path, format: str, asked: str | None = No
     """Every line that is not blank is a word, in order, or a comment; every tag is in an entity."""
     path = folder / "input.txt"
     path.write_bytes(data)
-    sentences = list(read_sentences(path, asked or format))
+    sentences = list(read_labelled(path, asked or format, ReadSettings(lang="xx")))
     assert sentences
     for sentence in sentences:
         check_sentence(sentence)
+    check_strict_and_unlabelled(path, asked or format, sentences)
+    check_round_trip(data, sentences, folder)
     if asked == "auto":
         return
     words = [word for sentence in sentences for word in sentence.words]
     assert all(words)
     n_tagged = place = 0
     for line in text_lines(data):
-        if format == "iob2" and line.startswith("#"):
+        if format in ("iob2", "conllu", "wikiann") and is_comment(line, format):
             continue
         word, tag = columns_of(line, format)
         if place < len(words) and unicodedata.normalize("NFC", word) == words[place]:
             # "# x = y" may be a word or a comment; both are accounted for
-            if is_comment(line, format) and words[place] == "#" and "=" in line:
+            if words[place] == "#" and re.match(r"# *[\w.]+( id)?\s*=|# id \S+\s+domain=", line):
                 continue
             place += 1
             n_tagged += tag != "O"
@@ -170,6 +189,41 @@ def check_columns(data: bytes, folder: Path, format: str, asked: str | None = No
     assert found == n_tagged, f"{n_tagged} tagged words, {found} in entities"
 
 
+def check_strict_and_unlabelled(path: Path, format: str, sentences: list[Sentence]) -> None:
+    """Without labels there are the same words; strictly, the same entities or a refusal."""
+    plain = list(read_labelled(path, format, ReadSettings(labelled=False)))
+    assert [s.words for s in plain] == [s.words for s in sentences], "other words without labels"
+    assert not any(s.labelled or s.entities for s in plain)
+    try:
+        strict = list(read_labelled(path, format, ReadSettings(tags="strict")))
+    except MaralError:
+        return
+    assert strict == sentences, "strict reading differs"
+
+
+def check_round_trip(data: bytes, sentences: list[Sentence], folder: Path) -> None:
+    """What was read can be exported and comes back, or the export is refused."""
+    format = sorted(FORMATS)[len(data) % len(FORMATS)]
+    vocab = Vocab()
+    write_docs(folder / "in.spacy", [make_doc(vocab, sentence) for sentence in sentences])
+    output = folder / "out.ann"
+    try:
+        export(folder / "in.spacy", output, format=format)
+    except MaralError as error:
+        assert "M167" in str(error), str(error)
+        ends = [
+            sentence.words[i] for sentence in sentences for e in sentence.entities for i in e[:2]
+        ]
+        # an entity that begins or ends in white space is none of a text
+        assert format not in ("huggingface", "gliner"), str(error)
+        assert format != "jsonl" or any(not word.strip() or word != word.strip() for word in ends)
+        return
+    settings = ReadSettings()
+    again = [make_doc(vocab, s) for s in read_labelled(output, format, settings)]
+    write_docs(folder / "again.spacy", again)
+    assert (folder / "in.spacy").read_bytes() == (folder / "again.spacy").read_bytes(), format
+
+
 def column_target(format: str) -> Target:
     return Target(
         f"columns {format}", 12, lambda draw: make_columns(draw, format),
@@ -177,7 +231,7 @@ def column_target(format: str) -> Target:
     )  # fmt: skip
 
 
-ROWS: tuple[dict[str, Any], ...] = (
+ROWS_OF_TEXT: tuple[dict[str, Any], ...] = (
     {"text": "Angela Merkel visited Paris .", "entities": [[0, 13, "PER"], [22, 27, "LOC"]]},
     {"text": "王明 在 北京 。", "spans": [{"start": 0, "end": 2, "label": "PER"}], "answer": "accept"},
     {"text": "nothing", "label": [], "answer": "reject"},
@@ -192,15 +246,18 @@ ROWS: tuple[dict[str, Any], ...] = (
 )  # fmt: skip
 
 
-def make_rows(draw: random.Random) -> bytes:
-    """JSON Lines with damaged objects, or damaged bytes."""
-    rows: list[Any] = [draw.choice(ROWS) for _ in range(draw.choice((1, 2, 4)))]
+def make_rows(draw: random.Random, kinds: tuple[Any, ...] = ROWS_OF_TEXT) -> bytes:
+    """JSON with damaged rows, or damaged bytes: a row a line, or one list."""
+    rows: list[Any] = [draw.choice(kinds) for _ in range(draw.choice((1, 2, 4)))]
     if draw.random() < 0.6:
         place = draw.randrange(len(rows))
         for _ in range(draw.choice((1, 1, 3))):
             rows[place] = damaged_value(draw, rows[place])
     lines = [json.dumps(row, ensure_ascii=draw.random() < 0.5) for row in rows]
-    data = "\n".join(lines).encode("utf8", errors="surrogatepass")
+    text = "\n".join(lines)
+    if kinds is not ROWS_OF_TEXT and draw.random() < 0.4:
+        text = json.dumps(rows, indent=draw.choice((None, 1)))
+    data = text.encode("utf8", errors="surrogatepass")
     return damaged(draw, data, draw.choice(SPECIALS)) if draw.random() < 0.4 else data
 
 
@@ -209,27 +266,170 @@ def solid(text: str) -> str:
     return "".join(char for char in text if not char.isspace())
 
 
-def rows_of(data: bytes) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in text_lines(data)]
+def rows_of(data: bytes) -> list[Any]:
+    """The rows of JSON Lines, of a list, or of an object's annotations."""
+    text = "\n".join(text_lines(data)).strip(" \t\r\n")
+    rows: list[Any] = []
+    while text:
+        value, end = json.JSONDecoder().raw_decode(text)
+        text = text[end:].lstrip(" \t\r\n")
+        rows.append(value)
+    if (
+        len(rows) == 1
+        and isinstance(rows[0], list)
+        and not (rows[0] and isinstance(rows[0][0], str))
+    ):
+        return rows[0]
+    found: list[Any] = []
+    for row in rows:
+        is_wrapper = isinstance(row, dict) and not {"data", "text"} & row.keys()
+        inner = row.get("annotations") if is_wrapper else None
+        found += inner if isinstance(inner, list) else [row]
+    return found
 
 
-def check_jsonl(data: bytes, folder: Path) -> None:
+KINDS_OF_ROWS: dict[str, tuple[Any, ...]] = {
+    "huggingface": (
+        {"tokens": ["Angela", "Merkel", "in", "王明"], "ner_tags": ["B-PER", "I-PER", "O", "B-LOC"]},
+        {"words": ["a", "b c"], "tags": ["S-X", "O"], "text": "a  b c"},
+    ),
+    "gliner": (
+        {"tokenized_text": ["Angela", "Merkel", "in", "e\u0301"], "ner": [[0, 1, "a person"], [3, 3, "x"]]},
+        {"tokenized_text": ["a"], "ner": []},
+    ),
+    "label-studio": (
+        {"data": {"text": "Ada met 👩\u200d🚀 Bob"}, "annotations": [
+            {"result": [{"value": {"start": 0, "end": 3, "text": "Ada", "labels": ["PER"]}}, {"type": "relation"}]},
+            {"was_cancelled": True, "result": []},
+        ]},
+        {"data": {"text": "no"}, "annotations": []},
+    ),
+    "argilla": (
+        {"fields": {"text": "Ada met Bob"}, "responses": {"s": [
+            {"value": [{"start": 0, "end": 3, "label": "PER"}], "status": "submitted"}]}},
+        {"text": "Ada", "annotation": [["PER", 0, 3]], "tokens": ["Ada"]},
+        {"text": "Ada", "s.responses": [[{"start": 0, "end": 3, "label": "PER"}]], "s.responses.status": ["draft"]},
+    ),
+    "spacy-annotator": (["Ada met Bob", {"entities": [[0, 3, "PER"], [8, 11, "PER"]]}], ["no", {"entities": []}], None),
+    "doccano": (
+        {"text": "Ada met Bob", "label": [[0, 3, "PER"]], "tokens": ["Ada", "met", "Bob"]},
+        {"text": "Ada", "entities": [{"start_offset": 0, "end_offset": 3, "label": "PER"}], "relations": []},
+    ),
+    "jsonl": ROWS_OF_TEXT,
+}  # fmt: skip
+
+
+def entities_of(row: Any) -> int | None:
+    """How many entities a row lists; None where that is not easy to say."""
+    if isinstance(row, list):
+        return entities_of({"text": row[0], **row[1]})
+    if isinstance(row.get("tokenized_text"), list):
+        return len(row["ner"])
+    if isinstance(row.get("data"), dict):
+        kept = [a for a in row["annotations"] if isinstance(a, dict) and not a.get("was_cancelled")]
+        kept = [a for a in kept if a.get("ground_truth")] or kept
+        results = kept[0].get("result")
+        values = (
+            [r.get("value") for r in results if isinstance(r, dict)]
+            if isinstance(results, list)
+            else []
+        )
+        return sum(isinstance(v, dict) and "start" in v and "labels" in v for v in values)
+    if isinstance(row.get("fields"), dict) or any(str(key).endswith(".responses") for key in row):
+        return None
+    if isinstance(row.get("annotation"), list):
+        return len(row["annotation"])
+    keys = ("entities", "ents", "spans", "label", "labels")
+    return max(len(row[key]) for key in keys if isinstance(row.get(key), list))
+
+
+def words_and_text(row: Any, format: str) -> tuple[Any, Any]:
+    """The words of a row if it is one of words, and its text otherwise."""
+    if isinstance(row, list):
+        return None, row[0]
+    for key in ("tokenized_text", "tokens", "words") if format in WORD_ROWS else ():
+        value = row.get(key)
+        tagged = key == "tokenized_text" or any(is_plain(row.get(other)) for other in TAG_KEYS)
+        if tagged and is_plain(value) and all(isinstance(word, str) for word in value):
+            return value, None
+    fields = row.get("data") if isinstance(row.get("data"), dict) else row.get("fields")
+    if isinstance(fields, dict):
+        return None, fields.get("text") or next(v for v in fields.values() if isinstance(v, str))
+    return None, row["text"]
+
+
+WORD_ROWS, TAG_KEYS = ("huggingface", "gliner", "auto"), ("ner_tags", "tags", "labels")
+
+
+def is_plain(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str | int) for item in value)
+
+
+def check_rows(data: bytes, folder: Path, format: str) -> None:
     """Each row is a sentence with all its characters and entities, or counted as left out."""
-    path = folder / "input.jsonl"
+    path = folder / "input.json"
     path.write_bytes(data)
-    sentences = list(read_jsonl(path, "xx"))
+    settings = ReadSettings()
+    sentences = list(read_labelled(path, format, settings))
     for sentence in sentences:
         check_sentence(sentence)
-    rows = rows_of(data)
-    left_out = sum(sentence.repairs[LEFT_OUT] for sentence in sentences)
-    assert len(sentences) + left_out == len(rows)
-    kept = [row for row in rows if row.get("answer") in (None, "accept")]
-    for sentence, row in zip(sentences, kept, strict=True):
-        assert solid("".join(sentence.words)) == solid(row["text"]), "characters lost"
-        keys = ("entities", "ents", "spans", "label")
-        given = next(row[key] for key in keys if isinstance(row.get(key), list))
-        assert len(sentence.entities) == len(given), "entities lost"
-        assert sentence.repairs[REPAIR_BLANKS] <= len(given)
+    check_round_trip(data, sentences, folder)
+    rows, repairs = rows_of(data), settings.report.repairs
+    n_left_out = sum(n for kind, n in repairs.items() if kind.startswith("row "))
+    assert len(sentences) + n_left_out == len(rows), "rows lost"
+    if n_left_out:
+        # which ones is for the tests to say
+        return
+    counts: list[int | None] = []
+    for sentence, row in zip(sentences, rows, strict=True):
+        words, text = words_and_text(row, format)
+        if words is not None:
+            assert sentence.words == words, "words lost"
+        else:
+            assert solid("".join(sentence.words)) == solid(text), "characters lost"
+        if words is not None and "tokenized_text" not in row:
+            tags = next(row[key] for key in TAG_KEYS if is_plain(row.get(key)))
+            n_tagged = sum(tag.strip() != "O" for tag in tags)
+            assert sum(e.end - e.start + 1 for e in sentence.entities) == n_tagged, "tags lost"
+        else:
+            listed = entities_of(row)
+            counts.append(None if listed is None else listed - len(sentence.entities))
+    if None not in counts:
+        assert sum(n or 0 for n in counts) == repairs[REPAIR_TWICE], "entities lost"
+
+
+def row_target(format: str) -> Target:
+    """A kind of rows, read as what they are or as what each row shows."""
+    return Target(
+        f"rows {format}", 3, lambda draw: (draw.choice((format, "auto")), make_rows(draw, KINDS_OF_ROWS[format])),
+        lambda given, folder: check_rows(given[1], folder, given[0]),
+    )  # fmt: skip
+
+
+BRAT = (b"Ada met Bob.\n\nCarl is in New York.\n",
+        b"T1\tPER 0 3\tAda\nT2\tPER 8 11\tBob\nR1\tknows Arg1:T1 Arg2:T2\nT3\tLOC 25 33\tNew York\n")  # fmt: skip
+
+
+def make_brat(draw: random.Random) -> tuple[bytes, bytes]:
+    if draw.random() < 0.3:
+        return damaged(draw, BRAT[0], BRAT[1]), BRAT[1]
+    return BRAT[0], damaged(draw, BRAT[1], BRAT[0])
+
+
+def check_brat(given: tuple[bytes, bytes], folder: Path) -> None:
+    """Each line is a sentence; each line of annotation an entity, or counted."""
+    for name, data in zip(("a.txt", "a.ann"), given, strict=True):
+        (folder / name).write_bytes(data)
+    settings = ReadSettings()
+    sentences = list(read_labelled(folder / "a.ann", "auto", settings))
+    for sentence in sentences:
+        check_sentence(sentence)
+    text, notes = (data.decode("utf8") for data in given)
+    assert solid("".join(word for s in sentences for word in s.words)) == solid(text)
+    repairs = settings.report.repairs
+    n_lines = sum(bool(line.strip()) for line in notes.split("\n"))
+    n_found = sum(len(s.entities) for s in sentences) + repairs[REPAIR_TWICE] + repairs[NO_ENTITY]
+    assert n_found == n_lines, "entities lost"
 
 
 def check_prodigy(data: bytes, folder: Path) -> None:
@@ -237,7 +437,7 @@ def check_prodigy(data: bytes, folder: Path) -> None:
     path = folder / "input.jsonl"
     path.write_bytes(data)
     docs = list(read_prodigy(path))
-    accepted = [row for row in rows_of(data) if row.get("answer") == "accept"]
+    accepted = [row for row in rows_of(data) if row and row.get("answer") == "accept"]
     assert [solid(doc.text) for doc in docs] == [solid(row["text"]) for row in accepted]
 
 
@@ -368,12 +568,13 @@ def check_label_map(given: tuple[str, bytes], folder: Path) -> None:
 
 
 READERS = (
-    *(column_target(format) for format in sorted(FORMATS)),
+    *(column_target(format) for format in sorted(TABLES)),
     Target(
-        "columns auto", 8, lambda draw: make_columns(draw, draw.choice(FORMATS)),
+        "columns auto", 8, lambda draw: make_columns(draw, draw.choice(sorted(TABLES))),
         lambda data, folder: check_columns(data, folder, "", "auto"),
     ),
-    Target("jsonl", 5, make_rows, check_jsonl),
+    *(row_target(format) for format in KINDS_OF_ROWS),
+    Target("brat", 4, make_brat, check_brat),
     Target("prodigy", 2, make_rows, check_prodigy),
     Target("raw txt", 4, make_raw, check_raw),
     Target("raw jsonl", 3, make_rows, check_raw_rows),

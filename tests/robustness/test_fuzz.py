@@ -18,8 +18,8 @@ from mutations import damaged, damaged_value
 
 from spacy_maral.data.config import read_config
 from spacy_maral.data.docs import read_docs
-from spacy_maral.data.formats import FORMATS
-from spacy_maral.data.jsonl import read_jsonl
+from spacy_maral.data.formats.columns import TABLES
+from spacy_maral.data.formats.registry import read_labelled
 from spacy_maral.errors import MaralError
 from spacy_maral.model.architectures import deserialize
 from spacy_maral.training.settings import TrainingSettings, read_section
@@ -74,7 +74,7 @@ LINES = st.lists(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("format", sorted(FORMATS))
+@pytest.mark.parametrize("format", sorted(TABLES))
 @QUICK
 @given(lines=LINES)
 @example(lines=["a\x85b O", "# id a", "-DOCSTART- B-PER"])
@@ -85,7 +85,7 @@ def test_columns_of_any_text(format, lines, tmp_path):
 @QUICK
 @given(data=st.binary(max_size=80))
 def test_any_bytes(data, tmp_path):
-    for format in sorted(FORMATS):
+    for format in sorted(TABLES):
         accept(check_columns, data, tmp_path, format)
     accept(check_raw, data, tmp_path)
 
@@ -119,14 +119,14 @@ def test_text_between_tokens_is_not_lost(tmp_path):
     for text in ("a b c", "a   c d"):
         path.write_text(json.dumps({"text": text, "tokens": tokens, "spans": []}))
         with pytest.raises(MaralError, match=r"M146.*none of them"):
-            list(read_jsonl(path, "xx"))
+            list(read_labelled(path))
 
 
 def test_a_key_that_stands_there_twice(tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_text('{"text": "a", "text": "b", "label": []}\n')
     with pytest.raises(MaralError, match=r"M140.*twice"):
-        list(read_jsonl(path, "xx"))
+        list(read_labelled(path))
 
 
 def test_bytes_of_something_else():

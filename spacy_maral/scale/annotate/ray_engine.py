@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ...data.extras import import_extra
 from ...errors import Errors, MaralError, first_line
 from .corpus_files import Shard
-from .extras import import_extra
 from .storage import describe
 from .worker import Report, Work, Worker
 

@@ -9,11 +9,11 @@ from collections.abc import Generator, Iterator
 from contextlib import suppress
 from typing import IO, Any, NamedTuple, cast
 
-from ...data.jsonl import parse_row, row_text
+from ...data.extras import import_pyarrow
+from ...data.rows import check_object, parse_json, row_text
 from ...data.text import decode, raw_lines
 from ...errors import Errors, MaralError
 from .corpus_files import JSONL, PARQUET, kind_of
-from .extras import import_pyarrow
 from .storage import describe, open_read
 
 PARQUET_ROWS = 1024
@@ -111,7 +111,7 @@ class ShardReader:
                 raise MaralError(Errors.M142.format(place=place, found="nothing (null)"))
             text = decode(raw, place)
             if kind_of(self.address) == JSONL:
-                parsed = parse_row(text, place)
+                parsed = check_object(parse_json(text, place), place)
                 given, text = parsed.get(self.id_field), row_text(parsed, place, self.text_field)
             return Document(default if given is None else _id(given, place), text, number)
         except MaralError as error:

@@ -13,7 +13,7 @@ import numpy as np
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from ...data.jsonl import ScoredEntity
+from ...data.annotated import ScoredEntity
 from ...errors import Errors, MaralError
 from ...model.encoder.batches import group_rows
 from ...model.predictions import entity_score

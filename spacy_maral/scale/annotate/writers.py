@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
-from ...data.jsonl import ScoredEntity
-from .extras import import_pyarrow
+from ...data.annotated import ScoredEntity
+from ...data.extras import import_pyarrow
 from .readers import Rejected
 from .storage import remove_file, replacing
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-from ...errors import Errors, MaralError
+from ..errors import Errors, MaralError
 
 
 def import_extra(name: str, what: str, extra: str) -> ModuleType:

@@ -1,0 +1,104 @@
+"""Write .spacy files as labelled data of any format."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from itertools import zip_longest
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ..errors import Errors, MaralError
+from .convert import doc_sentence
+from .docs import read_docs
+from .formats.registry import FORMATS, read_labelled
+from .languages import MULTIPLE_LANGUAGES, language_code
+from .sentences import ReadSettings, Sentence, spaces_of
+
+
+def export(
+    input_path: str | Path,
+    output_path: str | Path,
+    *,
+    format: str = "jsonl",
+    lang: str = MULTIPLE_LANGUAGES,
+) -> int:
+    """Write the documents of a .spacy file in another format.
+
+    What is written is read back and compared before it gets its name, so that nothing is lost:
+    `convert` makes the same documents of it.
+
+    EXAMPLE: export("train.spacy", "train.json", format="label-studio")
+
+    input_path (str | Path): The .spacy file, with entities or without any in each document.
+    output_path (str | Path): The file to write. The formats with rows become one list of JSON if its
+        name ends in .json, Parquet if in .parquet, and JSON Lines otherwise.
+    format (str): One of FORMATS.
+    lang (str): Language code. Formats without texts note the text only where its spaces are not those
+        of the language.
+    RETURNS (int): Number of documents.
+    RAISES (MaralError): If a document has no complete annotation, or the format cannot hold it, or
+        the file cannot be read or written.
+    """
+    code, output = language_code(lang), Path(output_path)
+    if format not in FORMATS:
+        raise MaralError(Errors.M105.format(found=format, known=", ".join(FORMATS)))
+    sentences = []
+    for number, doc in enumerate(read_docs(input_path), start=1):
+        if not doc.has_annotation("ENT_IOB", require_complete=True):
+            raise MaralError(Errors.M168.format(number=number, path=input_path))
+        sentences.append(doc_sentence(doc))
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=output.parent, prefix=".export-") as folder:
+            written = Path(folder) / output.name
+            _write(sentences, written, format, code, Path(input_path))
+            _compare(sentences, written, format, code, Path(input_path))
+            for path in Path(folder).iterdir():
+                os.replace(path, output.with_name(path.name))
+    except OSError as error:
+        raise MaralError(Errors.M125.format(path=output, found=error)) from error
+    return len(sentences)
+
+
+def _write(sentences: list[Sentence], written: Path, format: str, lang: str, path: Path) -> None:
+    """Write the sentences.
+
+    RAISES (MaralError): If the kind of file cannot hold them.
+    """
+    try:
+        FORMATS[format].write(written, format, sentences, lang)
+    except MaralError:
+        raise
+    except (ValueError, TypeError) as error:
+        # Parquet has no lists of different types
+        names = {"format": f"{format}{written.suffix}", "number": 1, "path": path}
+        raise MaralError(Errors.M167.format(**names, problem=error)) from error
+
+
+def _compare(
+    sentences: list[Sentence], written: Path, format: str, lang: str, path: Path
+) -> None:  # fmt: skip
+    """Make sure that the sentences are read back as they were.
+
+    RAISES (MaralError): At the first that is not.
+    """
+    found: list[Sentence] = []
+    problem = ""
+    try:
+        found = list(read_labelled(written, format, ReadSettings(lang, tags="strict")))
+    except MaralError as error:
+        problem = str(error).replace(f"{written}", written.name)
+    for number, (before, after) in enumerate(zip_longest(sentences, found), start=1):
+        if before is None or after is None or _whole(before, lang) != _whole(after, lang):
+            words = " ".join(before.words)[:60] if before else "a document too many"
+            names = {"format": format, "number": number, "path": path}
+            raise MaralError(
+                Errors.M167.format(**names, problem=problem or f"{words!r} is changed")
+            )
+
+
+def _whole(sentence: Sentence, lang: str) -> Sentence:
+    """What the documents of a sentence hold."""
+    kept = Sentence(sentence.words, sentence.entities, labelled=sentence.labelled)
+    return replace(kept, spaces=spaces_of(sentence, lang))

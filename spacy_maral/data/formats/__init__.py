@@ -1,0 +1,1 @@
+"""A reader and a writer for each format of labelled data."""

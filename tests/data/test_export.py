@@ -1,0 +1,139 @@
+"""Export and convert are inverse: for all pairs of formats, and what a format cannot hold is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import spacy
+from sentences import TEXTS
+from spacy.tokens import Doc, DocBin, Span
+
+from spacy_maral.data.convert import convert, write_docs
+from spacy_maral.data.export import export
+from spacy_maral.data.formats.columns import TABLES
+from spacy_maral.data.formats.registry import FORMATS
+from spacy_maral.errors import MaralError
+
+CASES = [*((name, "") for name in FORMATS), ("label-studio", ".json"), ("huggingface", ".parquet"),
+         ("gliner", ".json"), ("jsonl", ".parquet"), ("argilla", ".parquet")]  # fmt: skip
+
+
+def output_of(folder: Path, format: str, suffix: str) -> Path:
+    return folder / f"out{suffix or ('.ann' if format == 'brat' else '.data')}"
+
+
+def write_converted(path: Path, docs: list[Doc], lang: str = "xx") -> Path:
+    """Write documents as `convert` writes them, without what the tokenizer notes of words."""
+    write_docs(path, docs)
+    export(path, path.with_suffix(".jsonl"))
+    convert(path.with_suffix(".jsonl"), path, lang=lang)
+    return path
+
+
+def write_texts(path: Path, lang: str = "xx") -> Path:
+    """Write sentences in several scripts, with and without spaces between words."""
+    nlp = spacy.blank("xx")
+    docs = []
+    for text, entities in TEXTS:
+        doc = nlp(text)
+        doc.set_ents([doc.char_span(s, e, label) for s, e, label in entities], default="outside")
+        docs.append(doc)
+    for spaces in ([False] * 3, [False, True, False]):
+        doc = Doc(nlp.vocab, words=["#", "U.N.", "-"], spaces=spaces)
+        doc.set_ents([Span(doc, 0, 2, "ORG"), Span(doc, 2, 3, "ORG")], default="outside")
+        docs.append(doc)
+    return write_converted(path, docs, lang)
+
+
+@pytest.mark.parametrize(("format", "suffix"), CASES)
+@pytest.mark.parametrize("lang", ["xx", "zh"])
+def test_convert_after_export_is_the_identity(tmp_path, format, suffix, lang):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    path = write_texts(tmp_path / "in.spacy", lang)
+    output = output_of(tmp_path, format, suffix)
+    assert export(path, output, format=format, lang=lang) == len(TEXTS) + 2
+    convert(output, tmp_path / "again.spacy", format=format, lang=lang)
+    assert (tmp_path / "again.spacy").read_bytes() == path.read_bytes()
+    convert(output, tmp_path / "detected.spacy", lang=lang)
+    assert (tmp_path / "detected.spacy").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("first", FORMATS)
+def test_every_pair_of_formats(tmp_path, first):
+    """What was read from one format is written to any other and comes back."""
+    path, output = write_texts(tmp_path / "in.spacy"), output_of(tmp_path, first, "")
+    export(path, output, format=first)
+    convert(output, tmp_path / "a.spacy")
+    for second in FORMATS:
+        there = output_of(tmp_path / second, second, "")
+        export(tmp_path / "a.spacy", there, format=second)
+        convert(there, tmp_path / "b.spacy")
+        assert (tmp_path / "b.spacy").read_bytes() == path.read_bytes(), (first, second)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["uner/en/dev.iob2", "wikiann/de/dev", "conll/nl/test.conll",
+                                  "multiconer2/bn/bn-test.conll", "multiconer2/fa/fa-test.conll"])  # fmt: skip
+def test_a_hundred_real_sentences(tmp_path, name):
+    convert(Path(os.environ["MARAL_DATA"]) / name, tmp_path / "all.spacy")
+    docs = list(DocBin().from_disk(tmp_path / "all.spacy").get_docs(spacy.blank("xx").vocab))
+    path = write_converted(tmp_path / "in.spacy", docs[:100])
+    for format, suffix in CASES:
+        output = output_of(tmp_path, format, suffix)
+        export(path, output, format=format)
+        convert(output, tmp_path / "again.spacy")
+        assert (tmp_path / "again.spacy").read_bytes() == path.read_bytes(), (format, suffix)
+
+
+def one_document(path: Path, words: list[str], label: str = "PER", spaces=None) -> Path:
+    doc = Doc(spacy.blank("xx").vocab, words=words, spaces=spaces or [True] * len(words))
+    doc.set_ents([Span(doc, 0, 1, label)], default="outside")
+    write_docs(path, [doc])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("words", "label", "refused"),
+    [
+        (["a\nb", "c"], "PER", {*TABLES, "brat"}),
+        (["a b", "c"], "PER", {"conll", "bioes", "multiconer", "brat"}),
+        (["a", "b"], "work of art", {"conll", "bioes", "multiconer", "brat"}),
+        (["e\u0301", "b"], "PER", set(TABLES)),
+    ],
+)  # fmt: skip
+def test_what_a_format_cannot_hold_is_refused(tmp_path, words, label, refused):
+    path = one_document(tmp_path / "in.spacy", words, label, [True, False])
+    found = set()
+    for format in FORMATS:
+        output = output_of(tmp_path / format, format, "")
+        try:
+            export(path, output, format=format)
+        except MaralError as error:
+            assert "[M167]" in str(error) and "jsonl" in str(error)
+            assert not list(output.parent.iterdir())
+            found.add(format)
+    assert found == refused
+
+
+@pytest.mark.parametrize("format", ["doccano", "gliner", "spacy-annotator"])
+def test_parquet_has_no_lists_of_different_types(tmp_path, format):
+    pytest.importorskip("pyarrow")
+    path = one_document(tmp_path / "in.spacy", ["a", "b"])
+    with pytest.raises(MaralError, match=r"M167.*jsonl"):
+        export(path, tmp_path / "out.parquet", format=format)
+    assert [p.name for p in tmp_path.iterdir()] == ["in.spacy"]
+
+
+def test_documents_without_annotation_and_bad_names_are_refused(tmp_path):
+    path = one_document(tmp_path / "in.spacy", ["a", "b"])
+    with pytest.raises(MaralError, match=r"M105.*'x'"):
+        export(path, tmp_path / "out", format="x")
+    doc = Doc(spacy.blank("xx").vocab, words=["a", "b"])
+    doc.set_ents([Span(doc, 0, 1, "PER")], default="missing")
+    write_docs(path, [doc])
+    with pytest.raises(MaralError, match=r"M168.*Document 1"):
+        export(path, tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["in.spacy"]
