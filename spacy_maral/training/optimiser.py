@@ -45,6 +45,9 @@ def set_learn_rate(
 ) -> float:
     """Set the learning rates of a step: a linear rise in the warm-up, then a linear fall to zero.
 
+    A function of the step alone, unlike the schedulers of torch and transformers: a checkpoint need not hold
+    its state. The first step has a rate above 0 already.
+
     optimiser (torch.optim.Optimizer): The optimiser of `make_optimiser`.
     step (int): Number of steps done so far.
     n_steps (int): Number of steps of the whole run.
