@@ -88,8 +88,8 @@ class Errors(metaclass=CodedMessages):
 
     # M2xx: architectures and pipeline
     M201 = "The span model has no classes yet. Call nlp.initialize() with labelled examples, or load a trained pipeline."
-    M202 = "The span model cannot be built because its {what} is not known. Put a transformer before the component, and initialise the whole pipeline with nlp.initialize()."
-    M203 = "WordPieceEnds needs the output of a spacy-transformers component, found {found}. Use a component 'transformer' with the architecture spacy-maral.TransformerModel.v1."
+    M202 = 'The span model has no encoder, because no transformer comes before the component, or its tok2vec is another than spacy-maral.WordPieceEnds.v1. Keep the default tok2vec, initialise the whole pipeline with nlp.initialize(), and put a transformer first: pipeline = ["transformer","maral_ner"] in [nlp], and\n[components.transformer]\nfactory = "transformer"\n[components.transformer.model]\n@architectures = "spacy-maral.TransformerModel.v1"\nname = "intfloat/multilingual-e5-small"\n[components.transformer.model.get_spans]\n@span_getters = "spacy-maral.bounded_windows.v1"'
+    M203 = "The span model needs the output of spacy-maral.WordPieceEnds.v1 over that of a transformer, found {found}. Use a component 'transformer' with the architecture spacy-maral.TransformerModel.v1, and spacy-maral.WordPieceEnds.v1 as the tok2vec of the span model."
     M204 = "The saved span model cannot be read: {problem}. The component's file 'model' is damaged, or spacy-maral did not write it. Copy the pipeline again, or train a new one."
     M205 = "The saved span model has format version {found}, but this release reads only up to {known}. Install a newer release of spacy-maral."
     M206 = "There is no initialised transformer in the pipeline (it has: {pipes}). Add a component 'transformer' before maral_ner and call nlp.initialize()."
@@ -111,6 +111,7 @@ class Errors(metaclass=CodedMessages):
     M225 = "The saved encoder has format version {found}, but this release reads only up to {known}. Install a newer release of spacy-maral."
     M226 = "threshold must be a probability from 0 to 1, found {threshold}. Change this setting of the component; with 0 it writes all entities."
     M227 = "The loss {block} cannot be made: {problem}. Set @losses in the block of the loss to one of {known}, or to a loss that you have registered."
+    M228 = "'{name}' has no word vectors for the document {text!r}, because no transformer has read it. Load, enable or source the pipeline's transformer with the component, before it, or join the two first with nlp.replace_listeners('transformer', '{name}', ['model.tok2vec'])."
 
     # M3xx: training, configuration, checkpoints
     M301 = "The configuration has no section [{section}]. Add it; its keys are: {known}."
