@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class MaralError(ValueError):
     """Bad input, a bad configuration or a broken file: a problem that the user can solve."""
@@ -11,6 +18,33 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's text, to be quoted in a message; without text, the error's type."""
     text = str(error).strip()
     return text.splitlines()[0].rstrip(" .") if text else type(error).__name__
+
+
+def did_you_mean(found: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the known name that is like it, if there is one."""
+    close = get_close_matches(found, known, n=1)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def describe_problems(error: ValidationError, known: Iterable[str], section: str = "") -> str:
+    """Describe each wrong setting on a line, with its place, its value and the problem.
+
+    error (ValidationError): What pydantic found.
+    known (Iterable[str]): The known settings.
+    section (str): Section of the settings, as in "[teacher]".
+    RETURNS (str): The lines.
+    """
+    lines = []
+    for found in error.errors():
+        problem = found["msg"].removeprefix("Value error, ")
+        if not found["loc"]:
+            lines.append(f"{section}: {problem}")
+            continue
+        if found["type"] == "extra_forbidden":
+            problem = f"there is no such setting.{did_you_mean(str(found['loc'][-1]), known)}"
+        place = f"{section} {'.'.join(map(str, found['loc']))}".strip()
+        lines.append(f"{place} = {found['input']!r}: {problem}")
+    return "\n".join(f"  {line}" for line in lines)
 
 
 class CodedMessages(type):

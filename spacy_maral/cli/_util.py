@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from configparser import InterpolationError
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from thinc.api import ConfigValidationError
 from typer.core import TyperGroup
 from wasabi import Printer, msg
 
-from ..errors import Errors, MaralError
+from ..errors import Errors, MaralError, did_you_mean
 from ..model.memory import keep_freed_memory
 
 HELP = """Cross-lingual named entity recognition: train a teacher on one language, let it
@@ -94,19 +95,24 @@ def prepare(code: Path | None = None, verbose: bool = False) -> None:
             raise MaralError(Errors.M407.format(path=code, problem=problem)) from error
 
 
-def read_overrides(args: list[str]) -> dict[str, Any]:
+def read_overrides(ctx: typer.Context) -> dict[str, Any]:
     """Read overrides of the config file from the command line, as `spacy train` does.
 
-    args (list[str]): Arguments that are not options of the command, such as ["--teacher.epochs", "3"].
+    ctx (typer.Context): The command, with the arguments that are not options of its own, such as
+        ["--teacher.epochs", "3"].
     RETURNS (dict): Values by "section.key".
-    RAISES (typer.BadParameter): If an argument names no section.
+    RAISES (typer.BadParameter): If an argument names no section, or has no value.
     """
-    for arg in args:
+    known = [name for option in ctx.command.params for name in option.opts]
+    for arg, following in pairwise([*ctx.args, "--"]):
         name = arg.partition("=")[0]
         # Not every release of Typer reports the error that spaCy raises here.
         if name.startswith("--") and "." not in name:
-            raise typer.BadParameter(f"There is no option {name}.")
-    return parse_config_overrides(args)
+            raise typer.BadParameter(f"There is no option {name}.{did_you_mean(name, known)}")
+        # spaCy would read it as true
+        if arg.startswith("--") and name == arg and following.startswith("--"):
+            raise typer.BadParameter(f"{name} needs a value, as in {name} VALUE.")
+    return parse_config_overrides(ctx.args)
 
 
 def show_counts(title: str, counts: dict[str, int]) -> None:

@@ -328,6 +328,24 @@ def test_options_that_name_no_section_are_refused(files, called, option):
     assert not called
 
 
+@pytest.mark.parametrize(
+    "more", [["--teacher.learn_rate"], ["--teacher.learn_rate", "--teacher.epochs", "2"]]
+)
+def test_a_setting_without_a_value_is_refused(files, called, more):
+    result = run(*teacher_arguments(files), *more)
+    assert result.exit_code == 2 and not called
+    assert "--teacher.learn_rate needs a value" in words(result.output)
+
+
+@pytest.mark.parametrize(
+    "arguments, meant",
+    [(["--sorce", "x"], "--source"), (["--resumed"], "--resume"), (["--gpuid=0"], "--gpu-id")],
+)
+def test_the_option_that_was_meant_is_named(files, called, arguments, meant):
+    result = run(*teacher_arguments(files), *arguments)
+    assert result.exit_code == 2 and f"Did you mean '{meant}'?" in words(result.output)
+
+
 @pytest.mark.parametrize("name", ["config", "source", "dev"])
 def test_missing_files_are_refused_before_anything_starts(files, called, name):
     files[name].unlink()
