@@ -169,7 +169,7 @@ class Errors(metaclass=CodedMessages):
     M320 = "The checkpoint {path} has the format version {found} of an earlier release, but this release reads {known}. Finish the run with the earlier release, or delete the folder to start again."
     M321 = 'The loss is finite, but the gradients are not, in step {step} of epoch {epoch} ({docs}); {checkpoint}. Lower the learning rates or set precision = "float32", and start again in another folder.'
     M322 = "{path} cannot be written: {problem}. Free some disk space or correct the permissions, then continue with --resume; {checkpoint}."
-    M323 = "The run in {folder} is finished, but its settings or data have changed since:\n  {changed}\nRestore the settings and data, give another output folder, or omit --resume to train again in this one."
+    M323 = "The run in {folder} is finished, but its settings or data have changed since:\n  {changed}\nRestore the settings and data, give another output folder, or delete {folder} to train again in this one."
     M324 = "Another run is using {folder} ({holder}). Wait until it has ended, or give another output folder."
     M325 = 'The gradients overflow float16 at every loss scale, in step {step} of epoch {epoch} ({docs}); {checkpoint}. Set precision = "bfloat16" or "float32", and start again in another folder.'
     M326 = "Process {rank} of this run lost contact with another one, which has ended or cannot be reached: {problem}. Read that process's messages, then start the run again with --resume. The number of processes may differ."
@@ -267,6 +267,7 @@ class Warnings(metaclass=CodedMessages):
     W304 = "The run in {folder} is finished, with the same settings and data: there is nothing left to do."
     W305 = "Stopping: the run saves its state after this step, or at the end of the epoch if it is there already. Interrupt again to stop at once and fall back to the last checkpoint."
     W306 = "The run was stopped {when}. Its state is saved in {path}. Continue with the same command and --resume."
+    W307 = "{output} already has a pipeline, which this run replaces when it ends. To keep it, interrupt the run and give another output folder."
     W332 = "{n:,} of {n_docs:,} documents of {path} have no entity annotation. They are left out: missing annotation does not say that there are no entities."
     W333 = "The pseudo-labels of the target have no entity at all: {annotator} found nothing. The student would learn that the target has no entities. Check teacher, target and labels."
     W334 = "No span of the target has a pseudo-label of: {labels}. The student learns these labels from the source alone."
