@@ -7,13 +7,14 @@ import sys
 from collections.abc import Iterator
 from configparser import InterpolationError
 from contextlib import contextmanager
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import typer
+from spacy.cli._util import Opt, parse_config_overrides
 from spacy.cli._util import app as spacy_app
-from spacy.cli._util import parse_config_overrides
 from spacy.util import import_file
 from spacy.util import logger as spacy_logger
 from thinc.api import ConfigValidationError
@@ -49,6 +50,21 @@ class Steps(TyperGroup):
 
 app = typer.Typer(name="maral", help=HELP, cls=Steps, no_args_is_help=True, rich_markup_mode=None)
 spacy_app.add_typer(app, name="maral")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("spacy-maral"))
+        raise typer.Exit
+
+
+@app.callback()
+def maral(
+    show: bool = Opt(
+        False, "--version", is_eager=True, callback=_show_version, help="Show the version and exit"
+    ),
+) -> None:
+    """The options of `spacy maral` itself."""
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,11 @@ def test_commands_are_listed_in_the_order_of_their_use():
     lines = [line.split() for line in run("--help").stdout.splitlines() if line.startswith("  ")]
     listed = [line[0] for line in lines if line and line[0] in ORDER]
     assert listed == list(ORDER)
+
+
+def test_version():
+    result = run("--version")
+    assert result.exit_code == 0 and result.output.strip() == version("spacy-maral")
 
 
 def test_help_does_not_wait_for_training():
