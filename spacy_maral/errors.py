@@ -268,6 +268,7 @@ class Warnings(metaclass=CodedMessages):
     W305 = "Stopping: the run saves its state after this step, or at the end of the epoch if it is there already. Interrupt again to stop at once and fall back to the last checkpoint."
     W306 = "The run was stopped {when}. Its state is saved in {path}. Continue with the same command and --resume."
     W307 = "{output} already has a pipeline, which this run replaces when it ends. To keep it, interrupt the run and give another output folder."
+    W308 = "This run has only {n} updates, too few for any but very simple text. Lower batch_tokens (now {size}) or raise epochs (now {epochs}) in its section until there are some hundreds."
     W332 = "{n:,} of {n_docs:,} documents of {path} have no entity annotation. They are left out: missing annotation does not say that there are no entities."
     W333 = "The pseudo-labels of the target have no entity at all: {annotator} found nothing. The student would learn that the target has no entities. Check teacher, target and labels."
     W334 = "No span of the target has a pseudo-label of: {labels}. The student learns these labels from the source alone."

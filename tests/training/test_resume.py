@@ -27,6 +27,7 @@ from spacy_maral.errors import MaralError
 from spacy_maral.training import folders, loop, summary
 from spacy_maral.training.checkpoint import list_checkpoints
 from spacy_maral.training.interrupts import sole_run
+from spacy_maral.training.logging import LEGEND
 from spacy_maral.training.pipelines import Pipeline
 from spacy_maral.training.settings import AdaptationSettings
 from spacy_maral.training.teacher import train_teacher
@@ -283,8 +284,12 @@ def test_a_pipeline_is_not_replaced_in_silence(world, tmp_path, caplog, monkeypa
     arguments = {"source": world["source"], "dev": world["dev"], "output": output}
     short = {"overrides": {"teacher.epochs": 1}}
     train_teacher(world["config"], **short, **arguments)
-    assert "W307" not in caplog.text
+    assert "W307" not in caplog.text and "W308" in caplog.text
+    assert capsys.readouterr().out.count(LEGEND) == 1
+    caplog.clear()
+    monkeypatch.setattr(loop, "FEW_UPDATES", 1)
     train_teacher(world["config"], **short, **arguments)
+    assert "W308" not in caplog.text
     assert "W307" in caplog.text and f"{output} already has a pipeline" in caplog.text
     assert "Saved epoch 1: the best on the source's development data" in capsys.readouterr().out
 
