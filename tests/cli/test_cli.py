@@ -87,7 +87,11 @@ def called(monkeypatch) -> dict:
 
         return call
 
-    homes = {"train_teacher": "training", "pseudo_label": "adaptation", "adapt": "adaptation"}
+    homes = {
+        "train_teacher": "training.teacher",
+        "pseudo_label": "adaptation.label_target",
+        "adapt": "adaptation.student",
+    }
     for name, home in homes.items():
         monkeypatch.setattr(f"spacy_maral.{home}.{name}", fake(name))
     monkeypatch.delenv("SPACY_CONFIG_OVERRIDES", raising=False)
@@ -372,7 +376,7 @@ def test_errors_of_training_are_shown_whole(files, monkeypatch):
     def fail(*args, **kwargs):
         raise MaralError(message)
 
-    monkeypatch.setattr("spacy_maral.training.train_teacher", fail)
+    monkeypatch.setattr("spacy_maral.training.teacher.train_teacher", fail)
     result = run(*teacher_arguments(files))
     assert result.exit_code == 1
     assert "Cannot train the teacher" in result.stderr
@@ -384,7 +388,7 @@ def test_faults_of_the_program_are_not_hidden(files, monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("spacy_maral.training.train_teacher", fail)
+    monkeypatch.setattr("spacy_maral.training.teacher.train_teacher", fail)
     assert isinstance(run(*teacher_arguments(files)).exception, RuntimeError)
 
 
