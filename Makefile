@@ -22,9 +22,12 @@ STAMP := $(VENV)/.installed
 # 200 sentences need more epochs; the tiny encoder has only two layers to freeze or train.
 OVERRIDES_small := --teacher.epochs 12 --student.epochs 4
 OVERRIDES_tiny := --teacher.freeze_layers 0 --student.freeze_layers 0
+# Each size has folders of its own, whose name is vars.run; the default's is that of project.yml.
 DEMO_default :=
-DEMO_small := --vars.size small
-DEMO_tiny := --vars.size small --vars.encoder tiny --vars.encoder_dir encoders/tiny
+DEMO_small := --vars.size small --vars.data_dir corpus/small-raw --vars.run demo-small
+DEMO_tiny := --vars.size small --vars.data_dir corpus/small-raw --vars.run demo-tiny \
+	--vars.encoder tiny --vars.encoder_dir encoders/tiny
+RUN_default := demo-??-*
 
 # Idle threads must not busy-wait: they slow down other jobs on the same cores several times over.
 export OMP_WAIT_POLICY ?= passive
@@ -45,7 +48,7 @@ $(STAMP): pyproject.toml
 
 demo: $(STAMP)
 	MARAL_OVERRIDES="$(OVERRIDES)" $(PY) -m spacy project run all . $(DEMO_$(DEMO)) $(VARS)
-	@cat metrics/demo-*/table.md
+	@cat metrics/$(or $(RUN_$(DEMO)),demo-$(DEMO))/table.md
 
 # One process per core. Tests of one file stay in one process, because they share fixtures.
 test: export OMP_NUM_THREADS ?= 1

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class MaralError(ValueError):
     """Bad input, a bad configuration or a broken file: a problem that the user can solve."""
@@ -11,6 +18,33 @@ def first_line(error: BaseException) -> str:
     """The first line of an error's text, to be quoted in a message; without text, the error's type."""
     text = str(error).strip()
     return text.splitlines()[0].rstrip(" .") if text else type(error).__name__
+
+
+def did_you_mean(found: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the known name that is like it, if there is one."""
+    close = get_close_matches(found, known, n=1)
+    return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def describe_problems(error: ValidationError, known: Iterable[str], section: str = "") -> str:
+    """Describe each wrong setting on a line, with its place, its value and the problem.
+
+    error (ValidationError): What pydantic found.
+    known (Iterable[str]): The known settings.
+    section (str): Section of the settings, as in "[teacher]".
+    RETURNS (str): The lines.
+    """
+    lines = []
+    for found in error.errors():
+        problem = found["msg"].removeprefix("Value error, ")
+        if not found["loc"]:
+            lines.append(f"{section}: {problem}")
+            continue
+        if found["type"] == "extra_forbidden":
+            problem = f"there is no such setting.{did_you_mean(str(found['loc'][-1]), known)}"
+        place = f"{section} {'.'.join(map(str, found['loc']))}".strip()
+        lines.append(f"{place} = {found['input']!r}: {problem}")
+    return "\n".join(f"  {line}" for line in lines)
 
 
 class CodedMessages(type):
@@ -101,8 +135,8 @@ class Errors(metaclass=CodedMessages):
 
     # M2xx: architectures and pipeline
     M201 = "The span model has no classes yet. Call nlp.initialize() with labelled examples, or load a trained pipeline."
-    M202 = "The span model cannot be built because its {what} is not known. Put a transformer before the component, and initialise the whole pipeline with nlp.initialize()."
-    M203 = "WordPieceEnds needs the output of a spacy-transformers component, found {found}. Use a component 'transformer' with the architecture spacy-maral.TransformerModel.v1."
+    M202 = 'The span model has no encoder, because no transformer comes before the component, or its tok2vec is another than spacy-maral.WordPieceEnds.v1. Keep the default tok2vec, initialise the whole pipeline with nlp.initialize(), and put a transformer first: pipeline = ["transformer","maral_ner"] in [nlp], and\n[components.transformer]\nfactory = "transformer"\n[components.transformer.model]\n@architectures = "spacy-maral.TransformerModel.v1"\nname = "intfloat/multilingual-e5-small"\n[components.transformer.model.get_spans]\n@span_getters = "spacy-maral.bounded_windows.v1"'
+    M203 = "The span model needs the output of spacy-maral.WordPieceEnds.v1 over that of a transformer, found {found}. Use a component 'transformer' with the architecture spacy-maral.TransformerModel.v1, and spacy-maral.WordPieceEnds.v1 as the tok2vec of the span model."
     M204 = "The saved span model cannot be read: {problem}. The component's file 'model' is damaged, or spacy-maral did not write it. Copy the pipeline again, or train a new one."
     M205 = "The saved span model has format version {found}, but this release reads only up to {known}. Install a newer release of spacy-maral."
     M206 = "There is no initialised transformer in the pipeline (it has: {pipes}). Add a component 'transformer' before maral_ner and call nlp.initialize()."
@@ -124,6 +158,7 @@ class Errors(metaclass=CodedMessages):
     M225 = "The saved encoder has format version {found}, but this release reads only up to {known}. Install a newer release of spacy-maral."
     M226 = "threshold must be a probability from 0 to 1, found {threshold}. Change this setting of the component; with 0 it writes all entities."
     M227 = "The loss {block} cannot be made: {problem}. Set @losses in the block of the loss to one of {known}, or to a loss that you have registered."
+    M228 = "'{name}' has no word vectors for the document {text!r}, because no transformer has read it. Load, enable or source the pipeline's transformer with the component, before it, or join the two first with nlp.replace_listeners('transformer', '{name}', ['model.tok2vec'])."
 
     # M3xx: training, configuration, checkpoints
     M301 = "The configuration has no section [{section}]. Add it; its keys are: {known}."
@@ -147,7 +182,7 @@ class Errors(metaclass=CodedMessages):
     M320 = "The checkpoint {path} has the format version {found} of an earlier release, but this release reads {known}. Finish the run with the earlier release, or delete the folder to start again."
     M321 = 'The loss is finite, but the gradients are not, in step {step} of epoch {epoch} ({docs}); {checkpoint}. Lower the learning rates or set precision = "float32", and start again in another folder.'
     M322 = "{path} cannot be written: {problem}. Free some disk space or correct the permissions, then continue with --resume; {checkpoint}."
-    M323 = "The run in {folder} is finished, but its settings or data have changed since:\n  {changed}\nRestore the settings and data, give another output folder, or omit --resume to train again in this one."
+    M323 = "The run in {folder} is finished, but its settings or data have changed since:\n  {changed}\nRestore the settings and data, give another output folder, or delete {folder} to train again in this one."
     M324 = "Another run is using {folder} ({holder}). Wait until it has ended, or give another output folder."
     M325 = 'The gradients overflow float16 at every loss scale, in step {step} of epoch {epoch} ({docs}); {checkpoint}. Set precision = "bfloat16" or "float32", and start again in another folder.'
     M326 = "Process {rank} of this run lost contact with another one, which has ended or cannot be reached: {problem}. Read that process's messages, then start the run again with --resume. The number of processes may differ."
@@ -245,6 +280,8 @@ class Warnings(metaclass=CodedMessages):
     W304 = "The run in {folder} is finished, with the same settings and data: there is nothing left to do."
     W305 = "Stopping: the run saves its state after this step, or at the end of the epoch if it is there already. Interrupt again to stop at once and fall back to the last checkpoint."
     W306 = "The run was stopped {when}. Its state is saved in {path}. Continue with the same command and --resume."
+    W307 = "{output} already has a pipeline, which this run replaces when it ends. To keep it, interrupt the run and give another output folder."
+    W308 = "This run has only {n} updates, too few for any but very simple text. Lower batch_tokens (now {size}) or raise epochs (now {epochs}) in its section until there are some hundreds."
     W332 = "{n:,} of {n_docs:,} documents of {path} have no entity annotation. They are left out: missing annotation does not say that there are no entities."
     W333 = "The pseudo-labels of the target have no entity at all: {annotator} found nothing. The student would learn that the target has no entities. Check teacher, target and labels."
     W334 = "No span of the target has a pseudo-label of: {labels}. The student learns these labels from the source alone."

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import srsly
 import with_targets
 from docs_blocks import parse
-from prepare_corpus import main
+from prepare_corpus import main, parse_arguments
 from weasel.schemas import ProjectConfigSchema, validate
 from weasel.util.commands import split_command
 from weasel.util.config import load_project_config
@@ -97,6 +98,40 @@ def test_runs_on_different_data_do_not_share_folders():
     ]
     encoder = set(commands(load("demo"))["encoder"]["outputs"])
     assert set.intersection(*outputs) == encoder
+
+
+@pytest.mark.parametrize("step", ["corpus", "convert"])
+def test_a_data_folder_may_have_a_blank_in_its_name(step):
+    project = load_project_config(ROOT, overrides={"vars.data_dir": "my data/of 2026"})
+    words = split_command(commands(project)[step]["script"][0])
+    assert parse_arguments(words[2:]).data_dir == Path("my data/of 2026")
+
+
+def sizes() -> dict[str, dict]:
+    """Variables of the project for each size of the demonstration, as the Makefile gives them."""
+    text = (ROOT / "Makefile").read_text(encoding="utf8").replace("\\\n", " ")
+    found = {}
+    for name, options in re.findall(r"^DEMO_(\w+) :=(.*)$", text, re.M):
+        words = [word.removeprefix("--") for word in options.split()]
+        found[name] = dict(zip(words[::2], words[1::2], strict=True))
+    return found
+
+
+def test_sizes_of_the_demonstration_do_not_share_folders():
+    """`make demo DEMO=small; make demo` would otherwise resume a run of other data."""
+    shared = []
+    assert set(sizes()) == {"default", "small", "tiny"}
+    for settings in sizes().values():
+        project = load_project_config(ROOT, overrides=settings)
+        outputs = {
+            out
+            for command in project["commands"]
+            for out in command.get("outputs", [])
+            if not out.startswith(("encoders", "packages/xx_", "corpus/small-raw"))
+        }
+        assert len(outputs) == 7 - settings.get("vars.data_dir", "").count("small-raw")
+        shared.append(outputs)
+    assert not set.intersection(*shared) and len(set.union(*shared)) == sum(map(len, shared))
 
 
 def test_settings_reach_both_trainings(monkeypatch):

@@ -2,13 +2,15 @@
 
 python tools/build_package.py training/RUN/student packages --name maral_demo --version 0.1.0
 
-What the package's README.md says comes from meta.json, as `spacy maral card` writes it.
+With --with-maral, the wheel of spacy-maral from this clone, without which the package cannot be
+installed, is built beside it. What the package's README.md says comes from meta.json, as `spacy maral card` writes it.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -59,6 +61,20 @@ def build_package(
     return wheels[-1]
 
 
+def build_maral(folder: Path) -> Path:
+    """Build the wheel of spacy-maral from this clone.
+
+    folder (Path): Folder for the wheel.
+    RETURNS (Path): The wheel.
+    RAISES (MaralError): If it cannot be built.
+    """
+    clone = Path(__file__).parents[1]
+    words = ["wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(clone)]
+    if subprocess.run([sys.executable, "-m", "pip", *words], check=False).returncode:
+        raise MaralError("pip built no wheel of spacy-maral. The messages above give the reason.")
+    return max(folder.glob("spacy_maral-*.whl"), key=lambda path: path.stat().st_mtime)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line and build the wheel.
 
@@ -71,15 +87,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--name", required=True, help="name without its language")
     parser.add_argument("--version", required=True)
     parser.add_argument("--meta", type=Path, help="meta.json in place of the pipeline's own")
+    parser.add_argument(
+        "--with-maral", action="store_true", help="build the wheel of spacy-maral beside it too"
+    )
     args = parser.parse_args(arguments)
     try:
         wheel = build_package(
             args.model, args.out, name=args.name, version=args.version, meta=args.meta
         )
+        wheels = [*([build_maral(wheel.parent)] if args.with_maral else []), wheel]
     except MaralError as error:
         msg.fail("Cannot build the package", str(error))
         return 1
-    msg.good(f"Wheel: {wheel} ({wheel.stat().st_size / 1e6:.0f} MB)", f"pip install {wheel}")
+    size = f"{wheel.stat().st_size / 1e6:.0f} MB"
+    msg.good(f"Wheel: {wheel} ({size})", f"pip install {' '.join(map(str, wheels))}")
     return 0
 
 

@@ -79,13 +79,15 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("step", choices=["files", "convert"])
     parser.add_argument("--dataset", choices=list(DATASETS), required=True)
-    parser.add_argument("--data-dir", type=Path, required=True, help="the dataset's folder")
+    # the commands of a project are split at blanks, which quotes prevent on some systems only
+    parser.add_argument("--data-dir", nargs="+", required=True, help="the dataset's folder")
     parser.add_argument("--source", required=True, help="source language")
     parser.add_argument("--target", required=True, help="target languages, joined by '+'")
     parser.add_argument("--out", type=Path, help="folder for convert to write")
     parser.add_argument("--size", choices=list(make_demo_corpus.SIZES), default="default")
     parser.add_argument("--seed", type=int, default=0, help="seed of the demonstration")
     args = parser.parse_args(arguments)
+    args.data_dir = Path(" ".join(args.data_dir))
     if args.step == "convert" and args.out is None:
         parser.error("convert needs --out")
     return args

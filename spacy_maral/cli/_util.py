@@ -7,19 +7,21 @@ import sys
 from collections.abc import Iterator
 from configparser import InterpolationError
 from contextlib import contextmanager
+from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import typer
+from spacy.cli._util import Opt, parse_config_overrides
 from spacy.cli._util import app as spacy_app
-from spacy.cli._util import parse_config_overrides
 from spacy.util import import_file
 from spacy.util import logger as spacy_logger
 from thinc.api import ConfigValidationError
 from typer.core import TyperGroup
 from wasabi import Printer, msg
 
-from ..errors import Errors, MaralError
+from ..errors import Errors, MaralError, did_you_mean
 from ..model.memory import keep_freed_memory
 
 HELP = """Cross-lingual named entity recognition: train a teacher on one language, let it
@@ -48,6 +50,21 @@ class Steps(TyperGroup):
 
 app = typer.Typer(name="maral", help=HELP, cls=Steps, no_args_is_help=True, rich_markup_mode=None)
 spacy_app.add_typer(app, name="maral")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("spacy-maral"))
+        raise typer.Exit
+
+
+@app.callback()
+def maral(
+    show: bool = Opt(
+        False, "--version", is_eager=True, callback=_show_version, help="Show the version and exit"
+    ),
+) -> None:
+    """The options of `spacy maral` itself."""
 
 
 @contextmanager
@@ -94,19 +111,24 @@ def prepare(code: Path | None = None, verbose: bool = False) -> None:
             raise MaralError(Errors.M407.format(path=code, problem=problem)) from error
 
 
-def read_overrides(args: list[str]) -> dict[str, Any]:
+def read_overrides(ctx: typer.Context) -> dict[str, Any]:
     """Read overrides of the config file from the command line, as `spacy train` does.
 
-    args (list[str]): Arguments that are not options of the command, such as ["--teacher.epochs", "3"].
+    ctx (typer.Context): The command, with the arguments that are not options of its own, such as
+        ["--teacher.epochs", "3"].
     RETURNS (dict): Values by "section.key".
-    RAISES (typer.BadParameter): If an argument names no section.
+    RAISES (typer.BadParameter): If an argument names no section, or has no value.
     """
-    for arg in args:
+    known = [name for option in ctx.command.params for name in option.opts]
+    for arg, following in pairwise([*ctx.args, "--"]):
         name = arg.partition("=")[0]
         # Not every release of Typer reports the error that spaCy raises here.
         if name.startswith("--") and "." not in name:
-            raise typer.BadParameter(f"There is no option {name}.")
-    return parse_config_overrides(args)
+            raise typer.BadParameter(f"There is no option {name}.{did_you_mean(name, known)}")
+        # spaCy would read it as true
+        if arg.startswith("--") and name == arg and following.startswith("--"):
+            raise typer.BadParameter(f"{name} needs a value, as in {name} VALUE.")
+    return parse_config_overrides(ctx.args)
 
 
 def show_counts(title: str, counts: dict[str, int]) -> None:

@@ -48,7 +48,7 @@ def card_cli(
     Write the model card of a trained pipeline to its meta.json: sources,
     license, sizes of the data, scores by language and type, and training
     settings. 'spacy package' turns it into the package's README.md, and
-    'spacy huggingface-hub push' into the model card on the hub. The file
+    'hf upload' into the model card on the hub. The file
     --sources lists objects with name, url, author and license. Repeat
     --metrics for several test sets: the name of a file without 'student-'
     becomes the name of its test set.

@@ -198,7 +198,7 @@ def stats_cli(
     path: Path = Arg(..., help="File of labelled sentences or .spacy file", **FILE),
     format: Format = FORMAT,
     lang: str = LANG,
-    max_width: int = Opt(4, "--max-width", "-w", min=1, help="Longest candidate span, in words"),
+    max_width: int = Opt(8, "--max-width", "-w", min=1, help="Longest candidate span, in words"),
     label_map: str | None = LABEL_MAP,
     as_json: bool = Opt(False, "--json", "-j", help="Print JSON only"),
 ) -> None:

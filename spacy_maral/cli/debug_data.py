@@ -48,7 +48,7 @@ def debug_data_cli(
     errors. To override settings in the config, pass them as command line
     options, for instance --components.maral_ner.model.max_width 12.
     """
-    overrides = read_overrides(ctx.args)
+    overrides = read_overrides(ctx)
     prepare(code, verbose)
     from ..training.data_report import DataReport
 
@@ -72,8 +72,10 @@ def _load(
     from ..training.data_checks import FileCounts
     from ..training.inputs import read_targets
     from ..training.pipelines import require_component
+    from ..training.settings import check_sections
 
     config = read_config(config_path, overrides)
+    check_sections(config)
     nlp = load_model_from_config(config, auto_fill=True)
     require_component(nlp, "the configuration")
     start_tokenizer(nlp)

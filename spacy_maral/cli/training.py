@@ -46,7 +46,7 @@ def train_teacher_cli(
     the section [teacher] of the config file. With several source files, for
     instance one per language, each file has its own label prior.
     """
-    overrides = read_overrides(ctx.args)
+    overrides = read_overrides(ctx)
     prepare(code, verbose)
     from ..training.teacher import train_teacher
 
@@ -87,7 +87,7 @@ def adapt_cli(
     several targets, for instance one per language, each has its own label
     prior. Without --labels, the teacher makes the pseudo-labels first.
     """
-    overrides = read_overrides(ctx.args)
+    overrides = read_overrides(ctx)
     prepare(code, verbose)
     from ..adaptation.student import adapt
     from ..experiments.signals import StudySignals

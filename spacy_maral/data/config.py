@@ -8,7 +8,7 @@ from typing import Any
 from spacy.util import load_config
 from thinc.api import Config, ConfigValidationError
 
-from ..errors import Errors, MaralError
+from ..errors import Errors, MaralError, did_you_mean
 from ..model.checks import LOSSES_OF_0_1, translate_loss
 
 
@@ -21,10 +21,16 @@ def read_config(
     overrides (dict): Settings that replace those of the file, as {"section.key": value}.
     interpolate (bool): Whether to replace variables by their values.
     RETURNS (Config): The configuration.
-    RAISES (MaralError): If the file is missing or is no configuration.
+    RAISES (MaralError): If the file is missing or is no configuration, or a path is replaced that it
+        does not have.
     """
     try:
-        return load_config(path, _translate(path, overrides or {}), interpolate=interpolate)
+        overrides = _translate(path, overrides or {})
+        known = [f"paths.{name}" for name in load_config(path, interpolate=False).get("paths", {})]
+        for key in overrides:
+            if key.startswith("paths.") and key not in known:
+                raise ValueError(f"it has no setting {key}.{did_you_mean(key, known)}".rstrip("."))
+        return load_config(path, overrides, interpolate=interpolate)
     except ConfigValidationError as error:
         short = ConfigValidationError.from_error(error, title="", show_config=False)
         problem = short.text.strip()

@@ -20,6 +20,20 @@ COMPARISON_HEADER = (
 )  # fmt: skip
 
 
+SELECTED = {
+    "last": "the last",
+    "source_dev": "the best on the source's development data",
+    "target_information": "the one with the most certain and varied predictions on raw target text",
+}
+"""What each value of `select` means."""
+
+
+def describe_saved(summary: Mapping[str, Any]) -> str:
+    """The epoch that a run has saved, in words, from the run's summary."""
+    select = summary["select"]
+    return f"Saved epoch {summary['selected_epoch']}: {SELECTED.get(select, select)}"
+
+
 def classes_without_labels(row: Mapping[str, Any]) -> list[str]:
     """Entity classes that no target span has as its pseudo-label after an epoch.
 

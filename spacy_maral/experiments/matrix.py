@@ -15,7 +15,7 @@ from thinc.api import Config
 from ..data.config import read_config
 from ..data.datasets import DATASETS, Layout
 from ..data.formats.registry import AUTO, FORMATS
-from ..errors import Errors, MaralError
+from ..errors import Errors, MaralError, describe_problems
 from ..training.settings import SCHEMAS, Section, read_section
 
 TEACHER_SECTIONS = ("system", "nlp", "components", "teacher")
@@ -194,10 +194,7 @@ def read_matrix(path: Path) -> Matrix:
     try:
         matrix = Matrix.model_validate(content)
     except ValidationError as error:
-        problems = "\n".join(
-            f"  {'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg'].removeprefix('Value error, ')}"
-            for e in error.errors()
-        )
+        problems = describe_problems(error, Matrix.model_fields)
         known = ", ".join(Matrix.model_fields)
         raise MaralError(Errors.M421.format(path=path, problems=problems, known=known)) from None
     datasets = [own.relative_to(path.parent) for own in matrix.datasets]

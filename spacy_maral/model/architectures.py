@@ -139,17 +139,15 @@ def _initialize(
     model: Model, X: list[Doc] | None = None, Y: Any = None, *, settings: dict[str, Any]
 ) -> None:
     tok2vec, span_model = model.layers
+    encoders = [n for n in tok2vec.walk() if isinstance(n, TransformerListener | TransformerModel)]
+    if not encoders or any(is_listener(n) and not n.has_dim("nO") for n in encoders):
+        raise MaralError(Errors.M202)
+    if not model.has_dim("nO"):
+        raise MaralError(Errors.M201)
     tok2vec.initialize(X=X)
-    encoders = (TransformerListener, TransformerModel)
-    width = next(
-        (n.get_dim("nO") for n in tok2vec.walk() if isinstance(n, encoders) and n.has_dim("nO")),
-        None,
-    )
-    if width is None or not model.has_dim("nO"):
-        raise MaralError(Errors.M202.format(what="encoder" if width is None else "labels"))
     if settings["pseudo_count"] == 0:
         logger.warning(Warnings.W208)
-    module = SpanModel(width, model.get_dim("nO"), **settings)
+    module = SpanModel(encoders[0].get_dim("nO"), model.get_dim("nO"), **settings)
     span_model.shims[0]._model = module.to(get_torch_default_device())
 
 
@@ -157,15 +155,16 @@ def _forward_spans(model: Model, docs: list[Doc], is_train: bool) -> tuple[SpanB
     # use the layers, not the refs: a copied model has no refs
     tok2vec, span_model = model.layers
     module = get_span_module(model)
-    (first, last), backprop_words = tok2vec(docs, is_train)
+    ends, backprop_words = tok2vec(docs, is_train)
+    if not isinstance(ends, tuple):
+        raise MaralError(Errors.M203.format(found=type(ends).__name__))
     visible = VisibleWords.of(docs)
     shapes = word_shapes(visible.texts)
     candidates = visible.candidates(module.max_width)
     rows: Any = None
-    ends = (first, last)
     if not visible.mask.all():
         rows = model.ops.asarray1i(cast(Any, np.flatnonzero(visible.mask)))
-        ends = (first[rows], last[rows])
+        ends = (ends[0][rows], ends[1][rows])
     spans, words = candidates.words, (*ends, shapes)
     if is_train:
         (z, logits), backprop_spans = span_model((*words, *spans), True)
@@ -306,6 +305,25 @@ def deserialize(module: torch.nn.Module, data: bytes, device: torch.device) -> t
         # a damaged block fails in the header, in the settings, or in the tensors
         raise MaralError(Errors.M204.format(problem=error)) from error
     return built.to(device)
+
+
+def is_listener(node: Model) -> bool:
+    """Whether a layer takes the output of a transformer component from the documents."""
+    return isinstance(node, TransformerListener)
+
+
+def check_encoded(model: Model, name: str, docs: list[Doc]) -> None:
+    """Refuse documents that no transformer has read: the listener would take zeros for their words.
+
+    model (Model): A model made by `build_span_model`.
+    name (str): Name of the component, for the message.
+    docs (list[Doc]): The documents.
+    RAISES (MaralError): If the model listens to a transformer, and a document lacks its output.
+    """
+    if any(map(is_listener, model.layers[0].walk())):
+        for doc in docs:
+            if not (doc.has_extension("trf_data") and doc._.trf_data is not None):
+                raise MaralError(Errors.M228.format(name=name, text=doc.text[:40]))
 
 
 def get_span_module(model: Model) -> SpanModel:

@@ -17,12 +17,26 @@ from .losses import SpanLoss, trains_head
 from .span_model import DECISIONS, SpanModel
 
 FLAGS = ("overwrite", "scores")
+SETTINGS_OF_USE = ("overwrite", "scores", "threshold", "spans_key", "spans_threshold")
 LOSSES_OF_0_1 = {
     "max_margin": "spacy-maral.MaxMargin.v1",
     "cross_entropy": "spacy-maral.CrossEntropy.v1",
     "supcon": "spacy-maral.SupCon.v1",
 }
 NUMBERS = ("prior_scale", "outside_weight", "memory", "threshold")
+
+
+def configure(saved: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Let settings of use that the configuration gives anew replace those that a component saved.
+
+    saved (dict): The component's settings, as it saved them.
+    given (dict): Settings of use in the configuration.
+    RETURNS (dict): The settings. A setting of use is as saved if the configuration is still the one
+        that it was saved with, so that a change of `cfg` in Python is not lost.
+    """
+    before = saved.get("configured", {})
+    changed = {name: x for name, x in given.items() if name not in before or before[name] != x}
+    return {**saved, **changed, "configured": given}
 
 
 def translate_cfg(cfg: dict[str, Any]) -> dict[str, Any]:

@@ -21,13 +21,22 @@ from thinc.api import Config, Model, Optimizer, torch2xp
 from thinc.types import Floats2d
 
 from ..errors import Errors, MaralError, Warnings
-from .architectures import SpanBatch, SpanGradients, class_scores, get_span_module, to_torch
+from .architectures import (
+    SpanBatch,
+    SpanGradients,
+    check_encoded,
+    class_scores,
+    get_span_module,
+    to_torch,
+)
 from .checks import (
+    SETTINGS_OF_USE,
     check_choice,
     check_decision,
     check_loaded,
     check_parts,
     check_settings,
+    configure,
     loading,
     make_loss,
     translate_cfg,
@@ -186,6 +195,7 @@ class MaralNER(TrainablePipe):
         self.scorer = scorer
         self.cfg: dict[str, Any] = {"labels": [], **SETTINGS, **settings}
         self.loss = MaxMargin() if loss is None else loss
+        self.cfg["configured"] = {key: self.cfg[key] for key in SETTINGS_OF_USE}
         check_settings(self.cfg)
         check_decision(self.cfg["decision"], self.loss)
         self._warned = False
@@ -200,8 +210,9 @@ class MaralNER(TrainablePipe):
         """
         with loading():
             check_parts(bytes_data, exclude)
+            given, self.cfg["configured"] = self.cfg["configured"], {}
             super().from_bytes(bytes_data, exclude=exclude)
-            self.cfg = translate_cfg(self.cfg)
+            self.cfg = configure(translate_cfg(self.cfg), given)
             check_loaded(self.model, self.cfg)
         return self
 
@@ -214,8 +225,9 @@ class MaralNER(TrainablePipe):
         RAISES (MaralError): If the files are damaged, or do not fit together.
         """
         with loading():
+            given, self.cfg["configured"] = self.cfg["configured"], {}
             super().from_disk(path, exclude=exclude)
-            self.cfg = translate_cfg(self.cfg)
+            self.cfg = configure(translate_cfg(self.cfg), given)
             check_loaded(self.model, self.cfg)
         return self
 
@@ -305,13 +317,15 @@ class MaralNER(TrainablePipe):
 
         docs (Iterable[Doc]): The documents.
         RETURNS (Predictions): The candidates and their scores.
-        RAISES (MaralError): If the component is not initialised.
+        RAISES (MaralError): If the component is not initialised, or no transformer has read a
+            document.
         """
         docs = list(docs)
         n_classes = len(get_span_module(self.model).statistics.count)
         if not any_visible(docs):
             nothing = np.zeros((0, n_classes), dtype=np.float32)
             return Predictions(Candidates([0] * len(docs), 1), nothing)
+        check_encoded(self.model, self.name, docs)
         batch = self.model.predict(docs)
         scores = class_scores(self.model, batch)
         return Predictions(batch.candidates, scores)

@@ -142,6 +142,8 @@ def run_folder(output: Path, resume: bool, ranks: Ranks) -> Iterator[Path]:
                 for part in (folder, folder / DIAGNOSTICS):
                     remove_leftovers(part)
                 if not resume:
+                    if (output / META).is_file():
+                        logger.warning(Warnings.W307.format(output=output))
                     (folder / SUMMARY).unlink(missing_ok=True)
         ranks.say(None)
         yield folder

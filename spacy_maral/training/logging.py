@@ -25,17 +25,27 @@ TOLD_ELSEWHERE = frozenset(
     ("epoch", "steps", "seconds", "losses", "score", *(f"dev_{name}" for name in PRF))
 )
 
+LEGEND = (
+    "in each line: losses | F1 on the source's development data | concentrations kappa of the "
+    "classes, lowest and highest | mean cosine of class means, -1/(classes - 1) at best | of a "
+    "student: reliable share of the pseudo-labels by class, and labels that changed"
+)
+
 
 class EpochLines(Hook):
-    """Print one line for each epoch.
+    """Print one line for each epoch, and before the first what the values are.
 
     n_epochs (int): Number of epochs of the run.
     """
 
     def __init__(self, n_epochs: int) -> None:
         self.n_epochs = n_epochs
+        self.legend = LEGEND
 
     def on_row(self, row: dict[str, Any]) -> None:
+        if self.legend:
+            tqdm.write(self.legend)
+            self.legend = ""
         tqdm.write(describe_row(row, self.n_epochs))
 
 

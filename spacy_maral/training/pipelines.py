@@ -36,6 +36,9 @@ COMPONENT = "maral_ner"
 DEFAULTS_OF_0_1 = {"prior_scale": 1.0}
 # settings that the component also has, so that a saved pipeline can be trained further
 SHARED_OPTIONS = ("decision", "prior_scale", "outside_weight")
+# share of the encoder's peak rate that [training.optimizer] of a saved pipeline has: nlp.update has
+# no warm-up, and one rate for all weights
+LATER_RATE = 0.1
 
 
 @dataclass
@@ -173,6 +176,9 @@ def as_pipeline(nlp: Language, settings: TrainingSettings | None) -> Pipeline:
         nlp.get_pipe_config(COMPONENT).update(options, loss=settings.loss)
         pipe.loss = make_loss(settings.loss)  # type: ignore[attr-defined]
         pipe.set_decision(settings.decision)  # type: ignore[attr-defined]
+        optimizer = nlp.config["training"]["optimizer"]
+        if optimizer == Language.default_config["training"]["optimizer"]:
+            optimizer["learn_rate"] = LATER_RATE * settings.learn_rate
     network = Network(
         encoder,
         span_model,

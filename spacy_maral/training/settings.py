@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from ..data.languages import language_code
-from ..errors import Errors, MaralError, Warnings
+from ..errors import Errors, MaralError, Warnings, describe_problems
 from ..model.checks import check_decision, make_loss, translate_loss, translate_outside
 
 logger = logging.getLogger("spacy")
@@ -61,6 +61,9 @@ Select = Annotated[
 class TrainingSettings(Section):
     """Settings for the training of one model."""
 
+    # true is no number
+    model_config = ConfigDict(strict=True)
+
     loss: LossBlock = MAX_MARGIN
     decision: Decision = "likelihood"
     outside_weight: float = Field(1.0, ge=0)
@@ -95,7 +98,7 @@ class TrainingSettings(Section):
     freeze_layers: int = Field(6, ge=0)
     """Number of the encoder's lowest layers to freeze. Frozen layers have no dropout, and the word
     embeddings are frozen with them."""
-    cache: Path | None = None
+    cache: Path | None = Field(None, strict=False)
     """Folder that caches word pieces and frozen-layer states for this and later runs; it can be
     deleted while no run uses it. By default the cache is in the folder of the run, which deletes it
     when it finishes."""
@@ -151,6 +154,8 @@ class StudentSettings(TrainingSettings):
 
 class AdaptationSettings(Section):
     """Settings for the use and improvement of target pseudo-labels: [adaptation]."""
+
+    model_config = ConfigDict(strict=True)
 
     init: Literal["encoder", "teacher"] = "encoder"
     """Whether the student starts from the encoder or from the teacher."""
@@ -257,14 +262,20 @@ def _validated(schema: type[Section], name: str, given: Any) -> Any:
     try:
         return schema.model_validate(given)
     except ValidationError as error:
-        problems = "\n".join(
-            f"  [{name}] {'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}"
-            if e["loc"]
-            else f"  [{name}]: {e['msg'].removeprefix('Value error, ')}"
-            for e in error.errors()
-        )
+        problems = describe_problems(error, schema.model_fields, f"[{name}]")
         known = ", ".join(schema.model_fields)
         raise MaralError(Errors.M302.format(problems=problems, known=known)) from None
+
+
+def check_sections(config: Any) -> None:
+    """Validate all sections that a configuration has, those that a run does not use too.
+
+    RAISES (MaralError): If a key is unknown, or a value is invalid.
+    """
+    for name in SCHEMAS:
+        if name in config:
+            read_section(config, name)
+    read_languages(config)
 
 
 SELECTION: Mapping[str, str] = {

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm.auto import tqdm
 
 from ..data.files import remove, remove_folder, write_text
 from ..data.layout import CACHE, SUMMARY
+from ..evaluation.tables import describe_saved
 from ..model.architectures import get_encoder
 from ..model.memory import peak_memory
 from .checkpoint import list_checkpoints, writing
@@ -54,6 +56,7 @@ def finish(
         "seconds": time.perf_counter() - started,
         "peak_memory_bytes": peak_memory(),
     }
+    tqdm.write(describe_saved(summary))
     # in this order, so that a run killed here can still be resumed
     with writing(run.folder):
         write_text(run.folder / SUMMARY, json.dumps(summary, indent=1) + "\n")

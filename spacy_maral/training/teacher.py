@@ -24,7 +24,7 @@ from .pipelines import (
     run_seed,
 )
 from .processes import ALONE, Ranks, join, own_gpu
-from .settings import TeacherSettings, read_section
+from .settings import TeacherSettings, check_sections, read_section
 from .streams import source_stream
 from .summary import finish
 
@@ -59,6 +59,7 @@ def train_teacher(
     use_device(own_gpu(gpu_id))
     with join(on_gpu=gpu_id >= 0) as ranks:
         config = read_config(config_path, overrides)
+        check_sections(config)
         settings = read_section(config, "teacher")
         check_component(config, "teacher", settings)
         if settings.select == "target_information":

@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,11 @@ def called(monkeypatch) -> dict:
 
         return call
 
-    homes = {"train_teacher": "training", "pseudo_label": "adaptation", "adapt": "adaptation"}
+    homes = {
+        "train_teacher": "training.teacher",
+        "pseudo_label": "adaptation.label_target",
+        "adapt": "adaptation.student",
+    }
     for name, home in homes.items():
         monkeypatch.setattr(f"spacy_maral.{home}.{name}", fake(name))
     monkeypatch.delenv("SPACY_CONFIG_OVERRIDES", raising=False)
@@ -110,6 +115,11 @@ def test_commands_are_listed_in_the_order_of_their_use():
     lines = [line.split() for line in run("--help").stdout.splitlines() if line.startswith("  ")]
     listed = [line[0] for line in lines if line and line[0] in ORDER]
     assert listed == list(ORDER)
+
+
+def test_version():
+    result = run("--version")
+    assert result.exit_code == 0 and result.output.strip() == version("spacy-maral")
 
 
 def test_help_does_not_wait_for_training():
@@ -353,6 +363,24 @@ def test_options_that_name_no_section_are_refused(files, called, option):
     assert not called
 
 
+@pytest.mark.parametrize(
+    "more", [["--teacher.learn_rate"], ["--teacher.learn_rate", "--teacher.epochs", "2"]]
+)
+def test_a_setting_without_a_value_is_refused(files, called, more):
+    result = run(*teacher_arguments(files), *more)
+    assert result.exit_code == 2 and not called
+    assert "--teacher.learn_rate needs a value" in words(result.output)
+
+
+@pytest.mark.parametrize(
+    "arguments, meant",
+    [(["--sorce", "x"], "--source"), (["--resumed"], "--resume"), (["--gpuid=0"], "--gpu-id")],
+)
+def test_the_option_that_was_meant_is_named(files, called, arguments, meant):
+    result = run(*teacher_arguments(files), *arguments)
+    assert result.exit_code == 2 and f"Did you mean '{meant}'?" in words(result.output)
+
+
 @pytest.mark.parametrize("name", ["config", "source", "dev"])
 def test_missing_files_are_refused_before_anything_starts(files, called, name):
     files[name].unlink()
@@ -373,7 +401,7 @@ def test_errors_of_training_are_shown_whole(files, monkeypatch):
     def fail(*args, **kwargs):
         raise MaralError(message)
 
-    monkeypatch.setattr("spacy_maral.training.train_teacher", fail)
+    monkeypatch.setattr("spacy_maral.training.teacher.train_teacher", fail)
     result = run(*teacher_arguments(files))
     assert result.exit_code == 1
     assert "Cannot train the teacher" in result.stderr
@@ -385,7 +413,7 @@ def test_faults_of_the_program_are_not_hidden(files, monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("spacy_maral.training.train_teacher", fail)
+    monkeypatch.setattr("spacy_maral.training.teacher.train_teacher", fail)
     assert isinstance(run(*teacher_arguments(files)).exception, RuntimeError)
 
 

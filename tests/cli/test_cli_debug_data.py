@@ -95,6 +95,18 @@ def test_errors_end_with_1(files):
     assert "✘ 2 errors" in shown
 
 
+@pytest.mark.parametrize(
+    "setting, meant",
+    [
+        ("teacher.lern_rate", "learn_rate"), ("student.epcohs", "epochs"),
+        ("adaptation.neighbors", "neighbours"), ("paths.encodr", "paths.encoder"),
+    ],
+)  # fmt: skip
+def test_a_misspelt_setting_is_an_error(files, setting, meant):
+    code, _, result = run(files, f"--{setting}", "3")
+    assert code == 1 and f"Did you mean '{meant}'?" in result.stderr
+
+
 def test_a_source_without_entities(files):
     write(files["--source"], [labelled("a b")] * 3)
     code, shown, _ = run(files)

@@ -6,10 +6,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import spacy
 from build_package import build_package
+from build_package import main as package_tool
 from spacy.cli.package import generate_readme, package
 from spacy.schemas import ModelMetaSchema, validate
 from spacy.tokens import Doc, DocBin, Span
@@ -287,6 +289,28 @@ def test_neither_an_old_readme_nor_the_runs_folder_is_packaged(student, tmp_path
     inner = tmp_path / "xx_old-0.0.1" / "xx_old" / "xx_old-0.0.1"
     assert (inner / "maral_ner").is_dir() and not (inner / "training").exists()
     assert (student / "training").is_dir()
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_the_wheel_of_the_package_is_built_beside_it(tmp_path, monkeypatch, capsys, status):
+    built = tmp_path / "xx_a-0.1.0" / "dist" / "xx_a-0.1.0-py3-none-any.whl"
+    built.parent.mkdir(parents=True)
+    built.touch()
+
+    def run(words, check):
+        assert words[:4] == [sys.executable, "-m", "pip", "wheel"] and "--no-deps" in words
+        assert (Path(words[-1]) / "pyproject.toml").is_file()
+        (Path(words[-2]) / "spacy_maral-0.1.0-py3-none-any.whl").touch()
+        return SimpleNamespace(returncode=status)
+
+    monkeypatch.setattr("build_package.build_package", lambda *args, **kwargs: built)
+    monkeypatch.setattr("build_package.subprocess.run", run)
+    arguments = ["student", str(tmp_path), "--name", "a", "--version", "0.1.0", "--with-maral"]
+    assert package_tool(arguments) == status
+    shown = "".join(capsys.readouterr().out.split())
+    assert (
+        status or f"pipinstall{built.parent / 'spacy_maral'}-0.1.0-py3-none-any.whl{built}" in shown
+    )
 
 
 def test_the_hub_finds_what_it_needs(student, folder):

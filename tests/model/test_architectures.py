@@ -113,7 +113,7 @@ def test_no_words_at_all():
 
 
 def test_wrong_upstream_output():
-    with pytest.raises(MaralError, match="needs the output of a spacy-transformers component"):
+    with pytest.raises(MaralError, match="M203"):
         word_ends(1.0)([np.zeros(3)], True)
 
 
@@ -276,7 +276,7 @@ def test_not_initialised(make_nlp):
 def test_no_encoder_width():
     model = build_span_model(build_word_piece_ends())
     model.set_dim("nO", 3)
-    with pytest.raises(MaralError, match="because its encoder is not known"):
+    with pytest.raises(MaralError, match="M202"):
         model.initialize()
 
 

@@ -11,6 +11,7 @@ import torch
 from sentences import LABELS, TEXTS
 from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
+from thinc.api import Config
 
 from spacy_maral.errors import MaralError
 from spacy_maral.model.architectures import get_span_module
@@ -481,8 +482,81 @@ def test_select_pipes(trained):
     with trained.select_pipes(disable=["maral_ner"]):
         assert not trained(text).ents
     assert trained(text).ents
-    with trained.select_pipes(disable=["transformer"]):
-        assert trained(text).has_annotation("ENT_IOB"), "zero vectors, no crash"
+
+
+@pytest.mark.parametrize("how", ["disabled", "excluded", "sourced alone", "last"])
+def test_without_its_encoder_is_an_error_and_no_guess(trained, tmp_path, how):
+    nlp = trained
+    if how == "disabled":
+        nlp.disable_pipe("transformer")
+    elif how == "excluded":
+        nlp.to_disk(tmp_path)
+        nlp = spacy.load(tmp_path, exclude=["transformer"])
+    elif how == "sourced alone":
+        nlp = spacy.blank("xx")
+        nlp.add_pipe("maral_ner", source=trained)
+    else:
+        nlp._components.reverse()
+    with pytest.raises(MaralError, match=r"M228.*no transformer has read"):
+        nlp(TEXTS[0][0])
+    with pytest.raises(MaralError, match="M228"):
+        list(nlp.pipe(text for text, _ in TEXTS))
+    assert nlp("").ents == ()
+
+
+CNN = {
+    "@architectures": "spacy.HashEmbedCNN.v2", "width": 32, "depth": 2, "embed_size": 100,
+    "window_size": 1, "maxout_pieces": 2, "subword_features": True, "pretrained_vectors": None,
+}  # fmt: skip
+POOLED = {
+    "@architectures": "spacy-transformers.TransformerListener.v1", "grad_factor": 1.0,
+    "pooling": {"@layers": "reduce_mean.v1"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("before", [None, "tok2vec", "transformer last"])
+@pytest.mark.parametrize(
+    "tok2vec", [None, CNN, POOLED, {"@architectures": "spacy.Tok2VecListener.v1", "width": 96}]
+)
+def test_without_a_transformer_before_it(make_nlp, train_examples, before, tok2vec):
+    nlp = make_nlp(labels=None)
+    nlp.remove_pipe("maral_ner")
+    if before != "transformer last":
+        nlp.remove_pipe("transformer")
+    if before == "tok2vec":
+        nlp.add_pipe("tok2vec")
+    model = {"@architectures": "spacy-maral.SpanModel.v1", "tok2vec": tok2vec}
+    nlp.add_pipe("maral_ner", first=True, config={"model": model} if tok2vec else {})
+    with pytest.raises(MaralError, match=r"M202.*a transformer first"):
+        nlp.initialize(lambda: train_examples(nlp))
+
+
+def test_the_lines_of_the_message_make_an_encoder(encoder_dir):
+    with pytest.raises(MaralError) as error:
+        spacy.blank("xx").add_pipe("maral_ner").initialize(lambda: train_texts())
+    lines = "[components]" + str(error.value)[str(error.value).index("\n") :]
+    lines = lines.replace("intfloat/multilingual-e5-small", encoder_dir.as_posix())
+    nlp = spacy.blank("xx")
+    block = Config().from_str(lines)["components"]["transformer"]
+    nlp.add_pipe(block.pop("factory"), config=block)
+    nlp.add_pipe("maral_ner")
+    nlp.initialize(lambda: train_texts())
+    assert nlp.get_pipe("maral_ner").labels == ("PER",)
+
+
+def train_texts():
+    doc = spacy.blank("xx")("Ada lives")
+    doc.set_ents([Span(doc, 0, 1, "PER")])
+    return [Example(doc.copy(), doc)]
+
+
+def test_pooled_vectors_are_refused(make_nlp, train_examples):
+    nlp = make_nlp(
+        labels=None, model={"@architectures": "spacy-maral.SpanModel.v1", "tok2vec": POOLED}
+    )
+    nlp.initialize(lambda: train_examples(nlp))
+    with pytest.raises(MaralError, match=r"M203.*found list"):
+        nlp(TEXTS[0][0])
 
 
 def test_replace_listeners(trained, tmp_path, train_examples):
@@ -521,6 +595,44 @@ def test_other_component_names(make_nlp, train_examples):
 
 
 # Settings
+
+
+USE = [
+    {"threshold": 0.9}, {"overwrite": False}, {"scores": False}, {"spans_key": "other"},
+    {"spans_threshold": 0.1},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("given", USE, ids=lambda given: next(iter(given)))
+def test_a_setting_of_use_comes_from_the_configuration(trained, tmp_path, given):
+    trained.to_disk(tmp_path)
+    nlp = spacy.load(tmp_path, config={"components": {"maral_ner": given}})
+    ((name, value),) = given.items()
+    assert (
+        nlp.get_pipe("maral_ner").cfg[name] == nlp.config["components"]["maral_ner"][name] == value
+    )
+    again = spacy.blank("xx").from_config(nlp.config).from_bytes(nlp.to_bytes())
+    assert again.get_pipe("maral_ner").cfg[name] == value
+    nlp.to_disk(tmp_path / "again")
+    assert spacy.load(tmp_path / "again").get_pipe("maral_ner").cfg[name] == value
+
+
+def test_a_setting_changed_in_python_is_saved(trained, tmp_path):
+    trained.get_pipe("maral_ner").cfg["threshold"] = 0.8
+    trained.to_disk(tmp_path)
+    assert spacy.load(tmp_path).get_pipe("maral_ner").cfg["threshold"] == 0.8
+    nlp = spacy.load(tmp_path, config={"components": {"maral_ner": {"threshold": 0.5}}})
+    assert nlp.get_pipe("maral_ner").cfg["threshold"] == 0.5
+    with pytest.raises(MaralError, match=r"M226.*found 2"):
+        spacy.load(tmp_path, config={"components": {"maral_ner": {"threshold": 2.0}}})
+
+
+def test_a_threshold_of_the_configuration_takes_effect(trained, tmp_path):
+    trained.to_disk(tmp_path)
+    nlp = spacy.load(tmp_path, config={"components": {"maral_ner": {"threshold": 1.0}}})
+    texts = [text for text, _ in TEXTS]
+    assert any(doc.ents for doc in trained.pipe(texts))
+    assert not any(doc.ents for doc in nlp.pipe(texts))
 
 
 def test_add_label(make_nlp):

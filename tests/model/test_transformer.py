@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 
 import numpy as np
@@ -68,6 +69,20 @@ def test_gives_what_spacy_transformers_gives(encoder_dir, ours):
         np.testing.assert_array_equal(found.align.dataXd, wanted.align.dataXd)
         # the pooler is not pretrained, and different in each pipeline
         np.testing.assert_allclose(vectors(found), vectors(wanted), atol=1e-5)
+
+
+def test_loading_shows_no_warning_of_transformers(encoder_dir):
+    shown = logging.Handler()
+    shown.records = []
+    shown.emit = shown.records.append
+    logger = logging.getLogger("transformers")
+    logger.addHandler(shown)
+    level = logger.level
+    pipeline(encoder_dir, THEIRS)
+    assert shown.records.pop().getMessage().count("TRAIN"), "the encoder has no pooler"
+    pipeline(encoder_dir)
+    logger.removeHandler(shown)
+    assert not shown.records and logger.level == level
 
 
 def test_reads_rows_in_parts_with_the_same_result(encoder_dir, ours):

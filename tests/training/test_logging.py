@@ -126,11 +126,13 @@ def test_an_adaptation_tells_every_epoch(world, seen, tmp_path):
 
 
 def test_lines_only_where_nothing_can_be_redrawn(world, tmp_path, capsys):
-    """Neither stream is a terminal here, as in a CI log: a line an epoch, no bars."""
+    """Neither stream is a terminal here, as in a CI log: a line an epoch and what it says, no bars."""
     adapt_in(world, tmp_path / "out", labels=world["labels"], overrides={"student.epochs": 2})
     found = capsys.readouterr()
     lines = [line for line in found.out.splitlines() if line]
-    assert [line.split(" | ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+    assert [line.split(" | ")[0] for line in lines] == [
+        "in each line: losses", "epoch 1/2", "epoch 2/2", "Saved epoch 2: the last",
+    ]  # fmt: skip
     assert "\r" not in found.out + found.err and "it/s" not in found.err
 
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
+import logging
 import os
+import re
 import shutil
 import signal
 from types import SimpleNamespace
@@ -24,6 +27,7 @@ from spacy_maral.errors import MaralError
 from spacy_maral.training import folders, loop, summary
 from spacy_maral.training.checkpoint import list_checkpoints
 from spacy_maral.training.interrupts import sole_run
+from spacy_maral.training.logging import LEGEND
 from spacy_maral.training.pipelines import Pipeline
 from spacy_maral.training.settings import AdaptationSettings
 from spacy_maral.training.teacher import train_teacher
@@ -256,6 +260,38 @@ def test_a_teacher_is_finished_once(world, no_work):
     with pytest.raises(MaralError, match=r"M323.*\n  \[teacher\] epochs: 4 is now 99\n"):
         train_teacher(world["config"], resume=True, overrides={"teacher.epochs": 99}, **arguments)
     assert (world["teacher"] / "training" / "summary.json").read_bytes() == before
+
+
+def test_a_finished_run_with_other_settings_says_what_to_delete(
+    world, tmp_path, caplog, monkeypatch
+):
+    monkeypatch.setattr(logging.getLogger("spacy"), "propagate", True)
+    output = tmp_path / "teacher"
+    shutil.copytree(world["teacher"], output)
+    arguments = {"source": world["source"], "dev": world["dev"], "output": output, "resume": True}
+    changed = {"overrides": {"teacher.epochs": 1}}
+    with pytest.raises(MaralError, match="M323") as error:
+        train_teacher(world["config"], **changed, **arguments)
+    shutil.rmtree(re.search(r"delete (\S+) to train again", str(error.value))[1])
+    train_teacher(world["config"], **changed, **arguments)
+    assert json.loads((output / "training" / "summary.json").read_text())["selected_epoch"] == 1
+    assert "W307" not in caplog.text
+
+
+def test_a_pipeline_is_not_replaced_in_silence(world, tmp_path, caplog, monkeypatch, capsys):
+    monkeypatch.setattr(logging.getLogger("spacy"), "propagate", True)
+    output = tmp_path / "teacher"
+    arguments = {"source": world["source"], "dev": world["dev"], "output": output}
+    short = {"overrides": {"teacher.epochs": 1}}
+    train_teacher(world["config"], **short, **arguments)
+    assert "W307" not in caplog.text and "W308" in caplog.text
+    assert capsys.readouterr().out.count(LEGEND) == 1
+    caplog.clear()
+    monkeypatch.setattr(loop, "FEW_UPDATES", 1)
+    train_teacher(world["config"], **short, **arguments)
+    assert "W308" not in caplog.text
+    assert "W307" in caplog.text and f"{output} already has a pipeline" in caplog.text
+    assert "Saved epoch 1: the best on the source's development data" in capsys.readouterr().out
 
 
 def test_a_full_disk_at_the_end_is_named(ended, world, tmp_path, monkeypatch):

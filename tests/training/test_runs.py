@@ -8,6 +8,7 @@ import spacy
 import torch
 from spacy.cli.package import package
 from spacy.tokens import Doc, DocBin, Span
+from spacy.training import Example
 from thinc.api import Config
 from toys import assert_equal, without_timings
 from transformers import XLMRobertaModel
@@ -23,6 +24,7 @@ from worlds import (
 
 from spacy_maral.adaptation.label_target import pseudo_label
 from spacy_maral.adaptation.pseudo_labels import PseudoLabels
+from spacy_maral.data.config import read_config
 from spacy_maral.errors import MaralError
 from spacy_maral.evaluation.metrics import Entities, score_entities
 from spacy_maral.model.architectures import get_span_module
@@ -71,6 +73,20 @@ def test_a_finished_run_leaves_a_summary_and_no_checkpoints(world):
     rows = rows_of(world["teacher"])
     assert rows[summary["selected_epoch"] - 1]["score"] == max(row["score"] for row in rows)
     assert not list(world["teacher"].glob("*.tmp"))
+
+
+def test_a_saved_pipeline_is_trained_further_without_forgetting(world, tmp_path):
+    docs = make_docs("source", 40, 5)
+    nlp = spacy.load(world["teacher"])
+    rate = read_config(world["config"])["teacher"]["learn_rate"]
+    assert nlp.config["training"]["optimizer"]["learn_rate"] == pytest.approx(rate / 10)
+    before = f1_of(world["teacher"], docs)
+    sgd = nlp.resume_training()
+    for _ in range(10):
+        examples = [Example(Doc(nlp.vocab, [t.text for t in doc]), doc) for doc in docs]
+        nlp.update(examples, sgd=sgd)
+    nlp.to_disk(tmp_path)
+    assert f1_of(tmp_path, docs) >= before > 0.6
 
 
 def test_a_student_is_adapted_and_loads(world, tmp_path):

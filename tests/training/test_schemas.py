@@ -47,6 +47,14 @@ def test_a_section_is_read_over_the_defaults():
     assert (adaptation.alpha_start, adaptation.alpha_end, adaptation.filter) == (0.9, 0.8, False)
 
 
+@pytest.mark.parametrize("value", ["true", "false", '"3"'])
+@pytest.mark.parametrize("key", ["epochs", "learn_rate"])
+def test_only_a_number_is_a_number(key, value):
+    config = Config().from_str(f"[teacher]\n{key} = {value}")
+    with pytest.raises(MaralError, match=rf"M302[^$]*\[teacher\] {key} = "):
+        read_section(config, "teacher")
+
+
 @pytest.mark.parametrize("section", SCHEMAS)
 def test_the_defaults_are_those_of_the_shipped_configuration(section):
     shipped = read_section(read_config(CONFIGS / "maral_small.cfg"), section)

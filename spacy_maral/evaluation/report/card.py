@@ -57,7 +57,7 @@ class CardFacts:
 def write_card(model: Path, facts: CardFacts, *, output: Path | None = None) -> dict[str, Any]:
     """Write a pipeline's meta.json with its training, data and scores.
 
-    `spacy package` makes the README.md of the package from it, and `spacy huggingface-hub push` the
+    `spacy package` makes the README.md of the package from it, and `hf upload` the
     card on the hub.
 
     model (Path): Folder of the pipeline.

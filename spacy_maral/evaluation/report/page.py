@@ -12,7 +12,7 @@ from markupsafe import Markup
 from ...data.files import write_file
 from ..evaluate import load_pipeline
 from ..mistakes import Judgement, judge
-from ..tables import classes_without_labels, score_table
+from ..tables import classes_without_labels, describe_saved, score_table
 from . import figures
 from .figures import number, signed
 from .run_record import RunRecord, read_run, read_sample
@@ -71,6 +71,7 @@ def render_report(record: RunRecord, judgement: Judgement | None = None, data: s
         name=record.folder.resolve().name,
         style=Markup((folder / "page.css").read_text(encoding="utf8")),
         labels=record.classes[1:],
+        saved=describe_saved(record.summary) if record.summary else "",
         tiles=_tiles(record, judgement, data),
         latest=filtered[-1] if filtered else None,
         earlier=filtered[:-1],

@@ -25,6 +25,7 @@ from spacy_transformers.truncate import truncate_oversize_splits
 from thinc.api import ArgsKwargs
 from thinc.types import Ragged
 from transformers.file_utils import ModelOutput
+from transformers.utils import logging as hf_logging
 
 from ...errors import Errors, MaralError
 from ..checks import check_choice
@@ -166,7 +167,13 @@ def _init(model: BoundedTransformer, X: Any = None, Y: Any = None) -> None:
     if model.attrs["has_transformer"]:
         return
     configs = (model._init_tokenizer_config, model._init_transformer_config)
-    model.attrs["set_transformer"](model, load_pretrained(model.attrs["name"], *configs))
+    verbosity = hf_logging.get_verbosity()
+    # without its advice to "TRAIN this model", as happens anyway
+    hf_logging.set_verbosity_error()
+    try:
+        model.attrs["set_transformer"](model, load_pretrained(model.attrs["name"], *configs))
+    finally:
+        hf_logging.set_verbosity(verbosity)
 
 
 def _convert_inputs(
