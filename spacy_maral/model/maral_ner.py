@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -39,6 +41,7 @@ from .checks import (
     configure,
     loading,
     make_loss,
+    sealed,
     translate_cfg,
     translate_loss,
 )
@@ -48,6 +51,10 @@ from .predictions import Predictions, annotate, register_score
 from .span_model import DECISIONS, SpanOutput
 from .spans import Candidates, span_counts
 from .visible import any_visible
+
+if hasattr(os, "register_at_fork"):
+    # a forked process has none of the threads that torch would wait for, as in nlp.pipe(n_process=2)
+    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 OUTSIDE_NAME = "O"
 SAMPLE_DOCS = 10
@@ -199,6 +206,24 @@ class MaralNER(TrainablePipe):
         check_settings(self.cfg)
         check_decision(self.cfg["decision"], self.loss)
         self._warned = False
+
+    def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
+        """Write the component as bytes, with a checksum of its settings.
+
+        exclude (Iterable[str]): Parts to leave out.
+        RETURNS (bytes): The bytes.
+        """
+        with sealed(self.cfg):
+            return super().to_bytes(exclude=exclude)
+
+    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
+        """Write the component to a folder, with a checksum of its settings.
+
+        path (str | Path): The folder.
+        exclude (Iterable[str]): Parts to leave out.
+        """
+        with sealed(self.cfg):
+            super().to_disk(path, exclude=exclude)
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> MaralNER:
         """Load the component from bytes.
