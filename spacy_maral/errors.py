@@ -61,6 +61,7 @@ class Errors(metaclass=CodedMessages):
     M002 = "A document cannot have {length} words. Check the document lengths that the span enumeration gets."
     M003 = "The decision rule '{decision}' does not exist. Choose one of: likelihood, posterior, linear."
     M004 = "{name} must be {rule}, found {value}. Change this setting of the span model."
+    M005 = "The span model's features are not finite. The encoder's configuration or weights are damaged, or its numbers overflow. Copy the pipeline again, or train a new one from an intact encoder in float32."
     M021 = "The dimension of the von Mises-Fisher space is {dim}, but must be an integer of at least 2. Change the dimension."
     M023 = "{n_classes} class means cannot form a regular simplex in {dim} dimensions. Raise the feature dimension to at least the number of classes minus one, or use fewer classes."
     M024 = "The shapes of the features {z}, mean directions {direction} and concentrations {concentration} do not match. Pass (N, q), (K, q) and (K,) with the same q and K."
@@ -159,6 +160,7 @@ class Errors(metaclass=CodedMessages):
     M226 = "threshold must be a probability from 0 to 1, found {threshold}. Change this setting of the component; with 0 it writes all entities."
     M227 = "The loss {block} cannot be made: {problem}. Set @losses in the block of the loss to one of {known}, or to a loss that you have registered."
     M228 = "'{name}' has no word vectors for the document {text!r}, because no transformer has read it. Load, enable or source the pipeline's transformer with the component, before it, or join the two first with nlp.replace_listeners('transformer', '{name}', ['model.tok2vec'])."
+    M230 = "{path} names Python code that would run when the encoder is loaded (auto_map). Use an encoder whose architecture transformers has itself. If you trust the code, set trust_remote_code = true in the transformer's tokenizer_config and transformer_config."
 
     # M3xx: training, configuration, checkpoints
     M301 = "The configuration has no section [{section}]. Add it; its keys are: {known}."
@@ -272,6 +274,8 @@ class Warnings(metaclass=CodedMessages):
     W206 = "The setting include_outside is now part of outside_weight: include_outside = false is read as outside_weight = 0, and include_outside = true as the outside_weight that is set. Remove include_outside from the configuration."
     W207 = 'The setting loss = "{old}" of release 0.1 is read as @losses = "{new}". Write this line in a block of its own, such as [student.loss] or [components.maral_ner.loss].'
     W208 = "With pseudo_count = 0 the class means have no start of their own: features of a new model are alike, so that the means are nearly equal at first, and the max-margin loss may not drive them apart. Use it to follow the paper to the letter; otherwise remove the setting."
+    W209 = "The encoder's {name} is 0, because release 0.1 rounded it, and is read as {value}, the default of its architecture. Save the pipeline again to keep it so."
+    W210 = "trust_remote_code = true: loading the encoder '{name}' runs Python code that comes with it. A pipeline that is trained with it loads only if transformers has its architecture, too."
 
     # W3xx: training, configuration, checkpoints
     W301 = "The checkpoint {path} is damaged ({problem}). The run continues from the previous one."

@@ -169,7 +169,7 @@ def make_encoder(path: Path) -> Path:
     (path / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf8")
     # what they import when they are first used, every process that is forked has already
     for cls in (AutoTokenizer, AutoModel, AutoModelForMaskedLM):
-        cls.from_pretrained(path)
+        cls.from_pretrained(path, trust_remote_code=False)
     gc.collect()
     gc.freeze()
     return path

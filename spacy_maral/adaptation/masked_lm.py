@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 
 from ..errors import Errors, MaralError
 from ..model.architectures import get_encoder
+from ..model.encoder.files import loading_encoder
 from ..model.encoder.layers import input_embeddings
 from ..training.corpus import Batch
 from ..training.network import Network
@@ -33,7 +34,8 @@ def check_head(pipeline: Pipeline, settings: AdaptationSettings) -> None:
         return
     _, tokenizer, _ = get_encoder(pipeline.nlp)
     name = encoder_name(pipeline)
-    config = AutoConfig.from_pretrained(name)
+    with loading_encoder(name):
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     architectures = config.architectures or []
     if not any(a.endswith("ForMaskedLM") for a in architectures) or tokenizer.mask_token_id is None:
         raise MaralError(Errors.M318.format(encoder=name, architectures=", ".join(architectures)))
@@ -50,11 +52,12 @@ def masked_lm(pipeline: Pipeline, settings: AdaptationSettings) -> MaskedLM | No
     if not settings.mlm_weight:
         return None
     _, tokenizer, _ = get_encoder(pipeline.nlp)
-    full = AutoModelForMaskedLM.from_pretrained(encoder_name(pipeline))
+    name = encoder_name(pipeline)
+    with loading_encoder(name):
+        full = AutoModelForMaskedLM.from_pretrained(name, trust_remote_code=False)
     head = getattr(full, "lm_head", getattr(full, "cls", None))
     if head is None:
-        found = {"encoder": encoder_name(pipeline), "family": full.config.model_type}
-        raise MaralError(Errors.M334.format(**found))
+        raise MaralError(Errors.M334.format(encoder=name, family=full.config.model_type))
     full.get_output_embeddings().weight = input_embeddings(pipeline.network.encoder).weight
     return MaskedLM(
         head.to(pipeline.network.device),

@@ -96,11 +96,16 @@ class SpanModel(nn.Module):
         starts (Tensor): First word of each span, as a row of `first`, shape (N,).
         ends (Tensor): Last word of each span, inclusive, as a row of `last`, shape (N,).
         RETURNS (SpanOutput): Features and logits.
+        RAISES (MaralError): If they are not finite, except in training.
         """
         hidden = self._first_layer(first, last, shapes, starts, ends)
         with torch.autocast(hidden.device.type, enabled=False):
             u = self.output(self.dropout(F.gelu(hidden)))
-            return SpanOutput(F.normalize(u, dim=-1), self.head(u))
+            output = SpanOutput(F.normalize(u, dim=-1), self.head(u))
+        # in training, the loss is checked
+        if not (self.training or output.logits.isfinite().all()):
+            raise MaralError(Errors.M005)
+        return output
 
     def _first_layer(
         self, first: Tensor, last: Tensor, shapes: Tensor, starts: Tensor, ends: Tensor

@@ -298,9 +298,10 @@ def _tokenizer(nlp: Language) -> tuple[str, Any, Any]:
 
     model = nlp.get_pipe("transformer").model  # type: ignore[attr-defined]
     name = str(nlp.get_pipe_config("transformer")["model"]["name"])
-    settings = dict(nlp.get_pipe_config("transformer")["model"]["tokenizer_config"])
+    found = nlp.get_pipe_config("transformer")["model"]["tokenizer_config"]
+    settings = {"trust_remote_code": False, "local_files_only": True, **found}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=True, **settings)
+        tokenizer = AutoTokenizer.from_pretrained(name, **settings)
     except (OSError, ValueError):
         return name, None, None
     return name, tokenizer, window_getter(model)

@@ -15,7 +15,6 @@ from tqdm.auto import tqdm
 from ..data.files import remove, remove_folder, write_text
 from ..data.layout import CACHE, SUMMARY
 from ..evaluation.tables import describe_saved
-from ..model.architectures import get_encoder
 from ..model.memory import peak_memory
 from .checkpoint import list_checkpoints, writing
 from .folders import write_pipeline
@@ -45,11 +44,6 @@ def finish(
         "source_dev_ents_r": chosen["dev_recall"],
         "source_dev_ents_f": chosen["dev_f1"],
     }
-    _, tokenizer, _ = get_encoder(nlp)
-    if tokenizer.is_fast:
-        # the saved tokenizer must not depend on its last call, or on what the cache held
-        tokenizer.backend_tokenizer.no_padding()
-        tokenizer.backend_tokenizer.no_truncation()
     with writing(run.folder):
         write_pipeline(nlp, run.folder / "pipeline.tmp", output)
     summary = summarise(pipeline, run, chosen, settings) | {

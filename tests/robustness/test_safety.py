@@ -70,6 +70,8 @@ def unsafe_lines(source: str) -> list[str]:
             keyword, safe = GUARDED.get(name, (None, None))
             if keyword and keywords.get(keyword) is not safe:
                 found.append(f"{node.lineno}: {name} without {keyword}={safe}")
+            if name.endswith(".from_pretrained") and not {"trust_remote_code", None} & {*keywords}:
+                found.append(f"{node.lineno}: {name} without trust_remote_code=False")
             if name in ("eval", "exec", "os.system", "os.popen", "yaml.load", "yaml.unsafe_load"):
                 found.append(f"{node.lineno}: {name}")
             if keywords.get("shell", False) is not False:
@@ -94,6 +96,7 @@ def test_source_runs_no_code_out_of_data(path):
         "np.load(path, allow_pickle=True)", "numpy.load(path, allow_pickle=flag)", "eval(text)",
         "exec(text)", "yaml.load(text)", "subprocess.run(text, shell=True)", "os.system(text)",
         "AutoModel.from_pretrained(name, trust_remote_code=True)",
+        "AutoConfig.from_pretrained(name)",
     ],
 )  # fmt: skip
 def test_scan_finds(line):

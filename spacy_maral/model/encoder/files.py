@@ -32,6 +32,8 @@ MESSAGE = 200
 HUB_NAME = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*")
 PLACE = b"spacy-maral: bytes that are written apart"
 COPIED = 1 << 24
+# transformers would otherwise ask whether to run the Python code of an encoder's folder
+NO_CODE = {"trust_remote_code": False}
 
 
 def write_nested(path: Path, outer: bytes, inner: bytes, innermost: Path) -> None:
@@ -75,8 +77,21 @@ def tokenizer_files(objects: HFObjects) -> dict[str, bytes]:
             vocabulary = Path(folder) / tokenizer.vocab_files_names["vocab_file"]
             vocabulary.write_bytes(objects.vocab_file_contents)
             tokenizer.vocab_file = str(vocabulary)
+        if tokenizer.is_fast:
+            # the saved tokenizer must not depend on its last call, or on what a cache held
+            tokenizer.backend_tokenizer.no_padding()
+            tokenizer.backend_tokenizer.no_truncation()
         tokenizer.save_pretrained(folder)
         return {p.name: p.read_bytes() for p in sorted(Path(folder).iterdir()) if p.is_file()}
+
+
+def _with_eps(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration whose rounding to 0 by release 0.1 is undone, with a warning."""
+    defaults = AutoConfig.for_model(config["model_type"]).to_dict()
+    lost = {n for n, v in config.items() if "_eps" in n and v == 0 and defaults.get(n)}
+    for name in sorted(lost):
+        warnings.warn(Warnings.W209.format(name=name, value=defaults[name]), stacklevel=2)
+    return {n: defaults[n] if n in lost else v for n, v in config.items()}
 
 
 def apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -94,16 +109,24 @@ def loading_encoder(name: str) -> Iterator[None]:
     """Turn the errors of a pretrained encoder that cannot be loaded into one.
 
     name (str): Name or folder of the encoder.
-    RAISES (MaralError): If loading fails.
+    RAISES (MaralError): If loading fails, or needs Python code of the encoder's folder.
     """
     try:
         yield
     except MaralError:
         raise
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        if "trust_remote_code" in str(error):
+            raise MaralError(Errors.M230.format(path=_asking_file(Path(name)))) from error
         # some messages list the classes of all families
         problem = shorten(first_line(error), MESSAGE, placeholder=" …")
         raise MaralError(Errors.M346.format(name=name, problem=problem)) from error
+
+
+def _asking_file(folder: Path) -> Path:
+    """The file of an encoder that names Python code; the encoder itself if it is on a hub."""
+    files = (folder / "config.json", folder / "tokenizer_config.json")
+    return next((p for p in files if p.is_file() and b'"auto_map"' in p.read_bytes()), folder)
 
 
 def load_pretrained(
@@ -115,15 +138,20 @@ def load_pretrained(
     tokenizer_config (dict): Settings of the tokenizer.
     transformer_config (dict): Settings of the encoder.
     RETURNS (HFObjects): Tokenizer and encoder; the encoder is on its device.
-    RAISES (MaralError): If the encoder does not exist, or its files cannot be read.
+    RAISES (MaralError): If the encoder does not exist, its files cannot be read, or it needs Python
+        code and the settings do not trust it.
     """
+    settings = {**NO_CODE, **transformer_config, "return_dict": True}
+    trust = {"trust_remote_code": settings["trust_remote_code"]}
+    if trust != NO_CODE or tokenizer_config.get("trust_remote_code"):
+        warnings.warn(Warnings.W210.format(name=name), stacklevel=2)
     with loading_encoder(name):
-        tokenizer = AutoTokenizer.from_pretrained(name, **tokenizer_config)
+        tokenizer = AutoTokenizer.from_pretrained(name, **{**NO_CODE, **tokenizer_config})
         # tokenizers of one tokenizer.json have no other file
         vocabulary = getattr(tokenizer, "vocab_file", None)
         contents = Path(vocabulary).read_bytes() if vocabulary else None
-        config = AutoConfig.from_pretrained(name, **{**transformer_config, "return_dict": True})
-        encoder = AutoModel.from_pretrained(name, config=config)
+        config = AutoConfig.from_pretrained(name, **settings)
+        encoder = AutoModel.from_pretrained(name, config=config, **trust)
     encoder.to(get_torch_default_device())
     return HFObjects(tokenizer, encoder, contents)
 
@@ -187,14 +215,15 @@ def make_objects(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         # srsly would round small numbers, such as BERT's layer_norm_eps, to 0
-        (folder / "config.json").write_text(json.dumps(config), encoding="utf8")
+        (folder / "config.json").write_text(json.dumps(_with_eps(config)), encoding="utf8")
         for file, content in files.items():
             # the names are read from a file: they must not lead out of the folder
             if file in ("", ".", "..") or Path(file).name != file or "\\" in file:
                 raise MaralError(Errors.M224.format(problem=f"it has a file named {file!r}"))
             (folder / file).write_bytes(content)
-        settings = AutoConfig.from_pretrained(folder, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=use_fast, local_files_only=True)
+        local = {**NO_CODE, "local_files_only": True}
+        settings = AutoConfig.from_pretrained(folder, **local)
+        tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=use_fast, **local)
         vocabulary = getattr(tokenizer, "vocab_file", None)
         contents = Path(vocabulary).read_bytes() if vocabulary else None
     # every weight is replaced below: skip the random initialisation

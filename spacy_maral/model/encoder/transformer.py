@@ -321,9 +321,12 @@ class EncoderShim(HFShim):
                 "tokenizer_config": dict(objects._init_tokenizer_config),
                 "transformer_config": dict(objects._init_transformer_config),
             }
+        config = objects.transformer.config.to_dict()
+        # the folder that it was loaded from means nothing elsewhere
+        config.pop("_name_or_path", None)
         return {
             "version": FORMAT_VERSION,
-            "config": objects.transformer.config.to_dict(),
+            "config": config,
             "tokenizer": tokenizer_files(objects),
             "use_fast": objects.tokenizer.is_fast,
             "state": state,
