@@ -9,6 +9,7 @@ from spacy.language import Language
 
 from ..data.config import read_config
 from ..data.docs import read_docs
+from ..data.files import prove_writable
 from ..data.labels import LabelMap, load_label_map
 from ..errors import Errors, MaralError
 from ..model.machine import use_device
@@ -73,8 +74,10 @@ def pseudo_label(
         process. The labels are the same.
     code (str | Path | None): Python file that the workers of an engine import first.
     RETURNS (Path): The file.
-    RAISES (MaralError): If an annotator or a document cannot be used, or the labels are unknown.
+    RAISES (MaralError): If an annotator or a document cannot be used, the labels are unknown, or the
+        file cannot be written.
     """
+    prove_writable(Path(output))
     use_device(gpu_id)
     docs = Inputs.read(lang, target=target).docs["target"]
     given = [model] if isinstance(model, Annotator) else list(model)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from spacy.tokens import Doc
 
-from ..data.files import replacing
+from ..data.files import replacing, writing_output
 from ..errors import Errors, MaralError, Warnings
 from ..model.spans import OUTSIDE, overlap_losers, span_counts
 from ..model.visible import VisibleWords
@@ -41,9 +41,12 @@ class PseudoLabels:
     reliable: NDArray[np.bool_] | None = None
 
     def save(self, path: Path) -> None:
-        """Write the labels to one file, whole or not at all."""
+        """Write the labels to one file, whole or not at all.
+
+        RAISES (MaralError): If it cannot be written.
+        """
         arrays: dict[str, Any] = {} if self.reliable is None else {"reliable": self.reliable}
-        with replacing(path) as temporary, temporary.open("wb") as file:
+        with writing_output(path), replacing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(
                 file,
                 format_version=np.array(FORMAT_VERSION),

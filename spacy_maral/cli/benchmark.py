@@ -43,6 +43,7 @@ def benchmark_cli(
     table.csv and results.json. The labels of a target's test set are used for
     scores only.
     """
+    from ..data.files import prove_writable
     from ..experiments.matrix import choose_runs, plan_runs, read_matrix
     from ..experiments.runs import Benchmark, run_all
     from ..experiments.tables import write_tables
@@ -58,6 +59,7 @@ def benchmark_cli(
             states = [(r.name, "to do" if benchmark.result(r) is None else "done") for r in chosen]
             msg.table(states, header=("run", "state"), divider=True)
             return
+        prove_writable(output, folder=True)
 
         def write() -> None:
             write_tables(output, benchmark.results(runs))

@@ -37,11 +37,13 @@ def evaluate_cli(
     output file has fractions, and the tables have percentages.
     """
     prepare(code, verbose)
-    from ..data.files import write_json
+    from ..data.files import prove_writable, write_json
     from ..evaluation.evaluate import evaluate_pipeline, load_pipeline
     from ..evaluation.tables import show_report
 
     with reported("evaluate the pipeline"):
+        if output is not None:
+            prove_writable(output)
         nlp = load_pipeline(model, gpu_id=gpu_id)
         result = evaluate_pipeline(nlp, data_path, batch_size=batch_size, max_width=max_width)
         if output is not None:
@@ -96,8 +98,10 @@ def report_cli(
     report also shows the pipeline's mistakes.
     """
     prepare(code)
+    from ..data.files import prove_writable
     from ..evaluation.report.page import write_report
 
     with reported("write the report"):
+        prove_writable(output)
         path = write_report(run, output, gold=gold, dev=dev, gpu_id=gpu_id)
     msg.good("Saved report", path)

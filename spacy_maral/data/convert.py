@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from ..errors import Errors, MaralError, Warnings
 from .docs import SUFFIX, read_docs
-from .files import replacing
+from .files import prove_writable, replacing
 from .formats.registry import AUTO, read_labelled
 from .labels import LabelMap, load_label_map
 from .languages import MULTIPLE_LANGUAGES, language_code
@@ -231,14 +231,15 @@ def _counted(
 
 
 def check_output(path: Path) -> Path:
-    """Make sure that a path can name a .spacy file.
+    """Make sure that a path can name a .spacy file, and can be written.
 
-    RAISES (MaralError): If it is a folder, or has another ending.
+    RAISES (MaralError): If it is a folder, has another ending, or cannot be written.
     """
     if path.is_dir():
         raise MaralError(Errors.M123.format(path=path, found="is a folder"))
     if path.suffix != SUFFIX:
         raise MaralError(Errors.M123.format(path=path, found="does not end in .spacy"))
+    prove_writable(path)
     return path
 
 

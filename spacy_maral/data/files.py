@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import shutil
+import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,26 +18,32 @@ from zipfile import BadZipFile
 from ..errors import Errors, MaralError
 
 TEMPORARY = ".tmp"
+# bytes of a SHA-256
+SEAL = 32
+# of a name, what goes into the name of its temporary file, and bytes that a writable disk takes
+MOST_CHARS, PROBE = 50, 4096
 # what reading a damaged file can raise
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile)
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, durable: bool = False, writer: str = "") -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """Write a file or folder whole or not at all: beside its place, and moved there at the end.
 
     A failure leaves nothing behind. A killed process leaves a name that begins with a dot and ends
-    in .tmp.
+    in .tmp. Through a link, its target is replaced; a device or a pipe is written to as it is.
 
     path (Path): The file or folder, replaced if it exists; missing folders are made.
     durable (bool): Wait until it is on the disk, first its contents and then its name.
-    writer (str): Tells apart those who write the same file; by default the number of the process.
     YIELDS (Path): Where to write it.
     RAISES (OSError): If it cannot be written or moved.
     """
+    path = Path(os.path.realpath(path))
+    if _is_special(path):
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{writer or os.getpid()}{TEMPORARY}")
-    remove(temporary)
+    temporary = _beside(path)
     try:
         yield temporary
         if durable:
@@ -49,6 +58,55 @@ def replacing(path: Path, *, durable: bool = False, writer: str = "") -> Iterato
         raise
     if durable:
         _sync_folder(path.parent)
+
+
+def _is_special(path: Path) -> bool:
+    """Whether there is something that is neither a file nor a folder."""
+    return path.exists() and not (path.is_file() or path.is_dir())
+
+
+def _beside(path: Path) -> Path:
+    """A name that no other process has, on this machine or another, and that fits a file system."""
+    return path.with_name(f".{path.name[:MOST_CHARS]}.{uuid.uuid4().hex[:12]}{TEMPORARY}")
+
+
+def prove_writable(path: Path, *, folder: bool = False) -> None:
+    """Refuse an output that cannot be written, before the work on it begins.
+
+    path (Path): The file or folder; missing folders are made.
+    folder (bool): Whether files are to be written into it.
+    RAISES (MaralError): If a small file cannot be written there.
+    """
+    place = Path(os.path.realpath(path / "file" if folder else path))
+    with writing_output(path):
+        if place.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+        if _is_special(place):
+            if not os.access(place, os.W_OK):
+                raise PermissionError(errno.EACCES, "permission denied", str(path))
+            return
+        place.parent.mkdir(parents=True, exist_ok=True)
+        # refuses a name that is too long for the file system
+        with contextlib.suppress(FileNotFoundError):
+            place.stat()
+        probe = _beside(place)
+        try:
+            probe.write_bytes(bytes(PROBE))
+        finally:
+            probe.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing_output(path: Path) -> Iterator[None]:
+    """Report to the user that an output cannot be written.
+
+    path (Path): The file or folder.
+    RAISES (MaralError): For each OSError of the block.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise MaralError(Errors.M406.format(path=path, problem=error)) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -69,10 +127,8 @@ def write_file(path: Path, text: str) -> None:
     text (str): The text.
     RAISES (MaralError): If it cannot be written.
     """
-    try:
+    with writing_output(path):
         write_text(path, text)
-    except OSError as error:
-        raise MaralError(Errors.M406.format(path=path, problem=error)) from error
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
@@ -116,19 +172,46 @@ def remove_folder(path: Path) -> None:
     shutil.rmtree(doomed)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Delete the unfinished files of killed processes; no process may be writing to the folder."""
+def remove_leftovers(folder: Path, *, seconds: float | None = None) -> None:
+    """Delete the unfinished files of killed processes.
+
+    folder (Path): The folder.
+    seconds (float | None): Least time since a file was changed, for folders that processes are
+        writing to; None deletes all.
+    """
     for path in folder.glob(f"*{TEMPORARY}"):
-        remove(path)
+        # another process may be quicker
+        with contextlib.suppress(FileNotFoundError):
+            if seconds is None or time.time() - path.stat().st_mtime > seconds:
+                remove(path)
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits."""
-    sha = hashlib.sha256()
+def sha256(path: Path, *, size: int | None = None) -> str:
+    """SHA-256 of a file, or of its first `size` bytes, 64 hexadecimal digits."""
+    sha, left = hashlib.sha256(), path.stat().st_size if size is None else size
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
+        while block := file.read(min(left, 1 << 20)):
             sha.update(block)
+            left -= len(block)
     return sha.hexdigest()
+
+
+def seal(path: Path) -> None:
+    """Append its SHA-256 to a file."""
+    digest = bytes.fromhex(sha256(path))
+    with path.open("ab") as file:
+        file.write(digest)
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether a file is there and has the content that it was sealed with."""
+    try:
+        size = path.stat().st_size - SEAL
+        with path.open("rb") as file:
+            file.seek(size)
+            return file.read().hex() == sha256(path, size=size)
+    except (OSError, ValueError):
+        return False
 
 
 def digest(value: Any) -> str:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import logging
+import os
+import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data.files import digest, replacing
+from ..data.files import digest, is_sealed, remove_leftovers, replacing, seal
 from ..errors import Errors, MaralError, Warnings
 from .checkpoint import writing
 
 logger = logging.getLogger("spacy")
 
 # part of every key: raise it when the cached data change their meaning
-VERSION = 1
+VERSION = 2
+UNUSED = 86_400
+"""Seconds after which a file that no process has touched counts as unused."""
 
 Arrays = dict[str, NDArray]
 
@@ -28,8 +32,9 @@ Arrays = dict[str, NDArray]
 class Cache:
     """A folder of files, each named by a digest of everything that its content depends on.
 
-    The cache makes a file that is missing or incomplete. All files can be deleted while no
-    training is running.
+    Several trainings, also on other machines, can share the folder. Each file ends in the SHA-256 of
+    its content, and a damaged one is made again. If files that no training has used for a day and the
+    tables of this one exceed the limit, the oldest are deleted.
 
     folder (Path): The folder; the cache creates it with the first file.
     limit (float): Maximum disk space for tables of rows, in GiB.
@@ -39,6 +44,7 @@ class Cache:
         self.folder = folder
         self.limit = limit
         self.taken = 0
+        remove_leftovers(folder, seconds=UNUSED)
 
     def arrays(self, key: dict[str, Any], make: Callable[[], Arrays]) -> Arrays:
         """Read arrays from the cache, or make and keep them.
@@ -49,15 +55,31 @@ class Cache:
         RAISES (MaralError): If the arrays cannot be written.
         """
         path = self.folder / f"{digest({**key, 'version': VERSION})}.npz"
-        try:
+        if self._has(path):
             with np.load(path, allow_pickle=False) as found:
                 return {name: found[name] for name in found.files}
-        except (OSError, ValueError, EOFError, KeyError, BadZipFile):
-            # the file is missing, or numpy or zipfile finds it damaged
-            arrays = make()
-        with writing(self.folder), replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
+        arrays = make()
+        with writing(self.folder), replacing(path) as temporary:
+            with temporary.open("wb") as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]
+            seal(temporary)
         return arrays
+
+    def _has(self, path: Path) -> bool:
+        """Whether a file is there and intact; if so, note that it is used."""
+        found = is_sealed(path)
+        if found:
+            note_use(path)
+        return found
+
+    def _make_room(self) -> None:
+        """Delete the oldest files that no training has used for a day, as far as the limit asks."""
+        files = sorted((p.stat().st_mtime, p.stat().st_size, p) for p in self.folder.glob("*.*"))
+        excess = sum(size for _, size, _ in files) + self.taken - self.limit * 2**30
+        for used, size, path in files:
+            if excess > 0 and time.time() - used > UNUSED:
+                path.unlink(missing_ok=True)
+                excess -= size
 
     def rows(
         self, key: dict[str, Any], shape: tuple[int, int], dtype: torch.dtype, make: Callable
@@ -80,11 +102,14 @@ class Cache:
         self.taken += size
         whole = {**key, "dtype": str(dtype), "shape": shape, "version": VERSION}
         path = self.folder / f"{digest(whole)}.rows"
-        if not path.is_file() or path.stat().st_size != size:
-            with writing(self.folder), replacing(path) as temporary, temporary.open("wb") as file:
-                file.truncate(size)
-                for starts, stops, rows in make():
-                    write_rows(file, starts, stops, rows)
+        if not self._has(path):
+            with writing(self.folder), replacing(path) as temporary:
+                self._make_room()
+                with temporary.open("wb") as file:
+                    file.truncate(size)
+                    for starts, stops, rows in make():
+                        write_rows(file, starts, stops, rows)
+                seal(temporary)
         return Rows(path, shape[1], dtype)
 
 
@@ -109,6 +134,7 @@ class Rows(NamedTuple):
         found = torch.empty(int((stops - starts).sum()), self.width, dtype=self.dtype)
         buffer, at = found.view(torch.uint8).numpy().reshape(-1).data, 0
         try:
+            note_use(self.path)
             with self.path.open("rb", buffering=0) as file:
                 for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
                     file.seek(start * size)
@@ -121,6 +147,12 @@ class Rows(NamedTuple):
         except (OSError, EOFError) as error:
             raise MaralError(Errors.M347.format(path=self.path, problem=error)) from error
         return found
+
+
+def note_use(path: Path) -> None:
+    """Give a file the present time, as far as its folder may be changed."""
+    with suppress(PermissionError):
+        os.utime(path)
 
 
 def write_rows(file: BinaryIO, starts: Iterable[int], stops: Iterable[int], rows: Tensor) -> None:

@@ -16,7 +16,7 @@ from spacy.tokens import Doc
 from spacy.util import dict_to_dot
 from thinc.api import Config
 
-from ..data.files import differences, remove_leftovers, sha256
+from ..data.files import differences, prove_writable, remove_leftovers, sha256
 from ..data.layout import DIAGNOSTICS, META, RUN_FOLDER, SUMMARY
 from ..errors import Errors, MaralError, Warnings
 from .checkpoint import list_checkpoints, peek_state, writing
@@ -130,10 +130,12 @@ def run_folder(output: Path, resume: bool, ranks: Ranks) -> Iterator[Path]:
     resume (bool): Whether to resume the run.
     ranks (Ranks): The processes.
     YIELDS (Path): The run's folder, inside the pipeline's.
-    RAISES (MaralError): If another run uses the folder, or it has checkpoints and `resume` is
+    RAISES (MaralError): If the folder cannot be written, another run uses it, or it has checkpoints and `resume` is
         False.
     """
     folder = output / RUN_FOLDER
+    if ranks.is_first:
+        prove_writable(folder, folder=True)
     with sole_run(folder) if ranks.is_first else nullcontext():
         if ranks.is_first:
             if not resume and list_checkpoints(folder):

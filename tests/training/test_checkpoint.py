@@ -168,13 +168,12 @@ def test_a_newer_format_is_refused(folder, monkeypatch):
 
 
 def test_what_an_interrupted_save_leaves_is_ignored(folder):
-    leftover = folder / f".epoch-0003.{os.getpid()}.tmp"
+    leftover = folder / ".epoch-0003.0123456789ab.tmp"
     leftover.mkdir()
     (leftover / module.TENSORS).write_bytes(b"half")
     (folder / "epoch-0009").write_text("a file")
     assert_same(load_checkpoint(folder), make(2))
     save_checkpoint(folder, make(3))
-    assert not leftover.exists()
     assert_same(load_checkpoint(folder), make(3))
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ...data.files import differences
+from ...data.files import differences, prove_writable
 from ...errors import Errors, MaralError, Warnings
 from ...training.interrupts import Interrupted, sole_run
 from . import storage
@@ -124,6 +124,8 @@ def annotate_corpus(
     work = Work(name, home, settings, gpu_id, source)
     # at remote addresses there are no locks: two runs would do the same work, to the same files
     local = not storage.is_remote(home)
+    if local:
+        prove_writable(storage.local_path(home) / RUN, folder=True)
     with sole_run(storage.local_path(home) / RUN) if local else nullcontext():
         if local:
             storage.remove_files(home, storage.UNFINISHED)

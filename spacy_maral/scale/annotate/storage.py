@@ -127,18 +127,16 @@ def replacing(address: str) -> Iterator[IO[bytes]]:
     YIELDS (IO[bytes]): Where to write.
     RAISES (OSError): If it cannot be written or moved.
     """
-    # process numbers repeat on other machines
-    writer = uuid.uuid4().hex[:12]
     if not is_remote(address):
         with (
-            files.replacing(local_path(address), durable=True, writer=writer) as temporary,
+            files.replacing(local_path(address), durable=True) as temporary,
             temporary.open("wb") as file,
         ):
             yield file
         return
     fs, remote = open_filesystem(address)
     folder, _, name = remote.rpartition("/")
-    beside = f"{folder}/.{name}.{writer}{files.TEMPORARY}"
+    beside = f"{folder}/.{name}.{uuid.uuid4().hex[:12]}{files.TEMPORARY}"
     if folder:
         fs.makedirs(folder, exist_ok=True)
     try:

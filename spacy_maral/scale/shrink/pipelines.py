@@ -15,7 +15,7 @@ from spacy.language import Language
 from spacy.util import dot_to_object, walk_dict
 from thinc.api import Model
 
-from ...data.files import replacing, write_json
+from ...data.files import prove_writable, replacing, write_json, writing_output
 from ...data.layout import META, RUN_FOLDER, SUMMARY
 from ...errors import Errors, MaralError
 from ...evaluation.evaluate import load_pipeline, read_gold
@@ -60,10 +60,11 @@ def find_encoder(nlp: Language) -> tuple[EncoderShim, Callable]:
 
 
 def check_output(output: Path) -> None:
-    """Make sure that a folder is free, or holds a smaller pipeline to replace.
+    """Make sure that a folder can be written and is free, or holds a smaller pipeline to replace.
 
-    RAISES (MaralError): If it holds anything else.
+    RAISES (MaralError): If it cannot be written, or holds anything else.
     """
+    prove_writable(output.parent, folder=True)
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
     try:
@@ -100,27 +101,24 @@ def save_small(
     docs = None if test is None else read_gold(test)
     _set_weights(nlp, weights)
     old = load_pipeline(model)
-    try:
-        with replacing(output) as folder:
-            nlp.to_disk(folder)
-            new = load_pipeline(folder)
-            parity = None if docs is None else compare_pipelines(old, new, docs)
-            report = {**facts, "weights": weights, **_sizes(old, model, folder)}
-            if parity is not None:
-                report["test"] = {"data": Path(str(test)).name, **parity.to_dict()}
-            report |= {
-                "machine": describe_machine(-1),
-                "threads": torch.get_num_threads(),
-                "versions": {name: version(name) for name in PACKAGES},
-            }
-            _keep_summary(old, folder)
-            meta = json.loads((folder / META).read_text(encoding="utf8"))
-            meta[KEY] = {**meta.get(KEY, {}), task: report}
-            meta["notes"] = with_section(meta.get("notes") or "", meta)
-            write_json(folder / META, meta)
-            write_json(folder / f"{task}.json", report)
-    except OSError as error:
-        raise MaralError(Errors.M406.format(path=output, problem=error)) from error
+    with writing_output(output), replacing(output) as folder:
+        nlp.to_disk(folder)
+        new = load_pipeline(folder)
+        parity = None if docs is None else compare_pipelines(old, new, docs)
+        report = {**facts, "weights": weights, **_sizes(old, model, folder)}
+        if parity is not None:
+            report["test"] = {"data": Path(str(test)).name, **parity.to_dict()}
+        report |= {
+            "machine": describe_machine(-1),
+            "threads": torch.get_num_threads(),
+            "versions": {name: version(name) for name in PACKAGES},
+        }
+        _keep_summary(old, folder)
+        meta = json.loads((folder / META).read_text(encoding="utf8"))
+        meta[KEY] = {**meta.get(KEY, {}), task: report}
+        meta["notes"] = with_section(meta.get("notes") or "", meta)
+        write_json(folder / META, meta)
+        write_json(folder / f"{task}.json", report)
     return Smaller(report, parity)
 
 
