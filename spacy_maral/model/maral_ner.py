@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -48,6 +50,10 @@ from .predictions import Predictions, annotate, register_score
 from .span_model import DECISIONS, SpanOutput
 from .spans import Candidates, span_counts
 from .visible import any_visible
+
+if hasattr(os, "register_at_fork"):
+    # a forked process has none of the threads that torch would wait for, as in nlp.pipe(n_process=2)
+    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 OUTSIDE_NAME = "O"
 SAMPLE_DOCS = 10
