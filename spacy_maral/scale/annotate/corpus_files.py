@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from glob import has_magic
 from typing import NamedTuple
@@ -98,7 +99,8 @@ def _find(given: str) -> Sequence[Shard]:
         if shard is None:
             raise MaralError(Errors.M468.format(address=given, known=known))
         return [shard]
-    if not files and not has_magic(given) and not is_folder(given):
+    pattern = given.removeprefix(fixed_part(given))
+    if not files and not has_magic(pattern) and not is_folder(given):
         raise MaralError(Errors.M466.format(address=given))
     found = [_shard(file, fixed_part(given)) for file in files]
     shards = [s for s in found if s and not any(p.startswith(HIDDEN) for p in s.name.split("/"))]
@@ -113,7 +115,8 @@ def _shard(file: FileInfo, base: str) -> Shard | None:
     if ending is None:
         return None
     name = file.address.removeprefix(join(base, "")).removesuffix(ending)
-    return Shard(name, *file)
+    # names need not be UTF-8, ids must be
+    return Shard(os.fsencode(name).decode("utf8", "backslashreplace"), *file)
 
 
 def kind_of(address: str) -> str:

@@ -8,12 +8,13 @@ import os
 import uuid
 from collections.abc import Iterator
 from fnmatch import fnmatch
-from glob import has_magic
+from glob import escape, glob, has_magic
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import fsspec
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from ...data import files
 from ...errors import Errors, MaralError
@@ -66,6 +67,9 @@ def open_filesystem(address: str) -> tuple[fsspec.AbstractFileSystem, str]:
     RETURNS (tuple): The file system, and the path within it.
     RAISES (MaralError): If no installed package knows such addresses, or it cannot be reached.
     """
+    if not is_remote(address):
+        # the name of a file is no chain of file systems
+        return LocalFileSystem(), str(local_path(address))
     try:
         return url_to_fs(address)
     except Exception as error:
@@ -77,9 +81,17 @@ def open_filesystem(address: str) -> tuple[fsspec.AbstractFileSystem, str]:
 def list_files(address: str) -> list[FileInfo]:
     """Find files, with their sizes.
 
+    Links are followed. The name of a local file or folder is never a pattern.
+
     address (str): A file, a folder (all files below it), or a pattern with *.
     RETURNS (list[FileInfo]): The files in the order of their addresses; empty if there are none.
+        A link to nothing is among them.
     """
+    if not is_remote(address):
+        base = fixed_part(address)
+        rest = local_path(address).as_posix()[len(base) :]
+        found = _files_below(base) if not rest else glob(escape(base) + rest, recursive=True)
+        return [_describe_file(path) for path in sorted(found) if not os.path.isdir(path)]
     fs, path = open_filesystem(address)
     # another process may have written files since
     fs.invalidate_cache()
@@ -94,12 +106,41 @@ def list_files(address: str) -> list[FileInfo]:
     )
 
 
+def _files_below(path: str) -> Iterator[str]:
+    """A file, or the files below a folder and below those that it links to, each folder once."""
+    if not os.path.isdir(path):
+        yield from [path] if os.path.lexists(path) else []
+        return
+    seen = {os.path.realpath(path)}
+    for folder, names, inside in os.walk(path, followlinks=True):
+        yield from (join(folder, name) for name in inside)
+        real = {name: os.path.realpath(join(folder, name)) for name in sorted(names)}
+        names[:] = [name for name, place in real.items() if place not in seen]
+        seen.update(real.values())
+
+
+def _describe_file(path: str) -> FileInfo:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return FileInfo(path, 0, "")
+    return FileInfo(path, stat.st_size, str(stat.st_mtime))
+
+
 def _version(info: dict[str, Any]) -> str:
     return next((str(info[key]) for key in VERSION_KEYS if info.get(key) is not None), "")
 
 
 def fixed_part(address: str) -> str:
-    """The folder above all files of a pattern; any other address as it is."""
+    """The folder above all files of a pattern; any other address as it is.
+
+    The fixed part of a local address is all that there is on the disk.
+    """
+    if not is_remote(address):
+        path = local_path(address)
+        while not os.path.lexists(path) and path != path.parent:
+            path = path.parent
+        return path.as_posix()
     while has_magic(address):
         address = address.rpartition("/")[0]
     return address
@@ -166,7 +207,9 @@ def remove_file(address: str) -> None:
 def write_json(address: str, data: dict[str, Any]) -> None:
     """Write a JSON file, whole or not at all."""
     with replacing(address) as file:
-        file.write((json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode("utf8"))
+        text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+        # what is no UTF-8 in the name of a file becomes an escape of JSON
+        file.write(text.encode("utf8", "backslashreplace"))
 
 
 def read_json(addresses: list[str]) -> dict[str, Any]:
@@ -177,9 +220,14 @@ def read_json(addresses: list[str]) -> dict[str, Any]:
     """
     if not addresses:
         return {}
+    found = {}
+    if not is_remote(addresses[0]):
+        for address in addresses:
+            with contextlib.suppress(OSError, ValueError):
+                found[address] = json.loads(local_path(address).read_bytes())
+        return found
     fs, _ = open_filesystem(addresses[0])
     paths = {fs._strip_protocol(address): address for address in addresses}
-    found = {}
     for path, data in fs.cat(list(paths), on_error="omit").items():
         with contextlib.suppress(ValueError):
             found[paths[path]] = json.loads(data)
