@@ -118,16 +118,22 @@ def load_pipeline(name: str | Path, *, gpu_id: int = -1) -> Language:
     RETURNS (Language): The pipeline.
     RAISES (MaralError): If there is no such pipeline, or its files are damaged.
     """
+    use_device(gpu_id)
+    return open_pipeline(name)
+
+
+def open_pipeline(name: str | Path) -> Language:
+    """Load a pipeline to the device in use; see `load_pipeline`."""
     import spacy
 
-    use_device(gpu_id)
     try:
         return spacy.load(name)
     except MaralError:
         raise
-    except (OSError, ValueError) as error:
-        problem = str(error).rstrip(".")
-        raise MaralError(Errors.M403.format(name=name, problem=problem)) from error
+    except Exception as error:
+        # the files of spaCy have no checksums: damage to them raises exceptions of any kind
+        problem = str(error) if isinstance(error, OSError | ValueError) else repr(error)
+        raise MaralError(Errors.M403.format(name=name, problem=problem.rstrip("."))) from error
 
 
 def read_gold(data: str | Path | Iterable[Doc]) -> list[Doc]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from thinc.types import Floats2d
 
 from ..errors import Errors, MaralError, Warnings
 from .encoder.transformer import window_getter
+from .encoder.weights import digest_tensors
 from .span_model import SpanModel, SpanOutput, check_settings, check_sizes
 from .spans import Candidates, word_shapes
 from .visible import VisibleWords
@@ -273,9 +275,18 @@ def serialize(module: torch.nn.Module) -> bytes:
         "pseudo_count": module.statistics.pseudo_count,
         "decision": module.decision,
     }
-    header = json.dumps({"version": FORMAT_VERSION, "settings": settings}, sort_keys=True)
     tensors = {name: t.detach().cpu().contiguous() for name, t in module.state_dict().items()}
+    parts = {"settings": settings, "sha256": _digest(settings, tensors)}
+    header = json.dumps({"version": FORMAT_VERSION, **parts}, sort_keys=True)
     return save_tensors(tensors, metadata={HEADER: header})
+
+
+def _digest(settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of the settings, and of the tensors with their types and shapes."""
+    ordered = sorted(tensors.items())
+    kinds = [(name, str(tensor.dtype), list(tensor.shape)) for name, tensor in ordered]
+    text = json.dumps([settings, kinds, digest_tensors(ordered)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def deserialize(module: torch.nn.Module, data: bytes, device: torch.device) -> torch.nn.Module:
@@ -297,6 +308,10 @@ def deserialize(module: torch.nn.Module, data: bytes, device: torch.device) -> t
             raise MaralError(Errors.M205.format(found=version, known=FORMAT_VERSION))
         tensors = load_tensors(data)
         check_sizes(header["settings"], tensors)
+        found = _digest(header["settings"], tensors)
+        # those of 0.1 have no checksum
+        if header.get("sha256", found) != found:
+            raise ValueError("it does not have its checksum")
         built = SpanModel(**header["settings"])
         built.load_state_dict(tensors)
     except MaralError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from ..errors import Errors, MaralError, Warnings, first_line
 from .losses import SpanLoss, trains_head
 from .span_model import DECISIONS, SpanModel
 
+CHECKSUM = "sha256"
 FLAGS = ("overwrite", "scores")
 SETTINGS_OF_USE = ("overwrite", "scores", "threshold", "spans_key", "spans_threshold")
 LOSSES_OF_0_1 = {
@@ -40,8 +42,32 @@ def configure(saved: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 
 
 def translate_cfg(cfg: dict[str, Any]) -> dict[str, Any]:
-    """Translate the saved settings of a component of release 0.1, which held the name of the loss."""
+    """Check the checksum of a component's saved settings, and translate those of release 0.1.
+
+    cfg (dict): The settings. Those of 0.1 have no checksum, and hold the name of the loss.
+    RETURNS (dict): The settings, without the checksum.
+    RAISES (ValueError): If they do not have their checksum.
+    """
+    wanted = cfg.pop(CHECKSUM, None)
+    if wanted not in (None, _digest(cfg)):
+        raise ValueError("the settings (cfg) do not have their checksum")
     return {name: value for name, value in translate_outside(cfg).items() if name != "loss"}
+
+
+@contextmanager
+def sealed(cfg: dict[str, Any]) -> Iterator[None]:
+    """Give settings their checksum while they are saved."""
+    cfg[CHECKSUM] = _digest(cfg)
+    try:
+        yield
+    finally:
+        del cfg[CHECKSUM]
+
+
+def _digest(cfg: dict[str, Any]) -> str:
+    """SHA-256 of settings, as srsly writes numbers."""
+    text = srsly.json_dumps(srsly.json_loads(srsly.json_dumps(cfg)), sort_keys=True)
+    return hashlib.sha256(text.encode("utf8")).hexdigest()
 
 
 def translate_outside(given: Any) -> Any:

@@ -41,6 +41,7 @@ from .checks import (
     configure,
     loading,
     make_loss,
+    sealed,
     translate_cfg,
     translate_loss,
 )
@@ -205,6 +206,24 @@ class MaralNER(TrainablePipe):
         check_settings(self.cfg)
         check_decision(self.cfg["decision"], self.loss)
         self._warned = False
+
+    def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
+        """Write the component as bytes, with a checksum of its settings.
+
+        exclude (Iterable[str]): Parts to leave out.
+        RETURNS (bytes): The bytes.
+        """
+        with sealed(self.cfg):
+            return super().to_bytes(exclude=exclude)
+
+    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
+        """Write the component to a folder, with a checksum of its settings.
+
+        path (str | Path): The folder.
+        exclude (Iterable[str]): Parts to leave out.
+        """
+        with sealed(self.cfg):
+            super().to_disk(path, exclude=exclude)
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> MaralNER:
         """Load the component from bytes.

@@ -18,6 +18,7 @@ from thinc.api import Config
 from ..data.languages import MULTIPLE_LANGUAGES
 from ..data.layout import CACHE, META
 from ..errors import Errors, MaralError, Warnings
+from ..evaluation.evaluate import open_pipeline
 from ..evaluation.metrics import score_entities
 from ..model.architectures import get_encoder, get_span_module
 from ..model.checks import make_loss, translate_loss, translate_outside
@@ -146,7 +147,7 @@ def load_pipeline(path: Path, settings: TrainingSettings | None = None) -> Pipel
     RAISES (MaralError): If the folder has no pipeline, or the pipeline has no maral_ner.
     """
     check_folder(path)
-    nlp = spacy.load(path)
+    nlp = open_pipeline(path)
     require_component(nlp, path)
     return as_pipeline(nlp, settings)
 

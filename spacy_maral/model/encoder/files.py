@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, cast
@@ -181,12 +182,33 @@ def check_encoder(name: str) -> PretrainedConfig | None:
     return config
 
 
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    sha = sha256()
+    with path.open("rb") as file:
+        while block := file.read(COPIED):
+            sha.update(block)
+    return sha.hexdigest()
+
+
+def message_digest(message: dict[str, Any], state: str) -> str:
+    """SHA-256 of the message of `EncoderShim.message`; `state` is that of the tensors' bytes."""
+    rest = {name: part for name, part in message.items() if name not in ("state", "sha256")}
+    return sha256(srsly.msgpack_dumps([rest, state])).hexdigest()
+
+
 def load_objects(message: dict[str, Any], weights: str) -> HFObjects:
-    """Encoder and tokenizer from `EncoderShim.to_bytes`'s message, the encoder on its device."""
+    """Encoder and tokenizer from `EncoderShim.to_bytes`'s message, the encoder on its device.
+
+    RAISES (ValueError): If the message does not have its checksum, which those of 0.1 lack.
+    """
     if "config" not in message:
         return HFObjects(
             None, None, None, message["tokenizer_config"], message["transformer_config"]
         )
+    found = message_digest(message, sha256(message["state"]).hexdigest())
+    if message.get("sha256", found) != found:
+        raise ValueError("it does not have its checksum")
     # bytes, tensors and encoder are three copies: free each as soon as the next one exists
     tensors = load_tensors(message.pop("state"))
     return make_objects(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
 from inspect import signature
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,8 +34,10 @@ from .batches import concat_outputs, group_rows, row_lengths
 from .files import (
     PLACE,
     apart,
+    digest_file,
     load_objects,
     load_pretrained,
+    message_digest,
     tokenizer_files,
     write_nested,
 )
@@ -124,7 +127,7 @@ class BoundedTransformer(TransformerModel):
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
             state = Path(folder) / "state"
             save_file(apart(stored_tensors(encoder, shim.weights)), state)
-            inner = srsly.msgpack_dumps(shim.message(PLACE))
+            inner = srsly.msgpack_dumps(shim.message(PLACE, digest_file(state)))
             shim.stand_in = PLACE
             try:
                 outer = self.to_bytes()
@@ -304,15 +307,16 @@ class EncoderShim(HFShim):
             return self.stand_in
         encoder = self._hfmodel.transformer
         if encoder is None:
-            return srsly.msgpack_dumps(self.message(None))
+            return srsly.msgpack_dumps(self.message(None, ""))
         state = save_tensors(apart(stored_tensors(encoder, self.weights)))
-        return srsly.msgpack_dumps(self.message(state))
+        return srsly.msgpack_dumps(self.message(state, sha256(state).hexdigest()))
 
-    def message(self, state: bytes | None) -> dict[str, Any]:
+    def message(self, state: bytes | None, digest: str) -> dict[str, Any]:
         """Make the message that `to_bytes` packs.
 
         state (bytes | None): The tensors; None without an encoder.
-        RETURNS (dict): Configuration, tokenizer and tensors.
+        digest (str): SHA-256 of the tensors.
+        RETURNS (dict): Configuration, tokenizer, tensors and the SHA-256 of all.
         """
         objects = self._hfmodel
         if state is None:
@@ -324,13 +328,13 @@ class EncoderShim(HFShim):
         config = objects.transformer.config.to_dict()
         # the folder that it was loaded from means nothing elsewhere
         config.pop("_name_or_path", None)
-        return {
+        message = {
             "version": FORMAT_VERSION,
             "config": config,
             "tokenizer": tokenizer_files(objects),
             "use_fast": objects.tokenizer.is_fast,
-            "state": state,
         }
+        return {**message, "sha256": message_digest(message, digest), "state": state}
 
     def from_bytes(self, bytes_data: bytes) -> EncoderShim:
         """Load the bytes that `to_bytes` returned.
