@@ -74,7 +74,7 @@ class Cache:
 
     def _make_room(self) -> None:
         """Delete the oldest files that no training has used for a day, as far as the limit asks."""
-        files = sorted((p.stat().st_mtime, p.stat().st_size, p) for p in self.folder.glob("*.*"))
+        files = sorted((p.stat().st_atime, p.stat().st_size, p) for p in self.folder.glob("*.*"))
         excess = sum(size for _, size, _ in files) + self.taken - self.limit * 2**30
         for used, size, path in files:
             if excess > 0 and time.time() - used > UNUSED:
@@ -150,9 +150,9 @@ class Rows(NamedTuple):
 
 
 def note_use(path: Path) -> None:
-    """Give a file the present time, as far as its folder may be changed."""
+    """Set the time of access of a file, as far as it may be changed: some systems never do."""
     with suppress(PermissionError):
-        os.utime(path)
+        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
 
 
 def write_rows(file: BinaryIO, starts: Iterable[int], stops: Iterable[int], rows: Tensor) -> None:
