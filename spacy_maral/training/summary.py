@@ -15,6 +15,8 @@ from tqdm.auto import tqdm
 from ..data.files import remove, remove_folder, write_text
 from ..data.layout import CACHE, SUMMARY
 from ..evaluation.tables import describe_saved
+from ..model.architectures import get_encoder
+from ..model.encoder.files import forget_last_call
 from ..model.memory import peak_memory
 from .checkpoint import list_checkpoints, writing
 from .folders import write_pipeline
@@ -44,6 +46,8 @@ def finish(
         "source_dev_ents_r": chosen["dev_recall"],
         "source_dev_ents_f": chosen["dev_f1"],
     }
+    # the encoder of spacy-transformers saves its tokenizer as it is
+    forget_last_call(get_encoder(nlp)[1])
     with writing(run.folder):
         write_pipeline(nlp, run.folder / "pipeline.tmp", output)
     summary = summarise(pipeline, run, chosen, settings) | {

@@ -122,8 +122,9 @@ def with_code(folder: Path, encoder: Path, trap: Path, file: str, model_type: st
     names = {"AutoConfig": "code.C", "AutoModel": "code.M", "AutoTokenizer": ["code.T", "code.T"]}
     values = {**values, "auto_map": names, "model_type": model_type, "tokenizer_class": "T"}
     (folder / file).write_text(json.dumps(values), encoding="utf8")
-    code = f"import os\nos.mkdir({str(trap)!r})\nfrom transformers import XLMRobertaConfig as C\n"
-    code += "from transformers import XLMRobertaModel as M\n"
+    code = f"import os\nos.mkdir({str(trap)!r})\nfrom transformers import XLMRobertaConfig\n"
+    code += "from transformers import XLMRobertaModel\n\nclass C(XLMRobertaConfig):\n    pass\n"
+    code += "\nclass M(XLMRobertaModel):\n    config_class = C\n"
     (folder / "code.py").write_text(code, encoding="utf8")
     return folder
 

@@ -78,12 +78,16 @@ def tokenizer_files(objects: HFObjects) -> dict[str, bytes]:
             vocabulary = Path(folder) / tokenizer.vocab_files_names["vocab_file"]
             vocabulary.write_bytes(objects.vocab_file_contents)
             tokenizer.vocab_file = str(vocabulary)
-        if tokenizer.is_fast:
-            # the saved tokenizer must not depend on its last call, or on what a cache held
-            tokenizer.backend_tokenizer.no_padding()
-            tokenizer.backend_tokenizer.no_truncation()
+        forget_last_call(tokenizer)
         tokenizer.save_pretrained(folder)
         return {p.name: p.read_bytes() for p in sorted(Path(folder).iterdir()) if p.is_file()}
+
+
+def forget_last_call(tokenizer: Any) -> None:
+    """Let a tokenizer be saved as it was loaded, whatever it was called with, and whether or not."""
+    if tokenizer.is_fast:
+        tokenizer.backend_tokenizer.no_padding()
+        tokenizer.backend_tokenizer.no_truncation()
 
 
 def _with_eps(config: dict[str, Any]) -> dict[str, Any]:
