@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
-from inspect import signature
 from hashlib import sha256
+from inspect import signature
 from pathlib import Path
 from typing import Any, cast
 
