@@ -13,7 +13,7 @@ import pytest
 from make_golden import GOLDEN
 from typer.testing import CliRunner
 
-from spacy_maral.adaptation import pseudo_label
+from spacy_maral.adaptation.label_target import pseudo_label
 from spacy_maral.adaptation.pseudo_labels import PseudoLabels
 from spacy_maral.adaptation.student import adapt
 from spacy_maral.cli import app
