@@ -333,8 +333,7 @@ def test_the_refinery_works_on_the_features_as_a_slow_transcription_does(weights
                 continue
             mean = sum(guide[i]) / K
             tied[i] |= np.isclose(guide[i], mean, atol=1e-4).any()
-            allowed = (guide[i] > mean).astype(float)
-            d[i] += allowed / max(allowed.sum(), 1)
+            d[i] += guide[i] > mean
     for i in np.flatnonzero(~hook.labels.reliable & d.any(1)):
         expected[i] = 0.5 * expected[i] + 0.5 * d[i] / d[i].sum()
     changed = np.flatnonzero(~hook.labels.reliable & ~tied)

@@ -140,7 +140,8 @@ def test_the_line_of_an_epoch():
     row = {**ROW, "noise_ratio": 0.2, "noise_ratio_reliable": 0.1}
     assert describe_row(row, 5) == (
         "epoch 1/5 | source 0.5000 | target 0.2500 | dev F1 40.00 | kappa 3-9 | "
-        "centroid cosine -0.250 | reliable O 90% | changed 4 | noise 0.200 (reliable 0.100) | "
+        "centroid cosine -0.250 | reliable O 90% | changed 4 | no pseudo-label PER | "
+        "noise 0.200 (reliable 0.100) | "
         "10 spans/s"
     )
 
