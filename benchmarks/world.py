@@ -138,7 +138,9 @@ class Student:
         inputs = Inputs({"source": text.source, "target": text.target, "dev": text.dev})
         folder = Path(setting.scratch) / "student"
         run, hook = prepare_student(pipeline, inputs, text.labels, plan, folder, {})
-        run._start_epoch(0)
+        run.network.span_model.statistics.reset_counts()
+        for hook in run.hooks:
+            hook.on_epoch_start(0)
         run.module.train()
         return cls(pipeline, run, hook, run._plan(0))
 

@@ -119,7 +119,10 @@ def is_setting(name: str, command: str) -> bool:
         return section == "vars" and key in project_variables()
     if section in SCHEMAS:
         return key.partition(".")[0] in SCHEMAS[section].model_fields
-    config: Any = load_config(ROOT / "configs" / "supervised.cfg")
+    return any(has_setting(load_config(path), name) for path in (ROOT / "configs").glob("*.cfg"))
+
+
+def has_setting(config: Any, name: str) -> bool:
     for part in name.split("."):
         if part not in config:
             return False

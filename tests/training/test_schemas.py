@@ -9,6 +9,7 @@ from thinc.api import Config
 
 from spacy_maral.data.config import read_config
 from spacy_maral.errors import MaralError
+from spacy_maral.model.encoder.files import load_pretrained
 from spacy_maral.training.pipelines import check_component
 from spacy_maral.training.settings import (
     CROSS_ENTROPY,
@@ -78,6 +79,14 @@ def test_the_papers_configuration_relies_on_no_default_that_departs_from_the_pap
                        "guidance_weights": "equal", "guidance_mean": "class", "statistics": "all"},
     }[section]  # fmt: skip
     assert {name: getattr(paper, name) for name in wanted} == wanted
+
+
+def test_the_papers_dropout_is_that_of_the_encoder_too(encoder_dir):
+    settings = read_config(CONFIGS / "maral_paper.cfg")["components"]
+    config = settings["transformer"]["model"]["transformer_config"]
+    found = load_pretrained(str(encoder_dir), {}, config).transformer.config
+    assert found.hidden_dropout_prob == found.attention_probs_dropout_prob == 0.2
+    assert settings["maral_ner"]["model"]["dropout"] == 0.2
 
 
 def test_nothing_reads_gold_of_the_target_by_default():
