@@ -139,8 +139,8 @@ class Student:
         folder = Path(setting.scratch) / "student"
         run, hook = prepare_student(pipeline, inputs, text.labels, plan, folder, {})
         run.network.span_model.statistics.reset_counts()
-        for hook in run.hooks:
-            hook.on_epoch_start(0)
+        for each in run.hooks:
+            each.on_epoch_start(0)
         run.module.train()
         return cls(pipeline, run, hook, run._plan(0))
 
