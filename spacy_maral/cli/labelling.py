@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from enum import Enum
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 from spacy.cli._util import Arg, Opt
@@ -12,6 +13,9 @@ from wasabi import msg
 
 from ._options import CODE, FILE, GPU_ID, LANG, MODEL, TARGET_TEXT, VERBOSE
 from ._util import app, prepare, reported, show_counts
+
+if TYPE_CHECKING:
+    from ..scale import RayEngine
 
 
 class Engine(str, Enum):
@@ -54,6 +58,13 @@ LABEL_MAP = Opt(
 )  # fmt: skip
 
 
+def _choose_engine(engine: Engine, *ray: Any) -> RayEngine | None:
+    """Make the engine that the options describe, `ray` in the order of `RayEngine`; None for local."""
+    from ..scale import RayEngine
+
+    return RayEngine(*ray) if engine is Engine.ray else None
+
+
 @app.command("pseudo-label")
 def pseudo_label_cli(
     model: str = Arg(..., help="Teacher: a pipeline, or a file of entities (.spacy, .jsonl)"),
@@ -91,12 +102,9 @@ def pseudo_label_cli(
     """
     prepare(code, verbose)
     from ..adaptation.label_target import pseudo_label
-    from ..scale import RayEngine
 
     with reported("label the text"):
-        chosen = None
-        if engine is Engine.ray:
-            chosen = RayEngine(address, workers, cpus, gpus, retries, verbose)
+        chosen = _choose_engine(engine, address, workers, cpus, gpus, retries, verbose)
         path = pseudo_label(
             [model, *also], target, output, lang=lang or None, source=source or None,
             labels=labels.split(",") if labels else None, config=config, max_width=max_width,
@@ -142,12 +150,10 @@ def annotate_cli(
     '--engine ray' many workers share the files.
     """
     prepare(code, verbose)
-    from ..scale import RayEngine, annotate_corpus
+    from ..scale import annotate_corpus
 
     with reported("annotate the corpus"):
-        chosen = None
-        if engine is Engine.ray:
-            chosen = RayEngine(address, workers, cpus, gpus, retries, verbose)
+        chosen = _choose_engine(engine, address, workers, cpus, gpus, retries, verbose)
         summary = annotate_corpus(
             model, inputs, output, engine=chosen, format=format.value, text_field=text_field,
             id_field=id_field, score_attr=score_attr, batch_words=batch_words, give_up=give_up,
