@@ -20,9 +20,9 @@ from docs_text import table
 from numpy.typing import NDArray
 
 from spacy_maral.adaptation.chunks import predict
-from spacy_maral.adaptation.improve import TargetLabels, improve
+from spacy_maral.adaptation.improve import MEAN_SPANS, TargetLabels, improve
 from spacy_maral.adaptation.progressive import Adaptation
-from spacy_maral.adaptation.refinery import refine
+from spacy_maral.adaptation.refinery import class_means, refine, sample_classes
 from spacy_maral.data.docs import read_docs
 from spacy_maral.evaluation.evaluate import load_pipeline
 from spacy_maral.evaluation.metrics import noise_ratio
@@ -31,8 +31,6 @@ from spacy_maral.training.settings import AdaptationSettings, StudentSettings
 from spacy_maral.training.shares import Share
 
 ALPHAS = (0.9, 0.7, 0.5, 0.2)
-# spans of a class that its mean number of neighbours is taken over
-SAMPLE = 2000
 # probability that a label has at least, in the log loss; below it float16 has nothing
 LEAST = 1e-7
 
@@ -57,32 +55,19 @@ def make_hook(student: Path, teacher: Path, source: Path, dev: Path, sentences: 
     return hook
 
 
-def class_means(
-    values: NDArray[np.floating], classes: NDArray[np.integer], n_classes: int
-) -> NDArray[np.float64]:
-    """Mean value of each class over the spans that have it as their label."""
-    return np.array([
-        values[classes == c, c].mean(dtype=np.float64) if (classes == c).any() else np.inf
-        for c in range(n_classes)
-    ])  # fmt: skip
-
-
 def refine_by_class_means(
     hook: Adaptation, rho: NDArray[np.float32], unreliable: NDArray[np.int64], alpha: float
 ) -> TargetLabels:
     """Refine labels by classes above the mean over the spans of the class."""
-    classes, n_classes = hook.labels.classes, len(hook.names)
-    rng = np.random.default_rng(0)
-    known = np.concatenate(
-        [rng.permutation(np.flatnonzero(classes == c))[:SAMPLE] for c in range(n_classes)]
-    )
+    classes = hook.labels.classes
+    known = sample_classes(classes, MEAN_SPANS, np.random.default_rng(0))
     near, near_known = (hook.neighbours(np.sort(spans), 0) for spans in (unreliable, known))
     new = hook.labels.probabilities.copy()
     new[unreliable] = refine(
         new[unreliable],
         alpha=alpha,
-        global_guidance=rho[unreliable] > class_means(rho, classes, n_classes),
-        local_guidance=near > class_means(near_known, classes[np.sort(known)], n_classes),
+        global_guidance=rho[unreliable] > class_means(rho, classes),
+        local_guidance=near > class_means(near_known, classes[known]),
     )
     return TargetLabels.of(new, hook.labels.reliable, hook.words)
 
