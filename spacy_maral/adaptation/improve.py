@@ -75,7 +75,7 @@ def improve(
     neighbours (Neighbours): Maps m spans to the share of each class among the nearest neighbours of
         each span, shape (m, K). It is called at most once, with the spans to be refined, and with
         some of each class if the means are those of the classes.
-    settings (AdaptationSettings): Filter, its limit, guidance, its means and weights.
+    settings (AdaptationSettings): Filter, its limits, guidance, its means and weights.
     alpha (float): Weight of the old label in a refined label (Eq. 11).
     seed (int): Seed of the mixtures.
     words (Words): First and last word of each span, numbered over all documents, shape (n,).
@@ -88,11 +88,9 @@ def improve(
     refined = np.arange(len(rho))
     if settings.filter:
         own = rho[refined, labels.classes]
-        limits = None
-        if settings.filter_limit == "doubt":
-            expected = expected_errors(labels.probabilities, labels.classes)
-            limits = np.ceil(expected).astype(np.int64)
-        reliable, mixtures = split_spans(own, labels.classes, seed=seed, limits=limits)
+        reliable, mixtures = split_spans(
+            own, labels.classes, seed=seed, limits=filter_limits(labels, settings)
+        )
         refined = np.flatnonzero(~reliable)
     probabilities = labels.probabilities
     if settings.guidance != "none":
@@ -107,6 +105,18 @@ def improve(
             local_guidance=by_neighbours,
         )
     return TargetLabels.of(probabilities, reliable, words, parts), mixtures
+
+
+def filter_limits(labels: TargetLabels, settings: AdaptationSettings) -> NDArray[np.int64]:
+    """Maximum number of labels of each class that the filter may take out, shape (K,)."""
+    counts = np.bincount(labels.classes, minlength=labels.probabilities.shape[1])
+    limits = counts.astype(np.int64)
+    if settings.filter_limit == "doubt":
+        expected = expected_errors(labels.probabilities, labels.classes)
+        limits = np.minimum(limits, np.ceil(expected).astype(np.int64))
+    outside = int(settings.filter_outside * counts[OUTSIDE])
+    limits[OUTSIDE] = min(limits[OUTSIDE], outside)
+    return limits
 
 
 def _guidance(

@@ -180,6 +180,10 @@ class AdaptationSettings(Section):
     """Maximum number of labels of a class that the filter removes: no limit, or the number expected
     to be wrong by the labels' own probabilities ('doubt'), which is 0 if all probabilities are 1.
     """
+    filter_outside: float = Field(0.0, ge=0, le=1)
+    """Maximum share of the outside labels that the filter removes; 1 for no limit of its own, as in
+    the paper. The outside spans with the lowest scores are those that look like entities: without
+    them a student finds more entities, whether there are more or not."""
     guidance: Literal["both", "global", "local", "none"] = "both"
     """Guidance that refines labels (Eq. 10): class densities (global), neighbours (local), both, or
     none."""

@@ -42,7 +42,7 @@ def run(world, shares=None, **changed):
         asked.append(spans)
         return (near if shares is None else shares)[spans]
 
-    settings = AdaptationSettings(**changed)
+    settings = AdaptationSettings(**{"filter_outside": 1.0, **changed})
     new, mixtures = improve(
         labels, rho, neighbours, settings, alpha=ALPHA, seed=0, words=CANDIDATES.words
     )
@@ -166,6 +166,19 @@ def test_the_filter_takes_out_the_lowest_scores_up_to_the_limit(world):
         else:
             assert (taken == (members & ~free)).all()
     assert limited_classes
+
+
+@pytest.mark.parametrize("most", [0.0, 0.01, 0.5])
+def test_outside_labels_have_a_limit_of_their_own(world, most):
+    labels, rho, _ = world
+    free, limited = (run(world, guidance="none", filter_outside=x)[0].reliable for x in (1.0, most))
+    outside = labels.classes == OUTSIDE
+    assert (free == limited)[~outside].all()
+    taken, allowed = outside & ~limited, int(most * outside.sum())
+    assert taken.sum() == min(allowed, (outside & ~free).sum())
+    own = rho[:, OUTSIDE]
+    assert own[taken].max(initial=-np.inf) <= own[outside & limited].min()
+    assert (outside & ~free).sum() > 0.01 * outside.sum()
 
 
 def test_a_span_without_any_guidance_keeps_its_label(world):

@@ -75,7 +75,7 @@ def test_the_papers_configuration_relies_on_no_default_that_departs_from_the_pap
         "adaptation": {"warmup_epochs": 2, "neighbours": 200, "alpha_start": 0.95,
                        "alpha_end": 0.80, "bank_outside_rate": 0.03, "mask_rate": 0.25,
                        "init": "encoder", "target_labels": "hard", "target_prior_scale": 1.0,
-                       "filter": True, "filter_limit": "none", "guidance": "both",
+                       "filter": True, "filter_limit": "none", "filter_outside": 1.0, "guidance": "both",
                        "guidance_weights": "equal", "guidance_mean": "class", "statistics": "all"},
     }[section]  # fmt: skip
     assert {name: getattr(paper, name) for name in wanted} == wanted
