@@ -261,6 +261,10 @@ class Errors(metaclass=CodedMessages):
         "{shard}: Ray lost this shard. Read Ray's own messages (with --verbose), and start again."
     )
 
+    # M52x: offset, test sets of benchmarks
+    M520 = "offset must be a number from -{most:,.0f} to {most:,.0f}, or such a number for each of some labels, found {offset!r}. Change this setting of the component; with 0 it does not shift any score."
+    M521 = "offset names labels that the component does not have: {unknown}. Its labels are: {labels}. Correct the names, or give one number for all labels."
+
 
 class Warnings(metaclass=CodedMessages):
     # W1xx: data

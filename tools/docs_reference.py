@@ -29,6 +29,7 @@ RANGES = {
     "2": "Architectures, component, configuration files",
     "3": "Training, pseudo-labels, checkpoints",
     "4": "Evaluation, command line, reports, project",
+    "5": "Names, labelled sentences of the target, offset, test sets of benchmarks",
 }
 
 
@@ -119,6 +120,16 @@ def write_config() -> str:
         "## The component maral_ner", "",
         'In a configuration: `[components.maral_ner]` with `factory = "maral_ner"`.', "",
         function_table(make_maral_ner, factory.default_config, skip=("nlp", "name")), "",
+        "### The offset", "",
+        "`offset` shifts the scores by which all decisions are made: those of the component, of the",
+        "evaluation after each epoch and of the signals of raw target text (`select`), and the pseudo-labels",
+        "of a teacher. Confidences, `threshold` and `spans_threshold` go by the shifted scores. Losses, filter",
+        "and refinery go by the scores as they are. A student does not take over the offset of its teacher,",
+        "whose labels have it in them already. Like `threshold` it is a setting of use: it is saved with the",
+        "component, and a configuration that is given anew replaces it. Numbers by label are a section of the",
+        "configuration, `[components.maral_ner.offset]` with a line such as `LOC = 1.0`, or given in Python:",
+        '`nlp.get_pipe("maral_ner").set_offset({"LOC": 1.0})`. `spacy.load(config=…)` takes one number for all',
+        "labels only, because spaCy cannot replace a number by a section.", "",
     ]  # fmt: skip
     for registry, name, function in registered():
         doc = read_docstring(function)

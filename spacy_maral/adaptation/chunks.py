@@ -152,12 +152,12 @@ def predict(
 
 def label_chunk(teacher: Pipeline, docs: Sequence[Doc]) -> NDArray[np.floating]:
     """Class probabilities of the candidates of documents, without overlaps, shape (n_spans, K)."""
-    model, n_classes = teacher.network.span_model, len(teacher.labels) + 1
+    network, n_classes = teacher.network, len(teacher.labels) + 1
     if not any(map(len, docs)):
         return np.zeros((0, n_classes), dtype=np.float16)
     corpus = teacher.encode(docs, labelled=False, name="target")
     probabilities = collect(
-        teacher.network, corpus, n_classes, lambda output: model.class_scores(output).softmax(-1),
+        network, corpus, n_classes, lambda output: network.class_scores(output).softmax(-1),
         batch_tokens=LABEL_TOKENS, name="Pseudo-label",
     )  # fmt: skip
     resolve_overlaps(probabilities, corpus.span_words())

@@ -193,6 +193,8 @@ def student_and_labels(
         student = build_pipeline(plan.config, names, plan.training)
     else:
         student = load_pipeline(teacher, plan.training)
+        # the teacher's offset fits the teacher's scores only
+        student.set_offset(plan.config["components"][COMPONENT].get("offset", 0.0))
     found = student.network.span_model.max_width
     if found != width:
         raise MaralError(Errors.M317.format(teacher=width, student=found))

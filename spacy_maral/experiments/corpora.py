@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +17,7 @@ from ..data.docs import read_docs
 from ..data.files import digest, replacing, sha256
 from ..data.labels import load_label_map
 from ..errors import Errors, MaralError
-from .matrix import Matrix, PlannedRun
+from .matrix import Half, Matrix, PlannedRun
 
 TEST_SEED = 0
 
@@ -25,7 +26,8 @@ TEST_SEED = 0
 class RawFile:
     """A file of a dataset, and the sentences that a run takes from it.
 
-    role: "train", "dev", "target" or "test". limit: Maximum of sentences. seed: Draws them.
+    role: "train", "dev", "target" or "test". limit: Maximum of sentences. seed: Draws them. half:
+    The half of the sentences that they are drawn from; None for all.
     """
 
     role: str
@@ -36,11 +38,13 @@ class RawFile:
     unlabelled: bool
     limit: int | None
     seed: int
+    half: Half | None = None
 
     @property
     def key(self) -> str:
         """All that determines the drawn sentences; also the name of the file that holds them."""
-        drawn = f"{self.role}-{self.limit or 'all'}-{self.seed}"
+        role = self.role if self.half is None else f"{self.role}-{self.half}"
+        drawn = f"{role}-{self.limit or 'all'}-{self.seed}"
         return f"{self.dataset}-{self.lang}-{drawn}-{self.version}"
 
     @property
@@ -87,6 +91,7 @@ def raw_files(matrix: Matrix, run: PlannedRun, data: Path) -> dict[str, RawFile]
         role: RawFile(
             role, pair.dataset, layout, part.path, part.lang, part.unlabelled, limit,
             TEST_SEED if role == "test" else run.seed,
+            matrix.test_half if role == "test" else None,
         )
         for (role, limit), part in zip(limits.items(), parts, strict=True)
     }  # fmt: skip
@@ -117,6 +122,11 @@ def file_hash(path: Path) -> str:
     return sha256(path) if path.is_file() else "missing"
 
 
+def half_of(text: str) -> Half:
+    """The half of a test set that a sentence belongs to, by the digest of its text alone."""
+    return "page" if hashlib.sha256(text.encode("utf8")).digest()[0] & 1 else "study"
+
+
 def choose_sentences(n_sentences: int, limit: int | None, seed: int, role: str) -> Sequence[int]:
     """Draw numbers of sentences by seed and role, in ascending order; all without a limit."""
     if limit is None or limit >= n_sentences:
@@ -140,7 +150,7 @@ def _draw(file: RawFile, folder: Path, unlabelled: bool) -> Path:
             file.path, whole, format=layout.format, lang=file.lang, label_map=layout.label_map,
             unlabelled=unlabelled,
         )  # fmt: skip
-    docs = read_docs(whole)
+    docs = [doc for doc in read_docs(whole) if file.half in (None, half_of(doc.text))]
     chosen = choose_sentences(len(docs), file.limit, file.seed, file.role)
     with replacing(path) as temporary:
         DocBin(attrs=["ENT_IOB", "ENT_TYPE"], docs=[docs[i] for i in chosen]).to_disk(temporary)

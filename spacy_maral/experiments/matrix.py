@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import srsly
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -24,6 +24,7 @@ STUDENT_SECTIONS = ("system", "nlp", "components", "student", "adaptation")
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]
 Sentences = Annotated[int, Field(ge=1)] | None
 Seed = Annotated[int, Field(ge=0)]
+Half = Literal["study", "page"]
 
 
 class Parts(Section):
@@ -104,7 +105,9 @@ class Matrix(Section):
     """A benchmark: one run for each pair, seed and variant.
 
     `config` is relative to the file of the benchmark. The seed draws the sentences, and all variants
-    of the same size get the same ones; the test set is the same for all seeds. `diagnose` uses the
+    of the same size get the same ones; the test set is the same for all seeds. `test_half` keeps
+    studies, which choose settings, apart from the results that are published: a sentence is in one
+    half by the digest of its text, whatever the seed and the order of the file. `diagnose` uses the
     gold labels of the target to measure the noise of the pseudo-labels, and `study` also uses them
     to measure the F1 on the test set after every epoch. Neither changes the training.
     """
@@ -117,6 +120,9 @@ class Matrix(Section):
     )
     test_sentences: Sentences = Field(
         None, description="Maximum of sentences of the target's test set."
+    )
+    test_half: Half | None = Field(
+        None, description="Half of the target's test set that is used; null for all of it."
     )
     seeds: list[Seed] = Field([0], min_length=1, description="Seeds; each pair runs with each.")
     datasets: list[OwnDataset] = Field([], description="Datasets of the user's own.")

@@ -133,6 +133,7 @@ class Benchmark:
             **summarise_scores(scores, teacher_scores),
             **training,
             "sizes": corpora.sizes,
+            "test_half": self.matrix.test_half,
             "max_width": max_width(run.teacher),
             "machine": describe_machine(self.gpu_id),
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -15,11 +15,12 @@ from thinc.loss import Loss
 
 from ..errors import Errors, MaralError, Warnings, first_line
 from .losses import SpanLoss, trains_head
+from .offsets import check_offset, class_offsets
 from .span_model import DECISIONS, SpanModel
 
 CHECKSUM = "sha256"
 FLAGS = ("overwrite", "scores")
-SETTINGS_OF_USE = ("overwrite", "scores", "threshold", "spans_key", "spans_threshold")
+SETTINGS_OF_USE = ("offset", "overwrite", "scores", "threshold", "spans_key", "spans_threshold")
 LOSSES_OF_0_1 = {
     "max_margin": "spacy-maral.MaxMargin.v1",
     "cross_entropy": "spacy-maral.CrossEntropy.v1",
@@ -148,6 +149,7 @@ def check_settings(cfg: Mapping[str, Any]) -> None:
         raise MaralError(Errors.M213.format(threshold=threshold, key=key))
     if not 0 <= cfg["threshold"] <= 1:
         raise MaralError(Errors.M226.format(threshold=cfg["threshold"]))
+    check_offset(cfg["offset"])
 
 
 @contextmanager
@@ -202,6 +204,7 @@ def check_loaded(model: Model, cfg: Mapping[str, Any]) -> None:
     _require(strings and len({"O", *labels}) == len(labels) + 1, "labels", labels)
     for label in labels:
         label.encode("utf8")
+    class_offsets(cfg["offset"], labels)
     size = model.attrs["max_batch_spans"]
     _require(type(size) is int and size > 0, "max_batch_spans", size)
     module = model.layers[1].shims[0]._model

@@ -47,6 +47,7 @@ from .checks import (
 )
 from .gold import annotated_runs, gold_classes
 from .losses import MaxMargin, SpanLoss, label_spans
+from .offsets import Offset, class_offsets
 from .predictions import Predictions, annotate, register_score
 from .span_model import DECISIONS, SpanOutput
 from .spans import Candidates, span_counts
@@ -79,6 +80,7 @@ SETTINGS: dict[str, Any] = {
     "prior_scale": 0.0,
     "outside_weight": 1.0,
     "memory": 10000.0,
+    "offset": 0.0,
     "overwrite": True,
     "scores": True,
     "threshold": 0.0,
@@ -125,6 +127,7 @@ def make_maral_ner(
     outside_weight: float,
     include_outside: bool,
     memory: float,
+    offset: float | dict[str, float],
     overwrite: bool,
     scores: bool,
     threshold: float,
@@ -146,6 +149,9 @@ def make_maral_ner(
     outside_weight (float): Weight of an outside span in the mean loss; an entity has the weight 1.
     memory (float): Maximum number of spans that each running class mean counts for in `update`;
         older spans are forgotten.
+    offset (float | dict[str, float]): Number that is added to the scores of the entity classes
+        before the decision: above 0 for more entities, below 0 for fewer. One number for all labels,
+        or numbers by label. Confidences are those of the shifted scores.
     overwrite (bool): Whether earlier entities of a document are replaced. If not, they are kept,
         and no new entity overlaps them, as with spaCy's own `ner`.
     scores (bool): Whether each new entity gets its confidence, from 0 to 1, as ent._.maral_score.
@@ -168,6 +174,7 @@ def make_maral_ner(
         prior_scale=prior_scale,
         outside_weight=outside_weight if include_outside else 0.0,
         memory=memory,
+        offset=offset,
         overwrite=overwrite,
         scores=scores,
         threshold=threshold,
@@ -295,6 +302,20 @@ class MaralNER(TrainablePipe):
         get_span_module(self.model).decision = decision
         self.cfg["decision"] = decision
 
+    @property
+    def offsets(self) -> NDArray[np.float32]:
+        """RETURNS (NDArray[np.float32]): Number added to the scores of each class, shape (K,)."""
+        return class_offsets(self.cfg["offset"], self.labels)
+
+    def set_offset(self, offset: Offset) -> None:
+        """Choose what is added to the scores of the entity classes before the decision.
+
+        offset (float | Mapping[str, float]): A number for all labels, or numbers by label.
+        RAISES (MaralError): If a number is out of range, or the component does not have a label.
+        """
+        class_offsets(offset, self.labels)
+        self.cfg["offset"] = offset
+
     def initialize(
         self,
         get_examples: Callable[[], Iterable[Example]],
@@ -327,6 +348,7 @@ class MaralNER(TrainablePipe):
         self.model.set_dim("nO", len(self.labels) + 1, force=True)
         self.model.initialize(X=[eg.predicted for eg in islice(get_examples(), SAMPLE_DOCS)])
         self.set_decision(self.cfg["decision"])
+        self.set_offset(self.cfg["offset"])
         self._set_prior(counts, lengths)
 
     def _set_prior(self, counts: Counter[str], lengths: list[int]) -> None:
@@ -341,7 +363,7 @@ class MaralNER(TrainablePipe):
         """Score the candidate spans of documents, without changing the documents.
 
         docs (Iterable[Doc]): The documents.
-        RETURNS (Predictions): The candidates and their scores.
+        RETURNS (Predictions): The candidates and their scores, shifted by the offset.
         RAISES (MaralError): If the component is not initialised, or no transformer has read a
             document.
         """
@@ -352,7 +374,7 @@ class MaralNER(TrainablePipe):
             return Predictions(Candidates([0] * len(docs), 1), nothing)
         check_encoded(self.model, self.name, docs)
         batch = self.model.predict(docs)
-        scores = class_scores(self.model, batch)
+        scores = class_scores(self.model, batch) + self.offsets
         return Predictions(batch.candidates, scores)
 
     def set_annotations(self, docs: Iterable[Doc], predictions: Predictions) -> None:

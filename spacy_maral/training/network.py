@@ -33,15 +33,23 @@ class Network(nn.Module):
     span_model (SpanModel): The module behind the span model architecture.
     pad_id (int): Id of the tokenizer's padding piece.
     precision (str): "float32", "bfloat16", "float16", or "auto" (see `resolve_precision`).
+    offsets (NDArray): Number that decisions add to the scores of each class, shape (K,); None for 0.
     """
 
     def __init__(
-        self, encoder: nn.Module, span_model: SpanModel, *, pad_id: int, precision: str = "float32"
+        self,
+        encoder: nn.Module,
+        span_model: SpanModel,
+        *,
+        pad_id: int,
+        precision: str = "float32",
+        offsets: NDArray[np.float32] | None = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.span_model = span_model
         self.pad_id = pad_id
+        self.offsets = offsets
         self.precision = resolve_precision(precision, self.device)
         self._split: tuple[LowerLayers, UpperLayers] | None = None
         self._frozen_digest: str | None = None
@@ -152,6 +160,15 @@ class Network(nn.Module):
         with torch.no_grad(), self.autocast():
             return self._split[0](self.tensor(batch.input_ids), self.tensor(batch.attention_mask))
 
+    def class_scores(self, output: SpanOutput) -> Tensor:
+        """The scores by which the pipeline decides: those of the span model, shifted by the offset.
+
+        output (SpanOutput): Output of `forward` for N spans.
+        RETURNS (Tensor): Scores, shape (N, K).
+        """
+        scores = self.span_model.class_scores(output)
+        return scores if self.offsets is None else scores + self.tensor(self.offsets)
+
     def tensor(self, array: NDArray) -> Tensor:
         """Copy an array to a tensor on the network's device."""
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
@@ -197,14 +214,14 @@ def run_over(
 
 
 def predict_entities(network: Network, corpus: Corpus, *, batch_tokens: int) -> Entities:
-    """Annotate a corpus by the span model's decision rule.
+    """Annotate a corpus by the span model's decision rule and the component's offset.
 
     RETURNS (Entities): Entities without overlaps; words are numbered within their documents. Those
         that touch a word without gold annotation are left out, as spaCy's scorer does.
     """
     found = []
     for batch, output in run_over(network, corpus, batch_tokens=batch_tokens, name="Evaluate"):
-        scores = network.span_model.class_scores(output).cpu().numpy()
+        scores = network.class_scores(output).cpu().numpy()
         kept, classes, _ = decode(scores, batch.starts, batch.ends)
         if corpus.classes is not None:
             judged = corpus.classes[batch.span_ids[kept]] != UNKNOWN

@@ -24,6 +24,7 @@ from ..model.architectures import get_encoder, get_span_module
 from ..model.checks import make_loss, translate_loss, translate_outside
 from ..model.encoder.weights import check_trainable
 from ..model.maral_ner import DEFAULT_CONFIG
+from ..model.offsets import Offset
 from .cache import Cache
 from .corpus import Corpus, digest_docs, digest_tokenizer, encode
 from .network import Network, predict_entities
@@ -77,6 +78,13 @@ class Pipeline:
         corpus = Corpus.from_arrays(self.cache.arrays(key, lambda: make().arrays()))
         self.network.remember(corpus, self.cache)
         return corpus
+
+    def set_offset(self, offset: Offset) -> None:
+        """Decide with another offset (see `MaralNER.set_offset`)."""
+        pipe = self.nlp.get_pipe(COMPONENT)
+        pipe.set_offset(offset)  # type: ignore[attr-defined]
+        self.nlp.get_pipe_config(COMPONENT)["offset"] = offset
+        self.network.offsets = pipe.offsets  # type: ignore[attr-defined]
 
     def deal(self, docs: Sequence[Doc], ranks: Ranks, *, labelled: bool, name: str) -> Share:
         """Encode this process's share of some documents.
@@ -185,6 +193,7 @@ def as_pipeline(nlp: Language, settings: TrainingSettings | None) -> Pipeline:
         span_model,
         pad_id=tokenizer.pad_token_id,
         precision=settings.precision if settings else "auto",
+        offsets=pipe.offsets,  # type: ignore[attr-defined]
     )
     if settings is not None:
         network.freeze(embeddings=settings.freeze_embeddings, layers=settings.freeze_layers)

@@ -61,9 +61,9 @@ class TargetSample(NamedTuple):
 
     def scores(self, network: Network, *, dropout: bool = False) -> NDArray[np.floating]:
         """Class scores of all candidates of the documents, shape (n_spans, K)."""
-        model = network.span_model
+        n_classes = len(network.span_model.statistics.prior)
         return collect(
-            network, self.corpus, len(model.statistics.prior), model.class_scores,
+            network, self.corpus, n_classes, network.class_scores,
             batch_tokens=self.batch_tokens, name="Target", dtype=torch.float32, dropout=dropout,
         )  # fmt: skip
 

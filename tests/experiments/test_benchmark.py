@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -22,7 +23,7 @@ from spacy_maral.data.docs import read_docs
 from spacy_maral.data.files import digest
 from spacy_maral.errors import MaralError
 from spacy_maral.experiments import runs as runs_module
-from spacy_maral.experiments.corpora import choose_sentences, prepare_corpora, raw_files
+from spacy_maral.experiments.corpora import choose_sentences, file_hash, prepare_corpora, raw_files
 from spacy_maral.experiments.matrix import choose_runs, configs_of, plan_runs, read_matrix
 from spacy_maral.experiments.processes import run_process
 from spacy_maral.experiments.results import is_plain
@@ -190,6 +191,7 @@ def own(**changed: Any) -> dict[str, Any]:
         ({"pairs": []}, "M421", "pairs"),
         ({"seeds": [-1]}, "M421", "seeds.0"),
         ({"source_sentences": 0}, "M421", "source_sentences = 0"),
+        ({"test_half": "dev"}, "M421", "test_half = 'dev'"),
         ({"variants": {"a b": {}}}, "M421", "a b"),
         (variants(**{"student.lost": 1}), "M423", "[student] lost = 1"),
         (variants(**{"student.loss": "hinge"}), "M423", "variants.odd: "),
@@ -305,6 +307,47 @@ def test_corpora_are_cut_alike_and_only_the_diagnosis_has_labels(tmp_path):
         raw_files(matrix, replace(run, seed=4), data), tmp_path / "c", gold=False
     )
     assert texts(other.train) != texts(corpora.train) and other.test == corpora.test
+
+
+def test_halves_of_a_test_set_are_apart_and_make_it_up(tmp_path):
+    """Whatever the seed and the order of the file; the other parts stay whole."""
+    data = write_raw(tmp_path / "raw", n=40)
+
+    def drawn(name: str, half: str | None, seed: int = 0, **changed: Any) -> list[str]:
+        matrix = read_matrix(write_matrix(tmp_path, test_half=half, **changed))
+        run = replace(plan_runs(matrix)[0], seed=seed)
+        corpora = prepare_corpora(raw_files(matrix, run, data), tmp_path / name, gold=False)
+        assert (corpora.sizes["dev"], corpora.sizes["train"]) == (40, 6)
+        found = texts(corpora.test)
+        assert corpora.sizes["test"] == len(found)
+        return found
+
+    every, study, page = (drawn("c", half) for half in (None, "study", "page"))
+    assert study and page and not {*study} & {*page}
+    assert sorted([*study, *page]) == sorted(every) and len(every) == 40
+    for half, wanted in (("study", 0), ("page", 1)):
+        bits = {hashlib.sha256(text.encode()).digest()[0] & 1 for text in drawn("c", half)}
+        assert bits == {wanted}
+    assert drawn("c", "page", seed=7) == page
+    some = drawn("c", "page", test_sentences=3)
+    assert len(some) == 3 and {*some} < {*page}
+    path = data / "demo/de/test"
+    path.write_text("\n\n".join(reversed(path.read_text().strip().split("\n\n"))) + "\n\n")
+    file_hash.cache_clear()
+    assert drawn("d", "page") == page[::-1]
+
+
+def test_results_say_which_half_they_were_measured_on(tmp_path, commands):
+    found = []
+    for half in (None, "study", "page"):
+        benchmark, runs = start(tmp_path, write_matrix(tmp_path, test_half=half))
+        run_all(benchmark, runs[:1], lambda: None)
+        result = benchmark.result(runs[0])
+        assert result["test_half"] == half
+        found.append(result["sizes"]["test"])
+    assert found[0] == found[1] + found[2] and min(found) > 0
+    # the teacher is the same one
+    assert commands.done.count("train-teacher") == 1
 
 
 def test_a_variant_may_have_more_target_text(tmp_path, commands):

@@ -599,7 +599,7 @@ def test_other_component_names(make_nlp, train_examples):
 
 USE = [
     {"threshold": 0.9}, {"overwrite": False}, {"scores": False}, {"spans_key": "other"},
-    {"spans_threshold": 0.1},
+    {"spans_threshold": 0.1}, {"offset": -1.5},
 ]  # fmt: skip
 
 
