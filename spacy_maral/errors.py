@@ -261,6 +261,12 @@ class Errors(metaclass=CodedMessages):
         "{shard}: Ray lost this shard. Read Ray's own messages (with --verbose), and start again."
     )
 
+    # M5xx: name memories
+    M500 = "names.{name} must be {rule}, found {value}. Change this setting of the component."
+    M501 = "The saved name memory has format version {found}, but this release reads only up to {known}. Install a newer release of spacy-maral."
+    M502 = "The saved name memory cannot be read: {problem}. Copy the pipeline again, or delete its component's file 'names' and build the memory again with 'spacy maral names build'."
+    M503 = "The saved name memory has the labels {found}, but the component has {labels}. Build the memory again with 'spacy maral names build'."
+
 
 class Warnings(metaclass=CodedMessages):
     # W1xx: data

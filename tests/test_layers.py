@@ -15,7 +15,7 @@ FLOORS = [
 ]  # fmt: skip
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # what knows nothing of spaCy
-NUMERIC = ("bessel", "geometry", "losses", "span_model", "spans", "vmf")
+NUMERIC = ("bessel", "geometry", "losses", "names", "name_files", "span_model", "spans", "vmf")
 
 
 def module_name(path: Path) -> str:
