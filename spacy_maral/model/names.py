@@ -296,6 +296,25 @@ def refine_scores(
     return new
 
 
+def refine_documents(
+    scores: NDArray[np.floating], keys: Keys, owner: NDArray[np.int64], settings: NameSettings
+) -> NDArray[np.floating]:
+    """Refine class scores by the other mentions of the same string in the same document.
+
+    scores, keys, settings: See `refine_scores`.
+    owner (NDArray[np.int64]): Document of each span, shape (m,).
+    RETURNS (NDArray): Scores, as of `refine_scores`.
+    """
+    own = document_keys(keys, owner)
+    memory = NameMemory.of(own, softmax(scores))
+    return refine_scores(scores, own, memory, settings, own=True)
+
+
+def document_keys(keys: Keys, owner: ArrayLike) -> Keys:
+    """Keys that differ between documents, for a memory of each document, shape (n_spans,)."""
+    return _mix(keys ^ _mix((np.asarray(owner, dtype=np.uint64) + np.uint64(1)) * BASE))
+
+
 def word_hashes(words: Sequence[str]) -> Keys:
     """Stable 64-bit hashes of words, shape (n_words,)."""
     known = {
@@ -321,11 +340,6 @@ def span_keys(words: Sequence[str], candidates: Candidates) -> Keys:
         table[w] = hashes if w == 0 else table[w - 1] * BASE
         table[w, : len(words) - w] += hashes[w:] if w else 0
     return _mix(table[candidates.ends - candidates.starts, candidates.words[0]])
-
-
-def document_keys(keys: Keys, owner: ArrayLike) -> Keys:
-    """Keys that differ between documents, for a memory of each document, shape (n_spans,)."""
-    return _mix(keys ^ _mix((np.asarray(owner, dtype=np.uint64) + np.uint64(1)) * BASE))
 
 
 def _mix(values: Keys) -> Keys:
