@@ -264,6 +264,12 @@ class Errors(metaclass=CodedMessages):
     # M52x: offset, test sets of benchmarks
     M520 = "offset must be a number from -{most:,.0f} to {most:,.0f}, or such a number for each of some labels, found {offset!r}. Change this setting of the component; with 0 it does not shift any score."
     M521 = "offset names labels that the component does not have: {unknown}. Its labels are: {labels}. Correct the names, or give one number for all labels."
+    # M5xx: name memories
+    M500 = "names.{name} must be {rule}, found {value}. Change this setting of the component."
+    M501 = "The saved name memory has format version {found}, but this release reads only up to {known}. Install a newer release of spacy-maral."
+    M502 = "The saved name memory cannot be read: {problem}. Copy the pipeline again, or delete its component's file 'names' and build the memory again with 'spacy maral names build'."
+    M503 = "The saved name memory has the labels {found}, but the component has {labels}. Build the memory again with 'spacy maral names build'."
+    M504 = "The setting names has no key {found}. Give a block [components.maral_ner.names] with any of {known}, or null for off."
 
 
 class Warnings(metaclass=CodedMessages):

@@ -15,7 +15,9 @@ FLOORS = [
 ]  # fmt: skip
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # what knows nothing of spaCy
-NUMERIC = ("bessel", "geometry", "losses", "offsets", "span_model", "spans", "vmf")
+NUMERIC = (
+    "bessel", "geometry", "losses", "names", "name_files", "offsets", "span_model", "spans", "vmf",
+)  # fmt: skip
 
 
 def module_name(path: Path) -> str:

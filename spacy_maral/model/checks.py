@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any
 
 import srsly
@@ -16,11 +17,14 @@ from thinc.loss import Loss
 from ..errors import Errors, MaralError, Warnings, first_line
 from .losses import SpanLoss, trains_head
 from .offsets import check_offset, class_offsets
+from .names import NameSettings
 from .span_model import DECISIONS, SpanModel
 
 CHECKSUM = "sha256"
 FLAGS = ("overwrite", "scores")
-SETTINGS_OF_USE = ("offset", "overwrite", "scores", "threshold", "spans_key", "spans_threshold")
+SETTINGS_OF_USE = (
+    "offset", "overwrite", "scores", "threshold", "spans_key", "spans_threshold", "names"
+)  # fmt: skip
 LOSSES_OF_0_1 = {
     "max_margin": "spacy-maral.MaxMargin.v1",
     "cross_entropy": "spacy-maral.CrossEntropy.v1",
@@ -150,6 +154,21 @@ def check_settings(cfg: Mapping[str, Any]) -> None:
     if not 0 <= cfg["threshold"] <= 1:
         raise MaralError(Errors.M226.format(threshold=cfg["threshold"]))
     check_offset(cfg["offset"])
+    name_settings(cfg["names"])
+
+
+def name_settings(given: Mapping[str, Any] | None) -> NameSettings | None:
+    """Read the setting `names` of the component; None for off.
+
+    RAISES (MaralError): If it has an unknown key, or a value is out of range.
+    """
+    if given is None:
+        return None
+    known = [field.name for field in fields(NameSettings)]
+    if not isinstance(given, Mapping) or (unknown := [key for key in given if key not in known]):
+        found = repr(given)[:80] if not isinstance(given, Mapping) else ", ".join(unknown)
+        raise MaralError(Errors.M504.format(found=found, known=", ".join(known)))
+    return NameSettings(**given)
 
 
 @contextmanager

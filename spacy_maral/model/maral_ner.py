@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import srsly
 import torch
 from numpy.typing import NDArray
 from spacy.language import Language
@@ -41,17 +42,20 @@ from .checks import (
     configure,
     loading,
     make_loss,
+    name_settings,
     sealed,
     translate_cfg,
     translate_loss,
 )
 from .gold import annotated_runs, gold_classes
 from .losses import MaxMargin, SpanLoss, label_spans
+from .name_files import names_from_bytes, names_to_bytes
+from .names import NameMemory, refine_documents, refine_scores, span_keys
 from .offsets import Offset, class_offsets
 from .predictions import Predictions, annotate, register_score
 from .span_model import DECISIONS, SpanOutput
 from .spans import Candidates, span_counts
-from .visible import any_visible
+from .visible import VisibleWords, any_visible
 
 if hasattr(os, "register_at_fork"):
     # a forked process has none of the threads that torch would wait for, as in nlp.pipe(n_process=2)
@@ -59,6 +63,7 @@ if hasattr(os, "register_at_fork"):
 
 OUTSIDE_NAME = "O"
 SAMPLE_DOCS = 10
+NAMES = "names"
 
 DEFAULT_MODEL = Config().from_str(
     """
@@ -86,6 +91,7 @@ SETTINGS: dict[str, Any] = {
     "threshold": 0.0,
     "spans_key": None,
     "spans_threshold": None,
+    "names": None,
 }
 DEFAULT_CONFIG: dict[str, Any] = {
     "model": DEFAULT_MODEL,
@@ -133,6 +139,7 @@ def make_maral_ner(
     threshold: float,
     spans_key: str | None,
     spans_threshold: float | None,
+    names: dict[str, Any] | None,
     scorer: Callable | None,
 ) -> MaralNER:
     """Make the component that finds entities by scoring all spans of up to `max_width` words.
@@ -160,6 +167,10 @@ def make_maral_ner(
         too; None to write none.
     spans_threshold (float): Minimum probability of other spans that are added under this key; None
         to add none.
+    names (dict): Whether other mentions of a string correct the classes of a mention, as a block
+        with any of type_weight (0.75), mixed_weight (0), consistency ("memory" for the strings that
+        are saved with the component, or "doc" for the same document), leave_one_out (false); None
+        for off. See `NameSettings`.
     scorer (Callable): Scores the component.
     include_outside (bool): Setting of release 0.1; if false, the outside weight is 0.
     RETURNS (MaralNER): The component.
@@ -180,6 +191,7 @@ def make_maral_ner(
         threshold=threshold,
         spans_key=spans_key,
         spans_threshold=spans_threshold,
+        names=names,
         scorer=scorer,
     )
 
@@ -188,6 +200,8 @@ class MaralNER(TrainablePipe):
     """Find entities by scoring all spans of up to `max_width` words (see `make_maral_ner`).
 
     settings: Any of `SETTINGS`, as `make_maral_ner` explains them.
+
+    names: Memory of the strings of a text (see `NameMemory`), saved with the component; None for none.
     """
 
     def __init__(
@@ -212,6 +226,7 @@ class MaralNER(TrainablePipe):
         self.cfg["configured"] = {key: self.cfg[key] for key in SETTINGS_OF_USE}
         check_settings(self.cfg)
         check_decision(self.cfg["decision"], self.loss)
+        self.names: NameMemory | None = None
         self._warned = False
 
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
@@ -221,7 +236,11 @@ class MaralNER(TrainablePipe):
         RETURNS (bytes): The bytes.
         """
         with sealed(self.cfg):
-            return super().to_bytes(exclude=exclude)
+            data = super().to_bytes(exclude=exclude)
+        if self.names is None or NAMES in exclude:
+            return data
+        parts = {**srsly.msgpack_loads(data), NAMES: names_to_bytes(self.names, self.labels)}
+        return srsly.msgpack_dumps(parts)
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
         """Write the component to a folder, with a checksum of its settings.
@@ -231,6 +250,13 @@ class MaralNER(TrainablePipe):
         """
         with sealed(self.cfg):
             super().to_disk(path, exclude=exclude)
+        if NAMES in exclude:
+            return
+        file = Path(path) / NAMES
+        if self.names is None:
+            file.unlink(missing_ok=True)
+        else:
+            file.write_bytes(names_to_bytes(self.names, self.labels))
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> MaralNER:
         """Load the component from bytes.
@@ -246,6 +272,8 @@ class MaralNER(TrainablePipe):
             super().from_bytes(bytes_data, exclude=exclude)
             self.cfg = configure(translate_cfg(self.cfg), given)
             check_loaded(self.model, self.cfg)
+            if NAMES not in exclude:
+                self._read_names(srsly.msgpack_loads(bytes_data).get(NAMES))
         return self
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> MaralNER:
@@ -261,7 +289,14 @@ class MaralNER(TrainablePipe):
             super().from_disk(path, exclude=exclude)
             self.cfg = configure(translate_cfg(self.cfg), given)
             check_loaded(self.model, self.cfg)
+            if NAMES not in exclude:
+                file = Path(path) / NAMES
+                self._read_names(file.read_bytes() if file.is_file() else None)
         return self
+
+    def _read_names(self, data: bytes | None) -> None:
+        """Take the saved name memory, or none, as from releases that had none."""
+        self.names = None if data is None else names_from_bytes(data, self.labels)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -343,6 +378,7 @@ class MaralNER(TrainablePipe):
             raise MaralError(Errors.M214.format(name=self.name))
         self.model.set_dim("nO", None, force=True)  # type: ignore[arg-type]
         self.cfg["labels"] = []
+        self.names = None
         for label in labels:
             self.add_label(label)
         self.model.set_dim("nO", len(self.labels) + 1, force=True)
@@ -363,19 +399,41 @@ class MaralNER(TrainablePipe):
         """Score the candidate spans of documents, without changing the documents.
 
         docs (Iterable[Doc]): The documents.
-        RETURNS (Predictions): The candidates and their scores, shifted by the offset.
+        RETURNS (Predictions): The candidates and their scores, corrected by the other mentions of
+            their strings where the setting `names` is on, then shifted by the offset.
         RAISES (MaralError): If the component is not initialised, or no transformer has read a
             document.
         """
         docs = list(docs)
+        found = self.score_spans(docs)
+        return Predictions(found.candidates, self._consult_names(docs, found) + self.offsets)
+
+    def _consult_names(self, docs: Sequence[Doc], found: Predictions) -> NDArray[np.floating]:
+        """Correct scores by the other mentions of the candidates' strings, as `names` says."""
+        settings = name_settings(self.cfg["names"])
+        if settings is None or not len(found.candidates):
+            return found.scores
+        if settings.consistency == "memory" and self.names is None:
+            return found.scores
+        keys = span_keys(VisibleWords.of(docs).texts, found.candidates)
+        if settings.consistency == "doc" or self.names is None:
+            return refine_documents(found.scores, keys, found.candidates.owner, settings)
+        return refine_scores(found.scores, keys, self.names, settings, own=settings.leave_one_out)
+
+    def score_spans(self, docs: Sequence[Doc]) -> Predictions:
+        """Score the candidate spans of documents by the model alone, without `names` and `offset`.
+
+        docs (Sequence[Doc]): The documents.
+        RETURNS (Predictions): The candidates and their scores.
+        RAISES (MaralError): See `predict`.
+        """
         n_classes = len(get_span_module(self.model).statistics.count)
         if not any_visible(docs):
             nothing = np.zeros((0, n_classes), dtype=np.float32)
             return Predictions(Candidates([0] * len(docs), 1), nothing)
-        check_encoded(self.model, self.name, docs)
-        batch = self.model.predict(docs)
-        scores = class_scores(self.model, batch) + self.offsets
-        return Predictions(batch.candidates, scores)
+        check_encoded(self.model, self.name, list(docs))
+        batch = self.model.predict(list(docs))
+        return Predictions(batch.candidates, class_scores(self.model, batch))
 
     def set_annotations(self, docs: Iterable[Doc], predictions: Predictions) -> None:
         """Write entities and their confidences to documents (see `predictions.annotate`).
@@ -463,3 +521,23 @@ class MaralNER(TrainablePipe):
 
 def _gradient(tensor: torch.Tensor) -> Floats2d | None:
     return None if tensor.grad is None else cast(Floats2d, torch2xp(tensor.grad))
+
+
+def set_names(
+    nlp: Language, name: str, memory: NameMemory | None, settings: dict[str, Any] | None
+) -> None:
+    """Give a pipeline's component a name memory and its settings, to be saved with it.
+
+    nlp (Language): The pipeline.
+    name (str): Name of the component.
+    memory (NameMemory): The memory; None for none.
+    settings (dict): Value of the component's setting `names`; None for off.
+    RAISES (MaralError): If a setting is out of range.
+    """
+    name_settings(settings)
+    pipe = cast(MaralNER, nlp.get_pipe(name))
+    pipe.names = memory
+    pipe.cfg["names"] = settings
+    # so that another value in the configuration counts when it is loaded
+    pipe.cfg["configured"] = {**pipe.cfg["configured"], "names": settings}
+    nlp.get_pipe_config(name)["names"] = settings

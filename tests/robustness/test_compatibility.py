@@ -20,6 +20,8 @@ from spacy_maral.errors import MaralError
 from spacy_maral.evaluation.report import run_record
 from spacy_maral.model import architectures
 from spacy_maral.model.encoder import transformer
+from spacy_maral.model.maral_ner import set_names
+from spacy_maral.model.names import NameMemory
 from spacy_maral.training import checkpoint
 from spacy_maral.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
@@ -133,3 +135,14 @@ def test_settings_that_a_later_version_adds_are_defaults(tmp_path):
     assert nlp.get_pipe("maral_ner").cfg["threshold"] == 0.0
     row = read_predictions("0.1")[0]
     assert [e[:3] for e in found_in(nlp, row["text"])["ents"]] == [e[:3] for e in row["ents"]]
+
+
+def test_a_pipeline_of_0_1_takes_a_name_memory(tmp_path):
+    nlp = spacy.load(GOLDEN / "0.1" / "model")
+    pipe = nlp.get_pipe("maral_ner")
+    assert pipe.names is None and pipe.cfg["names"] is None
+    sums = np.ones((1, len(pipe.labels) + 1))
+    memory = NameMemory(np.array([7], dtype=np.uint64), sums, np.array([4], dtype=np.uint64))
+    set_names(nlp, "maral_ner", memory, {})
+    nlp.to_disk(tmp_path / "new")
+    assert len(spacy.load(tmp_path / "new").get_pipe("maral_ner").names) == 1
