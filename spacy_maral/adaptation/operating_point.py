@@ -30,6 +30,8 @@ SHRINK = 0.5
 FEW = 50
 """Number of repeated strings at which the offset is halved once more."""
 OFFSETS = np.arange(-4, 4.125, 0.125)
+LEVELS = 20
+"""Least number of different log odds that say how the mentions stand to each other."""
 ROUNDS = 300
 SMOOTH = 0.5
 FAR = 50.0
@@ -40,13 +42,14 @@ class OperatingPoint:
     """What the repeated strings of a text say about a model.
 
     offset: Offset of the entity scores to take. precision, recall: Expected precision and recall of
-    finding names, at an offset of 0. strings: Number of strings with two mentions or more.
+    finding names at an offset of 0, as far as the repeated strings show; None without any. strings:
+    Number of strings with two mentions or more.
     """
 
-    offset: float
-    precision: float
-    recall: float
-    strings: int
+    offset: float = 0.0
+    precision: float | None = None
+    recall: float | None = None
+    strings: int = 0
 
 
 def find_operating_point(
@@ -59,13 +62,14 @@ def find_operating_point(
     keys (NDArray[np.integer]): Key of each candidate span's string, shape (n,).
     probabilities (NDArray): Class probabilities of each candidate, shape (n, K).
     words (tuple): First and last word of each candidate, numbered over all documents.
-    RETURNS (OperatingPoint): The offset, which is 0 without repeated strings.
+    RETURNS (OperatingPoint): The offset, which is 0 without repeated strings, and for probabilities
+        of only a few values, such as those of an annotator without scores.
     """
     chosen, odds = find_mentions(keys, probabilities, words)
     strings, owner, n = np.unique(keys[chosen], return_inverse=True, return_counts=True)
     repeated = int((n > 1).sum())
-    if not repeated:
-        return OperatingPoint(0.0, float("nan"), float("nan"), 0)
+    if not repeated or len(np.unique(odds)) < LEVELS:
+        return OperatingPoint(strings=repeated)
     bins = np.digitize(odds, EDGES) + 1
     bins[np.isneginf(odds)] = 0
     counts = np.zeros((len(strings), len(EDGES) + 2))
