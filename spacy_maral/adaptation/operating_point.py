@@ -8,7 +8,8 @@ without trusting the level of any score. The offset at which as many mentions ar
 balances precision and recall, which is where F1 is highest or nearly so.
 
 The model sees mistakes that change from mention to mention. It does not see a mistake that a model makes in
-every mention of a string. Therefore only half of the offset is taken.
+every mention of a string, and counts the mistakes that it sees too high. Therefore only a quarter of the
+offset is taken: on six language pairs this gained with every teacher and student, more did not.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ REACH = 6.0
 """Least log odds, below 0, of a candidate that is looked at."""
 EDGES = np.array([-5.0, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 8])
 """Edges of the bins of log odds; occurrences out of reach are a bin of their own."""
-MOST = 4
+MOST = 8
 """Number of mentions of one string that count: its mentions are not independent."""
-SHRINK = 0.5
+SHRINK = 0.25
 FEW = 50
-"""Number of repeated strings at which the offset is halved once more."""
+"""Number of repeated strings at which the offset is halved."""
 OFFSETS = np.arange(-4, 4.125, 0.125)
 LEVELS = 20
 """Least number of different log odds that say how the mentions stand to each other."""
