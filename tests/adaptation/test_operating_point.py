@@ -83,7 +83,7 @@ def test_the_fit_is_as_likely_as_that_of_a_general_optimiser():
 
 
 def test_frequent_strings_count_as_a_few_mentions():
-    rare, frequent = np.array([[0.0, 3, 1]]), np.array([[0.0, 300, 100]])
+    rare, frequent = np.array([[0.0, 6, 2]]), np.array([[0.0, 300, 100]])
     others = np.array([[4.0, 0, 0], [0, 0, 4], [3, 1, 0], [0, 1, 3]]).repeat(20, axis=0)
     found = name_probabilities(np.concatenate([rare, frequent, others]))
     assert found[0] == pytest.approx(found[1], abs=1e-9)
