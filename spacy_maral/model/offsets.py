@@ -14,6 +14,8 @@ from ..errors import Errors, MaralError
 MOST = 1e4
 """Greatest size of an offset: the greatest difference of scores that a decision tells apart."""
 
+LEAST_F1 = 0.2
+
 Offset = float | Mapping[str, float]
 
 
@@ -44,3 +46,16 @@ def class_offsets(offset: Offset, labels: Sequence[str]) -> NDArray[np.float32]:
     if unknown := sorted(map(str, offset.keys() - set(labels))):
         raise MaralError(Errors.M521.format(unknown=", ".join(unknown), labels=", ".join(labels)))
     return np.array([0.0, *(offset.get(label, 0.0) for label in labels)], dtype=np.float32)
+
+
+def best_f1_offset(f1: float) -> float:
+    """The offset with the best expected F1, for scores that are calibrated log probabilities.
+
+    The best threshold of a probability is half of the best F1 that can be had (Lipton, Elkan and
+    Narayanaswamy 2014), not one half: log((2 - F1) / F1).
+
+    f1 (float): The F1 that can be had, in [0, 1]; values below 0.2 count as 0.2.
+    RETURNS (float): The offset, from 0 to log(9).
+    """
+    known = max(f1, LEAST_F1)
+    return math.log((2 - known) / known)

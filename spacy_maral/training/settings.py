@@ -66,6 +66,11 @@ class TrainingSettings(Section):
 
     loss: LossBlock = MAX_MARGIN
     decision: Decision = "likelihood"
+    offset: float | Literal["auto"] = "auto"
+    """Number that the saved pipeline adds to the scores of all entity classes before it decides. 'auto'
+    chooses it without labels of the target: for a teacher, by its F1 on the source's development data;
+    for a student, by the repeated strings of the target. An offset of the component that is not 0 comes
+    first."""
     outside_weight: float = Field(1.0, ge=0)
     """Weight of an outside span in the mean of the loss; an entity has weight 1. With 0, outside
     remains a class that entities are compared with."""
@@ -164,6 +169,9 @@ class AdaptationSettings(Section):
     target_labels: Literal["hard", "soft"] = "soft"
     """Target of the loss: the most probable class ('hard') or the distribution over classes
     ('soft')."""
+    label_offset: float | Literal["auto"] = "auto"
+    """Number that is added to the log probabilities of the entity classes in the teacher's labels; 'auto'
+    chooses it for each file of the target, by its repeated strings."""
     target_prior_scale: float = Field(0.0, ge=0)
     """Factor on the log prior of the target in the max-margin loss."""
     target_weight: float = Field(1.0, ge=0)

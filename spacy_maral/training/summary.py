@@ -21,12 +21,40 @@ from ..model.memory import peak_memory
 from .checkpoint import list_checkpoints, writing
 from .folders import write_pipeline
 from .loop import Run
-from .pipelines import Pipeline
+from .pipelines import COMPONENT, Pipeline
 from .settings import SELECTION, Section
 
 
+def chosen_row(run: Run) -> dict[str, Any]:
+    """The log's row of the saved epoch."""
+    key = SELECTION[run.settings.select]
+    return max(run.log, key=lambda row: (row[key], row["epoch"]))
+
+
+def settle_offset(pipeline: Pipeline, run: Run, automatic: float) -> dict[str, Any]:
+    """Give a trained pipeline the offset of its settings, unless its component has one.
+
+    automatic (float): The offset to take for "auto".
+    RETURNS (dict): The row of the saved epoch, with the scores on development data that the offset
+        changes.
+    """
+    row, offset = chosen_row(run), run.settings.offset
+    if pipeline.network.offsets is not None and pipeline.network.offsets.any():
+        return row
+    pipeline.set_offset(round(automatic, 3) if offset == "auto" else offset)
+    if pipeline.network.offsets.any() and run.evaluate is not None:
+        row = {**row, **run.evaluate(run.network)}
+    return row
+
+
 def finish(
-    pipeline: Pipeline, run: Run, output: Path, started: float, *, settings: dict[str, Section]
+    pipeline: Pipeline,
+    run: Run,
+    output: Path,
+    started: float,
+    *,
+    settings: dict[str, Section],
+    chosen: dict[str, Any],
 ) -> None:
     """Write the pipeline and a summary of the run, then delete its checkpoints and cache.
 
@@ -35,12 +63,11 @@ def finish(
     pipeline (Pipeline): The pipeline with the selected weights.
     started (float): `time.perf_counter` at the start of the run, in seconds.
     settings (dict): The sections of the configuration that the run used.
+    chosen (dict): The row of the saved epoch (see `settle_offset`).
     """
     if not run.ranks.is_first:
         return
     nlp = pipeline.nlp
-    key = SELECTION[run.settings.select]
-    chosen = max(run.log, key=lambda row: (row[key], row["epoch"]))
     nlp.meta["performance"] = {
         "source_dev_ents_p": chosen["dev_precision"],
         "source_dev_ents_r": chosen["dev_recall"],
@@ -77,6 +104,7 @@ def summarise(
         "machine": platform.platform(),
         "versions": {name: version(name) for name in PACKAGES},
         "labels": pipeline.labels,
+        "offset": pipeline.nlp.get_pipe(COMPONENT).cfg["offset"],  # type: ignore[attr-defined]
         "data": {
             stream.name: {
                 "documents": stream.share.n_docs,

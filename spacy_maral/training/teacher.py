@@ -9,6 +9,7 @@ from typing import Any
 from ..data.config import read_config
 from ..errors import Errors, MaralError
 from ..model.machine import use_device
+from ..model.offsets import best_f1_offset
 from .folders import fingerprint, is_finished, run_folder
 from .hooks import Evaluate
 from .inputs import Inputs, Paths, as_paths
@@ -26,7 +27,7 @@ from .pipelines import (
 from .processes import ALONE, Ranks, join, own_gpu
 from .settings import TeacherSettings, check_sections, read_section
 from .streams import source_stream
-from .summary import finish
+from .summary import chosen_row, finish, settle_offset
 
 
 def train_teacher(
@@ -78,7 +79,12 @@ def train_teacher(
             )
             inputs.forget()
             run.train(resume=resume)
-            finish(pipeline, run, output, started, settings={"teacher": settings})
+            if ranks.is_first:
+                offset = best_f1_offset(chosen_row(run)["dev_f1"])
+                chosen = settle_offset(pipeline, run, offset)
+                finish(
+                    pipeline, run, output, started, settings={"teacher": settings}, chosen=chosen
+                )
     return output
 
 
