@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..model.names import other_shares
 from ..model.spans import OUTSIDE, class_shares, overlap_losers, softmax
 from ..training.settings import AdaptationSettings
 from .filter import Mixture, expected_errors, split_spans
@@ -63,12 +64,14 @@ def improve(
     seed: int,
     words: Words,
     parts: Sequence[slice] | None = None,
+    keys: NDArray[np.uint64] | None = None,
 ) -> tuple[TargetLabels, dict[int, Mixture]]:
     """Filter the pseudo-labels, refine the unreliable ones, and resolve overlaps (Algorithm 1).
 
     The filter splits the scores of each class's labels by a mixture of two Gaussians. The refinery
     moves the unreliable labels, or all labels where there is no filter, towards the classes that
-    the class densities and the nearest neighbours allow (Eq. 10, 11).
+    the class densities, the nearest neighbours (Eq. 10, 11) and, with keys, the other mentions of their
+    strings allow.
 
     labels (TargetLabels): Labels of n spans, on which the last epoch was trained.
     rho (NDArray[np.floating]): Score of each span under each class (Eq. 6), shape (n, K).
@@ -80,6 +83,8 @@ def improve(
     seed (int): Seed of the mixtures.
     words (Words): First and last word of each span, numbered over all documents, shape (n,).
     parts (Sequence[slice] | None): Spans of each file of the target; None for a single file.
+    keys (NDArray[np.uint64] | None): Key of each span's string (see `names.span_keys`), shape (n,);
+        None to leave the other mentions of a string out.
     RETURNS (tuple[TargetLabels, dict[int, Mixture]]): The new labels, and the mixture of each class
         whose scores were split.
     """
@@ -93,7 +98,7 @@ def improve(
         )
         refined = np.flatnonzero(~reliable)
     probabilities = labels.probabilities
-    if settings.guidance != "none":
+    if settings.guidance != "none" or keys is not None:
         by_density, by_neighbours = _guidance(
             labels.classes, rho, neighbours, refined, settings, seed
         )
@@ -103,6 +108,9 @@ def improve(
             alpha=alpha,
             global_guidance=by_density,
             local_guidance=by_neighbours,
+            names_guidance=None
+            if keys is None
+            else _by_names(labels, rho, keys, refined, settings),
         )
     return TargetLabels.of(probabilities, reliable, words, parts), mixtures
 
@@ -156,3 +164,24 @@ def _guidance(
         near = near[np.searchsorted(asked, refined)]
         by_neighbours = near if graded else above_mean(near, means)
     return by_density, by_neighbours
+
+
+def _by_names(
+    labels: TargetLabels,
+    rho: NDArray[np.floating],
+    keys: NDArray[np.uint64],
+    refined: NDArray[np.int64],
+    settings: AdaptationSettings,
+) -> NDArray:
+    """The guidance of the other mentions of a string, by the student's own probabilities.
+
+    A span whose string has no other mention, or nowhere looks like a name, gets no guidance.
+    """
+    shares = other_shares(keys, softmax(rho))
+    if settings.guidance_weights == "graded":
+        return shares[refined]
+    means = None
+    if settings.guidance_mean == "class":
+        known = shares.any(1)
+        means = class_means(shares[known], labels.classes[known])
+    return above_mean(shares[refined], means)

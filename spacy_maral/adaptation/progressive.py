@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..evaluation.metrics import noise_ratio
+from ..model.names import NameSettings, refine_labels
 from ..model.spans import class_counts
 from ..training.hooks import Hook, StepReport
 from ..training.network import Network, collect
@@ -78,6 +79,8 @@ class Adaptation(Hook):
     seed (int): Seeds the bank and the mixtures.
     parts (Mapping[str, Parts] | None): Files of "source" and "target", where there are several;
         each file has its own prior.
+    keys (NDArray[np.uint64] | None): Key of the string of each candidate span of the target (see
+        `names.span_keys`), shape (n_spans,); needed if the setting `names` is not "off".
     """
 
     def __init__(
@@ -91,8 +94,10 @@ class Adaptation(Hook):
         settings: AdaptationSettings,
         seed: int,
         parts: Mapping[str, Parts] | None = None,
+        keys: NDArray[np.uint64] | None = None,
     ) -> None:
         self.network, self.training, self.settings, self.seed = network, training, settings, seed
+        self.keys = keys
         self.names = ["O", *labels.labels]
         parts = parts or {}
         self.source = source_stream(
@@ -112,7 +117,7 @@ class Adaptation(Hook):
         reliable = np.ones(target.n_spans, dtype=bool)
         if labels.reliable is not None:
             reliable = labels.reliable.astype(bool)
-        self._take(labels.probabilities.astype(np.float32), reliable)
+        self._take(self._start_labels(labels), reliable)
         self.before = self.labels
         self.first_noise = (
             None if self.gold is None else noise_ratio(self.labels.classes, self.gold)
@@ -143,6 +148,7 @@ class Adaptation(Hook):
                 seed=self.seed + epoch,
                 words=self.words,
                 parts=self.part_spans,
+                keys=self.keys if self.settings.names == "all" else None,
             )
             self._train_on(labels)
             info["changed"] = int((self.before.classes != labels.classes).sum())
@@ -205,6 +211,15 @@ class Adaptation(Hook):
         self.target_features = KeptFeatures.of(target, kept, dim)
         needed = self.improves_after(epoch) or self.watch is not None
         self.source_features = KeptFeatures.of(source, bank if needed else bank[:0], dim)
+
+    def _start_labels(self, labels: PseudoLabels) -> NDArray[np.float32]:
+        """The teacher's soft labels, corrected by the other mentions of their strings if wanted."""
+        s = self.settings
+        if s.names == "off":
+            return labels.probabilities.astype(np.float32)
+        assert self.keys is not None
+        weights = NameSettings(s.names_type_weight, s.names_mixed_weight)
+        return refine_labels(self.keys, labels.probabilities, weights)
 
     def _take(self, probabilities: NDArray[np.float32], reliable: NDArray[np.bool_]) -> None:
         self._train_on(TargetLabels.of(probabilities, reliable, self.words, self.part_spans))

@@ -166,10 +166,11 @@ def refine(
     alpha: float,
     global_guidance: NDArray[np.bool_ | np.floating] | None,
     local_guidance: NDArray[np.bool_ | np.floating] | None,
+    names_guidance: NDArray[np.bool_ | np.floating] | None = None,
 ) -> NDArray[np.float32]:
     """Move soft labels towards the classes that the guidances allow (Eq. 11).
 
-    d = norm(d_c + d_n), p <- norm(alpha p + (1 - alpha) d), with norm the division by the sum. Where neither guidance allows a class, the label is not changed. A boolean guidance
+    d = norm(d_c + d_n + d_m), p <- norm(alpha p + (1 - alpha) d), with norm the division by the sum. Where no guidance allows a class, the label is not changed. A boolean guidance
     gives all allowed classes equal shares; with other values, the shares are proportional to the
     values.
 
@@ -179,10 +180,12 @@ def refine(
         probability of each class under rho, shape (n, K); None to leave it out.
     local_guidance (NDArray): d_n: whether the share of neighbours of each class is above the span's
         mean, or the share itself, shape (n, K); None to leave it out.
+    names_guidance (NDArray): d_m, which the paper does not have: the same of the other mentions of the
+        span's string; None to leave it out.
     RETURNS (NDArray[np.float32]): New soft labels, shape (n, K).
     """
     old = _normalise(np.asarray(probabilities, dtype=np.float32))
-    allowed = [g for g in (global_guidance, local_guidance) if g is not None]
+    allowed = [g for g in (global_guidance, local_guidance, names_guidance) if g is not None]
     if not allowed:
         return old
     d = _normalise(sum(g.astype(np.float32) for g in allowed))

@@ -44,6 +44,7 @@ from .diagnostics import Diagnostics
 from .masked_lm import check_head, masked_lm
 from .progressive import Adaptation
 from .pseudo_labels import PseudoLabels, read_labels
+from .target_names import remember_target, target_keys
 
 DIAGNOSIS = "diagnosis"
 Study = Callable[[Network, TargetSample], Hook]
@@ -157,10 +158,14 @@ def adapt(
             run, hook = prepare_student(
                 student, inputs, pseudo, plan, folder, identity, ranks, study
             )
+            kept = inputs.docs["target"] if plan.adaptation.save_names else []
             inputs.forget()
             run.train(resume=resume)
             prior = student.network.tensor(hook.target.prior)
             student.network.span_model.statistics.set_prior(prior)
+            # the first process alone has the selected weights
+            if plan.adaptation.save_names and ranks.is_first:
+                remember_target(student, kept, plan.adaptation)
             finish(student, run, output, started, settings=plan.sections)
     return output
 
@@ -235,9 +240,13 @@ def prepare_student(
         for name, gold in (("source", True), ("target", adaptation.diagnose_with_gold))
     )
     report_width(source, student.labels)
+    keys = None
+    if adaptation.names != "off":
+        keys = target_keys(docs["target"], target.max_width)
     hook = Adaptation(
         student.network, source, target, labels,
         training=training, settings=adaptation, seed=plan.seed, parts=inputs.parts,
+        keys=keys,
     )  # fmt: skip
     hooks: list[Hook] = [hook]
     if adaptation.diagnostics:

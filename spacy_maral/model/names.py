@@ -9,9 +9,9 @@ exact: a memory does not depend on the order of its text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from hashlib import blake2b
 
 import numpy as np
@@ -23,6 +23,7 @@ from .spans import OUTSIDE, Candidates, softmax
 FLOOR = 0.02
 """Least entity probability of a mention that enters a memory with its probabilities."""
 GRID = 2.0**-20
+MERGE_STRINGS = 1 << 17
 SCOPES = ("memory", "doc")
 # odd, so that no bit of a word's hash is lost
 BASE = np.uint64(0x9E3779B97F4A7C15)
@@ -108,6 +109,35 @@ class NameMemory:
             memory.sums[:, c] = np.bincount(places, weights=column, minlength=size)
         memory.mentions = np.bincount(places, minlength=size).astype(np.uint64)
         return memory
+
+    @classmethod
+    def streamed(
+        cls,
+        spans: Iterable[tuple[Keys, NDArray[np.floating]]],
+        keys: Iterable[Keys],
+        n_classes: int,
+    ) -> NameMemory:
+        """Build the memory of a text in two passes, without all of its candidate spans at once.
+
+        spans (Iterable): Keys and class probabilities of some spans after the other, as for `of`.
+        keys (Iterable): Keys of all these spans once more, to count those that are as good as outside.
+        n_classes (int): K.
+        RETURNS (NameMemory): What `of` makes of all spans.
+        """
+        memory, waiting, n_waiting = cls.empty(n_classes), [cls.empty(n_classes)], 0
+        for part, probabilities in spans:
+            entered = enters(probabilities)
+            waiting.append(cls.of(part[entered], probabilities[entered]))
+            n_waiting += len(waiting[-1])
+            # few merges into a large memory
+            if n_waiting > MERGE_STRINGS:
+                memory = memory.merge(reduce(cls.merge, waiting))
+                waiting, n_waiting = [cls.empty(n_classes)], 0
+        memory = memory.merge(reduce(cls.merge, waiting))
+        occurrences = np.zeros(len(memory), dtype=np.int64)
+        for part in keys:
+            occurrences += memory.occurrences(part)
+        return memory.count(occurrences)
 
     def merge(self, other: NameMemory) -> NameMemory:
         """Add another memory.
@@ -264,6 +294,23 @@ def refine_labels(
     own = probabilities[rows]
     new[rows] = shift(own, *memory.others(places, own), settings)
     return new
+
+
+def other_shares(keys: Keys, probabilities: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Mean distribution of the other mentions of each span's string in a text.
+
+    keys (NDArray[np.uint64]): Key of each candidate span, shape (m,).
+    probabilities (NDArray): Class probabilities of each, shape (m, K).
+    RETURNS (NDArray[np.float32]): Shape (m, K); rows without other mentions are 0.
+    """
+    shares = np.zeros(probabilities.shape, dtype=np.float32)
+    memory = NameMemory.of(keys, probabilities)
+    rows, places = memory.find(keys)
+    others, mentions = memory.others(places, probabilities[rows])
+    total = others.sum(1, keepdims=True)
+    known = (mentions > 0)[:, None] & (total > 0)
+    shares[rows] = np.divide(others, total, out=np.zeros_like(others), where=known)
+    return shares
 
 
 def refine_scores(

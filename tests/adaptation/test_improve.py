@@ -14,6 +14,7 @@ from scipy.special import softmax
 from spacy_maral.adaptation import improve as module
 from spacy_maral.adaptation.filter import split_scores
 from spacy_maral.adaptation.improve import TargetLabels, improve
+from spacy_maral.model.names import FLOOR
 from spacy_maral.model.spans import OUTSIDE, Candidates
 from spacy_maral.training.settings import AdaptationSettings
 
@@ -146,6 +147,59 @@ def test_a_class_may_have_to_exceed_its_mean_over_its_spans(world, filters, guid
     # a graded guidance has no mean
     graded = [run(world, guidance_weights="graded", guidance_mean=m, **changed)[0] for m in MEANS]
     assert (graded[0].probabilities == graded[1].probabilities).all()
+
+
+KEYS = np.random.default_rng(7).integers(0, N // 3, N).astype(np.uint64)
+
+
+def shares_of_others(p):
+    """Mean distribution of the other spans with the same key, span by span."""
+    rows = np.zeros((N, K))
+    for i in range(N):
+        same = [k for k in range(N) if KEYS[k] == KEYS[i]]
+        # strings that nowhere look like a name are not known
+        if len(same) > 1 and max(1 - p[k, OUTSIDE] for k in same) >= FLOOR:
+            outside = np.eye(K)[OUTSIDE]
+            low = [1 - p[k, OUTSIDE] < FLOOR for k in same]
+            parts = [outside if x else p[k] for k, x in zip(same, low, strict=True) if k != i]
+            rows[i] = np.mean(parts, axis=0)
+    return rows
+
+
+@pytest.mark.parametrize("mean", MEANS)
+@pytest.mark.parametrize("weights", ["equal", "graded"])
+@pytest.mark.parametrize("guidance", ["local", "none"])
+def test_other_mentions_of_a_string_are_a_guidance(world, guidance, weights, mean):
+    labels, rho, near = world
+    changed = {"guidance": guidance, "guidance_weights": weights, "guidance_mean": mean}
+    new, _ = improve(
+        labels, rho, lambda spans: near[spans], AdaptationSettings(**changed), alpha=ALPHA, seed=0,
+        words=CANDIDATES.words, keys=KEYS,
+    )  # fmt: skip
+    shares = {"names": shares_of_others(softmax(rho.astype(np.float64), axis=1))}
+    known = shares["names"].any(1)
+    assert 0 < known.sum() < N
+    if guidance == "local":
+        shares["local"] = near
+    expected = labels.probabilities.astype(np.float64)
+    for i in np.flatnonzero(~new.reliable):
+        d = np.zeros(K)
+        for name, values in shares.items():
+            of = [
+                [
+                    v[c]
+                    for k, v in enumerate(values)
+                    if labels.classes[k] == c and (name == "local" or known[k])
+                ]
+                for c in range(K)
+            ]
+            limit = np.array([np.mean(v) for v in of]) if mean == "class" else values[i].mean()
+            d += values[i] if weights == "graded" else (values[i] > limit).astype(float)
+        if d.any():
+            expected[i] = ALPHA * expected[i] + (1 - ALPHA) * d / d.sum()
+    np.testing.assert_allclose(new.probabilities, expected, atol=1e-5)
+    plain, _, _ = run(world, **changed)
+    assert not np.allclose(plain.probabilities, new.probabilities, atol=1e-3)
 
 
 def test_the_filter_takes_out_the_lowest_scores_up_to_the_limit(world):

@@ -28,6 +28,9 @@ from spacy_maral.data.config import read_config
 from spacy_maral.errors import MaralError
 from spacy_maral.evaluation.metrics import Entities, score_entities
 from spacy_maral.model.architectures import get_span_module
+from spacy_maral.model.names import NameMemory, span_keys
+from spacy_maral.model.spans import Candidates, softmax
+from spacy_maral.model.visible import VisibleWords
 from spacy_maral.training import pipelines
 from spacy_maral.training.network import Network
 from spacy_maral.training.teacher import train_teacher
@@ -87,6 +90,39 @@ def test_a_saved_pipeline_is_trained_further_without_forgetting(world, tmp_path)
         nlp.update(examples, sgd=sgd)
     nlp.to_disk(tmp_path)
     assert f1_of(tmp_path, docs) >= before > 0.6
+
+
+def test_a_student_is_saved_with_the_names_of_its_target(world, tmp_path):
+    overrides = {
+        "adaptation.names": "all", "adaptation.names_type_weight": 0.5,
+        "adaptation.save_names": True, "student.epochs": 2,
+    }  # fmt: skip
+    output = adapt_in(world, tmp_path / "student", labels=world["labels"], overrides=overrides)
+    nlp = spacy.load(output)
+    pipe = nlp.get_pipe("maral_ner")
+    assert pipe.cfg["names"] == {"type_weight": 0.5, "mixed_weight": 0.0}
+    # the memory is that of the saved student's own probabilities on the target
+    docs = list(DocBin().from_disk(world["target"]).get_docs(nlp.vocab))
+    docs = [Doc(nlp.vocab, words=[token.text for token in doc]) for doc in docs]
+    with nlp.select_pipes(disable="maral_ner"):
+        docs = list(nlp.pipe(docs))
+    spans = pipe.score_spans(docs)
+    keys = span_keys(VisibleWords.of(docs).texts, spans.candidates)
+    wanted = NameMemory.of(keys, softmax(spans.scores))
+    assert len(wanted) > 5
+    assert (pipe.names.keys == wanted.keys).mean() > 0.9
+    (place,), (other,) = (m.find(np.array([key_of("Merkel")]))[1] for m in (pipe.names, wanted))
+    assert pipe.names.mentions[place] == wanted.mentions[other] > 5
+    np.testing.assert_allclose(pipe.names.sums[place], wanted.sums[other], rtol=1e-3, atol=1e-2)
+    # without the setting there is none
+    plain = spacy.load(adapt_in(
+        world, tmp_path / "plain", labels=world["labels"], overrides={"student.epochs": 1}
+    )).get_pipe("maral_ner")  # fmt: skip
+    assert plain.names is None and plain.cfg["names"] is None
+
+
+def key_of(word):
+    return span_keys([word], Candidates([1], 1))[0]
 
 
 def test_a_student_is_adapted_and_loads(world, tmp_path):
