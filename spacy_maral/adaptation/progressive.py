@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from ..evaluation.metrics import noise_ratio
-from ..model.names import NameSettings, refine_labels
 from ..model.spans import class_counts
 from ..training.hooks import Hook, StepReport
 from ..training.network import Network, collect
@@ -20,6 +19,7 @@ from ..training.shares import Share
 from ..training.streams import Parts, Stream, source_stream
 from .filter import Mixture
 from .improve import TargetLabels, improve
+from .operating_point import OperatingPoint
 from .pseudo_labels import PseudoLabels
 from .refinery import Bank, bank_share, neighbour_classes, sample_bank
 
@@ -73,14 +73,15 @@ class Adaptation(Hook):
     source (Share): Labelled documents.
     target (Share): Documents of the target language. Gold labels, if present, are read only for
         figures in the log and the diagnostics, and only if the settings allow it.
-    labels (PseudoLabels): The teacher's soft labels.
+    labels (PseudoLabels): The soft labels to start with (see `start_labels`).
     training (StudentSettings): The section [student].
     settings (AdaptationSettings): The section [adaptation].
     seed (int): Seeds the bank and the mixtures.
     parts (Mapping[str, Parts] | None): Files of "source" and "target", where there are several;
         each file has its own prior.
     keys (NDArray[np.uint64] | None): Key of the string of each candidate span of the target (see
-        `names.span_keys`), shape (n_spans,); needed if the setting `names` is not "off".
+        `names.span_keys`), shape (n_spans,); needed if the setting `names` is "all".
+    points (Sequence[OperatingPoint]): Operating points of the labels by file, for the log.
     """
 
     def __init__(
@@ -95,9 +96,10 @@ class Adaptation(Hook):
         seed: int,
         parts: Mapping[str, Parts] | None = None,
         keys: NDArray[np.uint64] | None = None,
+        points: Sequence[OperatingPoint] = (),
     ) -> None:
         self.network, self.training, self.settings, self.seed = network, training, settings, seed
-        self.keys = keys
+        self.keys, self.points = keys, points
         self.names = ["O", *labels.labels]
         parts = parts or {}
         self.source = source_stream(
@@ -117,7 +119,7 @@ class Adaptation(Hook):
         reliable = np.ones(target.n_spans, dtype=bool)
         if labels.reliable is not None:
             reliable = labels.reliable.astype(bool)
-        self._take(self._start_labels(labels), reliable)
+        self._take(labels.probabilities.astype(np.float32), reliable)
         self.before = self.labels
         self.first_noise = (
             None if self.gold is None else noise_ratio(self.labels.classes, self.gold)
@@ -212,15 +214,6 @@ class Adaptation(Hook):
         needed = self.improves_after(epoch) or self.watch is not None
         self.source_features = KeptFeatures.of(source, bank if needed else bank[:0], dim)
 
-    def _start_labels(self, labels: PseudoLabels) -> NDArray[np.float32]:
-        """The teacher's soft labels, corrected by the other mentions of their strings if wanted."""
-        s = self.settings
-        if s.names == "off":
-            return labels.probabilities.astype(np.float32)
-        assert self.keys is not None
-        weights = NameSettings(s.names_type_weight, s.names_mixed_weight)
-        return refine_labels(self.keys, labels.probabilities, weights)
-
     def _take(self, probabilities: NDArray[np.float32], reliable: NDArray[np.bool_]) -> None:
         self._train_on(TargetLabels.of(probabilities, reliable, self.words, self.part_spans))
 
@@ -296,6 +289,8 @@ class Adaptation(Hook):
     def _describe(self) -> dict[str, Any]:
         """Figures for the log, of all pseudo-labels and of those of each target file."""
         info = describe_labels(self.names, self.labels, self.gold, slice(None))
+        if self.points:
+            info["label_offset"] = [point.offset for point in self.points]
         if self.gold is not None:
             info["noise_ratio_start"] = self.first_noise
         if self.target.parts is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +37,16 @@ from ..training.pipelines import (
 )
 from ..training.processes import ALONE, Ranks, join, own_gpu
 from ..training.settings import AdaptationSettings, Section, StudentSettings, read_section
-from ..training.summary import finish
+from ..training.summary import finish, settle_offset
 from ..training.target_sample import TargetSample
 from .chunks import predict
 from .diagnostics import Diagnostics
 from .masked_lm import check_head, masked_lm
+from .operating_point import OperatingPoint
 from .progressive import Adaptation
 from .pseudo_labels import PseudoLabels, read_labels
-from .target_names import remember_target, target_keys
+from .start_labels import start_labels
+from .target_names import Strings, read_target, save_names
 
 DIAGNOSIS = "diagnosis"
 Study = Callable[[Network, TargetSample], Hook]
@@ -72,6 +74,11 @@ class StudentPlan:
     @property
     def sections(self) -> dict[str, Section]:
         return {"student": self.training, "adaptation": self.adaptation}
+
+    @property
+    def reads_target(self) -> bool:
+        """Whether the trained student reads the target's text once more."""
+        return self.training.offset == "auto" or self.adaptation.save_names
 
     @property
     def seed(self) -> int:
@@ -158,16 +165,32 @@ def adapt(
             run, hook = prepare_student(
                 student, inputs, pseudo, plan, folder, identity, ranks, study
             )
-            kept = inputs.docs["target"] if plan.adaptation.save_names else []
+            docs = inputs.docs["target"] if plan.reads_target else []
             inputs.forget()
             run.train(resume=resume)
             prior = student.network.tensor(hook.target.prior)
             student.network.span_model.statistics.set_prior(prior)
             # the first process alone has the selected weights
-            if plan.adaptation.save_names and ranks.is_first:
-                remember_target(student, kept, plan.adaptation)
-            finish(student, run, output, started, settings=plan.sections)
+            if ranks.is_first:
+                chosen = settle_student(student, run, docs, plan)
+                finish(student, run, output, started, settings=plan.sections, chosen=chosen)
     return output
+
+
+def settle_student(
+    student: Pipeline, run: Run, docs: Sequence[Doc], plan: StudentPlan
+) -> dict[str, Any]:
+    """Give a trained student its offset and its name memory, as the settings say.
+
+    docs (Sequence[Doc]): The target's documents.
+    RETURNS (dict): The log's row of the saved epoch (see `settle_offset`).
+    """
+    point = OperatingPoint()
+    if plan.reads_target:
+        point, memory = read_target(student, docs)
+        if plan.adaptation.save_names:
+            save_names(student, memory, plan.adaptation)
+    return settle_offset(student, run, point.offset) | {"operating_point": asdict(point)}
 
 
 def origins(teacher: Path | None, labels: Paths | None) -> dict[str, str]:
@@ -240,13 +263,15 @@ def prepare_student(
         for name, gold in (("source", True), ("target", adaptation.diagnose_with_gold))
     )
     report_width(source, student.labels)
-    keys = None
-    if adaptation.names != "off":
-        keys = target_keys(docs["target"], target.max_width)
+    strings = Strings.of(docs["target"], target.max_width)
+    parts = inputs.parts.get("target")
+    start, points = start_labels(
+        labels.probabilities, strings, adaptation, None if parts is None else parts.spans(target)
+    )
     hook = Adaptation(
-        student.network, source, target, labels,
+        student.network, source, target, replace(labels, probabilities=start),
         training=training, settings=adaptation, seed=plan.seed, parts=inputs.parts,
-        keys=keys,
+        keys=strings.keys if adaptation.names == "all" else None, points=points,
     )  # fmt: skip
     hooks: list[Hook] = [hook]
     if adaptation.diagnostics:

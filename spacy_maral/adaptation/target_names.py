@@ -1,9 +1,9 @@
-"""The strings of the target text: their keys, and the name memory that a student is saved with."""
+"""The strings of the target text, and what a trained student learns from them at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,38 +17,80 @@ from ..training.network import collect
 from ..training.pipelines import COMPONENT, Pipeline
 from ..training.settings import AdaptationSettings
 from .chunks import LABEL_TOKENS, split
+from .operating_point import OperatingPoint, find_operating_point
 
 
-def target_keys(docs: Sequence[Doc], max_width: int) -> NDArray[np.uint64]:
-    """Keys of the strings of all candidate spans of documents, shape (n_spans,)."""
-    visible = VisibleWords.of(docs)
-    return span_keys(visible.texts, visible.candidates(max_width))
+@dataclass(frozen=True)
+class Strings:
+    """The strings of all candidate spans of some documents.
+
+    keys: Key of each candidate's string, shape (n,). words: First and last word of each candidate,
+    numbered over the documents. once: Whether the candidate's document is the first one with its
+    words, shape (n,): a headline that comes a hundred times says as much as one.
+    """
+
+    keys: NDArray[np.uint64]
+    words: tuple[NDArray[np.int64], NDArray[np.int64]]
+    once: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, docs: Sequence[Doc], max_width: int) -> Strings:
+        """Collect the strings of all candidate spans of documents."""
+        visible = VisibleWords.of(docs)
+        candidates = visible.candidates(max_width)
+        first: dict[str, int] = {}
+        for i, doc in enumerate(docs):
+            first.setdefault(doc.text, i)
+        is_first = np.zeros(len(docs), dtype=bool)
+        is_first[list(first.values())] = True
+        return cls(
+            span_keys(visible.texts, candidates), candidates.words, is_first[candidates.owner]
+        )
+
+    def operating_point(
+        self, probabilities: NDArray[np.floating], rows: slice = slice(None)
+    ) -> OperatingPoint:
+        """Find the operating point of some candidates, with the class probabilities of all."""
+        chosen = np.flatnonzero(self.once[rows]) + (rows.start or 0)
+        starts, ends = self.words
+        return find_operating_point(
+            self.keys[chosen], probabilities[chosen], (starts[chosen], ends[chosen])
+        )
 
 
-def remember_target(student: Pipeline, docs: Sequence[Doc], settings: AdaptationSettings) -> None:
-    """Give a trained student a memory of the target text, by its own probabilities.
+def read_target(student: Pipeline, docs: Sequence[Doc]) -> tuple[OperatingPoint, NameMemory]:
+    """Read the target text with a trained student.
 
     student (Pipeline): The student.
     docs (Sequence[Doc]): The target's documents.
-    settings (AdaptationSettings): The weights, for a component whose setting `names` is off.
+    RETURNS (tuple): The operating point on up to `CHUNK_DOCS` documents, and a memory of all names, by
+        the student's own probabilities.
     """
     # the text is read once more, so that nothing of it is worth a place on the disk
     reader = replace(student, cache=None)
     model, n_classes = student.network.span_model, len(student.labels) + 1
     chunks = [chunk for chunk in split(docs) if any(map(len, chunk))]
+    points: list[OperatingPoint] = []
 
-    def probabilities(chunk: Sequence[Doc]) -> NDArray[np.floating]:
-        return collect(
-            student.network, reader.encode(chunk, labelled=False, name="target"), n_classes,
-            lambda output: model.class_scores(output).softmax(-1),
-            batch_tokens=LABEL_TOKENS, name="Name memory", dtype=torch.float32,
-        )  # fmt: skip
+    def spans() -> Iterator[tuple[NDArray[np.uint64], NDArray[np.floating]]]:
+        for chunk in chunks:
+            probabilities = collect(
+                student.network, reader.encode(chunk, labelled=False, name="target"), n_classes,
+                lambda output: model.class_scores(output).softmax(-1),
+                batch_tokens=LABEL_TOKENS, name="Target", dtype=torch.float32,
+            )  # fmt: skip
+            strings = Strings.of(chunk, model.max_width)
+            if not points:
+                points.append(strings.operating_point(probabilities))
+            yield strings.keys, probabilities
 
-    memory = NameMemory.streamed(
-        ((target_keys(chunk, model.max_width), probabilities(chunk)) for chunk in chunks),
-        (target_keys(chunk, model.max_width) for chunk in chunks),
-        n_classes,
-    )
+    keys = (Strings.of(chunk, model.max_width).keys for chunk in chunks)
+    memory = NameMemory.streamed(spans(), keys, n_classes)
+    return points[0] if points else OperatingPoint(), memory
+
+
+def save_names(student: Pipeline, memory: NameMemory, settings: AdaptationSettings) -> None:
+    """Give a student a memory, with the weights of the settings where its component has none."""
     given = student.nlp.get_pipe_config(COMPONENT).get("names")
     weights = {
         "type_weight": settings.names_type_weight,

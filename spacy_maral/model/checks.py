@@ -16,8 +16,8 @@ from thinc.loss import Loss
 
 from ..errors import Errors, MaralError, Warnings, first_line
 from .losses import SpanLoss, trains_head
-from .offsets import check_offset, class_offsets
 from .names import NameSettings
+from .offsets import check_offset, class_offsets
 from .span_model import DECISIONS, SpanModel
 
 CHECKSUM = "sha256"

@@ -202,16 +202,16 @@ class AdaptationSettings(Section):
     guidance_weights: Literal["equal", "graded"] = "equal"
     """How a guidance divides its share of a label: equally between the classes that it allows
     (Eq. 10), or in proportion to density or neighbours ('graded')."""
-    names: Literal["off", "labels", "all"] = "off"
+    names: Literal["off", "labels", "all"] = "labels"
     """Where the other mentions of a string in the target text correct a label (see
     docs/concepts.md): nowhere ('off'), in the teacher's pseudo-labels before the first epoch
     ('labels'), or there and, by the student's own probabilities, as a third guidance of each
     refinement ('all')."""
     names_type_weight: float = Field(0.75, ge=0, le=1)
     """Most weight of the other mentions' entity types in a label; the share of outside stays."""
-    names_mixed_weight: float = Field(0.0, ge=0, le=1)
+    names_mixed_weight: float = Field(0.25, ge=0, le=1)
     """Most weight of the other mentions' mean distribution, outside included, in a label."""
-    save_names: bool = False
+    save_names: bool = True
     """Whether the pipeline is saved with a name memory, of hashed strings of the target text, by the
     student's own probabilities. It is used in prediction with the weights above, if
     components.maral_ner.names does not say otherwise."""

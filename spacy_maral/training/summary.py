@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm.auto import tqdm
 
@@ -39,10 +40,10 @@ def settle_offset(pipeline: Pipeline, run: Run, automatic: float) -> dict[str, A
         changes.
     """
     row, offset = chosen_row(run), run.settings.offset
-    if pipeline.network.offsets is not None and pipeline.network.offsets.any():
+    if np.any(run.network.offsets):
         return row
     pipeline.set_offset(round(automatic, 3) if offset == "auto" else offset)
-    if pipeline.network.offsets.any() and run.evaluate is not None:
+    if np.any(run.network.offsets) and run.evaluate is not None:
         row = {**row, **run.evaluate(run.network)}
     return row
 
@@ -58,15 +59,13 @@ def finish(
 ) -> None:
     """Write the pipeline and a summary of the run, then delete its checkpoints and cache.
 
-    Only the first of several processes writes.
+    Only the first of several processes calls it.
 
     pipeline (Pipeline): The pipeline with the selected weights.
     started (float): `time.perf_counter` at the start of the run, in seconds.
     settings (dict): The sections of the configuration that the run used.
     chosen (dict): The row of the saved epoch (see `settle_offset`).
     """
-    if not run.ranks.is_first:
-        return
     nlp = pipeline.nlp
     nlp.meta["performance"] = {
         "source_dev_ents_p": chosen["dev_precision"],
@@ -104,6 +103,7 @@ def summarise(
         "machine": platform.platform(),
         "versions": {name: version(name) for name in PACKAGES},
         "labels": pipeline.labels,
+        "operating_point": chosen.get("operating_point"),
         "offset": pipeline.nlp.get_pipe(COMPONENT).cfg["offset"],  # type: ignore[attr-defined]
         "data": {
             stream.name: {
