@@ -29,6 +29,7 @@ RANGES = {
     "2": "Architectures, component, configuration files",
     "3": "Training, pseudo-labels, checkpoints",
     "4": "Evaluation, command line, reports, project",
+    "5": "Name memories",
 }
 
 

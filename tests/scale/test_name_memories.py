@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from spacy_maral.cli import app
 from spacy_maral.errors import MaralError
+from spacy_maral.evaluation.report.card import CardFacts, write_card
 from spacy_maral.model.names import NameMemory, NameSettings, refine_scores, span_keys
 from spacy_maral.model.predictions import Predictions, annotate
 from spacy_maral.model.spans import softmax
@@ -125,6 +126,17 @@ def test_a_memory_can_be_built_in_place_from_any_raw_text(model, text, tmp_path)
     assert [k.mentions for k in again] == [k.mentions for k in known] == [5, 0]
     assert again[0].shares == pytest.approx(known[0].shares, abs=1e-4)
     assert drop_names(model).strings == first.strings
+
+
+def test_the_card_says_how_many_strings_there_are(model, text):
+    facts = add_names(model, [text], model)
+    notes = write_card(model, CardFacts())["notes"]
+    assert f"hashes of {facts.strings:,} strings" in notes
+    drop_names(model)
+    assert "Name memory" not in write_card(model, CardFacts())["notes"]
+    (model / "maral_ner" / "names").write_bytes(b"\xff" * 40)
+    with pytest.raises(MaralError, match=r"^\[M411\]"):
+        write_card(model, CardFacts())
 
 
 def test_a_folder_with_something_else_is_refused(model, text, tmp_path):
