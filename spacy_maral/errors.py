@@ -270,6 +270,7 @@ class Errors(metaclass=CodedMessages):
     M502 = "The saved name memory cannot be read: {problem}. Copy the pipeline again, or delete its component's file 'names' and build the memory again with 'spacy maral names build'."
     M503 = "The saved name memory has the labels {found}, but the component has {labels}. Build the memory again with 'spacy maral names build'."
     M504 = "The setting names has no key {found}. Give a block [components.maral_ner.names] with any of {known}, or null for off."
+    M505 = "The pipeline {model} has no name memory. Build one with 'spacy maral names build'."
 
 
 class Warnings(metaclass=CodedMessages):

@@ -228,7 +228,10 @@ def test_commands_in_tables_have_the_options_that_they_name() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf8")
     names = {c.name: c for c in commands_of_ours()}
     rows = re.findall(r"^\| `([a-z-]+) ([^`]*)` \|", text, re.M)
-    for name, rest in rows:
+    for first, rest in rows:
+        # a command of a group has two words
+        longer = f"{first} {rest.partition(' ')[0]}"
+        name = longer if longer in names else first
         if name not in names:
             assert name == "python", f"there is no command {name}"
             continue
@@ -237,9 +240,9 @@ def test_commands_in_tables_have_the_options_that_they_name() -> None:
 
 
 def commands_of_ours() -> list[Any]:
-    from spacy_maral.cli import app
+    from docs_cli import commands
 
-    return app.registered_commands
+    return commands()
 
 
 def options_of(command: Any) -> set[str]:

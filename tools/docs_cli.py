@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import re
 import typing
@@ -83,7 +84,14 @@ def commands() -> list[CommandInfo]:
     """The commands in the order of the help."""
     group = typing.cast(TyperGroup, get_command(app))
     order = group.list_commands(typing.cast(Any, None))
-    return sorted(app.registered_commands, key=lambda command: order.index(command.name or ""))
+    found = [*app.registered_commands]
+    for inner in app.registered_groups:
+        assert inner.typer_instance is not None
+        for command in inner.typer_instance.registered_commands:
+            named = copy.copy(command)
+            named.name = f"{inner.typer_instance.info.name} {command.name}"
+            found.append(named)
+    return sorted(found, key=lambda command: order.index((command.name or "").split()[0]))
 
 
 def write_cli() -> str:
@@ -94,7 +102,7 @@ def write_cli() -> str:
         f"`{COMMAND} COMMAND`, in the order in which the commands are used. `--help` says the same.", "",
         table(
             ["Command", "What it does"],
-            [[f"[`{c.name}`](#{c.name})", plain(first_sentence(c.callback))] for c in found],
+            [[f"[`{c.name}`](#{(c.name or '').replace(' ', '-')})", plain(first_sentence(c.callback))] for c in found],
         ), "",
         "Exit status: 0 if all went well, 1 after an error that the command names (with a code, see",
         "[errors](errors.md)), 2 for a command line that cannot be read, 130 after Ctrl-C.", "",

@@ -29,7 +29,7 @@ RANGES = {
     "2": "Architectures, component, configuration files",
     "3": "Training, pseudo-labels, checkpoints",
     "4": "Evaluation, command line, reports, project",
-    "5": "Names, labelled sentences of the target, offset, test sets of benchmarks",
+    "5": "Names, labelled sentences of the target, offsets, robustness, the paper, and more",
 }
 
 

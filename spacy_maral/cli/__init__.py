@@ -10,6 +10,7 @@ from . import (  # noqa: F401
     evaluation,
     init_config,
     labelling,
+    names,
     shrinking,
     training,
 )

@@ -23,6 +23,11 @@ class Engine(str, Enum):
     ray = "ray"
 
 
+class Names(str, Enum):
+    two_pass = "two-pass"
+    off = "off"
+
+
 class Format(str, Enum):
     jsonl = "jsonl"
     jsonl_gz = "jsonl.gz"
@@ -137,6 +142,12 @@ def annotate_cli(
     give_up: int = Opt(
         100, "--give-up", min=1, help="Documents in a row that may fail before the shard fails"
     ),
+    names: Names | None = Opt(
+        None,
+        "--names",
+        "-n",
+        help="Name memory: of this corpus, read twice, or off; by default as the pipeline says",
+    ),
     as_json: bool = Opt(False, "--json", "-j", help="Print the summary as JSON only"),
     code: Path | None = CODE,
     verbose: bool = VERBOSE,
@@ -157,7 +168,7 @@ def annotate_cli(
         summary = annotate_corpus(
             model, inputs, output, engine=chosen, format=format.value, text_field=text_field,
             id_field=id_field, score_attr=score_attr, batch_words=batch_words, give_up=give_up,
-            gpu_id=gpu_id, code=code,
+            names=names.value if names else None, gpu_id=gpu_id, code=code,
         )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(summary.to_dict(), ensure_ascii=False))

@@ -49,7 +49,7 @@ from .checks import (
 )
 from .gold import annotated_runs, gold_classes
 from .losses import MaxMargin, SpanLoss, label_spans
-from .name_files import names_from_bytes, names_to_bytes
+from .name_files import NAMES, names_from_bytes, names_to_bytes
 from .names import NameMemory, refine_documents, refine_scores, span_keys
 from .offsets import Offset, class_offsets
 from .predictions import Predictions, annotate, register_score
@@ -63,7 +63,6 @@ if hasattr(os, "register_at_fork"):
 
 OUTSIDE_NAME = "O"
 SAMPLE_DOCS = 10
-NAMES = "names"
 
 DEFAULT_MODEL = Config().from_str(
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from safetensors.numpy import save as save_arrays
 from ..errors import Errors, MaralError
 from .names import NameMemory
 
+NAMES = "names"
+"""Name of the file in the folder of the component."""
 FORMAT_VERSION = 1
 HEADER = "spacy_maral_names"
 TYPES = {"keys": np.uint64, "sums": np.float32, "mentions": np.uint32}
@@ -59,6 +62,17 @@ def names_from_bytes(data: bytes, labels: Sequence[str]) -> NameMemory:
     if found != list(labels):
         raise MaralError(Errors.M503.format(found=", ".join(found), labels=", ".join(labels)))
     return NameMemory(**{name: arrays[name] for name in TYPES})
+
+
+def count_names(path: Path) -> int:
+    """Number of strings in a saved memory, from the file's header.
+
+    RAISES (ValueError): If the file is damaged.
+    """
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+    return int(header["keys"]["shape"][0])
 
 
 def _digest(arrays: dict[str, NDArray], labels: Sequence[str]) -> str:

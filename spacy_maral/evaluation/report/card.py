@@ -15,6 +15,7 @@ from ...data.config import read_config
 from ...data.files import reading, write_json
 from ...data.layout import META, RUN_FOLDER, SUMMARY
 from ...errors import Errors, MaralError
+from ...model.name_files import NAMES, count_names
 from ..tables import markdown_table, score_cells
 from .smaller import smaller_section
 
@@ -79,6 +80,7 @@ def write_card(model: Path, facts: CardFacts, *, output: Path | None = None) -> 
         _scores_section(metrics),
         _training_section(config, summary, encoder),
         _limits_section(config, metrics),
+        _names_section(model / COMPONENT / NAMES),
         smaller_section(meta),
         "### Use\n\n" + USE.replace("PACKAGE", f"{meta['lang']}_{meta['name']}"),
     ]
@@ -262,6 +264,20 @@ def _training_section(config: Mapping[str, Any], summary: Mapping[str, Any], enc
         facts["Versions"] = ", ".join(f"{name} {found}" for name, found in versions.items())
     rows = [[name, value] for name, value in facts.items()]
     return "### Training\n\n" + markdown_table(["", "value"], rows).replace("---:", "---")
+
+
+def _names_section(file: Path) -> str:
+    """What the card says about the name memory in a file, "" if there is none."""
+    if not file.is_file():
+        return ""
+    with reading(file, Errors.M411):
+        n = count_names(file)
+    return (
+        f"### Name memory\n\nThe pipeline holds hashes of {n:,} strings of raw text, with what their "
+        "mentions looked like. Whoever guesses a string can look it up "
+        "(`python -m spacy maral names show`); `names drop` removes them. Results depend on this "
+        "memory.\n"
+    )
 
 
 def _limits_section(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:

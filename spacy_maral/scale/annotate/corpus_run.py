@@ -17,9 +17,10 @@ from ...errors import Errors, MaralError, Warnings
 from ...training.interrupts import Interrupted, sole_run
 from . import storage
 from .corpus_files import BEGUN, FORMATS, RUN, Shard, find_shards, places
+from .corpus_names import remember_corpus
 from .model import model_version
 from .progress import Progress, progress_bar
-from .shard import ShardSettings, ShardSummary
+from .shard import TWO_PASS, ShardSettings, ShardSummary
 from .worker import Engine, LocalEngine, Work
 
 logger = logging.getLogger("spacy")
@@ -80,6 +81,7 @@ def annotate_corpus(
     score_attr: str | None = None,
     batch_words: int = 1024,
     give_up: int = 100,
+    names: str | None = None,
     gpu_id: int = -1,
     code: str | Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -104,6 +106,8 @@ def annotate_corpus(
         ent._.maral_score or ent._.score, if one is set.
     batch_words (int): Words of a batch; more are faster on GPUs.
     give_up (int): Documents in a row that the model may fail on before the shard fails.
+    names (str | None): "two-pass" to build a name memory of the whole corpus first, in this process,
+        and to use it for all documents; "off" to use none; None for what the pipeline says.
     gpu_id (int): GPU of the local engine, -1 for the CPU.
     code (str | Path | None): Python file that each worker imports first.
     on_progress (Callable | None): Called with the progress after each step.
@@ -114,8 +118,9 @@ def annotate_corpus(
     given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     home, name = storage.absolute(str(output)), str(model)
     settings = ShardSettings(
-        model_version(name), format, text_field, id_field, score_attr, batch_words, give_up
-    )
+        model_version(name), format, text_field, id_field, score_attr, batch_words, give_up,
+        names,
+    )  # fmt: skip
     shards = find_shards(map(str, given), home)
     engine = engine or LocalEngine()
     path = Path(name)
@@ -132,6 +137,8 @@ def annotate_corpus(
         check_run(home, settings)
         run = CorpusRun(work, engine, shards)
         try:
+            if names == TWO_PASS and run.pending:
+                remember_corpus(name, home, settings, shards, gpu_id=gpu_id)
             run.go(on_progress or (lambda progress: None))
         except KeyboardInterrupt:
             done = {"done": run.summary.shards_done, "shards": run.summary.shards}

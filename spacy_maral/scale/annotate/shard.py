@@ -22,6 +22,7 @@ from .readers import Document, Rejected, ShardReader, set_aside
 from .storage import absolute, describe, join
 from .writers import Annotated, open_writer, rejected_writer
 
+NAMES = (TWO_PASS, OFF) = ("two-pass", "off")
 WINDOW_WORDS, WINDOW_BATCHES = 16_384, 4
 """Least size of a window, the documents that batches of similar length are chosen from."""
 
@@ -38,6 +39,8 @@ class ShardSettings:
         ent._.maral_score or ent._.score, where there is one.
     batch_words (int): Words of a batch; a longer document is a batch of its own.
     give_up (int): Documents in a row that the model may fail on before the shard fails.
+    names (str | None): Name memory of maral_ner: "two-pass" for that of the corpus, "off" for none;
+        None for what the pipeline says.
     """
 
     model: str
@@ -47,12 +50,14 @@ class ShardSettings:
     score_attr: str | None = None
     batch_words: int = 1024
     give_up: int = 100
+    names: str | None = None
 
     def __post_init__(self) -> None:
         for name, holds, rule in (
             ("format", self.format in FORMATS, f"one of {', '.join(FORMATS)}"),
             ("batch_words", self.batch_words >= 1, "at least 1"),
             ("give_up", self.give_up >= 1, "at least 1"),
+            ("names", self.names in (None, *NAMES), f"one of {', '.join(NAMES)}"),
         ):
             if not holds:
                 value = getattr(self, name)
@@ -60,7 +65,11 @@ class ShardSettings:
 
     def fingerprint(self) -> dict[str, Any]:
         """RETURNS (dict): The settings that determine the output."""
-        return {k: v for k, v in asdict(self).items() if k not in ("batch_words", "give_up")}
+        found = {k: v for k, v in asdict(self).items() if k not in ("batch_words", "give_up")}
+        if self.names is None:
+            # runs of earlier releases do not have it
+            del found["names"]
+        return found
 
 
 @dataclass

@@ -12,6 +12,7 @@ from spacy.util import import_file
 
 from ...errors import Errors, MaralError
 from .corpus_files import FORMATS, Shard, places
+from .corpus_names import use_names
 from .model import load_model
 from .shard import ShardSettings, ShardSummary, annotate_steps
 from .storage import describe, list_files, read_json, remove_file, write_json
@@ -77,6 +78,7 @@ class Worker:
             import_file("python_code", Path(work.code))
         self.work = work
         self.nlp = load_model(work.model, work.settings.model, work.gpu_id)
+        use_names(self.nlp, work.output, work.settings)
 
     def __call__(self, shard: Shard) -> Iterator[Report]:
         """Annotate a shard.
