@@ -27,7 +27,7 @@ from spacy_maral.experiments.corpora import choose_sentences, file_hash, prepare
 from spacy_maral.experiments.matrix import choose_runs, configs_of, plan_runs, read_matrix
 from spacy_maral.experiments.processes import run_process
 from spacy_maral.experiments.results import is_plain
-from spacy_maral.experiments.runs import Benchmark, run_all
+from spacy_maral.experiments.runs import Benchmark, as_many_steps, run_all
 from spacy_maral.experiments.tables import write_tables
 from spacy_maral.training.interrupts import Interrupted
 
@@ -174,6 +174,8 @@ def own(**changed: Any) -> dict[str, Any]:
     files = {part: f"{part}-{{lang}}.jsonl" for part in ("train", "dev", "test")}
     return {"datasets": [{"name": "mine", "format": "jsonl", "files": files, **changed}]}
 
+CEILING = {"adapt": False, "train_on": "target"}
+
 
 @pytest.mark.parametrize(
     ("changed", "code", "said"),
@@ -203,6 +205,8 @@ def own(**changed: Any) -> dict[str, Any]:
         (variants(**{WIDTH: 4}), "M423", "up to 8 words"),
         ({"variants": {"a": {"adapt": False, "overrides": {WIDTH: 4}}}}, "M423", "a.overrides"),
         ({"variants": {"a": {"adapt": False, "target_sentences": 9}}}, "M423", "a.target_sentences"),
+        ({"variants": {"a": {"train_on": "target"}}}, "M423", "a.train_on"),
+        ({"variants": {"a": {"adapt": False, "train_on": "both"}}}, "M421", "a.train_on"),
         ({"variants": {"a": {"target_sentences": 0}}}, "M421", "a.target_sentences = 0"),
         ({"variants": {"a": {"seeds": [7]}}}, "M423", "variants.a.seeds"),
         ({"variants": {"a": {"teacher": {"teacher.epochs": 0}}}}, "M423", "epochs = 0"),
@@ -402,7 +406,7 @@ class Commands:
         if command == "pseudo-label":
             output.write_text("labels", encoding="utf8")
         elif command == "evaluate":
-            f1 = 0.5 if "teachers" in arguments[0] else 0.6
+            (f1,) = (f1 for folder, f1 in F1.items() if folder in arguments[0])
             score = {"f1": f1, "precision": f1, "recall": f1}
             output.write_text(
                 json.dumps(
@@ -428,6 +432,9 @@ class Commands:
     @property
     def done(self) -> list[str]:
         return [command for command, _ in self.calls]
+
+F1 = {"/teachers/": 0.5, "/students/": 0.6, "/ceilings/": 0.9}
+"""What is measured on each kind of model."""
 
 
 @pytest.fixture
@@ -462,6 +469,56 @@ def test_a_benchmark_from_start_to_tables(tmp_path, commands):
     # nothing is done twice
     commands.calls.clear()
     assert run_all(benchmark, runs, lambda: None) == {} and not commands.calls
+
+
+def test_a_ceiling_is_trained_on_gold_of_the_target(tmp_path, commands):
+    """As many sentences as the teacher has, its dev data, no student; and never on the test set."""
+    some = {"teacher": {"adapt": False}, "supervised": CEILING, "maral": {}}
+    path = write_matrix(tmp_path, variants=some, target_sentences=9, test_half="page")
+    benchmark, runs = start(tmp_path, path, keep_models=True)
+    assert run_all(benchmark, runs[:2], lambda: None) == {}
+    assert commands.done == ["train-teacher", "evaluate", "evaluate"] * 2
+    teacher, ceiling = (options for command, options in commands.calls if command != "evaluate")
+    assert ceiling["--dev"] == teacher["--dev"]
+    gold = read_docs(ceiling["--source"])
+    assert len(gold) == 6 and all(doc.ents for doc in gold)
+    assert {doc.text.split()[0] for doc in gold} == {"Emma"}
+    assert all("train" in doc.text for doc in gold)
+    config = spacy.util.load_config(next((tmp_path / "out/ceilings").glob("*/teacher.cfg")))
+    plain = spacy.util.load_config(next((tmp_path / "out/teachers").glob("*/teacher.cfg")))
+    assert config["teacher"]["select"] == "last"
+    assert config["teacher"]["epochs"] == plain["teacher"]["epochs"]
+    result = benchmark.result(runs[1])
+    assert (result["f1"], result["teacher_f1"], result["adapted"]) == (0.9, 0.5, False)
+    assert result["trained_on"] == "target" and benchmark.result(runs[0])["trained_on"] == "source"
+    assert (result["sizes"]["train"], result["sizes"]["target"]) == (6, 9)
+    # the share of the gap that the student closes
+    assert run_all(benchmark, runs, lambda: None) == {}
+    write_tables(benchmark.output, benchmark.results(runs))
+    listed = json.loads((tmp_path / "out/results.json").read_text())
+    assert [r["gap_closed"] for r in listed] == [0.0, 1.0, pytest.approx(0.25)]
+    assert "| maral | 25 | 25 |" in (tmp_path / "out/table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("n_target", "epochs"), [(3000, 4), (2999, 4), (1626, 7), (600, 20), (1, 12_000)]
+)
+def test_fewer_sentences_get_more_epochs(n_target, epochs):
+    assert as_many_steps(4, 3000, n_target) == epochs
+
+
+def test_a_ceiling_of_a_target_with_little_text(tmp_path, commands):
+    path = write_matrix(tmp_path, variants={"supervised": CEILING}, source_sentences=None)
+    data = write_raw(tmp_path / "raw")
+    short = data / "demo/de/train"
+    short.write_text("de:Emma\tB-PER\nde:geht\tO\n\n" * 5, encoding="utf8")
+    matrix = read_matrix(path)
+    benchmark = Benchmark(matrix, data, tmp_path / "out", keep_models=True)
+    (run,) = plan_runs(matrix)
+    assert benchmark.run(run)["sizes"]["train"] == 5
+    config = spacy.util.load_config(next((tmp_path / "out/ceilings").glob("*/teacher.cfg")))
+    epochs = run.teacher["teacher"]["epochs"]
+    assert config["teacher"]["epochs"] == round(epochs * 12 / 5) > epochs
 
 
 def test_only_what_has_changed_is_done_again(tmp_path, commands):
