@@ -15,7 +15,7 @@ from docs_text import table
 
 from spacy_maral.experiments.results import against_plain, pair_of
 from spacy_maral.experiments.study import settings_table, study_table
-from spacy_maral.experiments.tables import detail_table, difference_table, f1_table
+from spacy_maral.experiments.tables import detail_table, difference_table, f1_table, gap_table
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 END = "<!-- end -->"
@@ -86,15 +86,20 @@ def performance_tables(results: dict[str, Any]) -> dict[str, str]:
 
 
 def result_tables(results: list[dict[str, Any]]) -> dict[str, str]:
-    """The tables of the results page: variants with all pairs and seeds, and PARTS."""
+    """The tables of the results page: variants with all pairs and seeds, and PARTS.
+
+    "gap" is there only if there are runs that were trained on the target's gold labels.
+    """
 
     def cases(variant: str | None = None) -> set[tuple[str, int]]:
         return {(pair_of(r), r["seed"]) for r in results if variant in (None, r["variant"])}
 
     whole = [r for r in results if cases(r["variant"]) == cases()]
     parts = difference_table([r for r in results if r["variant"] in PARTS])
+    gap = gap_table(whole).strip()
     return {
         "f1": f1_table(whole).strip(),
+        **({"gap": gap} if gap else {}),
         "parts": without(parts, ("F1, source dev", "noise at end")),
         "details": detail_table(whole).strip(),
         "study": study_table(whole).strip(),

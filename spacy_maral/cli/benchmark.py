@@ -30,7 +30,9 @@ def benchmark_cli(
     only: list[str] = Opt(
         [], "--only", "-O", help="Only these variants, pairs (en-de) or seeds, separated by commas"
     ),
-    keep_models: bool = Opt(False, "--keep-models", "-k", help="Keep the trained students"),
+    keep_models: bool = Opt(
+        False, "--keep-models", "-k", help="Keep the trained students and ceilings"
+    ),
     dry_run: bool = Opt(False, "--dry-run", "-D", help="List the runs and their states, and exit"),
     gpu_id: int = GPU_ID,
 ) -> None:
@@ -40,8 +42,9 @@ def benchmark_cli(
     To continue after a break, repeat the command: it skips finished runs.
     Several such commands can run at once and share the work. Variants with
     the same teacher settings share one teacher. The output is table.md,
-    table.csv and results.json. The labels of a target's test set are used for
-    scores only.
+    table.csv and results.json. A variant with train_on = target is trained on
+    the labels of the target's training set, as the ceiling for the others. The
+    labels of a target's test set are used for scores only.
     """
     from ..data.files import prove_writable
     from ..experiments.matrix import choose_runs, plan_runs, read_matrix
@@ -56,8 +59,10 @@ def benchmark_cli(
             matrix, data, output, encoder, gpu_id=gpu_id, keep_models=keep_models, say=typer.echo
         )
         if dry_run:
-            states = [(r.name, "to do" if benchmark.result(r) is None else "done") for r in chosen]
+            states = [(run.name, benchmark.state(run)) for run in chosen]
             msg.table(states, header=("run", "state"), divider=True)
+            if paths := sorted({path for run in chosen for path in benchmark.missing(run)}):
+                msg.warn("Missing files", "\n".join(paths))
             return
         prove_writable(output, folder=True)
 

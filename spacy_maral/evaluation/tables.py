@@ -30,8 +30,13 @@ SELECTED = {
 
 def describe_saved(summary: Mapping[str, Any]) -> str:
     """The epoch that a run has saved, in words, from the run's summary."""
-    select = summary["select"]
-    return f"Saved epoch {summary['selected_epoch']}: {SELECTED.get(select, select)}"
+    return f"Saved epoch {saved_epoch(summary)}"
+
+
+def saved_epoch(summary: Mapping[str, Any]) -> str:
+    """The number of the epoch that a run has saved, and why this one."""
+    select = str(summary.get("select", "unknown"))
+    return f"{summary.get('selected_epoch', '?')}: {SELECTED.get(select, select)}"
 
 
 def classes_without_labels(row: Mapping[str, Any]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -97,6 +97,11 @@ def raw_files(matrix: Matrix, run: PlannedRun, data: Path) -> dict[str, RawFile]
     }  # fmt: skip
 
 
+def missing_files(files: dict[str, RawFile]) -> list[str]:
+    """Paths of the raw files that are not there."""
+    return [str(file.path) for file in files.values() if not file.path.is_file()]
+
+
 def prepare_corpora(files: dict[str, RawFile], folder: Path, *, gold: bool) -> Corpora:
     """Convert the raw files, unless that is done, and draw the sentences.
 
@@ -106,14 +111,27 @@ def prepare_corpora(files: dict[str, RawFile], folder: Path, *, gold: bool) -> C
     RETURNS (Corpora): The .spacy files.
     RAISES (MaralError): If files are missing or cannot be read.
     """
-    missing = [str(file.path) for file in files.values() if not file.path.is_file()]
-    if missing:
+    if missing := missing_files(files):
         pattern = f"{files['train'].dataset}/ with {files['train'].layout}"
         raise MaralError(Errors.M425.format(paths=", ".join(missing), pattern=pattern))
     paths = {role: _draw(file, folder, file.unlabelled) for role, file in files.items()}
     target_gold = _draw(files["target"], folder, False) if gold else None
     sizes = {role: len(DocBin().from_disk(path)) for role, path in paths.items()}
     return Corpora(**paths, target_gold=target_gold, sizes=sizes)
+
+
+def use_target_gold(corpora: Corpora, files: dict[str, RawFile], folder: Path) -> Corpora:
+    """Put labelled text of the target in place of the source's, for a supervised training.
+
+    corpora (Corpora): The corpora of a run.
+    files (dict): Its raw files. The sentences are drawn from the target's training file, those that
+        students see without labels among them; the test set is another file.
+    folder (Path): Folder for the .spacy files.
+    RETURNS (Corpora): The same, with at most as many sentences to train on as before.
+    """
+    path = _draw(replace(files["target"], limit=corpora.sizes["train"]), folder, False)
+    sizes = {**corpora.sizes, "train": len(DocBin().from_disk(path))}
+    return replace(corpora, train=path, sizes=sizes)
 
 
 @cache

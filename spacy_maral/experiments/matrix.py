@@ -85,10 +85,17 @@ class Variant(Section):
 
     `overrides` replaces settings of the student's training, `teacher` settings of the teacher's. A
     setting that both trainings need, such as the width of spans, must be in both. With `adapt =
-    false` there is no student, and the teacher itself is the variant.
+    false` there is no student, and the teacher itself is the variant. With `train_on = target` too,
+    the variant is the ceiling for the others: the training of a teacher with the target's own gold
+    labels, with as many sentences and about as many steps as the teacher has. It takes the last
+    epoch, so that no data choose one.
     """
 
     adapt: bool = Field(True, description="Whether to train a student.")
+    train_on: Literal["source", "target"] = Field(
+        "source",
+        description="Language of the labelled text; target for the ceiling, without student.",
+    )
     overrides: dict[str, Any] = Field(
         default_factory=dict, description="Settings of the student's training, by section.key."
     )
@@ -178,6 +185,10 @@ class PlannedRun:
     @property
     def name(self) -> str:
         return f"{self.pair.name}-{self.variant}-{self.seed}"
+
+    @property
+    def is_ceiling(self) -> bool:
+        return self.settings.train_on == "target"
 
 
 def read_matrix(path: Path) -> Matrix:
@@ -304,6 +315,8 @@ def _check_variant(path: Path, matrix: Matrix, name: str, variant: Variant) -> N
 
     if not variant.adapt and variant.overrides:
         refuse(".overrides", "there is no student to override settings of, adapt is false")
+    if variant.adapt and variant.train_on == "target":
+        refuse(".train_on", "the ceiling has no student, set adapt to false")
     if not variant.adapt and variant.target_sentences is not None:
         refuse(".target_sentences", "a teacher does not see the target, adapt is false")
     base = read_config(matrix.config, interpolate=False)

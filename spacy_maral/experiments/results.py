@@ -57,10 +57,64 @@ def delta(result: Result) -> float:
     return float(result["f1"] - result["teacher_f1"])
 
 
+def is_changed(result: Result) -> bool:
+    """Whether anything differs from the configuration."""
+    changes = ("overrides", "teacher_overrides", "target_sentences")
+    return any(result.get(name) for name in changes)
+
+
 def is_plain(result: Result) -> bool:
     """Whether a student was trained by the configuration without any change."""
-    changes = ("overrides", "teacher_overrides", "target_sentences")
-    return result["adapted"] and not any(result.get(name) for name in changes)
+    return result["adapted"] and not is_changed(result)
+
+
+def is_ceiling(result: Result) -> bool:
+    """Whether a run was trained on the target's gold labels, which the others are measured against."""
+    return result.get("trained_on") == "target"
+
+
+def is_teacher(result: Result) -> bool:
+    """Whether a run is the teacher itself."""
+    return not result["adapted"] and not is_ceiling(result)
+
+
+class Gap(NamedTuple):
+    """How much of the way from the teacher to the ceiling some runs have come.
+
+    gained: Sum over the runs of their F1 minus the teacher's. whole: Sum over the same pairs and
+    seeds of the ceiling's F1 minus the teacher's.
+    """
+
+    gained: float
+    whole: float
+
+    @property
+    def closed(self) -> float | None:
+        """The share that is closed; None without a ceiling above the teacher."""
+        return self.gained / self.whole if self.whole > 0 else None
+
+
+def gaps(results: Iterable[Result]) -> Callable[[Sequence[Result]], Gap]:
+    """Make the function that measures runs against teachers and ceilings of their pairs and seeds.
+
+    results (Iterable[Result]): All results.
+    RETURNS (Callable): The gap of some of them. Runs without a ceiling of the unchanged configuration
+        do not count.
+    """
+    ceilings = {
+        (pair_of(r), r["seed"]): (r["f1"], r["teacher_f1"])
+        for r in results
+        if is_ceiling(r) and not is_changed(r)
+    }
+
+    def gap(runs: Sequence[Result]) -> Gap:
+        known = [(r["f1"], of) for r in runs if (of := ceilings.get((pair_of(r), r["seed"])))]
+        return Gap(
+            sum(f1 - teacher for f1, (_, teacher) in known),
+            sum(ceiling - teacher for _, (ceiling, teacher) in known),
+        )
+
+    return gap
 
 
 def against_plain(results: Sequence[Result]) -> list[tuple[Result, Result]]:

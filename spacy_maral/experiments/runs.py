@@ -21,7 +21,16 @@ from ..data.layout import LOG, RUN_FOLDER, SUMMARY
 from ..errors import Errors, MaralError
 from ..evaluation.tables import classes_without_labels
 from ..model.machine import describe_machine
-from .corpora import Corpora, RawFile, file_hash, prepare_corpora, raw_files
+from ..training.settings import read_section
+from .corpora import (
+    Corpora,
+    RawFile,
+    file_hash,
+    missing_files,
+    prepare_corpora,
+    raw_files,
+    use_target_gold,
+)
 from .matrix import STUDENT_SECTIONS, TEACHER_SECTIONS, Matrix, PlannedRun, max_width, relevant
 from .processes import run_process
 from .results import Result
@@ -46,7 +55,8 @@ class Benchmark:
     output (Path): Folder for corpora, teachers, results and tables.
     encoder (Path): Folder of the encoder; None for that of the configuration.
     gpu_id (int): GPU to use, -1 for the CPU.
-    keep_models (bool): Whether to keep students after their evaluation. Teachers are always kept.
+    keep_models (bool): Whether to keep students and ceilings after their evaluation. Teachers are
+        always kept.
     say (Callable): Receives messages about the progress.
     """
 
@@ -60,6 +70,16 @@ class Benchmark:
 
     def files(self, run: PlannedRun) -> dict[str, RawFile]:
         return raw_files(self.matrix, run, self.data)
+
+    def missing(self, run: PlannedRun) -> list[str]:
+        """Files that a run needs and that the folder of the data does not have."""
+        return missing_files(self.files(run))
+
+    def state(self, run: PlannedRun) -> str:
+        """What a run waits for: "no data", "to do", or "done"."""
+        if self.missing(run):
+            return "no data"
+        return "to do" if self.result(run) is None else "done"
 
     def encoder_key(self, config: Config) -> str:
         """Fingerprint of an encoder's files, wherever they are; the name of one without files."""
@@ -78,7 +98,8 @@ class Benchmark:
         """Fingerprint of all that determines a run's result. The variant's name is no part of it."""
         student = None if run.student is None else relevant(run.student, STUDENT_SECTIONS)
         data = [file.key for file in self.files(run).values()]
-        return digest([self.teacher_key(run), student, data, self.matrix.study])
+        kind = ["ceiling"] if run.is_ceiling else []
+        return digest([self.teacher_key(run), student, data, self.matrix.study, *kind])
 
     def result_path(self, run: PlannedRun) -> Path:
         return self.output / "runs" / f"{run.name}.json"
@@ -121,11 +142,15 @@ class Benchmark:
         )
         folder = self._teacher(run, corpora)
         scores = teacher_scores = self._evaluate(run, corpora, folder)
+        if run.is_ceiling:
+            gold = use_target_gold(corpora, self.files(run), self.output / "corpora")
+            folder, corpora = self._ceiling(run, corpora, gold), gold
+            scores = self._evaluate(run, corpora, folder)
         if run.student is not None:
             folder = self._student(run, corpora, folder)
             scores = self._evaluate(run, corpora, folder)
         training = summarise_training(folder / MODEL)
-        if run.student is not None and not self.keep_models:
+        if (run.student is not None or run.is_ceiling) and not self.keep_models:
             shutil.rmtree(folder)
         epochs = training.pop("epochs")
         return {
@@ -145,15 +170,32 @@ class Benchmark:
         """Train the teacher, unless one with its settings is there; RETURNS (Path): Its folder."""
         name = f"{run.pair.dataset}-{run.pair.source}-{run.seed}-{self.teacher_key(run)[:12]}"
         folder = self.output / "teachers" / name
-        with self._lock(name):
+        self._train(run, f"teacher {name}", run.teacher, corpora, folder)
+        return folder
+
+    def _ceiling(self, run: PlannedRun, source: Corpora, target: Corpora) -> Path:
+        """Train on the target's gold labels, unless that is done; RETURNS (Path): The folder."""
+        folder = self.output / "ceilings" / f"{run.name}-{self.run_key(run)[:8]}"
+        config = run.teacher.copy()
+        section = config["teacher"]
+        section["select"] = "last"
+        epochs = read_section(run.teacher, "teacher").epochs
+        section["epochs"] = as_many_steps(epochs, source.sizes["train"], target.sizes["train"])
+        self._train(run, "ceiling", config, target, folder)
+        return folder
+
+    def _train(
+        self, run: PlannedRun, what: str, config: Config, corpora: Corpora, folder: Path
+    ) -> None:
+        """Train a pipeline on labelled text, unless it is there or another process does it."""
+        with self._lock(folder.name):
             if not has_finished(folder / MODEL):
-                self.say(f"{run.name}: training the teacher {name}")
-                config = self._write_config(run.teacher, "teacher", folder)
+                self.say(f"{run.name}: training the {what}")
+                path = self._write_config(config, "teacher", folder)
                 self._call(
-                    name, "train-teacher", config, "--source", corpora.train,
+                    folder.name, "train-teacher", path, "--source", corpora.train,
                     "--dev", corpora.dev, "-o", folder / MODEL, "--resume",
                 )  # fmt: skip
-        return folder
 
     def _student(self, run: PlannedRun, corpora: Corpora, teacher: Path) -> Path:
         """Train the student, or resume its training; RETURNS (Path): Its folder."""
@@ -228,7 +270,17 @@ def identity(run: PlannedRun) -> Result:
         **run.pair.model_dump(), "variant": run.variant, "seed": run.seed,
         "overrides": run.settings.overrides, "teacher_overrides": run.settings.teacher,
         "target_sentences": run.settings.target_sentences, "adapted": run.settings.adapt,
+        "trained_on": run.settings.train_on,
     }  # fmt: skip
+
+
+def as_many_steps(epochs: int, n_source: int, n_target: int) -> int:
+    """Epochs over the target's sentences that have about as many steps as those over the source's.
+
+    A batch holds a fixed number of word pieces, so that steps go by text. Fewer sentences get more
+    epochs; there are never more sentences.
+    """
+    return max(epochs, round(epochs * n_source / n_target))
 
 
 def summarise_scores(scores: dict[str, Any], teacher_scores: dict[str, Any]) -> Result:

@@ -10,9 +10,27 @@ from pathlib import Path
 
 from ..data.files import write_file
 from ..evaluation.tables import MISSING, markdown_table
-from .results import Mean, Result, against_plain, delta, grouped, is_plain, pair_of, variant_of
+from .results import (
+    Mean,
+    Result,
+    against_plain,
+    delta,
+    gaps,
+    grouped,
+    is_ceiling,
+    is_changed,
+    is_plain,
+    is_teacher,
+    pair_of,
+    variant_of,
+)
 from .study import settings_table, study_table
 
+GAP_INTRODUCTION = (
+    "Gap closed in percent: (F1 - F1 of the teacher) / (F1 of the ceiling - F1 of the teacher), where "
+    "the ceiling is trained on the target's gold labels, with as many sentences and steps as the "
+    "teacher.\n"
+)
 CSV_SCORES = (
     "f1", "delta", "precision", "recall", "paper_f1", "dev_f1", "noise_start", "noise_end",
 )  # fmt: skip
@@ -27,7 +45,9 @@ def write_tables(output: Path, results: Sequence[Result]) -> None:
     """
     write_file(output / "table.md", markdown(results))
     write_file(output / "table.csv", csv_table(results))
-    text = json.dumps(list(results), indent=1, ensure_ascii=False)
+    gap = gaps(results)
+    rows = [{**result, "gap_closed": gap([result]).closed} for result in results]
+    text = json.dumps(rows, indent=1, ensure_ascii=False)
     write_file(output / "results.json", text + "\n")
 
 
@@ -47,6 +67,8 @@ def markdown(results: Sequence[Result]) -> str:
         f1_table(results),
         *missing_labels(results),
     ]
+    if closed := gap_table(results):
+        parts += [GAP_INTRODUCTION, closed]
     if differences := difference_table(results):
         reference = variant_of(next(filter(is_plain, results)))
         parts += [
@@ -81,7 +103,7 @@ def f1_table(results: Sequence[Result]) -> str:
         f1 = [Mean.of(r["f1"] for r in runs) for runs in by_pair]
         change = [Mean.of(map(delta, runs)) for runs in by_pair]
         cells = [mean.show(sd=True) for mean in f1]
-        if own[0]["adapted"]:
+        if not is_teacher(own[0]):
             for i, mean in enumerate(change):
                 cells[i] += f" ({mean.show('+.2f')})" if mean.n else ""
         for means, form in ((f1, ".2f"), (change, "+.2f")):
@@ -90,6 +112,28 @@ def f1_table(results: Sequence[Result]) -> str:
         low, high = min(m.n for m in f1), max(m.n for m in f1)
         rows.append([variant, *cells, str(high) if low == high else f"{low}-{high}"])
     return markdown_table(["variant", *pairs, "mean", "to teacher", "seeds"], rows)
+
+
+def gap_table(results: Sequence[Result]) -> str:
+    """The share of the gap between teacher and ceiling that each other variant closes, by pair.
+
+    results (Sequence[Result]): The results.
+    RETURNS (str): A Markdown table, empty without a ceiling. The share of a pair is that of the mean
+        differences over its seeds, and the last column is the mean over the pairs.
+    """
+    if not any(map(is_ceiling, results)):
+        return ""
+    gap, pairs, rows = gaps(results), list(grouped(results, pair_of)), []
+    for variant, own in grouped(results, variant_of).items():
+        if is_ceiling(own[0]) or (is_teacher(own[0]) and not is_changed(own[0])):
+            continue
+        own_pairs = grouped(own, pair_of)
+        shares = [gap(own_pairs.get(pair, [])).closed for pair in pairs]
+        cells = [Mean.of([share]).show(".0f") for share in shares]
+        # a mean over some of the pairs cannot be compared with one over all
+        cells.append(MISSING if None in shares else Mean.of(shares).show(".0f"))
+        rows.append([variant, *cells])
+    return markdown_table(["variant", *pairs, "mean"], rows)
 
 
 def difference_table(results: Sequence[Result]) -> str:
@@ -142,13 +186,17 @@ def csv_table(results: Sequence[Result]) -> str:
     file = io.StringIO()
     table = csv.writer(file, lineterminator="\n")
     scores = [f"{name}_{part}" for name in CSV_SCORES for part in ("mean", "sd")]
-    table.writerow(["dataset", "source", "target", "variant", "seeds", *scores, "seconds_mean"])
+    names = ("dataset", "source", "target")
+    gap = gaps(results)
+    table.writerow([*names, "variant", "seeds", *scores, "seconds_mean", "gap_closed"])
     for of_pair in grouped(results, pair_of).values():
         for variant, own in grouped(of_pair, variant_of).items():
-            line: list[object] = [own[0][key] for key in ("dataset", "source", "target")]
+            line: list[object] = [own[0][key] for key in names]
             line += [variant, len(own)]
             for name in CSV_SCORES:
                 found = Mean.of(delta(r) if name == "delta" else r.get(name) for r in own)
                 line += ["" if x is None else f"{x:.6f}" for x in (found.mean, found.sd)]
-            table.writerow([*line, Mean.of(r["seconds"] for r in own).show(".1f", scale=1)])
+            line.append(Mean.of(r["seconds"] for r in own).show(".1f", scale=1))
+            closed = gap(own).closed
+            table.writerow([*line, "" if closed is None else f"{closed:.6f}"])
     return file.getvalue()

@@ -53,7 +53,8 @@ Select = Annotated[
     Field(
         description="Epoch whose weights are saved: the best on the source's development data, the "
         "last, or the one whose predictions on raw target text are the most certain and varied "
-        "(students only)."
+        "(students only). The default is the best for a teacher, and the last for a student. Of "
+        "epochs that are equally good, the later one is saved."
     ),
 ]
 

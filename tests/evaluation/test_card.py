@@ -138,7 +138,7 @@ def test_meta_is_complete_and_valid(student, folder, tmp_path):
         "| target | 3,000 | 6,000 | not used |",
         "| de-test | PER | 70.00 | 50.00 | 60.00 | 40 |",
         "| de-test | all | 60.00 | 40.00 | 50.00 | 40 |",
-        "| Selected | the last epoch |",
+        "| Saved epoch | 3: the last |",
         "| Versions | spacy 3.8.7, torch 2.9 |",
         "| Longest entity | 4 words |",
         "- Entities of more than 4 words and nested entities are not found.",

@@ -27,12 +27,13 @@ from spacy_maral.experiments.corpora import choose_sentences, file_hash, prepare
 from spacy_maral.experiments.matrix import choose_runs, configs_of, plan_runs, read_matrix
 from spacy_maral.experiments.processes import run_process
 from spacy_maral.experiments.results import is_plain
-from spacy_maral.experiments.runs import Benchmark, run_all
+from spacy_maral.experiments.runs import Benchmark, as_many_steps, run_all
 from spacy_maral.experiments.tables import write_tables
 from spacy_maral.training.interrupts import Interrupted
 
 ROOT = Path(__file__).parents[2]
-MATRIX = ROOT / "configs/benchmark.yml"
+MATRIX = ROOT / "configs/benchmark_study.yml"
+PAGE = ROOT / "configs/benchmark.yml"
 WIDTH = "components.maral_ner.model.max_width"
 TEMPERATURE = "components.maral_ner.model.temperature"
 LINEAR = {"student.loss.@losses": "spacy-maral.CrossEntropy.v1", "student.decision": "linear"}
@@ -101,11 +102,47 @@ def flat(config: Any, prefix: str = "") -> dict[str, Any]:
 def test_all_variants_are_there():
     matrix = read_matrix(MATRIX)
     teachers = {name: v.teacher for name, v in matrix.variants.items() if not v.adapt}
-    assert teachers == {"teacher": {}, "teacher_all_layers": {"teacher.freeze_layers": 0}}
+    all_layers = {"teacher.freeze_layers": 0}
+    assert teachers == {"teacher": {}, "supervised": {}, "teacher_all_layers": all_layers}
     assert set(matrix.variants) == {*teachers, *CHANGES}
-    assert matrix.diagnose and matrix.study
+    assert matrix.diagnose and matrix.study and matrix.test_half == "study"
     sizes = {name: v.target_sentences for name, v in matrix.variants.items() if v.target_sentences}
     assert sizes == {"maral_9000": 9000, "self_training_9000": 9000}
+
+
+def test_the_page_has_few_variants_and_another_half():
+    """They are those of the study, so that one file can say what the other has chosen."""
+    page, study = read_matrix(PAGE), read_matrix(MATRIX)
+    assert list(page.variants) == ["teacher", "self_training", "maral", "supervised"]
+    assert page.variants == {name: study.variants[name] for name in page.variants}
+    assert {(v.adapt, v.train_on) for v in page.variants.values()} == {
+        (False, "source"), (True, "source"), (False, "target"),
+    }  # fmt: skip
+    assert (page.test_half, study.test_half) == ("page", "study")
+    same = (
+        "config", "pairs", "seeds", "source_sentences", "target_sentences", "test_sentences",
+        "dev_sentences",
+    )  # fmt: skip
+    assert all(getattr(page, name) == getattr(study, name) for name in same)
+    assert [pair.name for pair in page.pairs] == [
+        "wikiann-en-de", "wikiann-en-nl", "wikiann-de-nl", "multiconer2-en-bn",
+        "multiconer2-en-fa", "conll-en-nl", "uner-en-da",
+    ]  # fmt: skip
+    assert len(page.seeds) == 3 and len(plan_runs(page)) == 84
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [PAGE, MATRIX], ids=["page", "study"])
+def test_the_public_files_are_found(path, tmp_path):
+    """Every file that a run of a shipped matrix needs, under its publisher's name."""
+    folder = os.environ.get("MARAL_DATA")
+    if folder is None:
+        pytest.skip("MARAL_DATA names no folder with the public data sets")
+    matrix = read_matrix(path)
+    benchmark = Benchmark(matrix, Path(folder), tmp_path)
+    assert {
+        run.name: missing for run in plan_runs(matrix) if (missing := benchmark.missing(run))
+    } == {}
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -131,7 +168,7 @@ def test_teachers_are_shared_where_their_settings_are_the_same(tmp_path):
     keys = {
         run.variant: benchmark.teacher_key(run)
         for run in runs
-        if run.seed == 0 and run.pair.target == "de"
+        if run.seed == 0 and run.pair.name == "wikiann-en-de"
     }
     own = {name: keys[name] for name in keys if keys[name] != keys["maral"]}
     assert set(own) == {"width_4", "width_12", "teacher_all_layers"}
@@ -139,13 +176,23 @@ def test_teachers_are_shared_where_their_settings_are_the_same(tmp_path):
     of_maral = {
         (r.pair.name, r.seed): benchmark.teacher_key(r) for r in runs if r.variant == "maral"
     }
-    assert len(of_maral) == 12
-    # one for both target languages of a dataset, one a seed
-    assert len(set(of_maral.values())) == 6
-    assert len({benchmark.run_key(run) for run in runs if run.variant == "maral"}) == 12
+    assert len(of_maral) == 21
+    # one for all target languages of a source of a dataset, one a seed
+    assert len(set(of_maral.values())) == 15
+    assert len({benchmark.run_key(run) for run in runs if run.variant == "maral"}) == 21
+    # a ceiling and its teacher share the teacher, but not the result
+    assert keys["supervised"] == keys["teacher"]
+    results = {
+        run.variant: benchmark.run_key(run)
+        for run in runs
+        if run.seed == 0 and run.pair.name == "wikiann-en-de"
+    }
+    assert results["supervised"] != results["teacher"]
 
 
 # reading a matrix
+
+CEILING = {"adapt": False, "train_on": "target"}
 
 
 def write_matrix(folder: Path, **changed: Any) -> Path:
@@ -203,6 +250,8 @@ def own(**changed: Any) -> dict[str, Any]:
         (variants(**{WIDTH: 4}), "M423", "up to 8 words"),
         ({"variants": {"a": {"adapt": False, "overrides": {WIDTH: 4}}}}, "M423", "a.overrides"),
         ({"variants": {"a": {"adapt": False, "target_sentences": 9}}}, "M423", "a.target_sentences"),
+        ({"variants": {"a": {"train_on": "target"}}}, "M423", "a.train_on"),
+        ({"variants": {"a": {"adapt": False, "train_on": "both"}}}, "M421", "a.train_on"),
         ({"variants": {"a": {"target_sentences": 0}}}, "M421", "a.target_sentences = 0"),
         ({"variants": {"a": {"seeds": [7]}}}, "M423", "variants.a.seeds"),
         ({"variants": {"a": {"teacher": {"teacher.epochs": 0}}}}, "M423", "epochs = 0"),
@@ -381,6 +430,9 @@ def test_missing_raw_files_are_named(tmp_path):
 
 # running, with the commands played
 
+F1 = {"/teachers/": 0.5, "/students/": 0.6, "/ceilings/": 0.9}
+"""What is measured on each kind of model."""
+
 
 class Commands:
     """Stands for the processes: notes them, and writes what they would."""
@@ -402,7 +454,7 @@ class Commands:
         if command == "pseudo-label":
             output.write_text("labels", encoding="utf8")
         elif command == "evaluate":
-            f1 = 0.5 if "teachers" in arguments[0] else 0.6
+            (f1,) = (f1 for folder, f1 in F1.items() if folder in arguments[0])
             score = {"f1": f1, "precision": f1, "recall": f1}
             output.write_text(
                 json.dumps(
@@ -462,6 +514,56 @@ def test_a_benchmark_from_start_to_tables(tmp_path, commands):
     # nothing is done twice
     commands.calls.clear()
     assert run_all(benchmark, runs, lambda: None) == {} and not commands.calls
+
+
+def test_a_ceiling_is_trained_on_gold_of_the_target(tmp_path, commands):
+    """As many sentences as the teacher has, its dev data, no student; and never on the test set."""
+    some = {"teacher": {"adapt": False}, "supervised": CEILING, "maral": {}}
+    path = write_matrix(tmp_path, variants=some, target_sentences=9, test_half="page")
+    benchmark, runs = start(tmp_path, path, keep_models=True)
+    assert run_all(benchmark, runs[:2], lambda: None) == {}
+    assert commands.done == ["train-teacher", "evaluate", "evaluate"] * 2
+    teacher, ceiling = (options for command, options in commands.calls if command != "evaluate")
+    assert ceiling["--dev"] == teacher["--dev"]
+    gold = read_docs(ceiling["--source"])
+    assert len(gold) == 6 and all(doc.ents for doc in gold)
+    assert {doc.text.split()[0] for doc in gold} == {"Emma"}
+    assert all("train" in doc.text for doc in gold)
+    config = spacy.util.load_config(next((tmp_path / "out/ceilings").glob("*/teacher.cfg")))
+    plain = spacy.util.load_config(next((tmp_path / "out/teachers").glob("*/teacher.cfg")))
+    assert config["teacher"]["select"] == "last"
+    assert config["teacher"]["epochs"] == plain["teacher"]["epochs"]
+    result = benchmark.result(runs[1])
+    assert (result["f1"], result["teacher_f1"], result["adapted"]) == (0.9, 0.5, False)
+    assert result["trained_on"] == "target" and benchmark.result(runs[0])["trained_on"] == "source"
+    assert (result["sizes"]["train"], result["sizes"]["target"]) == (6, 9)
+    # the share of the gap that the student closes
+    assert run_all(benchmark, runs, lambda: None) == {}
+    write_tables(benchmark.output, benchmark.results(runs))
+    listed = json.loads((tmp_path / "out/results.json").read_text())
+    assert [r["gap_closed"] for r in listed] == [0.0, 1.0, pytest.approx(0.25)]
+    assert "| maral | 25 | 25 |" in (tmp_path / "out/table.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("n_target", "epochs"), [(3000, 4), (2999, 4), (1626, 7), (600, 20), (1, 12_000)]
+)
+def test_fewer_sentences_get_more_epochs(n_target, epochs):
+    assert as_many_steps(4, 3000, n_target) == epochs
+
+
+def test_a_ceiling_of_a_target_with_little_text(tmp_path, commands):
+    path = write_matrix(tmp_path, variants={"supervised": CEILING}, source_sentences=None)
+    data = write_raw(tmp_path / "raw")
+    short = data / "demo/de/train"
+    short.write_text("de:Emma\tB-PER\nde:geht\tO\n\n" * 5, encoding="utf8")
+    matrix = read_matrix(path)
+    benchmark = Benchmark(matrix, data, tmp_path / "out", keep_models=True)
+    (run,) = plan_runs(matrix)
+    assert benchmark.run(run)["sizes"]["train"] == 5
+    config = spacy.util.load_config(next((tmp_path / "out/ceilings").glob("*/teacher.cfg")))
+    epochs = run.teacher["teacher"]["epochs"]
+    assert config["teacher"]["epochs"] == round(epochs * 12 / 5) > epochs
 
 
 def test_only_what_has_changed_is_done_again(tmp_path, commands):
@@ -601,7 +703,13 @@ def test_the_command_runs_lists_and_fails(tmp_path, commands):
     path, data, out = write_matrix(tmp_path), write_raw(tmp_path / "raw"), tmp_path / "out"
     listed = call(path, "--data", data, "-o", out, "--dry-run")
     assert listed.exit_code == 0 and listed.stdout.count("to do") == 2 and not commands.calls
-    assert not out.exists()
+    assert not out.exists() and "Missing" not in listed.output
+    (data / "demo/de/test").rename(data / "kept")
+    lacking = call(path, "--data", data, "-o", out, "--dry-run")
+    assert lacking.exit_code == 0 and lacking.stdout.count("no data") == 2
+    assert "Missing files" in lacking.output and "demo/de/test" in lacking.output
+    (data / "kept").rename(data / "demo/de/test")
+    file_hash.cache_clear()
     done = call(path, "--data", data, "-o", out, "--only", "teacher")
     assert done.exit_code == 0, done.output
     assert "[1/1] demo-en-de-teacher-0: F1 50.00" in done.stdout

@@ -10,7 +10,7 @@ import scipy.stats
 
 from spacy_maral.experiments.results import against_plain
 from spacy_maral.experiments.study import rank_epochs, settings_table, spearman, study_table
-from spacy_maral.experiments.tables import csv_table, difference_table, markdown
+from spacy_maral.experiments.tables import csv_table, difference_table, gap_table, markdown
 
 
 def result(variant: str, seed: int, f1: float, **changed: Any) -> dict[str, Any]:
@@ -73,6 +73,39 @@ def test_variants_are_compared_on_the_pairs_and_seeds_of_both():
     # without another student, or without the configuration as it is, there is nothing to compare
     assert "Differences" not in markdown(RESULTS)
     assert "Differences" not in markdown([RESULTS[0], *variants])
+
+
+def test_the_gap_is_that_between_the_teacher_and_the_ceiling():
+    """Of the same pair and seed; a pair without a ceiling above its teacher has no share."""
+    ceiling = {"adapted": False, "trained_on": "target"}
+    german = [
+        *RESULTS,
+        result("supervised", 0, 0.70, **ceiling), result("supervised", 1, 0.76, **ceiling),
+        # its own teacher does not count
+        result("wide", 1, 0.56, teacher_f1=0.1, teacher_overrides={"a.b": 1}),
+        # no ceiling has this seed
+        result("maral", 2, 0.99), result("teacher", 2, 0.52),
+    ]  # fmt: skip
+    # 10 of 20 and 13 of 25 points; 5 of 25
+    assert gap_table(german).splitlines() == [
+        "| variant | demo en→de | mean |", "| --- | ---: | ---: |",
+        "| maral | 51 | 51 |", "| wide | 20 | 20 |",
+    ]  # fmt: skip
+    spanish = [
+        result("teacher", 0, 0.5, target="es", teacher_f1=0.5),
+        result("maral", 0, 0.6, target="es", teacher_f1=0.5),
+        result("supervised", 0, 0.8, target="es", teacher_f1=0.5, **ceiling),
+    ]
+    assert "| maral | 51 | 33 | 42 |" in gap_table([*german, *spanish])
+    assert "| wide | 20 | - | - |" in gap_table([*german, *spanish])
+    spanish[2]["f1"] = 0.4
+    assert "| maral | 51 | - | - |" in gap_table([*german, *spanish])
+    text = markdown(german)
+    assert "Gap closed in percent" in text and "| maral | 51 | 51 |" in text
+    assert "| supervised | 73.00 ± 4.24 (+22.50) |" in text
+    rows = {row["variant"]: row for row in csv.DictReader(io.StringIO(csv_table(german)))}
+    assert float(rows["maral"]["gap_closed"]) == pytest.approx(0.23 / 0.45, abs=1e-6)
+    assert gap_table(RESULTS) == "" and "Gap closed" not in markdown(RESULTS)
 
 
 def test_no_result_is_no_table():

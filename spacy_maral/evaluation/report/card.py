@@ -16,16 +16,12 @@ from ...data.files import reading, write_json
 from ...data.layout import META, RUN_FOLDER, SUMMARY
 from ...errors import Errors, MaralError
 from ...model.name_files import NAMES, count_names
-from ..tables import markdown_table, score_cells
+from ..tables import markdown_table, saved_epoch, score_cells
 from .smaller import smaller_section
 
 COMPONENT = "maral_ner"
 ROLE, DEV = "student-", "dev"
 SCORE_KEYS = ("precision", "recall", "f1", "support")
-SELECTION = {
-    "last": "the last epoch",
-    "source_dev": "the epoch that is best on the source's development data",
-}
 USE = """\
 ```python
 import spacy
@@ -256,8 +252,7 @@ def _training_section(config: Mapping[str, Any], summary: Mapping[str, Any], enc
         "Decision": pipe.get("decision", "likelihood"),
     }
     if summary:
-        facts["Selected"] = SELECTION.get(summary.get("select", ""), str(summary.get("select")))
-        facts["Epoch"] = str(summary.get("selected_epoch"))
+        facts["Saved epoch"] = saved_epoch(summary)
         facts["Seed"] = str(summary.get("seed"))
         facts["Precision"] = str(summary.get("precision"))
         versions = summary.get("versions", {})

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from ...data.files import write_file
 from ..evaluate import load_pipeline
 from ..mistakes import Judgement, judge
-from ..tables import classes_without_labels, describe_saved, score_table
+from ..tables import classes_without_labels, describe_saved, saved_epoch, score_table
 from . import figures
 from .figures import number, signed
 from .run_record import RunRecord, read_run, read_sample
@@ -96,7 +96,7 @@ def _finalize(value: Any) -> Any:
 def _tiles(record: RunRecord, judgement: Judgement | None, data: str) -> list[tuple[str, str]]:
     row, facts = record.selected, record.summary
     tiles = [
-        (f"{row['epoch']} of {len(record.rows)}", "selected epoch"),
+        (f"{row['epoch']} of {len(record.rows)}", "saved epoch"),
         (f"{100 * row['dev_f1']:.2f}", "F1, source development set"),
     ]
     if judgement is not None:
@@ -149,8 +149,9 @@ def _settings(record: RunRecord) -> list[tuple[str, dict[str, Any]]]:
         (f"Data: {name}", {key: f"{value:,}" for key, value in sizes.items()})
         for name, sizes in facts.get("data", {}).items()
     ]
-    keys = ("seed", "select", "selected_epoch", "precision", "threads", "machine")
-    run = {key: facts[key] for key in keys if key in facts}
+    run = {"saved epoch": saved_epoch(facts)} if facts else {}
+    keys = ("seed", "precision", "threads", "machine")
+    run |= {key: facts[key] for key in keys if key in facts}
     if "seconds" in facts:
         run["seconds"] = f"{facts['seconds']:,.0f}"
     if facts.get("peak_memory_bytes"):
