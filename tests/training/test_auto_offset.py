@@ -1,0 +1,80 @@
+"""The offsets that trainings choose and save."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import spacy
+from worlds import adapt_in, rows_of
+
+from spacy_maral.adaptation.target_names import Strings
+from spacy_maral.data.docs import read_docs
+from spacy_maral.model.offsets import best_f1_offset
+from spacy_maral.model.spans import softmax
+from spacy_maral.training.teacher import train_teacher
+
+
+def offset_of(path):
+    return spacy.load(path).get_pipe("maral_ner").cfg["offset"]
+
+
+def summary_of(path):
+    return json.loads((path / "training" / "summary.json").read_text(encoding="utf8"))
+
+
+def test_the_best_threshold_is_half_of_the_best_expected_f1():
+    """Calibrated probabilities: the threshold with the highest expected F1, by trying all."""
+    p = np.sort(np.random.default_rng(0).beta(0.3, 1.0, 20_000))
+    found = len(p) - np.arange(len(p))
+    right = p[::-1].cumsum()[::-1]
+    f1 = 2 * right / (found + p.sum())
+    best = f1.argmax()
+    threshold = 1 / (1 + math.exp(best_f1_offset(float(f1[best]))))
+    assert threshold == pytest.approx(p[best], abs=2e-3)
+    assert best_f1_offset(1.0) == 0
+    assert best_f1_offset(0.0) == best_f1_offset(0.2) == pytest.approx(math.log(9))
+
+
+def test_a_teacher_gets_the_offset_of_its_f1_on_source_dev(world, tmp_path):
+    def train(name, **changed):
+        overrides = {"teacher.epochs": 1, **changed}
+        return train_teacher(
+            world["config"], source=world["source"], dev=world["dev"], output=tmp_path / name,
+            overrides=overrides,
+        )  # fmt: skip
+
+    auto = train("auto", **{"teacher.offset": "auto"})
+    wanted = best_f1_offset(rows_of(auto)[-1]["dev_f1"])
+    assert offset_of(auto) == pytest.approx(wanted, abs=1e-3)
+    assert summary_of(auto)["offset"] == offset_of(auto)
+    assert offset_of(train("given", **{"teacher.offset": -50.0})) == -50.0
+    meta = spacy.util.load_meta(tmp_path / "given" / "meta.json")
+    assert meta["performance"]["source_dev_ents_r"] == 0
+    own = {"teacher.offset": "auto", "components.maral_ner.offset": 0.25}
+    assert offset_of(train("own", **own)) == 0.25
+
+
+def test_a_student_gets_the_offset_of_the_targets_repeated_strings(world, tmp_path):
+    student = adapt_in(
+        world, tmp_path / "auto", overrides={"student.offset": "auto", "student.epochs": 1}
+    )
+    nlp = spacy.load(student)
+    pipe = nlp.get_pipe("maral_ner")
+    docs = list(read_docs(world["target"]))
+    for doc in docs:
+        doc.ents = []
+    docs = list(nlp.pipe(docs, disable=["maral_ner"]))
+    found = pipe.score_spans(docs)
+    strings = Strings.of(docs, found.candidates.max_width)
+    point = strings.operating_point(softmax(found.scores))
+    assert pipe.cfg["offset"] == pytest.approx(point.offset, abs=0.05)
+    summary = summary_of(student)
+    assert summary["offset"] == pipe.cfg["offset"]
+    assert summary["operating_point"]["strings"] == pytest.approx(point.strings, rel=0.1)
+    fixed = adapt_in(
+        world, tmp_path / "fixed", overrides={"student.offset": 0.5, "student.epochs": 1}
+    )
+    assert offset_of(fixed) == 0.5
