@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -267,9 +268,8 @@ class MaralNER(TrainablePipe):
         """
         with loading():
             check_parts(bytes_data, exclude)
-            given, self.cfg["configured"] = self.cfg["configured"], {}
-            super().from_bytes(bytes_data, exclude=exclude)
-            self.cfg = configure(translate_cfg(self.cfg), given)
+            with self._new_settings():
+                super().from_bytes(bytes_data, exclude=exclude)
             check_loaded(self.model, self.cfg)
             if NAMES not in exclude:
                 self._read_names(srsly.msgpack_loads(bytes_data).get(NAMES))
@@ -284,14 +284,26 @@ class MaralNER(TrainablePipe):
         RAISES (MaralError): If the files are damaged, or do not fit together.
         """
         with loading():
-            given, self.cfg["configured"] = self.cfg["configured"], {}
-            super().from_disk(path, exclude=exclude)
-            self.cfg = configure(translate_cfg(self.cfg), given)
+            with self._new_settings():
+                super().from_disk(path, exclude=exclude)
             check_loaded(self.model, self.cfg)
             if NAMES not in exclude:
                 file = Path(path) / NAMES
                 self._read_names(file.read_bytes() if file.is_file() else None)
         return self
+
+    @contextmanager
+    def _new_settings(self) -> Iterator[None]:
+        """Take the settings that are loaded meanwhile, and those that a saved component does not
+        have from before; on an error all are as before."""
+        before, self.cfg = self.cfg, {}
+        try:
+            yield
+            saved = {**before, "configured": {}, **translate_cfg(self.cfg)}
+            self.cfg = configure(saved, before["configured"])
+        except Exception:
+            self.cfg = before
+            raise
 
     def _read_names(self, data: bytes | None) -> None:
         """Take the saved name memory, or none, as from releases that had none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -135,6 +136,23 @@ def test_settings_that_a_later_version_adds_are_defaults(tmp_path):
     assert nlp.get_pipe("maral_ner").cfg["threshold"] == 0.0
     row = read_predictions("0.1")[0]
     assert [e[:3] for e in found_in(nlp, row["text"])["ents"]] == [e[:3] for e in row["ents"]]
+
+
+@pytest.mark.parametrize("missing", ["offset", "names", "spans_threshold"])
+def test_a_checksum_covers_the_settings_that_were_saved(tmp_path, missing):
+    """A later version adds settings; the checksum of a pipeline from before is that of its own."""
+    nlp = spacy.load(GOLDEN / "0.1" / "model")
+    nlp.to_disk(tmp_path)
+    file = tmp_path / "maral_ner" / "cfg"
+    cfg = srsly.read_json(file)
+    del cfg["sha256"], cfg[missing], cfg["configured"][missing]
+    text = srsly.json_dumps(cfg, sort_keys=True)
+    srsly.write_json(file, {**cfg, "sha256": hashlib.sha256(text.encode()).hexdigest()})
+    loaded = spacy.load(tmp_path)
+    assert loaded.get_pipe("maral_ner").cfg == nlp.get_pipe("maral_ner").cfg
+    srsly.write_json(file, {**cfg, "threshold": 0.25, "sha256": srsly.read_json(file)["sha256"]})
+    with pytest.raises(MaralError, match="checksum"):
+        spacy.load(tmp_path)
 
 
 def test_a_pipeline_of_0_1_takes_a_name_memory(tmp_path):
