@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -260,9 +261,8 @@ class MaralNER(TrainablePipe):
         """
         with loading():
             check_parts(bytes_data, exclude)
-            given, self.cfg["configured"] = self.cfg["configured"], {}
-            super().from_bytes(bytes_data, exclude=exclude)
-            self.cfg = configure(translate_cfg(self.cfg), given)
+            with self._read_settings():
+                super().from_bytes(bytes_data, exclude=exclude)
             check_loaded(self.model, self.cfg)
             if NAMES not in exclude:
                 self._read_names(srsly.msgpack_loads(bytes_data).get(NAMES))
@@ -277,14 +277,25 @@ class MaralNER(TrainablePipe):
         RAISES (MaralError): If the files are damaged, or do not fit together.
         """
         with loading():
-            given, self.cfg["configured"] = self.cfg["configured"], {}
-            super().from_disk(path, exclude=exclude)
-            self.cfg = configure(translate_cfg(self.cfg), given)
+            with self._read_settings():
+                super().from_disk(path, exclude=exclude)
             check_loaded(self.model, self.cfg)
             if NAMES not in exclude:
                 file = Path(path) / NAMES
                 self._read_names(file.read_bytes() if file.is_file() else None)
         return self
+
+    @contextmanager
+    def _read_settings(self) -> Iterator[None]:
+        """Read saved settings in the block, apart from those that later releases have added."""
+        before, self.cfg = self.cfg, {}
+        try:
+            yield
+            saved = translate_cfg(self.cfg)
+        except BaseException:
+            self.cfg = before
+            raise
+        self.cfg = configure({**before, "configured": {}, **saved}, before["configured"])
 
     def _read_names(self, data: bytes | None) -> None:
         """Take the saved name memory, or none, as from releases that had none."""
