@@ -268,7 +268,7 @@ class MaralNER(TrainablePipe):
         """
         with loading():
             check_parts(bytes_data, exclude)
-            with self._new_settings():
+            with self._read_settings():
                 super().from_bytes(bytes_data, exclude=exclude)
             check_loaded(self.model, self.cfg)
             if NAMES not in exclude:
@@ -284,7 +284,7 @@ class MaralNER(TrainablePipe):
         RAISES (MaralError): If the files are damaged, or do not fit together.
         """
         with loading():
-            with self._new_settings():
+            with self._read_settings():
                 super().from_disk(path, exclude=exclude)
             check_loaded(self.model, self.cfg)
             if NAMES not in exclude:
@@ -293,17 +293,16 @@ class MaralNER(TrainablePipe):
         return self
 
     @contextmanager
-    def _new_settings(self) -> Iterator[None]:
-        """Take the settings that are loaded meanwhile, and those that a saved component does not
-        have from before; on an error all are as before."""
+    def _read_settings(self) -> Iterator[None]:
+        """Read saved settings in the block, apart from those that later releases have added."""
         before, self.cfg = self.cfg, {}
         try:
             yield
-            saved = {**before, "configured": {}, **translate_cfg(self.cfg)}
-            self.cfg = configure(saved, before["configured"])
-        except Exception:
+            saved = translate_cfg(self.cfg)
+        except BaseException:
             self.cfg = before
             raise
+        self.cfg = configure({**before, "configured": {}, **saved}, before["configured"])
 
     def _read_names(self, data: bytes | None) -> None:
         """Take the saved name memory, or none, as from releases that had none."""

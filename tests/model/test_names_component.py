@@ -251,3 +251,19 @@ def test_new_labels_forget_the_memory(make_nlp, train_examples):
     nlp.get_pipe(NAME).names = memory_of(Paris={"LOC": 2.0})
     nlp.initialize(lambda: train_examples(nlp))
     assert nlp.get_pipe(NAME).names is None
+
+
+def test_a_pipeline_that_was_saved_without_the_setting_loads(trained, tmp_path):
+    """The checksum of its settings is over those that it has."""
+    wanted = ents(trained, [text for text, _ in TEXTS])
+    cfg = trained.get_pipe(NAME).cfg
+    del cfg["names"], cfg["configured"]["names"]
+    cfg["threshold"] = 0.1
+    trained.to_disk(tmp_path)
+    assert "names" not in json.loads((tmp_path / NAME / "cfg").read_text(encoding="utf8"))
+    nlp = spacy.load(tmp_path)
+    found = nlp.get_pipe(NAME).cfg
+    assert found["names"] is None and found["threshold"] == 0.1
+    assert ents(nlp, [text for text, _ in TEXTS]) == wanted
+    again = nlp.get_pipe(NAME).from_bytes(trained.get_pipe(NAME).to_bytes())
+    assert again.cfg["names"] is None
