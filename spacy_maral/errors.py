@@ -260,6 +260,7 @@ class Errors(metaclass=CodedMessages):
     M484 = (
         "{shard}: Ray lost this shard. Read Ray's own messages (with --verbose), and start again."
     )
+    M530 = "The pipeline '{name}' was replaced each of the {times} times that it was loaded. Load it when the training or command that writes it has ended."
 
 
 class Warnings(metaclass=CodedMessages):
@@ -301,3 +302,5 @@ class Warnings(metaclass=CodedMessages):
     )
     W466 = "Stopped: {done} of {shards} shards are done. Run the same command again to continue with the others."
     W467 = "Stopped. Run the same command again to continue with the interrupted run and the remaining ones."
+    W530 = "The run in {folder} is finished, but files of its pipeline are missing or have changed: {files}. It is run again from the beginning."
+    W531 = "The summary {path} is damaged ({problem}), so that nothing says whether its pipeline is whole. The run begins again."
