@@ -47,6 +47,7 @@ from .checks import (
 )
 from .gold import annotated_runs, gold_classes
 from .losses import MaxMargin, SpanLoss, label_spans
+from .neighbours import check_sums, write_sums
 from .predictions import Predictions, annotate, register_score
 from .span_model import DECISIONS, SpanOutput
 from .spans import Candidates, span_counts
@@ -217,13 +218,14 @@ class MaralNER(TrainablePipe):
             return super().to_bytes(exclude=exclude)
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
-        """Write the component to a folder, with a checksum of its settings.
+        """Write the component to a folder, with checksums of its settings and of spaCy's own files.
 
         path (str | Path): The folder.
         exclude (Iterable[str]): Parts to leave out.
         """
         with sealed(self.cfg):
             super().to_disk(path, exclude=exclude)
+        write_sums(Path(path), self.vocab)
 
     def from_bytes(self, bytes_data: bytes, *, exclude: Iterable[str] = ()) -> MaralNER:
         """Load the component from bytes.
@@ -251,6 +253,7 @@ class MaralNER(TrainablePipe):
         """
         with loading():
             given, self.cfg["configured"] = self.cfg["configured"], {}
+            check_sums(Path(path))
             super().from_disk(path, exclude=exclude)
             self.cfg = configure(translate_cfg(self.cfg), given)
             check_loaded(self.model, self.cfg)
