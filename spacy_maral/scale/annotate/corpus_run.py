@@ -11,15 +11,16 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
-from ...data.files import differences, prove_writable
+from ...data.files import UNREADABLE, differences, digest, prove_writable
 from ...errors import Errors, MaralError, Warnings
 from ...training.interrupts import Interrupted, sole_run
 from . import storage
 from .corpus_files import BEGUN, FORMATS, RUN, Shard, find_shards, places
 from .model import model_version
 from .progress import Progress, progress_bar
-from .shard import ShardSettings, ShardSummary
+from .shard import ShardSettings, ShardSummary, read_summary
 from .worker import Engine, LocalEngine, Work
 
 logger = logging.getLogger("spacy")
@@ -80,6 +81,7 @@ def annotate_corpus(
     score_attr: str | None = None,
     batch_words: int = 1024,
     give_up: int = 100,
+    text_seconds: float = 600.0,
     gpu_id: int = -1,
     code: str | Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -104,6 +106,7 @@ def annotate_corpus(
         ent._.maral_score or ent._.score, if one is set.
     batch_words (int): Words of a batch; more are faster on GPUs.
     give_up (int): Documents in a row that the model may fail on before the shard fails.
+    text_seconds (float): Seconds after which a text is set aside; 0 for no limit.
     gpu_id (int): GPU of the local engine, -1 for the CPU.
     code (str | Path | None): Python file that each worker imports first.
     on_progress (Callable | None): Called with the progress after each step.
@@ -114,8 +117,9 @@ def annotate_corpus(
     given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     home, name = storage.absolute(str(output)), str(model)
     settings = ShardSettings(
-        model_version(name), format, text_field, id_field, score_attr, batch_words, give_up
-    )
+        model_version(name), format, text_field, id_field, score_attr, batch_words, give_up,
+        text_seconds,
+    )  # fmt: skip
     shards = find_shards(map(str, given), home)
     engine = engine or LocalEngine()
     path = Path(name)
@@ -173,8 +177,9 @@ class CorpusRun:
         if not self.pending:
             return
         left = {shard.name for shard in self.pending}
-        # those of an earlier start
-        storage.remove_files(storage.join(self.work.output, RUN, BEGUN))
+        if not self.engine.counts_starts:
+            # those of an earlier start
+            storage.remove_files(storage.join(self.work.output, RUN, BEGUN))
         progress = self.progress
         with progress_bar(progress.size) as bar:
             for report in self.engine.run(self.work, self.pending):
@@ -221,7 +226,10 @@ def check_run(output: str, settings: ShardSettings) -> None:
     place = storage.join(output, RUN, STATE)
     wanted = {"format_version": FORMAT_VERSION, **settings.fingerprint()}
     found = storage.read_json([place]).get(place)
-    if found is None:
+    if not isinstance(found, dict):
+        if storage.list_files(place):
+            # each record of a shard says with which settings it was annotated
+            logger.warning(Warnings.W534.format(place=place))
         storage.write_json(place, wanted)
     elif changed := differences(found, wanted):
         raise MaralError(Errors.M474.format(output=output, changed="\n  ".join(changed)))
@@ -240,14 +248,22 @@ def find_done(work: Work, shards: Sequence[Shard]) -> dict[str, ShardSummary]:
     records = storage.read_json([target.done for target in targets if target.done in files])
     found: dict[str, ShardSummary] = {}
     changed = []
+    mine = digest(work.settings.fingerprint())
     for shard, target in zip(shards, targets, strict=True):
-        record, file = records.get(target.done), files.get(target.output)
-        if record is None or file is None or file.size != record["output_size"]:
+        record: Any = records.get(target.done)
+        file = files.get(target.output)
+        try:
+            if file is None or file.size != record["output_size"]:
+                continue
+            if record.get("settings", mine) != mine:
+                continue
+            if (record["size"], record["version"]) == (shard.size, shard.version):
+                found[shard.name] = read_summary(record["summary"])
+            else:
+                changed.append(shard.address)
+        except UNREADABLE:
+            # no record, or a damaged one
             continue
-        if (record["size"], record["version"]) == (shard.size, shard.version):
-            found[shard.name] = ShardSummary(**record["summary"])
-        else:
-            changed.append(shard.address)
     if changed:
         more = f" and {len(changed) - SHOWN:,} more" if len(changed) > SHOWN else ""
         names = ", ".join(changed[:SHOWN]) + more
