@@ -18,8 +18,10 @@ from .losses import SpanLoss, trains_head
 from .span_model import DECISIONS, SpanModel
 
 CHECKSUM = "sha256"
-FLAGS = ("overwrite", "scores")
-SETTINGS_OF_USE = ("overwrite", "scores", "threshold", "spans_key", "spans_threshold")
+FLAGS = ("overwrite", "scores", "keep_trf_data")
+SETTINGS_OF_USE = (
+    "overwrite", "scores", "threshold", "spans_key", "spans_threshold", "keep_trf_data"
+)  # fmt: skip
 LOSSES_OF_0_1 = {
     "max_margin": "spacy-maral.MaxMargin.v1",
     "cross_entropy": "spacy-maral.CrossEntropy.v1",

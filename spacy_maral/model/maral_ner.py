@@ -45,8 +45,10 @@ from .checks import (
     translate_cfg,
     translate_loss,
 )
+from .encoder.dropped import drop_output
 from .gold import annotated_runs, gold_classes
 from .losses import MaxMargin, SpanLoss, label_spans
+from .memory import give_back_memory
 from .neighbours import check_sums, write_sums
 from .predictions import Predictions, annotate, register_score
 from .span_model import DECISIONS, SpanOutput
@@ -59,6 +61,8 @@ if hasattr(os, "register_at_fork"):
 
 OUTSIDE_NAME = "O"
 SAMPLE_DOCS = 10
+# after so many words, freed memory is returned to the system
+WORDS_TO_TRIM = 50_000
 
 DEFAULT_MODEL = Config().from_str(
     """
@@ -85,6 +89,7 @@ SETTINGS: dict[str, Any] = {
     "threshold": 0.0,
     "spans_key": None,
     "spans_threshold": None,
+    "keep_trf_data": False,
 }
 DEFAULT_CONFIG: dict[str, Any] = {
     "model": DEFAULT_MODEL,
@@ -131,6 +136,7 @@ def make_maral_ner(
     threshold: float,
     spans_key: str | None,
     spans_threshold: float | None,
+    keep_trf_data: bool,
     scorer: Callable | None,
 ) -> MaralNER:
     """Make the component that finds entities by scoring all spans of up to `max_width` words.
@@ -155,6 +161,8 @@ def make_maral_ner(
         too; None to write none.
     spans_threshold (float): Minimum probability of other spans that are added under this key; None
         to add none.
+    keep_trf_data (bool): Whether documents keep the encoder's output in doc._.trf_data. Otherwise it
+        is dropped once the entities are found, as it takes more memory than all the rest. A later component that uses it needs it; without, it raises an error that says so.
     scorer (Callable): Scores the component.
     include_outside (bool): Setting of release 0.1; if false, the outside weight is 0.
     RETURNS (MaralNER): The component.
@@ -174,6 +182,7 @@ def make_maral_ner(
         threshold=threshold,
         spans_key=spans_key,
         spans_threshold=spans_threshold,
+        keep_trf_data=keep_trf_data,
         scorer=scorer,
     )
 
@@ -207,6 +216,7 @@ class MaralNER(TrainablePipe):
         check_settings(self.cfg)
         check_decision(self.cfg["decision"], self.loss)
         self._warned = False
+        self._n_words = 0
 
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
         """Write the component as bytes, with a checksum of its settings.
@@ -364,7 +374,15 @@ class MaralNER(TrainablePipe):
         docs (Iterable[Doc]): The documents.
         predictions (Predictions): The output of `predict` for them.
         """
-        annotate(list(docs), predictions, self.labels, self.cfg)
+        docs = list(docs)
+        annotate(docs, predictions, self.labels, self.cfg)
+        if not self.cfg["keep_trf_data"]:
+            drop_output(docs)
+        self._n_words += sum(map(len, docs))
+        if self._n_words >= WORDS_TO_TRIM:
+            # many short-lived blocks of all sizes leave gaps, which glibc would keep
+            give_back_memory()
+            self._n_words = 0
 
     def update(
         self,
