@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import json
 import os
 import shutil
+import sys
 import time
 import uuid
 from collections.abc import Iterator
+from glob import escape
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -20,8 +23,12 @@ from ..errors import Errors, MaralError
 TEMPORARY = ".tmp"
 # bytes of a SHA-256
 SEAL = 32
+# seconds without a change after which nobody writes a temporary file any more
+ABANDONED = 600
 # of a name, what goes into the name of its temporary file, and bytes that a writable disk takes
 MOST_CHARS, PROBE = 50, 4096
+# of Linux: paths are relative to the working folder; two names are exchanged
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
 # what reading a damaged file can raise
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile)
 
@@ -47,17 +54,49 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     try:
         yield temporary
         if durable:
-            _sync_all(temporary)
+            sync_all(temporary)
         if temporary.is_dir() and path.is_dir():
-            remove_folder(path)
-        os.replace(temporary, path)
+            swap_folders(temporary, path)
+            remove(temporary)
+        else:
+            os.replace(temporary, path)
     except BaseException:
         # half a file would keep a full disk full
         with contextlib.suppress(OSError):
             remove(temporary)
         raise
     if durable:
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
+
+
+def swap_folders(new: Path, old: Path) -> None:
+    """Let two folders of one disk take each other's place.
+
+    Where the system cannot exchange names (see `exchange`), there is no `old` for a moment.
+
+    new, old (Path): The folders.
+    RAISES (OSError): If one of them cannot be renamed.
+    """
+    if exchange(new, old):
+        return
+    aside = _beside(old)
+    os.replace(old, aside)
+    os.replace(new, old)
+    os.replace(aside, new)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Exchange the names of two files or folders in one step, so that neither is ever missing.
+
+    Linux can do so on its own file systems (ext4, XFS, btrfs, tmpfs, overlays), but not on NFS.
+
+    RETURNS (bool): Whether it is done; if not, nothing has changed.
+    """
+    if sys.platform != "linux":
+        return False
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    names = (AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other))
+    return rename is not None and rename(*names, RENAME_EXCHANGE) == 0
 
 
 def _is_special(path: Path) -> bool:
@@ -86,6 +125,7 @@ def prove_writable(path: Path, *, folder: bool = False) -> None:
                 raise PermissionError(errno.EACCES, "permission denied", str(path))
             return
         place.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(place)
         # refuses a name that is too long for the file system
         with contextlib.suppress(FileNotFoundError):
             place.stat()
@@ -109,15 +149,19 @@ def writing_output(path: Path) -> Iterator[None]:
         raise MaralError(Errors.M406.format(path=path, problem=error)) from error
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, durable: bool = False) -> None:
     """Write a text file, whole or not at all.
 
     path (Path): The file; missing folders are made.
     text (str): The text.
+    durable (bool): Wait until it is on the disk.
     RAISES (OSError): If it cannot be written.
     """
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf8", newline="\n")
+    with (
+        replacing(path, durable=durable) as temporary,
+        temporary.open("w" if _is_special(path) else "x", encoding="utf8", newline="\n") as file,
+    ):
+        file.write(text)
 
 
 def write_file(path: Path, text: str) -> None:
@@ -172,6 +216,21 @@ def remove_folder(path: Path) -> None:
     shutil.rmtree(doomed)
 
 
+def remove_abandoned(path: Path) -> None:
+    """Delete what killed processes have left of earlier attempts to write a file or folder.
+
+    path (Path): The file or folder. What was changed within the last ten minutes may belong to a
+        process that still writes it, and stays.
+    """
+    path = Path(os.path.realpath(path))
+    for left in path.parent.glob(f".{escape(path.name[:MOST_CHARS])}.*{TEMPORARY}"):
+        # another process may be quicker
+        with contextlib.suppress(OSError):
+            newest = max(p.lstat().st_mtime for p in (left, *left.rglob("*")))
+            if time.time() - newest > ABANDONED:
+                remove(left)
+
+
 def remove_leftovers(folder: Path, *, seconds: float | None = None) -> None:
     """Delete the unfinished files of killed processes.
 
@@ -220,12 +279,12 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _sync_all(path: Path) -> None:
+def sync_all(path: Path) -> None:
     """Wait until a file, or a folder with its files, is on the disk."""
     if path.is_dir():
         for part in sorted(path.iterdir()):
-            _sync_all(part)
-        _sync_folder(path)
+            sync_all(part)
+        sync_folder(path)
     else:
         _sync(path)
 
@@ -235,7 +294,7 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
     """Wait until a folder's entries are on the disk, where the system supports it."""
     if os.name == "nt":
         return
