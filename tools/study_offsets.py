@@ -13,6 +13,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+import typer
 
 from spacy_maral.adaptation.target_names import read_target
 from spacy_maral.data.docs import read_docs
@@ -72,7 +73,7 @@ def main() -> None:
     parser.add_argument("--offsets", type=float, nargs="*", default=list(DEFAULT))
     args = parser.parse_args()
     rows = measure(args.model, args.raw, args.gold, args.offsets)
-    print(markdown_table(["offset", "F1 (P / R)", "with names"], rows))
+    typer.echo(markdown_table(["offset", "F1 (P / R)", "with names"], rows))
 
 
 if __name__ == "__main__":
