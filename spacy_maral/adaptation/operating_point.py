@@ -9,7 +9,7 @@ balances precision and recall, which is where F1 is highest or nearly so.
 
 The model sees mistakes that change from mention to mention. It does not see a mistake that a model makes in
 every mention of a string, and counts the mistakes that it sees too high. Therefore only a quarter of the
-offset is taken: on six language pairs this gained with every teacher and student, more did not.
+offset is taken (docs/results-appendix.md has figures).
 """
 
 from __future__ import annotations

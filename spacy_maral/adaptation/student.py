@@ -42,7 +42,6 @@ from ..training.target_sample import TargetSample
 from .chunks import predict
 from .diagnostics import Diagnostics
 from .masked_lm import check_head, masked_lm
-from .operating_point import OperatingPoint
 from .progressive import Adaptation
 from .pseudo_labels import PseudoLabels, read_labels
 from .start_labels import start_labels
@@ -74,11 +73,6 @@ class StudentPlan:
     @property
     def sections(self) -> dict[str, Section]:
         return {"student": self.training, "adaptation": self.adaptation}
-
-    @property
-    def reads_target(self) -> bool:
-        """Whether the trained student reads the target's text once more."""
-        return self.training.offset == "auto" or self.adaptation.save_names
 
     @property
     def seed(self) -> int:
@@ -165,7 +159,7 @@ def adapt(
             run, hook = prepare_student(
                 student, inputs, pseudo, plan, folder, identity, ranks, study
             )
-            docs = inputs.docs["target"] if plan.reads_target else []
+            docs = inputs.docs["target"] if plan.adaptation.save_names else []
             inputs.forget()
             run.train(resume=resume)
             prior = student.network.tensor(hook.target.prior)
@@ -185,12 +179,12 @@ def settle_student(
     docs (Sequence[Doc]): The target's documents.
     RETURNS (dict): The log's row of the saved epoch (see `settle_offset`).
     """
-    point = OperatingPoint()
-    if plan.reads_target:
-        point, memory = read_target(student, docs)
-        if plan.adaptation.save_names:
-            save_names(student, memory, plan.adaptation)
-    return settle_offset(student, run, point.offset) | {"operating_point": asdict(point)}
+    chosen = settle_offset(student, run)
+    if not plan.adaptation.save_names:
+        return chosen
+    point, memory = read_target(student, docs)
+    save_names(student, memory, plan.adaptation)
+    return {**chosen, "operating_point": asdict(point)}
 
 
 def origins(teacher: Path | None, labels: Paths | None) -> dict[str, str]:

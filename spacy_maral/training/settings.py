@@ -68,10 +68,9 @@ class TrainingSettings(Section):
     loss: LossBlock = MAX_MARGIN
     decision: Decision = "likelihood"
     offset: float | Literal["auto"] = "auto"
-    """Number that the saved pipeline adds to the scores of all entity classes before it decides. 'auto'
-    chooses it without labels of the target: for a teacher, by its F1 on the source's development data;
-    for a student, by the repeated strings of the target. An offset of the component that is not 0 comes
-    first."""
+    """Number that the saved pipeline adds to the scores of all entity classes before it decides; 'auto'
+    chooses that of the best expected F1, by the F1 on the source's development data. An offset of the
+    component that is not 0 comes first."""
     outside_weight: float = Field(1.0, ge=0)
     """Weight of an outside span in the mean of the loss; an entity has weight 1. With 0, outside
     remains a class that entities are compared with."""

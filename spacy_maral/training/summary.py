@@ -19,6 +19,7 @@ from ..evaluation.tables import describe_saved
 from ..model.architectures import get_encoder
 from ..model.encoder.files import forget_last_call
 from ..model.memory import peak_memory
+from ..model.offsets import best_f1_offset
 from .checkpoint import list_checkpoints, writing
 from .loop import Run
 from .pipelines import COMPONENT, Pipeline
@@ -32,17 +33,18 @@ def chosen_row(run: Run) -> dict[str, Any]:
     return max(run.log, key=lambda row: (row[key], row["epoch"]))
 
 
-def settle_offset(pipeline: Pipeline, run: Run, automatic: float) -> dict[str, Any]:
+def settle_offset(pipeline: Pipeline, run: Run) -> dict[str, Any]:
     """Give a trained pipeline the offset of its settings, unless its component has one.
 
-    automatic (float): The offset to take for "auto".
     RETURNS (dict): The row of the saved epoch, with the scores on development data that the offset
         changes.
     """
     row, offset = chosen_row(run), run.settings.offset
     if np.any(run.network.offsets):
         return row
-    pipeline.set_offset(round(automatic, 3) if offset == "auto" else offset)
+    if offset == "auto":
+        offset = round(best_f1_offset(row["dev_f1"]), 3)
+    pipeline.set_offset(offset)
     if np.any(run.network.offsets) and run.evaluate is not None:
         row = {**row, **run.evaluate(run.network)}
     return row

@@ -9,7 +9,6 @@ from typing import Any
 from ..data.config import read_config
 from ..errors import Errors, MaralError
 from ..model.machine import use_device
-from ..model.offsets import best_f1_offset
 from .folders import fingerprint, is_finished, run_folder
 from .hooks import Evaluate
 from .inputs import Inputs, Paths, as_paths
@@ -27,7 +26,7 @@ from .pipelines import (
 from .processes import ALONE, Ranks, join, own_gpu
 from .settings import TeacherSettings, check_sections, read_section
 from .streams import source_stream
-from .summary import chosen_row, finish, settle_offset
+from .summary import finish, settle_offset
 
 
 def train_teacher(
@@ -80,8 +79,7 @@ def train_teacher(
             inputs.forget()
             run.train(resume=resume)
             if ranks.is_first:
-                offset = best_f1_offset(chosen_row(run)["dev_f1"])
-                chosen = settle_offset(pipeline, run, offset)
+                chosen = settle_offset(pipeline, run)
                 finish(
                     pipeline, run, output, started, settings={"teacher": settings}, chosen=chosen
                 )

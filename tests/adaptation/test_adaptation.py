@@ -22,7 +22,6 @@ from spacy_maral.adaptation.filter import expected_errors
 from spacy_maral.adaptation.progressive import Adaptation
 from spacy_maral.adaptation.pseudo_labels import PseudoLabels
 from spacy_maral.model.losses import MaxMargin
-from spacy_maral.model.names import NameSettings, refine_labels
 from spacy_maral.model.spans import OUTSIDE
 from spacy_maral.training.hooks import Hook
 from spacy_maral.training.loop import Run
@@ -151,18 +150,6 @@ def test_overlapping_pseudo_labels_lose_to_the_better_one():
 KEYS = np.random.default_rng(3).integers(0, TARGET.n_spans // 4, TARGET.n_spans).astype(np.uint64)
 
 
-@pytest.mark.parametrize("mixed", [0.0, 0.5])
-def test_names_correct_the_labels_before_the_first_epoch(mixed):
-    settings = {"names": "labels", "names_type_weight": 0.5, "names_mixed_weight": mixed}
-    hook = make_hook(keys=KEYS, **settings)
-    wanted = refine_labels(KEYS, PSEUDO.probabilities, NameSettings(0.5, mixed))
-    assert (hook.labels.probabilities == wanted).all()
-    off = make_hook(keys=KEYS).labels.probabilities
-    assert (off == PSEUDO.probabilities.astype(np.float32)).all()
-    assert not np.allclose(wanted, off, atol=1e-2)
-    np.testing.assert_allclose(wanted[:, OUTSIDE], off[:, OUTSIDE], atol=2.0 if mixed else 1e-3)
-
-
 def test_names_guide_each_refinement_only_if_asked(tmp_path):
     found = {}
     for names in ("off", "labels", "all"):
@@ -170,9 +157,8 @@ def test_names_guide_each_refinement_only_if_asked(tmp_path):
         record = Record(hook)
         make_run(tmp_path / names, hook, hooks=[record]).train(resume=False)
         found[names] = record.probabilities
-    # with weights of 0 the labels are those of the teacher, and the first epochs are the same
-    for names in ("labels", "all"):
-        assert (found[names][0] == found["off"][0]).all() == (names == "labels")
+    # the first epoch is the same
+    assert (found["all"][0] != found["off"][0]).any()
     assert (found["labels"][-1] == found["off"][-1]).all()
 
 

@@ -172,6 +172,7 @@ def shares_of_others(p):
 def test_other_mentions_of_a_string_are_a_guidance(world, guidance, weights, mean):
     labels, rho, near = world
     changed = {"guidance": guidance, "guidance_weights": weights, "guidance_mean": mean}
+    changed["filter_outside"] = 1.0
     new, _ = improve(
         labels, rho, lambda spans: near[spans], AdaptationSettings(**changed), alpha=ALPHA, seed=0,
         words=CANDIDATES.words, keys=KEYS,

@@ -50,7 +50,9 @@ def test_the_offset_of_a_configuration_counts_in_evaluation(world, tmp_path):
     def dev_f1(offset):
         output = train_teacher(
             world["config"], source=world["source"], dev=world["dev"], output=tmp_path / str(offset),
-            overrides={"components.maral_ner.offset": offset, "teacher.epochs": 1},
+            overrides={
+                "components.maral_ner.offset": offset, "teacher.epochs": 1, "teacher.offset": 0.0,
+            },
         )  # fmt: skip
         assert spacy.load(output).get_pipe("maral_ner").cfg["offset"] == offset
         return rows_of(output)[-1]["dev_recall"]
@@ -61,7 +63,7 @@ def test_the_offset_of_a_configuration_counts_in_evaluation(world, tmp_path):
 def test_a_student_that_starts_from_its_teacher_has_an_offset_of_its_own(world, tmp_path):
     """The labels have the teacher's offset in them already."""
     shifted(world, tmp_path / "teacher", {"LOC": 2.0})
-    plain = {"adaptation.init": "teacher", "student.epochs": 2}
+    plain = {"adaptation.init": "teacher", "student.epochs": 2, "student.offset": 0.0}
     for name, more in (("default", {}), ("given", {"components.maral_ner.offset": -0.5})):
         output = adapt_in(
             world, tmp_path / name, teacher=tmp_path / "teacher", overrides={**plain, **more}
