@@ -273,7 +273,7 @@ def test_frozen_layers_run_again_for_what_is_not_the_same(tmp_path, other):
 def test_frozen_layers_are_remembered_for_as_many_corpora_as_there_is_space_for(tmp_path, caplog):
     corpora = [toy_corpus(9), toy_corpus(9, seed=3)]
     size = len(corpora[0].pieces) * 16 * 4
-    cache = Cache(tmp_path, (size + 1) / 2**30)
+    cache = Cache(tmp_path, 1.5 * size / 2**30)
     network = toy_network()
     network.freeze(embeddings=True, layers=1)
     for corpus in corpora:

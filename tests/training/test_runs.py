@@ -95,12 +95,13 @@ def test_a_saved_pipeline_is_trained_further_without_forgetting(world, tmp_path)
 def test_a_student_is_saved_with_the_names_of_its_target(world, tmp_path):
     overrides = {
         "adaptation.names": "all", "adaptation.names_type_weight": 0.5,
-        "adaptation.save_names": True, "student.epochs": 2,
+        "adaptation.save_names": True, "adaptation.names_mixed_weight": 0.125,
+        "student.epochs": 2,
     }  # fmt: skip
     output = adapt_in(world, tmp_path / "student", labels=world["labels"], overrides=overrides)
     nlp = spacy.load(output)
     pipe = nlp.get_pipe("maral_ner")
-    assert pipe.cfg["names"] == {"type_weight": 0.5, "mixed_weight": 0.0}
+    assert pipe.cfg["names"] == {"type_weight": 0.5, "mixed_weight": 0.125}
     # the memory is that of the saved student's own probabilities on the target
     docs = list(DocBin().from_disk(world["target"]).get_docs(nlp.vocab))
     docs = [Doc(nlp.vocab, words=[token.text for token in doc]) for doc in docs]
@@ -220,7 +221,7 @@ def test_what_is_computed_once_is_kept_for_the_next_training(world, tmp_path, mo
     frozen = {"student.freeze_layers": 1, "student.epochs": 2}
     plain = adapt_in(world, tmp_path / "plain", overrides=frozen, labels=labels)
     assert not (plain / "training" / "cache").exists(), "its own goes with the run"
-    kept = {**frozen, "student.cache": str(cache)}
+    kept = {**frozen, "student.cache": str(cache), "adaptation.save_names": False}
     first = adapt_in(world, tmp_path / "first", overrides=kept, labels=labels)
     files = {path.name: path.stat().st_mtime_ns for path in cache.iterdir()}
     # source, target (also its sample) and dev: their pieces, and what the frozen layer gives
