@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 from hashlib import blake2b
 
 import numpy as np
@@ -124,38 +124,37 @@ class NameMemory:
         n_classes (int): K.
         RETURNS (NameMemory): What `of` makes of all spans.
         """
-        memory, waiting, n_waiting = cls.empty(n_classes), [cls.empty(n_classes)], 0
+        waiting, n_waiting = [cls.empty(n_classes)], 0
         for part, probabilities in spans:
             entered = enters(probabilities)
             waiting.append(cls.of(part[entered], probabilities[entered]))
             n_waiting += len(waiting[-1])
             # few merges into a large memory
             if n_waiting > MERGE_STRINGS:
-                memory = memory.merge(reduce(cls.merge, waiting))
-                waiting, n_waiting = [cls.empty(n_classes)], 0
-        memory = memory.merge(reduce(cls.merge, waiting))
+                waiting, n_waiting = [cls.merge(waiting)], 0
+        memory = cls.merge(waiting)
         occurrences = np.zeros(len(memory), dtype=np.int64)
         for part in keys:
             occurrences += memory.occurrences(part)
         return memory.count(occurrences)
 
-    def merge(self, other: NameMemory) -> NameMemory:
-        """Add another memory.
+    @classmethod
+    def merge(cls, parts: Sequence[NameMemory]) -> NameMemory:
+        """Add the memories of several texts.
 
-        A string that only one of the two texts stores keeps the mentions of that text; `count` adds those
-        of the other text.
+        A string that only some of the texts store keeps the mentions of those; `count` adds the others.
 
-        other (NameMemory): A memory with the same K.
+        parts (Sequence[NameMemory]): One or more memories with the same K.
         RETURNS (NameMemory): With sums in float64.
         """
-        keys = np.union1d(self.keys, other.keys)
-        sums = np.zeros((len(keys), self.sums.shape[1]))
+        keys = np.unique(np.concatenate([part.keys for part in parts]))
+        sums = np.zeros((len(keys), parts[0].sums.shape[1]))
         mentions = np.zeros(len(keys), dtype=np.uint64)
-        for part in (self, other):
+        for part in parts:
             places = np.searchsorted(keys, part.keys)
             sums[places] += part.sums
             mentions[places] += part.mentions.astype(np.uint64)
-        return NameMemory(keys, sums, mentions)
+        return cls(keys, sums, mentions)
 
     def count(self, occurrences: NDArray[np.integer]) -> NameMemory:
         """Raise the numbers of mentions to those of a text; the new mentions are outside.

@@ -162,12 +162,12 @@ def test_building_in_parts_is_exact_in_any_order(monkeypatch):
 
 def test_merging_adds():
     one, two = (NameMemory.of(t.keys, t.p) for t in (Text(0), Text(1)))
-    both = one.merge(two)
+    both = NameMemory.merge([one, two])
     assert {*both.keys.tolist()} == {*one.keys.tolist(), *two.keys.tolist()}
     assert both.mentions.sum() == one.mentions.sum() + two.mentions.sum()
     np.testing.assert_allclose(both.sums.sum(0), one.sums.sum(0) + two.sums.sum(0))
     for name in ("keys", "sums", "mentions"):
-        assert (getattr(both, name) == getattr(two.merge(one), name)).all()
+        assert (getattr(both, name) == getattr(NameMemory.merge([two, one]), name)).all()
 
 
 def test_finding_agrees_with_a_search_in_large_and_small_memories():
