@@ -71,8 +71,11 @@ def count_names(path: Path) -> int:
     """
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
+        if size > path.stat().st_size:
+            raise ValueError("it is damaged or cut off")
         header = json.loads(file.read(size))
-    return int(header["keys"]["shape"][0])
+    (n,) = header["keys"]["shape"]
+    return int(n)
 
 
 def _digest(arrays: dict[str, NDArray], labels: Sequence[str]) -> str:
