@@ -260,6 +260,7 @@ class Errors(metaclass=CodedMessages):
     M484 = (
         "{shard}: Ray lost this shard. Read Ray's own messages (with --verbose), and start again."
     )
+    M530 = "The pipeline '{name}' was replaced each of the {times} times that it was loaded. Load it when the training or command that writes it has ended."
 
     # M52x: offset, test sets of benchmarks
     M520 = "offset must be a number from -{most:,.0f} to {most:,.0f}, or such a number for each of some labels, found {offset!r}. Change this setting of the component; with 0 it does not shift any score."
@@ -312,3 +313,5 @@ class Warnings(metaclass=CodedMessages):
     )
     W466 = "Stopped: {done} of {shards} shards are done. Run the same command again to continue with the others."
     W467 = "Stopped. Run the same command again to continue with the interrupted run and the remaining ones."
+    W530 = "The run in {folder} is finished, but files of its pipeline are missing or have changed: {files}. It is run again from the beginning."
+    W531 = "The summary {path} is damaged ({problem}), so that nothing says whether its pipeline is whole. The run begins again."

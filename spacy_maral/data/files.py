@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import json
 import os
 import shutil
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -22,6 +24,8 @@ TEMPORARY = ".tmp"
 SEAL = 32
 # of a name, what goes into the name of its temporary file, and bytes that a writable disk takes
 MOST_CHARS, PROBE = 50, 4096
+# of Linux: paths are relative to the working folder; two names are exchanged
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
 # what reading a damaged file can raise
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile)
 
@@ -47,17 +51,49 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     try:
         yield temporary
         if durable:
-            _sync_all(temporary)
+            sync_all(temporary)
         if temporary.is_dir() and path.is_dir():
-            remove_folder(path)
-        os.replace(temporary, path)
+            swap_folders(temporary, path)
+            remove(temporary)
+        else:
+            os.replace(temporary, path)
     except BaseException:
         # half a file would keep a full disk full
         with contextlib.suppress(OSError):
             remove(temporary)
         raise
     if durable:
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
+
+
+def swap_folders(new: Path, old: Path) -> None:
+    """Let two folders of one disk take each other's place.
+
+    Where the system cannot exchange names (see `exchange`), there is no `old` for a moment.
+
+    new, old (Path): The folders.
+    RAISES (OSError): If one of them cannot be renamed.
+    """
+    if exchange(new, old):
+        return
+    aside = _beside(old)
+    os.replace(old, aside)
+    os.replace(new, old)
+    os.replace(aside, new)
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Exchange the names of two files or folders in one step, so that neither is ever missing.
+
+    Linux can do so on its own file systems (ext4, XFS, btrfs, tmpfs, overlays), but not on NFS.
+
+    RETURNS (bool): Whether it is done; if not, nothing has changed.
+    """
+    if sys.platform != "linux":
+        return False
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    names = (AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other))
+    return rename is not None and rename(*names, RENAME_EXCHANGE) == 0
 
 
 def _is_special(path: Path) -> bool:
@@ -109,14 +145,15 @@ def writing_output(path: Path) -> Iterator[None]:
         raise MaralError(Errors.M406.format(path=path, problem=error)) from error
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, durable: bool = False) -> None:
     """Write a text file, whole or not at all.
 
     path (Path): The file; missing folders are made.
     text (str): The text.
+    durable (bool): Wait until it is on the disk.
     RAISES (OSError): If it cannot be written.
     """
-    with replacing(path) as temporary:
+    with replacing(path, durable=durable) as temporary:
         temporary.write_text(text, encoding="utf8", newline="\n")
 
 
@@ -220,12 +257,12 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _sync_all(path: Path) -> None:
+def sync_all(path: Path) -> None:
     """Wait until a file, or a folder with its files, is on the disk."""
     if path.is_dir():
         for part in sorted(path.iterdir()):
-            _sync_all(part)
-        _sync_folder(path)
+            sync_all(part)
+        sync_folder(path)
     else:
         _sync(path)
 
@@ -235,7 +272,7 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
     """Wait until a folder's entries are on the disk, where the system supports it."""
     if os.name == "nt":
         return

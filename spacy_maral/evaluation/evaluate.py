@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..data.layout import CONFIG, META
 from ..errors import Errors, MaralError, Warnings
 from ..model.machine import use_device
 from .metrics import Entities, EntityReport, score_entities
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from spacy.tokens import Doc
 
 logger = logging.getLogger("spacy")
+
+# a pipeline that is replaced while it is loaded is loaded again
+TRIES, PAUSE = 10, 0.05
 
 Row = tuple[int, int, int, str]
 """An entity: document number, first and last word, label."""
@@ -123,7 +127,37 @@ def load_pipeline(name: str | Path, *, gpu_id: int = -1) -> Language:
 
 
 def open_pipeline(name: str | Path) -> Language:
-    """Load a pipeline to the device in use; see `load_pipeline`."""
+    """Load a pipeline to the device in use; see `load_pipeline`.
+
+    If it is replaced meanwhile, it is loaded again: its files are never those of two pipelines.
+    """
+    for _ in range(TRIES):
+        before = _state(name)
+        try:
+            nlp = _load(name)
+        except MaralError:
+            if _state(name) == before:
+                raise
+        else:
+            if _state(name) == before:
+                return nlp
+        time.sleep(PAUSE)
+    raise MaralError(Errors.M530.format(name=name, times=TRIES))
+
+
+def _state(name: str | Path) -> list[tuple[int, ...] | None]:
+    """What changes when the folder of a pipeline is replaced, or one of the two files it begins with."""
+    found: list[tuple[int, ...] | None] = []
+    for path in (Path(name), Path(name) / CONFIG, Path(name) / META):
+        try:
+            stat = path.stat()
+            found.append((stat.st_dev, stat.st_ino, stat.st_mtime_ns * path.is_file()))
+        except OSError:
+            found.append(None)
+    return found
+
+
+def _load(name: str | Path) -> Language:
     import spacy
 
     try:

@@ -1,28 +1,27 @@
-"""The folder of a run: its lock, its fingerprint, its state of completion, and its pipeline."""
+"""The folder of a run: its lock, its fingerprint, and its state of completion."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.util import dict_to_dot
 from thinc.api import Config
 
-from ..data.files import differences, prove_writable, remove_leftovers, sha256
+from ..data.files import UNREADABLE, differences, prove_writable, remove_leftovers, sha256
 from ..data.layout import DIAGNOSTICS, META, RUN_FOLDER, SUMMARY
 from ..errors import Errors, MaralError, Warnings
 from .checkpoint import list_checkpoints, peek_state, writing
 from .corpus import digest_docs
 from .interrupts import sole_run
 from .processes import Ranks
+from .saving import damaged_files, end_exchange, put_back
 from .settings import Section
 
 logger = logging.getLogger("spacy")
@@ -41,19 +40,30 @@ def is_finished(folder: Path, fingerprint: dict[str, Any]) -> bool:
     """
     state = peek_state(folder)
     if state is None and (folder / SUMMARY).is_file():
-        try:
-            found = json.loads((folder / SUMMARY).read_text(encoding="utf8"))["fingerprint"]
-        except (ValueError, KeyError, TypeError):
-            return False
-        changed = differences(found, fingerprint)
-        if changed:
-            raise MaralError(Errors.M323.format(folder=folder, changed="\n  ".join(changed)))
-        logger.warning(Warnings.W304.format(folder=folder))
-        return True
+        return _is_whole(folder, fingerprint)
     changed = [] if state is None else differences(state["fingerprint"], fingerprint)
     if changed:
         raise MaralError(Errors.M311.format(folder=folder, changed="\n  ".join(changed)))
     return False
+
+
+def _is_whole(folder: Path, fingerprint: dict[str, Any]) -> bool:
+    """Whether summary and pipeline of a run that has ended are intact; a warning says what is not."""
+    path = folder / SUMMARY
+    try:
+        summary = json.loads(path.read_text(encoding="utf8"))
+        changed = differences(summary["fingerprint"], fingerprint)
+        damaged = damaged_files(folder.parent, summary)
+    except UNREADABLE as error:
+        logger.warning(Warnings.W531.format(path=path, problem=f"{type(error).__name__}: {error}"))
+        return False
+    if changed:
+        raise MaralError(Errors.M323.format(folder=folder, changed="\n  ".join(changed)))
+    if damaged:
+        logger.warning(Warnings.W530.format(folder=folder, files=", ".join(damaged)))
+        return False
+    logger.warning(Warnings.W304.format(folder=folder))
+    return True
 
 
 def fingerprint(
@@ -97,31 +107,6 @@ def digest_labels(path: Path) -> str:
         raise MaralError(Errors.M305.format(path=path, problem=error)) from None
 
 
-def write_pipeline(nlp: Language, temporary: Path, output: Path) -> None:
-    """Write a pipeline to a folder that may contain other files.
-
-    A folder without meta.json does not load as a pipeline. This function deletes meta.json first
-    and moves it into place last, so that a mixture of two pipelines never loads.
-
-    nlp (Language): The pipeline.
-    temporary (Path): Folder for the first copy, on the same disk.
-    output (Path): The folder.
-    """
-    shutil.rmtree(temporary, ignore_errors=True)
-    nlp.to_disk(temporary)
-    (output / META).unlink(missing_ok=True)
-    for part in sorted(temporary.iterdir(), key=lambda p: p.name == META):
-        replace(part, output / part.name)
-    temporary.rmdir()
-
-
-def replace(part: Path, destination: Path) -> None:
-    """Move a file or folder, replacing an older one at the destination."""
-    if destination.is_dir():
-        shutil.rmtree(destination)
-    part.replace(destination)
-
-
 @contextmanager
 def run_folder(output: Path, resume: bool, ranks: Ranks) -> Iterator[Path]:
     """Open the folder of a run; the first process locks it and removes leftovers.
@@ -135,12 +120,15 @@ def run_folder(output: Path, resume: bool, ranks: Ranks) -> Iterator[Path]:
     """
     folder = output / RUN_FOLDER
     if ranks.is_first:
+        with writing(folder):
+            put_back(output)
         prove_writable(folder, folder=True)
     with sole_run(folder) if ranks.is_first else nullcontext():
         if ranks.is_first:
             if not resume and list_checkpoints(folder):
                 raise MaralError(Errors.M316.format(folder=folder))
             with writing(folder):
+                end_exchange(output)
                 for part in (folder, folder / DIAGNOSTICS):
                     remove_leftovers(part)
                 if not resume:

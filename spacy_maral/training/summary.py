@@ -20,9 +20,9 @@ from ..model.architectures import get_encoder
 from ..model.encoder.files import forget_last_call
 from ..model.memory import peak_memory
 from .checkpoint import list_checkpoints, writing
-from .folders import write_pipeline
 from .loop import Run
 from .pipelines import COMPONENT, Pipeline
+from .saving import write_pipeline
 from .settings import SELECTION, Section
 
 
@@ -75,15 +75,16 @@ def finish(
     # the encoder of spacy-transformers saves its tokenizer as it is
     forget_last_call(get_encoder(nlp)[1])
     with writing(run.folder):
-        write_pipeline(nlp, run.folder / "pipeline.tmp", output)
+        files = write_pipeline(nlp, run.folder / "pipeline.tmp", output)
     summary = summarise(pipeline, run, chosen, settings) | {
         "seconds": time.perf_counter() - started,
         "peak_memory_bytes": peak_memory(),
+        "files": files,
     }
     tqdm.write(describe_saved(summary))
-    # in this order, so that a run killed here can still be resumed
+    # in this order, so that a run killed here, also by a power cut, can still be resumed
     with writing(run.folder):
-        write_text(run.folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
+        write_text(run.folder / SUMMARY, json.dumps(summary, indent=1) + "\n", durable=True)
         for checkpoint in list_checkpoints(run.folder):
             remove_folder(checkpoint)
         remove(run.folder / CACHE)

@@ -77,7 +77,7 @@ def test_what_must_last_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypa
         synced.append(("before" if not target.exists() else "after", path.name))
 
     monkeypatch.setattr(files, "_sync", note)
-    monkeypatch.setattr(files, "_sync_folder", note)
+    monkeypatch.setattr(files, "sync_folder", note)
     with replacing(target, durable=True) as temporary:
         (temporary / "inner").mkdir(parents=True)
         for name in ("a", "inner/b"):

@@ -32,7 +32,7 @@ WATCHED = {
     for name in (
         "adaptation/diagnostics", "adaptation/filter", "adaptation/progressive",
         "adaptation/refinery", "data/files", "training/checkpoint", "training/folders",
-        "training/loop", "training/summary",
+        "training/loop", "training/saving", "training/summary",
     )
 }  # fmt: skip
 

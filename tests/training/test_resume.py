@@ -24,7 +24,7 @@ from worlds import (
 from spacy_maral.adaptation import masked_lm, student
 from spacy_maral.cli import app
 from spacy_maral.errors import MaralError
-from spacy_maral.training import folders, loop, summary
+from spacy_maral.training import folders, loop, saving, summary
 from spacy_maral.training.checkpoint import list_checkpoints
 from spacy_maral.training.interrupts import sole_run
 from spacy_maral.training.logging import LEGEND
@@ -76,13 +76,26 @@ def test_an_interrupted_run_is_resumed(world, tmp_path, monkeypatch, extra):
 
 MOMENTS = {
     "before the pipeline is written": (spacy.Language, "to_disk", 1),
-    "before the first part is moved": (folders, "replace", 1),
-    "between two parts": (folders, "replace", 2),
-    "before meta.json": (folders, "replace", N_PARTS),
+    "before the first part is moved": (saving, "replace", 1),
+    "between two parts": (saving, "replace", 2),
+    "before meta.json": (saving, "replace", N_PARTS),
+    "before the exchange": (saving, "exchange", 1),
+    "after the exchange": (saving, "_keep_the_rest", 1),
+    "before the old pipeline goes": (saving, "remove", 2),
     "before the summary": (summary, "write_text", 1),
     "before the first checkpoint goes": (summary, "remove_folder", 1),
     "between two checkpoints": (summary, "remove_folder", 2),
 }
+
+
+def exchanges(folder):
+    """Whether the file system exchanges names."""
+    for name in ("one", "two"):
+        (folder / name).touch()
+    done = saving.exchange(folder / "one", folder / "two")
+    for name in ("one", "two"):
+        (folder / name).unlink()
+    return done
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -100,16 +113,20 @@ def test_a_run_interrupted_while_it_ends_is_resumed(ended, world, tmp_path, monk
             raise KeyboardInterrupt
         return original(*args, **kwargs)
 
+    if name == "replace":
+        monkeypatch.setattr(saving, "exchange", lambda one, other: False)
+    elif owner is saving and not exchanges(tmp_path):
+        pytest.skip("this file system exchanges no names")
     monkeypatch.setattr(owner, name, interrupt)
     with pytest.raises(KeyboardInterrupt):
         adapt_in(world, output, overrides=SHORT)
     monkeypatch.undo()
     assert len(calls) == n_calls
     # parts of two pipelines are never taken for one
-    if owner is folders:
+    if name == "replace":
         with pytest.raises(OSError, match=r"meta\.json"):
             spacy.load(output)
-    elif owner is spacy.Language:
+    elif owner is spacy.Language or name == "exchange":
         assert_equal(tensors_of(output), tensors_of(older))
     else:
         assert_equal(tensors_of(output), tensors_of(whole))
@@ -119,6 +136,7 @@ def test_a_run_interrupted_while_it_ends_is_resumed(ended, world, tmp_path, monk
     for part in ("", "training"):
         names = [{p.name for p in (side / part).iterdir()} for side in (output, whole)]
         assert names[0] == names[1]
+    assert [path.name for path in tmp_path.iterdir() if path.name[0] == "."] == []
 
 
 # what is refused, and what is done already

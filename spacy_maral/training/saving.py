@@ -1,0 +1,135 @@
+"""The trained pipeline in its folder: written durably, put in place in one step, and checked."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from spacy.language import Language
+
+from ..data.files import exchange, remove, sha256, sync_all, sync_folder
+from ..data.layout import CONFIG, META, RUN_FOLDER, SUMMARY
+from .checkpoint import list_checkpoints
+from .interrupts import sole_run
+
+# what may be edited later
+EDITABLE = {CONFIG, META}
+PARTS = {*EDITABLE, "tokenizer", "vocab"}
+
+
+def write_pipeline(nlp: Language, temporary: Path, output: Path) -> dict[str, str]:
+    """Write a pipeline to a folder that may contain other files, and wait until it is on the disk.
+
+    A pipeline that is there already is exchanged for the new one in one step. Where the system
+    cannot do so, the parts are replaced one by one: meta.json, without which a folder does not load,
+    is deleted first and moved into place last.
+
+    nlp (Language): The pipeline.
+    temporary (Path): Folder for the first copy, on the same disk.
+    output (Path): The folder.
+    RETURNS (dict): SHA-256 of each file by name.
+    RAISES (OSError): If it cannot be written.
+    """
+    shutil.rmtree(temporary, ignore_errors=True)
+    nlp.to_disk(temporary)
+    sync_all(temporary)
+    files = [path for path in sorted(temporary.rglob("*")) if path.is_file()]
+    sums = {path.relative_to(temporary).as_posix(): sha256(path) for path in files}
+    if not ((output / META).is_file() and _exchange(temporary, output)):
+        (output / META).unlink(missing_ok=True)
+        for part in sorted(temporary.iterdir(), key=lambda p: p.name == META):
+            replace(part, output / part.name)
+        temporary.rmdir()
+    sync_folder(output)
+    return sums
+
+
+def _exchange(temporary: Path, output: Path) -> bool:
+    """Put a pipeline in the place of another one in one step; keep what else is in the folder."""
+    old = _aside(output)
+    try:
+        remove(old)
+        os.replace(temporary, old)
+    except OSError:
+        # the folder above is another disk, or not to be written
+        return False
+    if not exchange(old, Path(os.path.realpath(output))):
+        os.replace(old, temporary)
+        return False
+    _keep_the_rest(output)
+    sync_folder(old.parent)
+    return True
+
+
+def _aside(output: Path) -> Path:
+    """Where a pipeline waits to be exchanged, and then waits to be deleted."""
+    path = Path(os.path.realpath(output))
+    return path.with_name(f".{path.name}.replaced")
+
+
+def _keep_the_rest(output: Path) -> None:
+    """Move what is no part of a pipeline back to its folder, the run first, and delete the pipeline."""
+    old = _aside(output)
+    parts = {*PARTS, *_components(old)}
+    for path in sorted(old.iterdir(), key=lambda p: p.name != RUN_FOLDER):
+        place = output / path.name
+        if path.name == RUN_FOLDER or not (path.name in parts or place.exists()):
+            os.replace(path, place)
+    remove(old)
+
+
+def _components(folder: Path) -> list[str]:
+    with suppress(OSError, ValueError, AttributeError):
+        meta = json.loads((folder / META).read_text(encoding="utf8"))
+        return [str(name) for name in meta.get("components", ())]
+    return []
+
+
+def put_back(output: Path) -> None:
+    """Put the folder of a run back that was killed while its pipeline took its place.
+
+    output (Path): The pipeline's folder.
+    RAISES (MaralError): If the run still goes on.
+    """
+    folder, place = _aside(output) / RUN_FOLDER, output / RUN_FOLDER
+    if not folder.is_dir():
+        return
+    with sole_run(folder):
+        if not (list_checkpoints(place) or (place / SUMMARY).is_file()):
+            remove(place)
+            os.replace(folder, place)
+
+
+def end_exchange(output: Path) -> None:
+    """Finish what a killed run has left of an exchange; the run's folder must be locked."""
+    if _aside(output).is_dir():
+        _keep_the_rest(output)
+
+
+def replace(part: Path, destination: Path) -> None:
+    """Move a file or folder, replacing an older one at the destination."""
+    if destination.is_dir():
+        shutil.rmtree(destination)
+    part.replace(destination)
+
+
+def damaged_files(output: Path, summary: dict[str, Any]) -> list[str]:
+    """Find the files of a finished run's pipeline that are missing or have changed.
+
+    Configuration and meta.json may be edited; they need only be there.
+
+    output (Path): The pipeline's folder.
+    summary (dict): The run's summary; those of development versions of 0.1 name no files.
+    RETURNS (list[str]): Their names.
+    """
+    sums = summary.get("files", {META: ""})
+    found = []
+    for name, digest in sums.items():
+        path = output / name
+        if not path.is_file() or (name not in EDITABLE and sha256(path) != digest):
+            found.append(name)
+    return found
