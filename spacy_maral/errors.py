@@ -315,3 +315,5 @@ class Warnings(metaclass=CodedMessages):
     W467 = "Stopped. Run the same command again to continue with the interrupted run and the remaining ones."
     W530 = "The run in {folder} is finished, but files of its pipeline are missing or have changed: {files}. It is run again from the beginning."
     W531 = "The summary {path} is damaged ({problem}), so that nothing says whether its pipeline is whole. The run begins again."
+    W532 = "{path} has changed since the pipeline was saved. If you have edited it, all is well, and saving the pipeline again ends this warning; otherwise copy the pipeline again."
+    W533 = "The run began with {before} threads and continues with {now}, so that its numbers are rounded differently from here on. For the weights of a run that was never interrupted, stop it and resume with OMP_NUM_THREADS={before}."

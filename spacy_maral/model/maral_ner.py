@@ -52,6 +52,7 @@ from .gold import annotated_runs, gold_classes
 from .losses import MaxMargin, SpanLoss, label_spans
 from .name_files import NAMES, names_from_bytes, names_to_bytes
 from .names import NameMemory, refine_documents, refine_scores, span_keys
+from .neighbours import check_sums, write_sums
 from .offsets import Offset, class_offsets
 from .predictions import Predictions, annotate, register_score
 from .span_model import DECISIONS, SpanOutput
@@ -243,13 +244,14 @@ class MaralNER(TrainablePipe):
         return srsly.msgpack_dumps(parts)
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
-        """Write the component to a folder, with a checksum of its settings.
+        """Write the component to a folder, with checksums of its settings and of spaCy's own files.
 
         path (str | Path): The folder.
         exclude (Iterable[str]): Parts to leave out.
         """
         with sealed(self.cfg):
             super().to_disk(path, exclude=exclude)
+        write_sums(Path(path), self.vocab)
         if NAMES in exclude:
             return
         file = Path(path) / NAMES
@@ -284,6 +286,7 @@ class MaralNER(TrainablePipe):
         RAISES (MaralError): If the files are damaged, or do not fit together.
         """
         with loading():
+            check_sums(Path(path))
             with self._new_settings():
                 super().from_disk(path, exclude=exclude)
             check_loaded(self.model, self.cfg)

@@ -78,10 +78,50 @@ def test_damage_to_our_data_is_refused(model, tmp_path):
 
 @pytest.mark.slow
 def test_damage_to_any_file_is_refused_or_harmless(model, tmp_path):
-    """The files of spaCy have no checksums; nothing but a coded error may come of them."""
+    """A changed configuration gives a warning; meta.json, which tools edit, has no checksum."""
     found = outcomes(model, tmp_path, 666, ("",))
-    assert not [file for file in found["other"] if file.parts[0] in OURS]
-    assert len(found["other"]) < 7
+    assert {file.name for file in found["other"]} <= {"config.cfg", "meta.json"}
+
+
+def test_damage_to_the_files_of_spacy_is_refused(model, tmp_path):
+    found = outcomes(model, tmp_path, 40, ("tokenizer", "vocab"))
+    assert not found["other"] and len(found["refused"]) > 30
+
+
+def test_what_spacy_does_not_notice_is_refused_by_the_component(model, tmp_path):
+    copy = shutil.copytree(model, tmp_path / "lost")
+    (copy / "vocab" / "lookups.bin").unlink()
+    with pytest.raises(MaralError, match=r"^\[M218\].*lookups.bin is missing"):
+        spacy.load(copy)
+    copy = shutil.copytree(model, tmp_path / "changed")
+    path = copy / "vocab" / "strings.json"
+    path.write_text(path.read_text(encoding="utf8").replace('"', '"x', 1), encoding="utf8")
+    with pytest.raises(MaralError, match=r"^\[M218\].*strings.json has changed"):
+        spacy.load(copy)
+
+
+def test_a_changed_configuration_gives_a_warning(model, tmp_path, caplog):
+    copy = shutil.copytree(model, tmp_path / "copy")
+    spacy.load(copy)
+    assert "[W532]" not in caplog.text
+    path = copy / "config.cfg"
+    path.write_text(path.read_text(encoding="utf8") + "\n", encoding="utf8")
+    nlp = spacy.load(copy)
+    assert caplog.text.count("[W532]") == 1
+    caplog.clear()
+    nlp.to_disk(copy)
+    spacy.load(copy)
+    assert "[W532]" not in caplog.text
+
+
+def test_a_component_alone_and_old_ones_need_no_checksums(model, tmp_path):
+    nlp = spacy.load(model)
+    nlp.get_pipe("maral_ner").to_disk(tmp_path / "alone")
+    nlp.get_pipe("maral_ner").from_disk(tmp_path / "alone")
+    copy = shutil.copytree(model, tmp_path / "copy")
+    (copy / "maral_ner" / "sha256.json").unlink()
+    (copy / "vocab" / "lookups.bin").unlink()
+    spacy.load(copy)
 
 
 def test_each_part_has_a_checksum(model, tmp_path):
