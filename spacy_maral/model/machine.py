@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,3 +62,30 @@ def use_device(gpu_id: int) -> None:
         spacy.require_cpu()
         problem = first_line(error)
         raise MaralError(Errors.M345.format(gpu_id=gpu_id, problem=problem)) from error
+
+
+@contextmanager
+def deterministic(on: bool) -> Iterator[None]:
+    """Let torch compute with algorithms that give the same result each time.
+
+    Several threads add the gradients of a table's rows in any order otherwise. Operations that have
+    no such algorithm on a GPU give torch's warning.
+
+    on (bool): Whether to do so; if not, nothing changes.
+    """
+    before = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        torch.utils.deterministic.fill_uninitialized_memory,
+    )
+    if on:
+        # read by cuBLAS when it is first used
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        # filling new tensors costs time, and no result depends on it
+        torch.utils.deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.utils.deterministic.fill_uninitialized_memory = before[2]

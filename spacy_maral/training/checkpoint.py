@@ -27,6 +27,8 @@ FORMAT_VERSION = 2
 KEPT = 2
 TENSORS, ARRAYS, STATE, SUMS = "tensors.safetensors", "arrays.npz", "state.json", "sha256.json"
 BEST = "best.safetensors"
+# of a fingerprint: what may differ, with a warning
+THREADS = "threads"
 PARTS = (TENSORS, ARRAYS, STATE)
 NAME = re.compile(r"epoch-(\d{4,})(?:-step-(\d{7,}))?")
 

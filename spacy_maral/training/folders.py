@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from spacy.tokens import Doc
 from spacy.util import dict_to_dot
 from thinc.api import Config
@@ -17,7 +18,7 @@ from thinc.api import Config
 from ..data.files import UNREADABLE, differences, prove_writable, remove_leftovers, sha256
 from ..data.layout import DIAGNOSTICS, META, RUN_FOLDER, SUMMARY
 from ..errors import Errors, MaralError, Warnings
-from .checkpoint import list_checkpoints, peek_state, writing
+from .checkpoint import THREADS, list_checkpoints, peek_state, writing
 from .corpus import digest_docs
 from .interrupts import sole_run
 from .processes import Ranks
@@ -41,10 +42,15 @@ def is_finished(folder: Path, fingerprint: dict[str, Any]) -> bool:
     state = peek_state(folder)
     if state is None and (folder / SUMMARY).is_file():
         return _is_whole(folder, fingerprint)
-    changed = [] if state is None else differences(state["fingerprint"], fingerprint)
+    changed = [] if state is None else _changes(state["fingerprint"], fingerprint)
     if changed:
         raise MaralError(Errors.M311.format(folder=folder, changed="\n  ".join(changed)))
     return False
+
+
+def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Differences of two fingerprints; the number of threads may differ."""
+    return differences({**old, THREADS: None}, {**new, THREADS: None})
 
 
 def _is_whole(folder: Path, fingerprint: dict[str, Any]) -> bool:
@@ -52,7 +58,7 @@ def _is_whole(folder: Path, fingerprint: dict[str, Any]) -> bool:
     path = folder / SUMMARY
     try:
         summary = json.loads(path.read_text(encoding="utf8"))
-        changed = differences(summary["fingerprint"], fingerprint)
+        changed = _changes(summary["fingerprint"], fingerprint)
         damaged = damaged_files(folder.parent, summary)
     except UNREADABLE as error:
         logger.warning(Warnings.W531.format(path=path, problem=f"{type(error).__name__}: {error}"))
@@ -86,6 +92,7 @@ def fingerprint(
         digest = digest_docs(side, labelled=gold or name != "target")
         found[f"{name} data"] = f"{len(side):,} documents, SHA-256 {digest}"
     found.update({name: f"SHA-256 {digest}" for name, digest in files.items()})
+    found[THREADS] = torch.get_num_threads()
     return json.loads(json.dumps(found, default=str))
 
 

@@ -26,8 +26,10 @@ from ..data.layout import LOG
 from ..errors import Errors, MaralError, Warnings
 from ..model.checks import make_loss
 from ..model.geometry import centroid_cosine, mean_off_diagonal
+from ..model.machine import deterministic
 from .checkpoint import (
     BEST,
+    THREADS,
     Checkpoint,
     describe_newest,
     load_checkpoint,
@@ -143,7 +145,8 @@ class Run:
                 )
             )
         first, progress = self._restore() if resume else (0, Progress())
-        with StopRequest() as self.stop:
+        on_cpu = self.network.device.type == "cpu"
+        with StopRequest() as self.stop, deterministic(on_cpu or self.settings.deterministic):
             for row in self.epochs(first, progress):
                 self._select(row)
                 with writing(self.folder):
@@ -357,7 +360,11 @@ class Run:
             return 0, Progress()
         state = checkpoint.state
         found = state["fingerprint"] | {"frozen layers": state["frozen"]}
-        changed = differences(found, self.fingerprint | {"frozen layers": self.frozen})
+        wanted = self.fingerprint | {"frozen layers": self.frozen}
+        threads = found.pop(THREADS, None), wanted.pop(THREADS, None)
+        if None not in threads and threads[0] != threads[1] and self.ranks.is_first:
+            logger.warning(Warnings.W533.format(before=threads[0], now=threads[1]))
+        changed = differences(found, wanted)
         if changed:
             raise MaralError(Errors.M311.format(folder=self.folder, changed="\n  ".join(changed)))
         restore_tensors(self.module, checkpoint.tensors, self.optimiser)

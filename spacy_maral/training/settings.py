@@ -99,6 +99,9 @@ class TrainingSettings(Section):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the matrix products; auto is bfloat16 where the device computes it natively,
     otherwise float16 on a GPU and float32 on a CPU."""
+    deterministic: bool = False
+    """Whether a GPU computes with algorithms that give the same weights each time. Training on a CPU
+    always does, with any number of threads, as long as the number stays the same."""
     freeze_embeddings: bool = True
     """Whether to freeze the encoder's word embeddings."""
     freeze_layers: int = Field(6, ge=0)
