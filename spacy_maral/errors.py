@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from reprlib import Repr
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+
+_REPR = Repr()
+_REPR.maxlevel, _REPR.maxstring, _REPR.maxother, _REPR.maxlong = 4, 200, 200, 200
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = _REPR.maxset = 20
 
 
 class MaralError(ValueError):
@@ -24,6 +30,11 @@ def did_you_mean(found: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the known name that is like it, if there is one."""
     close = get_close_matches(found, known, n=1)
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def shown(value: object) -> str:
+    """A value for a message: never longer than a few lines, whatever it holds."""
+    return _REPR.repr(value)
 
 
 def describe_problems(error: ValidationError, known: Iterable[str], section: str = "") -> str:
@@ -43,7 +54,7 @@ def describe_problems(error: ValidationError, known: Iterable[str], section: str
         if found["type"] == "extra_forbidden":
             problem = f"there is no such setting.{did_you_mean(str(found['loc'][-1]), known)}"
         place = f"{section} {'.'.join(map(str, found['loc']))}".strip()
-        lines.append(f"{place} = {found['input']!r}: {problem}")
+        lines.append(f"{place} = {shown(found['input'])}: {problem}")
     return "\n".join(f"  {line}" for line in lines)
 
 
@@ -256,11 +267,15 @@ class Errors(metaclass=CodedMessages):
     M480 = "A Ray worker failed: {problem} Check that all machines have spacy-maral, the model, and the files at the given paths."
     M481 = "{name} must be {rule}, found {value}. Change this setting."
     M482 = "{address} cannot be read: {problem}. Replace the file and start again."
-    M483 = "{shard}: {times} workers died on this shard one after the other without giving a reason (often they run out of memory). Lower --batch-words, give workers more memory, or divide the shard."
+    M483 = "{shard}: {times} workers died on this shard one after the other without giving a reason (often they run out of memory). Lower --batch-words, give workers more memory, or divide the shard; the next start tries it again."
     M484 = (
         "{shard}: Ray lost this shard. Read Ray's own messages (with --verbose), and start again."
     )
     M530 = "The pipeline '{name}' was replaced each of the {times} times that it was loaded. Load it when the training or command that writes it has ended."
+    M531 = "{place}: the line or text has {size:.1f} MiB, and more than {most} MiB are not read. Divide it into documents, one a line."
+    M533 = "This text took longer than {seconds:g} seconds. Divide it, or raise --text-seconds (0 for no limit)."
+    M534 = "The encoder's output in doc._.trf_data ({name}) was dropped when maral_ner had found the entities. For components after it that use it, set keep_trf_data = true in [components.maral_ner], or nlp.get_pipe('maral_ner').cfg['keep_trf_data'] = True."
+    M535 = "The records of the run in {folder} cannot be shown ({problem}): a file in its folder 'training' is damaged. Copy the folder again, or delete the damaged file of diagnostics."
 
     # M52x: offset, test sets of benchmarks
     M520 = "offset must be a number from -{most:,.0f} to {most:,.0f}, or such a number for each of some labels, found {offset!r}. Change this setting of the component; with 0 it does not shift any score."
@@ -317,3 +332,4 @@ class Warnings(metaclass=CodedMessages):
     W531 = "The summary {path} is damaged ({problem}), so that nothing says whether its pipeline is whole. The run begins again."
     W532 = "{path} has changed since the pipeline was saved. If you have edited it, all is well, and saving the pipeline again ends this warning; otherwise copy the pipeline again."
     W533 = "The run began with {before} threads and continues with {now}, so that its numbers are rounded differently from here on. For the weights of a run that was never interrupted, stop it and resume with OMP_NUM_THREADS={before}."
+    W534 = "The record of the run, {place}, is damaged and has been made again. Shards are done again unless their own records say that they were annotated with these settings."

@@ -148,6 +148,12 @@ def annotate_cli(
         "-n",
         help="Name memory: of this corpus, read twice, or off; by default as the pipeline says",
     ),
+    text_seconds: float = Opt(
+        600.0,
+        "--text-seconds",
+        min=0.0,
+        help="Seconds after which a text is set aside; 0 for never",
+    ),
     as_json: bool = Opt(False, "--json", "-j", help="Print the summary as JSON only"),
     code: Path | None = CODE,
     verbose: bool = VERBOSE,
@@ -161,14 +167,15 @@ def annotate_cli(
     '--engine ray' many workers share the files.
     """
     prepare(code, verbose)
-    from ..scale import annotate_corpus
+    from ..scale import LocalEngine, annotate_corpus
 
     with reported("annotate the corpus"):
         chosen = _choose_engine(engine, address, workers, cpus, gpus, retries, verbose)
         summary = annotate_corpus(
-            model, inputs, output, engine=chosen, format=format.value, text_field=text_field,
+            model, inputs, output, engine=chosen or LocalEngine(retries), format=format.value, text_field=text_field,
             id_field=id_field, score_attr=score_attr, batch_words=batch_words, give_up=give_up,
-            names=names.value if names else None, gpu_id=gpu_id, code=code,
+            names=names.value if names else None,
+            text_seconds=text_seconds, gpu_id=gpu_id, code=code,
         )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(summary.to_dict(), ensure_ascii=False))

@@ -7,9 +7,15 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, NamedTuple, cast
 
 from ..errors import Errors, MaralError
+
+# of a line: what labelled data may have in one, such as a whole JSON file, and what is kept of a longer one
+MOST_BYTES, SHOWN = 256 << 20, 1000
+# bytes that are read at once
+BLOCK = 1 << 20
+EMPTY = "it has 0 bytes, and even nothing takes 20 when it is packed"
 
 
 def check_file(path: str | Path) -> Path:
@@ -40,23 +46,74 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     number = 0
     try:
         with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
+            if file.suffix == ".gz" and not file.stat().st_size:
+                raise EOFError(EMPTY)
             for number, raw in raw_lines(cast(IO[bytes], stream)):
+                if isinstance(raw, LongLine):
+                    place = f"{file}:{number}"
+                    found = {"size": raw.size / 2**20, "most": MOST_BYTES >> 20}
+                    raise MaralError(Errors.M531.format(place=place, **found))
                 yield number, decode(raw, f"{file}:{number}")
     except (OSError, EOFError, zlib.error) as error:
         raise MaralError(Errors.M118.format(path=f"{file}:{number}", found=error)) from error
 
 
-def raw_lines(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+class LongLine(NamedTuple):
+    """A line that is too long to be kept: its first bytes, and how many it has."""
+
+    start: bytes
+    size: int
+
+
+def raw_lines(stream: IO[bytes], most: int = MOST_BYTES) -> Iterator[tuple[int, bytes | LongLine]]:
     """Read a stream line by line, without the byte order marks that files bring with them.
 
+    Never more than one line is held, and of a longer one than `most` only the start.
+
+    stream (IO[bytes]): The stream.
+    most (int): Bytes of the longest line that is kept.
     YIELDS (tuple): Line number from 1, and the line without its end and without trailing blanks.
     """
     number = 0
-    for part in stream:
-        # CR alone ends a line as well, but CR CR LF is one end, not two
-        for line in part.rstrip(b"\r\n").split(b"\r"):
+    for left_out, part in _parts(stream, most):
+        # CR alone ends a line as well
+        for line in part.split(b"\r"):
             number += 1
-            yield number, line.removeprefix(codecs.BOM_UTF8).rstrip(b" \t")
+            size, left_out = left_out + len(line), 0
+            if size > most:
+                yield number, LongLine(line[: min(SHOWN, most)], size)
+            else:
+                yield number, line.removeprefix(codecs.BOM_UTF8).rstrip(b" \t")
+
+
+def _parts(stream: IO[bytes], most: int) -> Iterator[tuple[int, bytes]]:
+    """What is between two LF, or between two CR if there is too much of it.
+
+    YIELDS (tuple): Bytes that are left out of the first line, and the part. CR CR LF is one end.
+    """
+    read, rest, left_out, kept = getattr(stream, "read1", stream.read), b"", 0, min(SHOWN, most)
+    while block := read(BLOCK):
+        *parts, rest = (rest + block).split(b"\n")
+        for part in parts:
+            yield left_out, part.rstrip(b"\r")
+            left_out = 0
+        if len(rest) <= most:
+            continue
+        # the last CR may belong to an LF that comes
+        body = rest.rstrip(b"\r")
+        if (cut := body.rfind(b"\r")) >= 0:
+            yield left_out, body[:cut]
+            rest, body, left_out = rest[cut + 1 :], body[cut + 1 :], 0
+        ends = rest[len(body) :]
+        if len(body) > most:
+            left_out += len(body) - kept
+            body = body[:kept]
+        if len(ends) > most:
+            yield left_out, body + ends[:-1]
+            left_out, body, ends = 0, b"", b""
+        rest = body + ends
+    if rest:
+        yield left_out, rest.rstrip(b"\r")
 
 
 def decode(raw: bytes, place: str) -> str:

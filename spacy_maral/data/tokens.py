@@ -6,10 +6,13 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from spacy.language import Language
 from spacy.tokens import Doc, Token
 
 from .languages import blank_pipeline
 
+# spaCy's tokenizer takes a minute for 20,000 of one sign, and a day for a million
+_RUN = re.compile(r"(\S)\1{255,}")
 _PARAGRAPH = re.compile(r"\n[^\S\n]*\n\s*")
 
 
@@ -19,6 +22,31 @@ class Words(NamedTuple):
     start: int
     words: list[str]
     spaces: list[bool]
+
+
+def tokenize(nlp: Language, text: str) -> Doc:
+    """Tokenize a text; a run of 256 or more of one sign is a word, whatever the tokenizer does.
+
+    nlp (Language): The pipeline.
+    text (str): The text.
+    RETURNS (Doc): The document, with the same text.
+    """
+    found = list(_RUN.finditer(text))
+    if not found:
+        return nlp.tokenizer(text)
+    words: list[str] = []
+    spaces: list[bool] = []
+    done = 0
+    for run in [*found, None]:
+        for token in nlp.tokenizer(text[done : run.start() if run else None]):
+            words.append(token.text)
+            spaces.append(bool(token.whitespace_))
+        if run:
+            done = run.end()
+            words.append(run.group())
+            spaces.append(text.startswith(" ", done))
+            done += spaces[-1]
+    return Doc(nlp.vocab, words=words, spaces=spaces)
 
 
 class Splitter:
@@ -47,11 +75,11 @@ class Splitter:
         YIELDS (Words): Its pieces that hold more than white space.
         """
         if not self.split:
-            yield from _piece(list(self.nlp.tokenizer(text)), 0)
+            yield from _piece(list(tokenize(self.nlp, text)), 0)
             return
         start = 0
         for end, resume in [*((m.start(), m.end()) for m in _PARAGRAPH.finditer(text)), (None, 0)]:
-            yield from self.sentences(self.nlp.tokenizer(text[start:end]), start)
+            yield from self.sentences(tokenize(self.nlp, text[start:end]), start)
             start = resume
 
     def sentences(self, doc: Doc, start: int = 0) -> Iterator[Words]:

@@ -11,8 +11,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
-from ...data.files import differences, prove_writable
+from ...data.files import UNREADABLE, differences, digest, prove_writable
 from ...errors import Errors, MaralError, Warnings
 from ...training.interrupts import Interrupted, sole_run
 from . import storage
@@ -20,7 +21,7 @@ from .corpus_files import BEGUN, FORMATS, RUN, Shard, find_shards, places
 from .corpus_names import remember_corpus
 from .model import model_version
 from .progress import Progress, progress_bar
-from .shard import TWO_PASS, ShardSettings, ShardSummary
+from .shard import TWO_PASS, ShardSettings, ShardSummary, read_summary
 from .worker import Engine, LocalEngine, Work
 
 logger = logging.getLogger("spacy")
@@ -82,6 +83,7 @@ def annotate_corpus(
     batch_words: int = 1024,
     give_up: int = 100,
     names: str | None = None,
+    text_seconds: float = 600.0,
     gpu_id: int = -1,
     code: str | Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -108,6 +110,7 @@ def annotate_corpus(
     give_up (int): Documents in a row that the model may fail on before the shard fails.
     names (str | None): "two-pass" to build a name memory of the whole corpus first, in this process,
         and to use it for all documents; "off" to use none; None for what the pipeline says.
+    text_seconds (float): Seconds after which a text is set aside; 0 for no limit.
     gpu_id (int): GPU of the local engine, -1 for the CPU.
     code (str | Path | None): Python file that each worker imports first.
     on_progress (Callable | None): Called with the progress after each step.
@@ -120,6 +123,7 @@ def annotate_corpus(
     settings = ShardSettings(
         model_version(name), format, text_field, id_field, score_attr, batch_words, give_up,
         names,
+        text_seconds,
     )  # fmt: skip
     shards = find_shards(map(str, given), home)
     engine = engine or LocalEngine()
@@ -180,8 +184,9 @@ class CorpusRun:
         if not self.pending:
             return
         left = {shard.name for shard in self.pending}
-        # those of an earlier start
-        storage.remove_files(storage.join(self.work.output, RUN, BEGUN))
+        if not self.engine.counts_starts:
+            # those of an earlier start
+            storage.remove_files(storage.join(self.work.output, RUN, BEGUN))
         progress = self.progress
         with progress_bar(progress.size) as bar:
             for report in self.engine.run(self.work, self.pending):
@@ -228,7 +233,10 @@ def check_run(output: str, settings: ShardSettings) -> None:
     place = storage.join(output, RUN, STATE)
     wanted = {"format_version": FORMAT_VERSION, **settings.fingerprint()}
     found = storage.read_json([place]).get(place)
-    if found is None:
+    if not isinstance(found, dict):
+        if storage.list_files(place):
+            # each record of a shard says with which settings it was annotated
+            logger.warning(Warnings.W534.format(place=place))
         storage.write_json(place, wanted)
     elif changed := differences(found, wanted):
         raise MaralError(Errors.M474.format(output=output, changed="\n  ".join(changed)))
@@ -247,14 +255,22 @@ def find_done(work: Work, shards: Sequence[Shard]) -> dict[str, ShardSummary]:
     records = storage.read_json([target.done for target in targets if target.done in files])
     found: dict[str, ShardSummary] = {}
     changed = []
+    mine = digest(work.settings.fingerprint())
     for shard, target in zip(shards, targets, strict=True):
-        record, file = records.get(target.done), files.get(target.output)
-        if record is None or file is None or file.size != record["output_size"]:
+        record: Any = records.get(target.done)
+        file = files.get(target.output)
+        try:
+            if file is None or file.size != record["output_size"]:
+                continue
+            if record.get("settings", mine) != mine:
+                continue
+            if (record["size"], record["version"]) == (shard.size, shard.version):
+                found[shard.name] = read_summary(record["summary"])
+            else:
+                changed.append(shard.address)
+        except UNREADABLE:
+            # no record, or a damaged one
             continue
-        if (record["size"], record["version"]) == (shard.size, shard.version):
-            found[shard.name] = ShardSummary(**record["summary"])
-        else:
-            changed.append(shard.address)
     if changed:
         more = f" and {len(changed) - SHOWN:,} more" if len(changed) > SHOWN else ""
         names = ", ".join(changed[:SHOWN]) + more

@@ -51,6 +51,8 @@ class RayEngine:
     retries: int = 3
     verbose: bool = False
     name = "ray"
+    # a start with Ray has retries of its own
+    counts_starts = False
 
     def __post_init__(self) -> None:
         if self.cpus <= 0 and self.gpus <= 0:

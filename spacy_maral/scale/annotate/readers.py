@@ -11,12 +11,14 @@ from typing import IO, Any, NamedTuple, cast
 
 from ...data.extras import import_pyarrow
 from ...data.rows import check_object, parse_json, row_text
-from ...data.text import decode, raw_lines
+from ...data.text import EMPTY, SHOWN, LongLine, decode, raw_lines
 from ...errors import Errors, MaralError
 from .corpus_files import JSONL, PARQUET, kind_of
 from .storage import describe, open_read
 
 PARQUET_ROWS = 1024
+MOST_BYTES = 16 << 20
+"""Bytes of the longest line or text that is kept; longer ones are set aside."""
 
 
 class Document(NamedTuple):
@@ -30,7 +32,7 @@ class Document(NamedTuple):
 class Rejected(NamedTuple):
     """A document that was set aside: its id and line, the reason, and all of its content.
 
-    text is the document's text, or the whole line; base64 replaces it where it is not UTF-8.
+    text is the document's text, or the whole line, or the start of one that is too long; base64 replaces it where it is not UTF-8.
     """
 
     id: str
@@ -79,8 +81,11 @@ class ShardReader:
 
     def _lines(self, file: IO[bytes]) -> Iterator[Document | Rejected]:
         packed = self.address.endswith(".gz")
+        if packed and not file.read(1):
+            raise EOFError(EMPTY)
+        file.seek(0)
         stream = cast(IO[bytes], gzip.GzipFile(fileobj=file, mode="rb") if packed else file)
-        for number, raw in raw_lines(stream):
+        for number, raw in raw_lines(stream, MOST_BYTES):
             self.position = file.tell()
             if raw:
                 yield self._document(number, raw)
@@ -103,9 +108,17 @@ class ShardReader:
                 self.position = size * number // table.metadata.num_rows
                 yield self._document(number, raw, given)
 
-    def _document(self, number: int, raw: bytes | None, given: Any = None) -> Document | Rejected:
+    def _document(
+        self, number: int, raw: bytes | LongLine | None, given: Any = None
+    ) -> Document | Rejected:
         """A document from a line, or from a row's text and id."""
         place, default = f"{self.address}:{number}", f"{self.name}:{number}"
+        if isinstance(raw, bytes) and len(raw) > MOST_BYTES:
+            raw = LongLine(raw[:SHOWN], len(raw))
+        if isinstance(raw, LongLine):
+            found = {"size": raw.size / 2**20, "most": MOST_BYTES >> 20}
+            error = MaralError(Errors.M531.format(place=place, **found))
+            return set_aside(default, number, error, raw.start.decode("utf8", "ignore"))
         try:
             if raw is None:
                 raise MaralError(Errors.M142.format(place=place, found="nothing (null)"))

@@ -14,17 +14,24 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from ...data.annotated import ScoredEntity
+from ...data.tokens import tokenize
 from ...errors import Errors, MaralError
 from ...model.encoder.batches import group_rows
+from ...model.memory import give_back_memory
 from ...model.predictions import entity_score
 from .corpus_files import FORMATS, REJECTED, Places, kind_of
 from .readers import Document, Rejected, ShardReader, set_aside
 from .storage import absolute, describe, join
+from .time_limit import time_limit
 from .writers import Annotated, open_writer, rejected_writer
 
 NAMES = (TWO_PASS, OFF) = ("two-pass", "off")
 WINDOW_WORDS, WINDOW_BATCHES = 16_384, 4
 """Least size of a window, the documents that batches of similar length are chosen from."""
+
+
+FREE = ("batch_words", "give_up", "text_seconds")
+"""Settings that do not determine the output."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,7 @@ class ShardSettings:
     give_up (int): Documents in a row that the model may fail on before the shard fails.
     names (str | None): Name memory of maral_ner: "two-pass" for that of the corpus, "off" for none;
         None for what the pipeline says.
+    text_seconds (float): Seconds after which a text is set aside; 0 for no limit.
     """
 
     model: str
@@ -51,6 +59,7 @@ class ShardSettings:
     batch_words: int = 1024
     give_up: int = 100
     names: str | None = None
+    text_seconds: float = 600.0
 
     def __post_init__(self) -> None:
         for name, holds, rule in (
@@ -58,6 +67,7 @@ class ShardSettings:
             ("batch_words", self.batch_words >= 1, "at least 1"),
             ("give_up", self.give_up >= 1, "at least 1"),
             ("names", self.names in (None, *NAMES), f"one of {', '.join(NAMES)}"),
+            ("text_seconds", self.text_seconds >= 0, "at least 0"),
         ):
             if not holds:
                 value = getattr(self, name)
@@ -65,7 +75,7 @@ class ShardSettings:
 
     def fingerprint(self) -> dict[str, Any]:
         """RETURNS (dict): The settings that determine the output."""
-        found = {k: v for k, v in asdict(self).items() if k not in ("batch_words", "give_up")}
+        found = {k: v for k, v in asdict(self).items() if k not in FREE}
         if self.names is None:
             # runs of earlier releases do not have it
             del found["names"]
@@ -100,6 +110,19 @@ class ShardSummary:
     def to_dict(self) -> dict[str, Any]:
         """RETURNS (dict): The fields, ready for JSON."""
         return asdict(self)
+
+
+def read_summary(found: dict[str, Any]) -> ShardSummary:
+    """Read what `ShardSummary.to_dict` has made.
+
+    RAISES (TypeError): If it has not.
+    """
+    summary = ShardSummary(**found)
+    for name, value in vars(ShardSummary()).items():
+        kind = type(getattr(summary, name))
+        if kind is not type(value) and (kind, type(value)) != (int, float):
+            raise TypeError(f"{name} is a {kind.__name__}")
+    return summary
 
 
 def annotate_shard(
@@ -193,6 +216,7 @@ class Annotator:
                 window = list(self._window(documents))
                 results = self._annotate(window)
                 window.clear()
+            give_back_memory()
             if not results:
                 return
             yield results
@@ -206,7 +230,7 @@ class Annotator:
             doc = None
             if isinstance(item, Document):
                 try:
-                    doc = self.nlp.make_doc(item.text)
+                    doc = self._make_doc(item.text)
                 except Exception as error:
                     # tokenizers raise errors of any kind
                     item = set_aside(item.id, item.line, error, item.text)
@@ -229,11 +253,12 @@ class Annotator:
     def _batch(self, batch: Sequence[tuple[Document, Doc]]) -> list[Result]:
         """Annotate a batch. If that fails, try its halves, down to single documents."""
         try:
-            docs = self.nlp.pipe([doc for _, doc in batch], batch_size=len(batch))
-            results: list[Result] = [
-                (self._read(document, doc), len(doc))
-                for (document, _), doc in zip(batch, docs, strict=True)
-            ]
+            with time_limit(self.settings.text_seconds):
+                docs = self.nlp.pipe([doc for _, doc in batch], batch_size=len(batch))
+                results: list[Result] = [
+                    (self._read(document, doc), len(doc))
+                    for (document, _), doc in zip(batch, docs, strict=True)
+                ]
         except Exception as error:
             # components raise errors of any kind, also for a batch too large for the memory
             document, _ = batch[0]
@@ -243,11 +268,22 @@ class Annotator:
                     found = {"n": self.failed, "id": document.id, "problem": describe(error)}
                     raise MaralError(Errors.M476.format(**found)) from error
                 return [set_aside(document.id, document.line, error, document.text)]
-            fresh = [(document, self.nlp.make_doc(document.text)) for document, _ in batch]
+            fresh = [(document, self._make_doc(document.text)) for document, _ in batch]
             half = len(batch) // 2
             return self._batch(fresh[:half]) + self._batch(fresh[half:])
         self.failed = 0
         return results
+
+    def _make_doc(self, text: str) -> Doc:
+        """Tokenize a text, within the time limit.
+
+        RAISES (ValueError): If it is longer than the pipeline allows.
+        """
+        if len(text) > self.nlp.max_length:
+            # spaCy's own error
+            return self.nlp.make_doc(text)
+        with time_limit(self.settings.text_seconds):
+            return tokenize(self.nlp, text)
 
     def _read(self, document: Document, doc: Doc) -> Annotated:
         """The entities of a document as plain values: a Doc would keep the encoder's output alive."""

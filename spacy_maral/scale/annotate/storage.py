@@ -171,7 +171,7 @@ def replacing(address: str) -> Iterator[IO[bytes]]:
     if not is_remote(address):
         with (
             files.replacing(local_path(address), durable=True) as temporary,
-            temporary.open("wb") as file,
+            temporary.open("wb" if temporary.exists() else "xb") as file,
         ):
             yield file
         return

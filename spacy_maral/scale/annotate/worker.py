@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from spacy.util import import_file
 
+from ...data.files import digest
 from ...errors import Errors, MaralError
-from .corpus_files import FORMATS, Shard, places
+from .corpus_files import BEGUN, FORMATS, RUN, Shard, places
 from .corpus_names import use_names
 from .model import load_model
 from .shard import ShardSettings, ShardSummary, annotate_steps
-from .storage import describe, list_files, read_json, remove_file, write_json
+from .storage import describe, join, list_files, read_json, remove_file, write_json
 
 
 @dataclass(frozen=True)
@@ -101,13 +103,18 @@ class Worker:
                 {
                     "address": shard.address, "size": shard.size, "version": shard.version,
                     "output_size": sum(file.size for file in list_files(target.output)),
-                    "summary": summary.to_dict(),
+                    "summary": summary.to_dict(), "settings": digest(settings.fingerprint()),
                 },
             )  # fmt: skip
         except Exception as error:
             # the other shards go on
+            remove_file(target.begun)
             yield Report(shard.name, ShardSummary(), error=describe(error))
             return
+        except BaseException:
+            # stopped, not killed
+            remove_file(target.begun)
+            raise
         remove_file(target.begun)
         yield Report(shard.name, rest, summary)
 
@@ -116,34 +123,57 @@ class Worker:
 
         RAISES (MaralError): If too many workers died over it: the next one would too.
         """
-        times = read_json([place]).get(place, {"times": 0})["times"]
+        times = times_begun([place])[place]
         if times > self.work.retries:
             raise MaralError(Errors.M483.format(shard=name, times=times))
         write_json(place, {"times": times + 1})
 
 
+def times_begun(records: list[str]) -> Counter[str]:
+    """How often each shard was begun and not ended, by the address of its record."""
+    found: Counter[str] = Counter()
+    for place, record in read_json(records).items():
+        times = record.get("times") if isinstance(record, dict) else None
+        found[place] = times if type(times) is int else 1
+    return found
+
+
 class Engine(Protocol):
-    """Gives shards to workers; the summary has its name."""
+    """Gives shards to workers; the summary has its name.
+
+    counts_starts says whether starts of the whole run count among the retries of a shard.
+    """
 
     name: str
+    counts_starts: bool
 
     def run(self, work: Work, shards: Sequence[Shard]) -> Iterator[Report]:
         """Annotate shards, and yield the reports of the workers."""
 
 
+@dataclass
 class LocalEngine:
-    """One worker, this process."""
+    """One worker, this process.
 
+    retries (int): How often a shard is begun again, at later starts, after the process died over it.
+    """
+
+    retries: int = 3
     name = "local"
+    counts_starts = True
 
     def run(self, work: Work, shards: Sequence[Shard]) -> Iterator[Report]:
-        """Annotate shards one after the other.
+        """Annotate shards one after the other; those that the process died over come last.
 
         work (Work): What to do.
         shards (Sequence[Shard]): The shards.
         YIELDS (Report): The reports of the worker.
         RAISES (MaralError): If the model cannot be loaded.
         """
-        worker = Worker(work)
-        for shard in shards:
+        worker = Worker(replace(work, retries=self.retries))
+        ending = FORMATS[work.settings.format]
+        records = {shard: places(work.output, shard.name, ending).begun for shard in shards}
+        there = {file.address for file in list_files(join(work.output, RUN, BEGUN))}
+        times = times_begun([place for place in records.values() if place in there])
+        for shard in sorted(shards, key=lambda shard: times[records[shard]]):
             yield from worker(shard)
