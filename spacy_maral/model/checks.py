@@ -21,9 +21,10 @@ from .offsets import check_offset, class_offsets
 from .span_model import DECISIONS, SpanModel
 
 CHECKSUM = "sha256"
-FLAGS = ("overwrite", "scores")
+FLAGS = ("overwrite", "scores", "keep_trf_data")
 SETTINGS_OF_USE = (
-    "offset", "overwrite", "scores", "threshold", "spans_key", "spans_threshold", "names"
+    "offset", "overwrite", "scores", "threshold", "spans_key", "spans_threshold", "names",
+    "keep_trf_data",
 )  # fmt: skip
 LOSSES_OF_0_1 = {
     "max_margin": "spacy-maral.MaxMargin.v1",

@@ -48,10 +48,12 @@ from .checks import (
     translate_cfg,
     translate_loss,
 )
+from .encoder.dropped import drop_output
 from .gold import annotated_runs, gold_classes
 from .losses import MaxMargin, SpanLoss, label_spans
 from .name_files import NAMES, names_from_bytes, names_to_bytes
 from .names import NameMemory, refine_documents, refine_scores, span_keys
+from .memory import give_back_memory
 from .neighbours import check_sums, write_sums
 from .offsets import Offset, class_offsets
 from .predictions import Predictions, annotate, register_score
@@ -65,6 +67,8 @@ if hasattr(os, "register_at_fork"):
 
 OUTSIDE_NAME = "O"
 SAMPLE_DOCS = 10
+# after so many words, freed memory is returned to the system
+WORDS_TO_TRIM = 50_000
 
 DEFAULT_MODEL = Config().from_str(
     """
@@ -93,6 +97,7 @@ SETTINGS: dict[str, Any] = {
     "spans_key": None,
     "spans_threshold": None,
     "names": None,
+    "keep_trf_data": False,
 }
 DEFAULT_CONFIG: dict[str, Any] = {
     "model": DEFAULT_MODEL,
@@ -141,6 +146,7 @@ def make_maral_ner(
     spans_key: str | None,
     spans_threshold: float | None,
     names: dict[str, Any] | None,
+    keep_trf_data: bool,
     scorer: Callable | None,
 ) -> MaralNER:
     """Make the component that finds entities by scoring all spans of up to `max_width` words.
@@ -172,6 +178,8 @@ def make_maral_ner(
         with any of type_weight (0.75), mixed_weight (0), consistency ("memory" for the strings that
         are saved with the component, or "doc" for the same document), leave_one_out (false); None
         for off. See `NameSettings`.
+    keep_trf_data (bool): Whether documents keep the encoder's output in doc._.trf_data. Otherwise it
+        is dropped once the entities are found, as it takes more memory than all the rest. A later component that uses it needs it; without, it raises an error that says so.
     scorer (Callable): Scores the component.
     include_outside (bool): Setting of release 0.1; if false, the outside weight is 0.
     RETURNS (MaralNER): The component.
@@ -193,6 +201,7 @@ def make_maral_ner(
         spans_key=spans_key,
         spans_threshold=spans_threshold,
         names=names,
+        keep_trf_data=keep_trf_data,
         scorer=scorer,
     )
 
@@ -229,6 +238,7 @@ class MaralNER(TrainablePipe):
         check_decision(self.cfg["decision"], self.loss)
         self.names: NameMemory | None = None
         self._warned = False
+        self._n_words = 0
 
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
         """Write the component as bytes, with a checksum of its settings.
@@ -455,7 +465,15 @@ class MaralNER(TrainablePipe):
         docs (Iterable[Doc]): The documents.
         predictions (Predictions): The output of `predict` for them.
         """
-        annotate(list(docs), predictions, self.labels, self.cfg)
+        docs = list(docs)
+        annotate(docs, predictions, self.labels, self.cfg)
+        if not self.cfg["keep_trf_data"]:
+            drop_output(docs)
+        self._n_words += sum(map(len, docs))
+        if self._n_words >= WORDS_TO_TRIM:
+            # many short-lived blocks of all sizes leave gaps, which glibc would keep
+            give_back_memory()
+            self._n_words = 0
 
     def update(
         self,
