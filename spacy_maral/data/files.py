@@ -13,6 +13,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from glob import escape
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -22,6 +23,8 @@ from ..errors import Errors, MaralError
 TEMPORARY = ".tmp"
 # bytes of a SHA-256
 SEAL = 32
+# seconds without a change after which nobody writes a temporary file any more
+ABANDONED = 600
 # of a name, what goes into the name of its temporary file, and bytes that a writable disk takes
 MOST_CHARS, PROBE = 50, 4096
 # of Linux: paths are relative to the working folder; two names are exchanged
@@ -122,6 +125,7 @@ def prove_writable(path: Path, *, folder: bool = False) -> None:
                 raise PermissionError(errno.EACCES, "permission denied", str(path))
             return
         place.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(place)
         # refuses a name that is too long for the file system
         with contextlib.suppress(FileNotFoundError):
             place.stat()
@@ -153,8 +157,11 @@ def write_text(path: Path, text: str, *, durable: bool = False) -> None:
     durable (bool): Wait until it is on the disk.
     RAISES (OSError): If it cannot be written.
     """
-    with replacing(path, durable=durable) as temporary:
-        temporary.write_text(text, encoding="utf8", newline="\n")
+    with (
+        replacing(path, durable=durable) as temporary,
+        temporary.open("w" if _is_special(path) else "x", encoding="utf8", newline="\n") as file,
+    ):
+        file.write(text)
 
 
 def write_file(path: Path, text: str) -> None:
@@ -207,6 +214,21 @@ def remove_folder(path: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
     os.replace(path, doomed)
     shutil.rmtree(doomed)
+
+
+def remove_abandoned(path: Path) -> None:
+    """Delete what killed processes have left of earlier attempts to write a file or folder.
+
+    path (Path): The file or folder. What was changed within the last ten minutes may belong to a
+        process that still writes it, and stays.
+    """
+    path = Path(os.path.realpath(path))
+    for left in path.parent.glob(f".{escape(path.name[:MOST_CHARS])}.*{TEMPORARY}"):
+        # another process may be quicker
+        with contextlib.suppress(OSError):
+            newest = max(p.lstat().st_mtime for p in (left, *left.rglob("*")))
+            if time.time() - newest > ABANDONED:
+                remove(left)
 
 
 def remove_leftovers(folder: Path, *, seconds: float | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from ..errors import Errors, MaralError
 from .metrics import ERROR_KINDS, OUTSIDE_NAME, EntityReport
 
 MISSING = "-"
+# an underscore within a word is none of it
+MARKUP = re.compile(r"[\\`*|\[\]~]|(?<![^\W_])_|_(?![^\W_])")
 COMPARISON_HEADER = (
     "", "teacher F1", "student F1", "difference",
     "teacher F1, paper protocol", "student F1, paper protocol", "difference",
@@ -114,11 +117,18 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Write a table in Markdown.
 
     header (Sequence[str]): Names of the columns.
-    rows (Sequence[Sequence[str]]): Cells. All columns but the first are aligned to the right.
+    rows (Sequence[Sequence[str]]): Cells, plain text: what Markdown would read is escaped. All columns but the first are aligned to the right.
     RETURNS (str): The table, with a line break at the end.
     """
     rule = ["---", *("---:" for _ in header[1:])]
-    return "".join(f"| {' | '.join(row)} |\n" for row in (header, rule, *rows))
+    cells = [map(escape_markdown, row) for row in (header, *rows)]
+    cells.insert(1, map(str, rule))
+    return "".join(f"| {' | '.join(row)} |\n" for row in cells)
+
+
+def escape_markdown(text: str) -> str:
+    """Escape what Markdown or HTML would read in a text, such as the label of an entity."""
+    return MARKUP.sub(r"\\\g<0>", " ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
 
 
 def score_cells(name: str, precision: float, recall: float, f1: float, support: int) -> list[str]:

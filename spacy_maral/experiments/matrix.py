@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import srsly
 from pydantic import Field, ValidationError, field_validator, model_validator
 from thinc.api import Config
 
 from ..data.config import read_config
 from ..data.datasets import DATASETS, Layout
 from ..data.formats.registry import AUTO, FORMATS
+from ..data.yaml import read_yaml
 from ..errors import Errors, MaralError, describe_problems
 from ..training.settings import SCHEMAS, Section, read_section
 
@@ -201,9 +201,8 @@ def read_matrix(path: Path) -> Matrix:
         a variant cannot be used.
     """
     try:
-        content = srsly.read_yaml(path)
-    except Exception as error:
-        # the YAML reader raises errors of its own, which srsly does not export
+        content = read_yaml(path)
+    except (OSError, ValueError) as error:
         raise MaralError(Errors.M420.format(path=path, problem=error)) from None
     if not isinstance(content, dict):
         problem = f"it holds a {type(content).__name__}, not keys and values"

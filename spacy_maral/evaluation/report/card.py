@@ -14,9 +14,10 @@ import srsly
 from ...data.config import read_config
 from ...data.files import reading, write_json
 from ...data.layout import META, RUN_FOLDER, SUMMARY
-from ...errors import Errors, MaralError
+from ...data.yaml import read_yaml
+from ...errors import Errors, MaralError, shown
 from ...model.name_files import NAMES, count_names
-from ..tables import markdown_table, saved_epoch, score_cells
+from ..tables import escape_markdown, markdown_table, saved_epoch, score_cells
 from .smaller import smaller_section
 
 COMPONENT = "maral_ner"
@@ -94,16 +95,16 @@ def read_sources(path: Path) -> list[dict[str, str]]:
     RAISES (MaralError): If the file cannot be read or has another form.
     """
     try:
-        found = (srsly.read_json if path.suffix == ".json" else srsly.read_yaml)(path)
+        found = (srsly.read_json if path.suffix == ".json" else read_yaml)(path)
     # YAML reports bad files by exceptions of its own
     except Exception as error:
         raise MaralError(Errors.M410.format(path=path, problem=error)) from error
     if not isinstance(found, list):
-        raise MaralError(Errors.M410.format(path=path, problem=f"it holds {found!r}"))
+        raise MaralError(Errors.M410.format(path=path, problem=f"it holds {shown(found)}"))
     for entry in found:
         strings = isinstance(entry, dict) and all(isinstance(v, str) for v in entry.values())
         if not strings or not entry.get("name"):
-            raise MaralError(Errors.M410.format(path=path, problem=f"found {entry!r}"))
+            raise MaralError(Errors.M410.format(path=path, problem=f"found {shown(entry)}"))
     return found
 
 
@@ -201,8 +202,9 @@ def _encoder_name(config: Mapping[str, Any]) -> str:
 
 
 def _description(meta: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
-    labels = ", ".join(meta.get("labels", {}).get(COMPONENT, []))
-    tested = f", tested on {', '.join(test_sets(metrics))}" if metrics else ""
+    labels = escape_markdown(", ".join(meta.get("labels", {}).get(COMPONENT, [])))
+    sets = escape_markdown(", ".join(test_sets(metrics)))
+    tested = f", tested on {sets}" if metrics else ""
     return f"Named entities ({labels}) by cross-lingual adaptation with spacy-maral{tested}."
 
 
@@ -233,7 +235,7 @@ def _scores_section(metrics: Mapping[str, Mapping[str, Any]]) -> str:
         for name, found in metrics.items()
         for label, score in [*found["per_type"].items(), ("all", found["micro"])]
     ]
-    counted = test_sets(metrics)
+    counted = list(map(escape_markdown, test_sets(metrics)))
     several = f"\n`ENTS_F` and the others above are means over {', '.join(counted)}.\n"
     table = markdown_table(["test set", "type", "P", "R", "F1", "gold"], rows)
     intro = "An entity is right if both its ends and its type are.\n\n"
@@ -247,7 +249,7 @@ def _training_section(config: Mapping[str, Any], summary: Mapping[str, Any], enc
         "Method": "MARAL: large-margin classes and progressive adaptation"
         if student
         else "supervised",
-        "Encoder": f"`{encoder}`",
+        "Encoder": encoder,
         "Longest entity": f"{pipe['model']['max_width']} words",
         "Decision": pipe.get("decision", "likelihood"),
     }
@@ -277,7 +279,7 @@ def _names_section(file: Path) -> str:
 
 def _limits_section(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     width = config["components"][COMPONENT]["model"]["max_width"]
-    tested = ", ".join(test_sets(metrics))
+    tested = escape_markdown(", ".join(test_sets(metrics)))
     scores = f"The scores hold for text like that of {tested}." if tested else "It was not tested."
     return (
         f"### Limits\n\n- Entities of more than {width} words and nested entities are not found.\n"

@@ -10,6 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from ...data.files import write_file
+from ...errors import Errors, MaralError, first_line
 from ..evaluate import load_pipeline
 from ..mistakes import Judgement, judge
 from ..tables import classes_without_labels, describe_saved, saved_epoch, score_table
@@ -45,7 +46,15 @@ def write_report(
     judgement = None
     if data is not None:
         judgement = judge(load_pipeline(run, gpu_id=gpu_id), data)
-    write_file(output, render_report(record, judgement, data.name if data else ""))
+    try:
+        page = render_report(record, judgement, data.name if data else "")
+    except MaralError:
+        raise
+    except Exception as error:
+        # damaged values fail where they are drawn, each in its own way
+        problem = f"{type(error).__name__}: {first_line(error)}"
+        raise MaralError(Errors.M535.format(folder=run, problem=problem)) from error
+    write_file(output, page)
     return output
 
 

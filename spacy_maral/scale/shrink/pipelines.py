@@ -15,7 +15,7 @@ from spacy.language import Language
 from spacy.util import dot_to_object, walk_dict
 from thinc.api import Model
 
-from ...data.files import prove_writable, replacing, write_json, writing_output
+from ...data.files import prove_writable, remove_abandoned, replacing, write_json, writing_output
 from ...data.layout import META, RUN_FOLDER, SUMMARY
 from ...errors import Errors, MaralError
 from ...evaluation.evaluate import load_pipeline, read_gold
@@ -65,6 +65,7 @@ def check_output(output: Path) -> None:
     RAISES (MaralError): If it cannot be written, or holds anything else.
     """
     prove_writable(output.parent, folder=True)
+    remove_abandoned(output)
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
     try:
