@@ -9,6 +9,7 @@ installed, is built beside it. What the package's README.md says comes from meta
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import subprocess
 import sys
@@ -16,10 +17,14 @@ import tempfile
 from pathlib import Path
 
 from spacy.cli.package import package
+from spacy.util import set_dot_to_object, walk_dict
+from thinc.api import Config
 from wasabi import msg
 
-from spacy_maral.data.layout import RUN_FOLDER
+from spacy_maral.data.files import MOST_CHARS, TEMPORARY, remove_abandoned, sha256
+from spacy_maral.data.layout import CONFIG, RUN_FOLDER
 from spacy_maral.errors import MaralError
+from spacy_maral.model.neighbours import SUMS
 
 
 def build_package(
@@ -41,12 +46,15 @@ def build_package(
     # spaCy takes a README.md that is there for one that somebody wrote
     for stale in out.glob(f"*_{name}-{version}/README.md"):
         stale.unlink()
-    with tempfile.TemporaryDirectory(dir=out) as work:
+    remove_abandoned(out / name)
+    prefix = f".{name[:MOST_CHARS]}."
+    with tempfile.TemporaryDirectory(prefix=prefix, suffix=TEMPORARY, dir=out) as work:
         pipeline = Path(work) / "pipeline"
         shutil.copytree(
             model, pipeline,
             ignore=lambda folder, _: [RUN_FOLDER] if Path(folder) == model else [],
         )  # fmt: skip
+        remove_paths(pipeline)
         package(
             pipeline, out, meta_path=meta, name=name, version=version, create_sdist=False,
             create_wheel=True, force=True, silent=False,
@@ -59,6 +67,24 @@ def build_package(
         )
     shutil.rmtree(folder / "build", ignore_errors=True)
     return wheels[-1]
+
+
+def remove_paths(pipeline: Path) -> None:
+    """Leave of each path in a pipeline's configuration its last part: the rest is this machine's.
+
+    pipeline (Path): Folder of the pipeline, whose config.cfg is written anew.
+    """
+    path = pipeline / CONFIG
+    config = Config().from_disk(path, interpolate=False)
+    for keys, value in [*walk_dict(config)]:
+        if isinstance(value, str) and (
+            Path(value).is_absolute() or ("/" in value and Path(value).exists())
+        ):
+            set_dot_to_object(config, ".".join(keys), Path(value).name)
+    config.to_disk(path, interpolate=False)
+    for place in pipeline.glob(f"*/{SUMS}"):
+        sums = json.loads(place.read_text(encoding="utf8"))
+        place.write_text(json.dumps({**sums, CONFIG: sha256(path)}, indent=1), encoding="utf8")
 
 
 def build_maral(folder: Path) -> Path:
