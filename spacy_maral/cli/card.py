@@ -53,6 +53,7 @@ def card_cli(
     --metrics for several test sets: the name of a file without 'student-'
     becomes the name of its test set.
     """
+    from ..data.files import prove_writable
     from ..data.layout import META
     from ..evaluation.report.card import CardFacts, read_sources, write_card
 
@@ -63,6 +64,7 @@ def card_cli(
     given = {"source": source, "dev": dev, "target": target}
     data = {part: paths for part, paths in given.items() if paths}
     with reported("write the model card"):
+        prove_writable(output or model / META)
         listed = read_sources(sources) if sources else []
         facts = CardFacts(meta=meta, sources=listed, metrics=metrics, data=data, encoder=encoder)
         written = write_card(model, facts, output=output)

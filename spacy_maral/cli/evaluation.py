@@ -64,10 +64,12 @@ def compare_cli(
     gold entities and by the paper's protocol, for every test set with metrics
     from the evaluate command.
     """
-    from ..data.files import write_file
+    from ..data.files import prove_writable, write_file
     from ..evaluation.tables import COMPARISON_HEADER, markdown_table, read_comparison
 
     with reported("compare the models"):
+        if output is not None:
+            prove_writable(output)
         rows = read_comparison(folder)
         if output is not None:
             write_file(output, markdown_table(COMPARISON_HEADER, rows))

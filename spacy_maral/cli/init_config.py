@@ -52,7 +52,7 @@ def init_config_cli(
     target, the pipeline gets its tokenizer. The default encoder depends on
     the size. With - as the file, only the config is printed.
     """
-    from ..data.files import write_file
+    from ..data.files import prove_writable, write_file
     from ..training.new_config import Choices, choose_language, make_config
 
     is_stdout = str(output_file) == "-"
@@ -63,6 +63,8 @@ def init_config_cli(
     with reported("write the config"):
         if not is_stdout and output_file.exists() and not force:
             raise MaralError(Errors.M409.format(path=output_file))
+        if not is_stdout:
+            prove_writable(output_file)
         config = make_config(choices, name=name, fill=fill)
         if is_stdout:
             typer.echo(config, nl=False)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data.files import digest, is_sealed, remove_leftovers, replacing, seal
+from ..data.files import SEAL, digest, is_sealed, remove_leftovers, replacing, seal
 from ..errors import Errors, MaralError, Warnings
 from .checkpoint import writing
 
@@ -29,15 +29,19 @@ UNUSED = 86_400
 Arrays = dict[str, NDArray]
 
 
+class _Full(Exception):
+    """There is no room in the cache."""
+
+
 class Cache:
     """A folder of files, each named by a digest of everything that its content depends on.
 
     Several trainings, also on other machines, can share the folder. Each file ends in the SHA-256 of
-    its content, and a damaged one is made again. If files that no training has used for a day and the
-    tables of this one exceed the limit, the oldest are deleted.
+    its content, and a damaged one is made again. Before a table is written, the oldest files that no
+    training has used for a day are deleted while the folder would exceed the limit; if it still would, there is no table.
 
     folder (Path): The folder; the cache creates it with the first file.
-    limit (float): Maximum disk space for tables of rows, in GiB.
+    limit (float): Maximum disk space of the folder once a table is in it, in GiB.
     """
 
     def __init__(self, folder: Path, limit: float) -> None:
@@ -60,7 +64,7 @@ class Cache:
                 return {name: found[name] for name in found.files}
         arrays = make()
         with writing(self.folder), replacing(path) as temporary:
-            with temporary.open("wb") as file:
+            with temporary.open("xb") as file:
                 np.savez(file, **arrays)  # type: ignore[arg-type]
             seal(temporary)
         return arrays
@@ -73,13 +77,23 @@ class Cache:
         return found
 
     def _make_room(self) -> None:
-        """Delete the oldest files that no training has used for a day, as far as the limit asks."""
-        files = sorted((p.stat().st_atime, p.stat().st_size, p) for p in self.folder.glob("*.*"))
-        excess = sum(size for _, size, _ in files) + self.taken - self.limit * 2**30
-        for used, size, path in files:
+        """Delete the oldest files that no training has used for a day, as far as the limit asks.
+
+        RAISES (_Full): If all files together exceed the limit nevertheless.
+        """
+        files = []
+        for path in self.folder.glob("*.*"):
+            # another training may delete it now
+            with suppress(FileNotFoundError):
+                stat = path.stat()
+                files.append((stat.st_atime, stat.st_size, path))
+        excess = sum(size for _, size, _ in files) - self.limit * 2**30
+        for used, size, path in sorted(files):
             if excess > 0 and time.time() - used > UNUSED:
                 path.unlink(missing_ok=True)
                 excess -= size
+        if excess > 0:
+            raise _Full
 
     def rows(
         self, key: dict[str, Any], shape: tuple[int, int], dtype: torch.dtype, make: Callable
@@ -96,21 +110,38 @@ class Cache:
         """
         size = shape[0] * shape[1] * dtype.itemsize
         if self.taken + size > self.limit * 2**30:
-            needed = (self.taken + size) / 2**30
-            logger.warning(Warnings.W303.format(needed=needed, limit=self.limit))
+            self._refuse(size)
             return None
-        self.taken += size
         whole = {**key, "dtype": str(dtype), "shape": shape, "version": VERSION}
         path = self.folder / f"{digest(whole)}.rows"
         if not self._has(path):
-            with writing(self.folder), replacing(path) as temporary:
-                self._make_room()
-                with temporary.open("wb") as file:
-                    file.truncate(size)
-                    for starts, stops, rows in make():
-                        write_rows(file, starts, stops, rows)
-                seal(temporary)
+            path.unlink(missing_ok=True)
+            try:
+                self._write(path, size, make)
+            except _Full:
+                self._refuse(size)
+                return None
+        self.taken += size
         return Rows(path, shape[1], dtype)
+
+    def _refuse(self, size: int) -> None:
+        needed = (self.taken + size) / 2**30
+        logger.warning(Warnings.W303.format(needed=needed, limit=self.limit))
+
+    def _write(self, path: Path, size: int, make: Callable) -> None:
+        """Write a table.
+
+        RAISES (_Full): If there is no room for it.
+        """
+        with writing(self.folder), replacing(path) as temporary:
+            with temporary.open("xb") as file:
+                # so that trainings that begin a table at the same time count it
+                file.truncate(size + SEAL)
+                self._make_room()
+                file.truncate(size)
+                for starts, stops, rows in make():
+                    write_rows(file, starts, stops, rows)
+            seal(temporary)
 
 
 class Rows(NamedTuple):

@@ -126,9 +126,16 @@ def test_each_command_refuses_an_output_before_it_reads_its_input(tmp_path, worl
     assert (tmp_path / "file").read_text() == "x"
 
 
-@pytest.mark.parametrize("command", ["evaluate", "report"])
+COMMANDS = {"evaluate": ["nowhere", __file__], "init-config": ["-e", "nowhere/at/all"]}
+
+
+@pytest.mark.parametrize("command", ["evaluate", "report", "card", "compare", "init-config"])
 def test_each_command_line_refuses_an_output_before_it_reads_its_input(tmp_path, command):
     (tmp_path / "file").write_text("x")
-    given = ["nowhere", __file__] if command == "evaluate" else [str(tmp_path)]
+    given = COMMANDS.get(command, [str(tmp_path)])
+    if command == "init-config":
+        done = CliRunner().invoke(app, [command, str(tmp_path / "file" / "below"), *given])
+        assert done.exit_code == 1 and "[M406]" in done.output
+        return
     done = CliRunner().invoke(app, [command, *given, "-o", str(tmp_path / "file" / "below")])
     assert done.exit_code == 1 and "[M406]" in done.output

@@ -118,3 +118,51 @@ def test_a_file_that_is_gone_is_named(tmp_path):
     rows.path.unlink()
     with pytest.raises(MaralError, match=r"^\[M347\]"):
         read(rows)
+
+
+def test_the_folder_never_exceeds_the_limit(tmp_path, caplog):
+    """What other trainings use now stays, and this one does without."""
+    size, shape = 64 * 16 * 4 + 32, (64, 16)
+    limit = 2.5 * size / 2**30
+
+    def begin(number):
+        return Cache(tmp_path, limit).rows({"n": number}, shape, torch.float32, table(number))
+
+    first, second = begin(0), begin(1)
+    assert begin(2) is None and "[W303]" in caplog.text
+    assert sorted(tmp_path.iterdir()) == sorted([first.path, second.path])
+    # one that is there already needs no room
+    assert (read(begin(1)) == 1).all()
+    # a damaged one is replaced within the room that it had
+    second.path.write_bytes(bytes(size))
+    assert (read(begin(1)) == 1).all()
+
+
+def test_two_that_begin_at_once_do_not_exceed_the_limit(tmp_path):
+    size = 64 * 16 * 4 + 32
+    limit, both, found = 1.5 * size / 2**30, threading.Barrier(2, timeout=20), []
+
+    def make():
+        yield from table(1.0)()
+
+    def work(number):
+        cache = Cache(tmp_path, limit)
+        both.wait()
+        found.append(cache.rows({"n": number}, (64, 16), torch.float32, make))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= limit * 2**30
+    assert len(found) == 2 and None in found
+
+
+def test_a_file_is_created_by_one_process_only(tmp_path, monkeypatch):
+    """If names ever collide, the second process fails rather than writes into the first one's file."""
+    taken = tmp_path / ".taken.tmp"
+    monkeypatch.setattr("spacy_maral.data.files._beside", lambda path: taken)
+    taken.write_text("of another process")
+    with pytest.raises(MaralError, match="exists"):
+        Cache(tmp_path, 1.0).arrays({"a": 1}, lambda: {"x": np.ones(3)})
