@@ -70,7 +70,9 @@ def test_training_computes_so_on_a_cpu(world, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Run, "_step", look)
     given = {"source": world["source"], "dev": world["dev"]}
-    teacher.train_teacher(world["config"], output=tmp_path, overrides={"teacher.epochs": 1}, **given)
+    teacher.train_teacher(
+        world["config"], output=tmp_path, overrides={"teacher.epochs": 1}, **given
+    )
     assert seen and all(seen)
 
 
