@@ -22,7 +22,9 @@ def read_yaml(path: Path) -> Any:
         raise ValueError(f"it has more than {MOST_BYTES >> 20} MiB")
     text = path.read_text(encoding="utf8")
     try:
-        constructor, parser = srsly.ruamel_yaml.YAML(typ="safe", pure=True).get_constructor_parser(text)
+        constructor, parser = srsly.ruamel_yaml.YAML(typ="safe", pure=True).get_constructor_parser(
+            text
+        )
         try:
             node = constructor.composer.get_single_node()
         finally:

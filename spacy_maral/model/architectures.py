@@ -327,6 +327,11 @@ def is_listener(node: Model) -> bool:
     return isinstance(node, TransformerListener)
 
 
+def listens(model: Model) -> bool:
+    """Whether a model made by `build_span_model` takes word vectors from a transformer component."""
+    return any(map(is_listener, model.layers[0].walk()))
+
+
 def check_encoded(model: Model, name: str, docs: list[Doc]) -> None:
     """Refuse documents that no transformer has read: the listener would take zeros for their words.
 
@@ -335,7 +340,7 @@ def check_encoded(model: Model, name: str, docs: list[Doc]) -> None:
     docs (list[Doc]): The documents.
     RAISES (MaralError): If the model listens to a transformer, and a document lacks its output.
     """
-    if any(map(is_listener, model.layers[0].walk())):
+    if listens(model):
         for doc in docs:
             if not (doc.has_extension("trf_data") and doc._.trf_data is not None):
                 raise MaralError(Errors.M228.format(name=name, text=doc.text[:40]))

@@ -31,6 +31,7 @@ from .architectures import (
     check_encoded,
     class_scores,
     get_span_module,
+    listens,
     to_torch,
 )
 from .checks import (
@@ -467,7 +468,7 @@ class MaralNER(TrainablePipe):
         """
         docs = list(docs)
         annotate(docs, predictions, self.labels, self.cfg)
-        if not self.cfg["keep_trf_data"]:
+        if not self.cfg["keep_trf_data"] and listens(self.model):
             drop_output(docs)
         self._n_words += sum(map(len, docs))
         if self._n_words >= WORDS_TO_TRIM:

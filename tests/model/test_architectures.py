@@ -179,7 +179,7 @@ def test_grad_factor(make_nlp, train_examples, factor):
 
 
 def test_span_batch(make_nlp):
-    nlp = make_nlp()
+    nlp = make_nlp(keep_trf_data=True)
     pipe = nlp.get_pipe("maral_ner")
     docs = [nlp("Paris"), nlp(""), nlp("The United Nations met in New York .")]
     batch = pipe.model.predict(docs)
@@ -196,7 +196,7 @@ def test_span_batch(make_nlp):
 
 
 def test_chunks_do_not_change_scores(make_nlp):
-    nlp = make_nlp()
+    nlp = make_nlp(keep_trf_data=True)
     model = nlp.get_pipe("maral_ner").model
     docs = [nlp(LONG), nlp("Paris"), nlp("The United Nations met .")]
     whole = model.predict(docs)

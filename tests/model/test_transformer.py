@@ -253,7 +253,8 @@ def test_listener_of_the_span_model_is_replaced_and_no_other():
 
 def test_span_model_with_an_encoder_of_its_own(encoder_dir, train_examples, tmp_path):
     nlp = pipeline(encoder_dir)
-    nlp.add_pipe("maral_ner", config={"model": {"hidden_width": 32, "dim": 16, "max_width": 4}})
+    settings = {"model": {"hidden_width": 32, "dim": 16, "max_width": 4}, "keep_trf_data": True}
+    nlp.add_pipe("maral_ner", config=settings)
     nlp.config["initialize"]["components"] = {"maral_ner": {"labels": LABELS}}
     nlp.initialize(lambda: train_examples(nlp))
     texts = [text for text, _ in TEXTS]
