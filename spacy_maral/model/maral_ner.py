@@ -52,9 +52,9 @@ from .checks import (
 from .encoder.dropped import drop_output
 from .gold import annotated_runs, gold_classes
 from .losses import MaxMargin, SpanLoss, label_spans
+from .memory import give_back_memory
 from .name_files import NAMES, names_from_bytes, names_to_bytes
 from .names import NameMemory, refine_documents, refine_scores, span_keys
-from .memory import give_back_memory
 from .neighbours import check_sums, write_sums
 from .offsets import Offset, class_offsets
 from .predictions import Predictions, annotate, register_score
