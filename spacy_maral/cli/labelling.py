@@ -174,7 +174,8 @@ def annotate_cli(
         summary = annotate_corpus(
             model, inputs, output, engine=chosen or LocalEngine(retries), format=format.value, text_field=text_field,
             id_field=id_field, score_attr=score_attr, batch_words=batch_words, give_up=give_up,
-            names=names.value if names else None, text_seconds=text_seconds, gpu_id=gpu_id, code=code,
+            names=names.value if names else None,
+            text_seconds=text_seconds, gpu_id=gpu_id, code=code,
         )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(summary.to_dict(), ensure_ascii=False))

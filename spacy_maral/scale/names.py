@@ -25,6 +25,7 @@ from ..model.names import Keys, NameMemory, NameSettings, span_keys
 from ..model.spans import Candidates, softmax
 from ..model.visible import VisibleWords
 from ..training.pipelines import COMPONENT, check_folder, require_component
+from ..training.saving import note_files
 
 WINDOW_WORDS, BATCH_WORDS = 16_384, 1024
 
@@ -234,3 +235,4 @@ def save_copy(nlp: Language, output: Path) -> None:
                 shutil.copytree(part, folder / part.name)
             elif part.is_file() and not (folder / part.name).exists():
                 shutil.copyfile(part, folder / part.name)
+        note_files(folder)

@@ -11,7 +11,7 @@ from typing import Any
 
 from spacy.language import Language
 
-from ..data.files import exchange, remove, sha256, sync_all, sync_folder
+from ..data.files import exchange, remove, sha256, sync_all, sync_folder, write_text
 from ..data.layout import CONFIG, META, RUN_FOLDER, SUMMARY
 from .checkpoint import list_checkpoints
 from .interrupts import sole_run
@@ -37,8 +37,7 @@ def write_pipeline(nlp: Language, temporary: Path, output: Path) -> dict[str, st
     shutil.rmtree(temporary, ignore_errors=True)
     nlp.to_disk(temporary)
     sync_all(temporary)
-    files = [path for path in sorted(temporary.rglob("*")) if path.is_file()]
-    sums = {path.relative_to(temporary).as_posix(): sha256(path) for path in files}
+    sums = digest_files(temporary)
     if not ((output / META).is_file() and _exchange(temporary, output)):
         (output / META).unlink(missing_ok=True)
         for part in sorted(temporary.iterdir(), key=lambda p: p.name == META):
@@ -46,6 +45,27 @@ def write_pipeline(nlp: Language, temporary: Path, output: Path) -> dict[str, st
         temporary.rmdir()
     sync_folder(output)
     return sums
+
+
+def digest_files(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of a pipeline by name, without those of its run."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    names = {path.relative_to(folder).as_posix(): path for path in files}
+    return {name: sha256(path) for name, path in names.items() if name.split("/")[0] != RUN_FOLDER}
+
+
+def note_files(folder: Path) -> None:
+    """Let the summary of a pipeline's run, if it has one, say that its files are as they are now.
+
+    folder (Path): The pipeline's folder, with files that another command has changed.
+    RAISES (OSError): If the summary cannot be written.
+    """
+    path = folder / RUN_FOLDER / SUMMARY
+    with suppress(FileNotFoundError, ValueError):
+        summary = json.loads(path.read_text(encoding="utf8"))
+        if "files" in summary:
+            text = json.dumps({**summary, "files": digest_files(folder)}, indent=1) + "\n"
+            write_text(path, text)
 
 
 def _exchange(temporary: Path, output: Path) -> bool:

@@ -19,6 +19,7 @@ from spacy_maral.data.files import exchange, swap_folders, write_text
 from spacy_maral.errors import MaralError
 from spacy_maral.evaluation import evaluate
 from spacy_maral.evaluation.evaluate import load_pipeline
+from spacy_maral.scale.names import drop_names
 from spacy_maral.training import saving, summary
 from spacy_maral.training.teacher import train_teacher
 
@@ -102,6 +103,13 @@ def test_a_finished_run_may_be_edited_and_described(finished, world, tmp_path, c
     for name in ("config.cfg", "meta.json"):
         (output / name).write_text((output / name).read_text() + "\n", encoding="utf8")
     (output / "README.md").write_text("A card", encoding="utf8")
+    train_in(world, output, resume=True)
+    assert "[W304]" in caplog.text and "[W530]" not in caplog.text
+
+
+def test_a_command_that_changes_a_finished_pipeline_notes_so(finished, world, tmp_path, caplog):
+    output = shutil.copytree(finished, tmp_path / "model")
+    drop_names(output)
     train_in(world, output, resume=True)
     assert "[W304]" in caplog.text and "[W530]" not in caplog.text
 

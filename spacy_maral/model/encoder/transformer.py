@@ -32,6 +32,7 @@ from ...errors import Errors, MaralError
 from ..checks import check_choice
 from .batches import concat_outputs, group_rows, row_lengths
 from .files import (
+    HUB_NAME,
     PLACE,
     apart,
     digest_file,
@@ -134,6 +135,28 @@ class BoundedTransformer(TransformerModel):
             finally:
                 shim.stand_in = None
             write_nested(path, outer, inner, state)
+
+    def to_bytes(self) -> bytes:
+        """RETURNS (bytes): The model, without the path of the folder that its encoder came from."""
+        name = self.attrs["name"]
+        if not HUB_NAME.fullmatch(name):
+            self.attrs["name"] = Path(name).name
+        try:
+            return super().to_bytes()
+        finally:
+            self.attrs["name"] = name
+
+    def from_bytes(self, bytes_data: bytes) -> BoundedTransformer:
+        """Load the bytes that `to_bytes` returned; the encoder's name stays that of the configuration.
+
+        bytes_data (bytes): The bytes.
+        RETURNS (BoundedTransformer): Itself.
+        RAISES (MaralError): See `EncoderShim.from_bytes`.
+        """
+        name = self.attrs["name"]
+        super().from_bytes(bytes_data)
+        self.attrs["name"] = name
+        return self
 
     def copy(self) -> BoundedTransformer:
         """RETURNS (BoundedTransformer): A copy that shares no weights with this model."""

@@ -17,7 +17,7 @@ from . import storage
 from .corpus_files import RUN, Shard
 from .model import load_model
 from .readers import Document, ShardReader
-from .shard import OFF, TWO_PASS, ShardSettings
+from .shard import OFF, TWO_PASS, ShardSettings, make_doc
 
 FILE = "names.safetensors"
 
@@ -55,15 +55,15 @@ def read_corpus(nlp: Language, settings: ShardSettings, shards: Sequence[Shard])
         )
         # the worker reports a shard that is damaged, and sets aside what is no document
         with suppress(MaralError, FileNotFoundError):
-            yield from tokenise(nlp, reader)
+            yield from tokenise(nlp, reader, settings)
 
 
-def tokenise(nlp: Language, reader: ShardReader) -> Iterator[Doc]:
+def tokenise(nlp: Language, reader: ShardReader, settings: ShardSettings) -> Iterator[Doc]:
     """Tokenise the documents of a shard, without those that the tokenizer fails on."""
     for item in reader:
         if isinstance(item, Document):
             try:
-                doc = nlp.make_doc(item.text)
+                doc = make_doc(nlp, item.text, settings)
             except Exception:
                 # tokenizers raise errors of any kind
                 continue

@@ -191,6 +191,22 @@ Result = tuple[Annotated, int] | Rejected
 """A document with its number of words, or one that was set aside."""
 
 
+def make_doc(nlp: Language, text: str, settings: ShardSettings) -> Doc:
+    """Tokenize a text, within the time limit of the settings.
+
+    nlp (Language): The pipeline.
+    text (str): The text.
+    settings (ShardSettings): How to annotate.
+    RETURNS (Doc): The document.
+    RAISES (ValueError): If the text is longer than the pipeline allows, or takes too long.
+    """
+    if len(text) > nlp.max_length:
+        # spaCy's own error
+        return nlp.make_doc(text)
+    with time_limit(settings.text_seconds):
+        return tokenize(nlp, text)
+
+
 class Annotator:
     """Find the entities of documents, batch by batch.
 
@@ -230,7 +246,7 @@ class Annotator:
             doc = None
             if isinstance(item, Document):
                 try:
-                    doc = self._make_doc(item.text)
+                    doc = make_doc(self.nlp, item.text, self.settings)
                 except Exception as error:
                     # tokenizers raise errors of any kind
                     item = set_aside(item.id, item.line, error, item.text)
@@ -268,7 +284,10 @@ class Annotator:
                     found = {"n": self.failed, "id": document.id, "problem": describe(error)}
                     raise MaralError(Errors.M476.format(**found)) from error
                 return [set_aside(document.id, document.line, error, document.text)]
-            fresh = [(document, self._make_doc(document.text)) for document, _ in batch]
+            fresh = [
+                (document, make_doc(self.nlp, document.text, self.settings))
+                for document, _ in batch
+            ]
             half = len(batch) // 2
             return self._batch(fresh[:half]) + self._batch(fresh[half:])
         self.failed = 0
