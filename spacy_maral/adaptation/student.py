@@ -173,7 +173,10 @@ def adapt(
             # the first process alone has the selected weights
             if ranks.is_first:
                 chosen = settle_student(student, run, docs, plan)
-                finish(student, run, output, started, settings=plan.sections, chosen=chosen)
+                facts = {} if folder_of_teacher is None else {"teacher": teacher_scores(folder_of_teacher)}
+                finish(
+                    student, run, output, started, settings=plan.sections, chosen=chosen, facts=facts
+                )
     return output
 
 
@@ -237,6 +240,14 @@ def teacher_labels(path: Path) -> list[str] | None:
     """Entity labels of a maral_ner pipeline, without loading it; None for any other pipeline."""
     meta = json.loads((path / META).read_text(encoding="utf8"))
     return meta.get("labels", {}).get(COMPONENT)
+
+
+def teacher_scores(path: Path) -> dict[str, float]:
+    """Scores of a teacher on its development data, as far as its own training has saved them."""
+    kept = json.loads((path / META).read_text(encoding="utf8")).get("performance", {})
+    names = {"dev_precision": "p", "dev_recall": "r", "dev_f1": "f"}
+    keys = {name: f"source_dev_ents_{key}" for name, key in names.items()}
+    return {name: kept[key] for name, key in keys.items() if kept.get(key) is not None}
 
 
 def prepare_student(

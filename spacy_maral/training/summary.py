@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def finish(
     *,
     settings: dict[str, Section],
     chosen: dict[str, Any],
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the pipeline and a summary of the run, then delete its checkpoints and cache.
 
@@ -65,6 +67,7 @@ def finish(
     started (float): `time.perf_counter` at the start of the run, in seconds.
     settings (dict): The sections of the configuration that the run used.
     chosen (dict): The row of the saved epoch (see `settle_offset`).
+    facts (Mapping): Further entries of the summary.
     """
     nlp = pipeline.nlp
     nlp.meta["performance"] = {
@@ -77,6 +80,8 @@ def finish(
     with writing(run.folder):
         write_pipeline(nlp, run.folder / "pipeline.tmp", output)
     summary = summarise(pipeline, run, chosen, settings) | {
+        **(facts or {}),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "seconds": time.perf_counter() - started,
         "peak_memory_bytes": peak_memory(),
     }

@@ -17,6 +17,7 @@ from ...data.layout import META, RUN_FOLDER, SUMMARY
 from ...errors import Errors, MaralError
 from ...model.name_files import NAMES, count_names
 from ..tables import markdown_table, saved_epoch, score_cells
+from .run_record import encoder_name
 from .smaller import smaller_section
 
 COMPONENT = "maral_ner"
@@ -65,7 +66,7 @@ def write_card(model: Path, facts: CardFacts, *, output: Path | None = None) -> 
     """
     meta, config, summary = _read_pipeline(model)
     metrics = read_metrics(facts.metrics)
-    encoder = facts.encoder or _encoder_name(config)
+    encoder = facts.encoder or encoder_name(config)
     meta.update({key: value for key, value in facts.meta.items() if value})
     meta["sources"] = [*facts.sources, {"name": f"{encoder} (encoder)"}]
     meta["performance"] = {**meta.get("performance", {}), **performance(metrics)}
@@ -191,13 +192,6 @@ def _read_pipeline(model: Path) -> tuple[dict[str, Any], dict[str, Any], dict[st
     with reading(summary, Errors.M411):
         found = json.loads(summary.read_text(encoding="utf8")) if summary.is_file() else {}
     return meta, config, found
-
-
-def _encoder_name(config: Mapping[str, Any]) -> str:
-    """Return the encoder's hub name, or the last part of its folder, without paths of the machine."""
-    name = str(config["components"].get("transformer", {}).get("model", {}).get("name", "unknown"))
-    is_hub_name = name.count("/") <= 1 and not Path(name).is_absolute() and name[:1] != "."
-    return name if is_hub_name and not name.startswith("encoders/") else Path(name).name
 
 
 def _description(meta: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:

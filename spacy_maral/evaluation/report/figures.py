@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ...model.spans import OUTSIDE
 from ..metrics import OUTSIDE_NAME, EntityReport
 from .charts import Curve, Points, Series, bar_chart, heat_map, histogram, line_chart, scatter
+from .colours import class_colours
 from .run_record import RunRecord
 from .svg import colour_class, percent
 
@@ -92,8 +93,8 @@ def label_figures(record: RunRecord) -> list[Figure]:
     figures = []
     if all("reliable" in row for row in rows):
         shares = [
-            Series(name, [row["reliable"].get(name) for row in rows], c)
-            for c, name in enumerate(record.classes)
+            Series(name, [row["reliable"].get(name) for row in rows], colour)
+            for name, colour in record.colours.items()
         ]
         changed = Series("changed", [None if r["alpha"] is None else r["changed"] for r in rows], 1)
         figures += [
@@ -129,16 +130,18 @@ def label_figures(record: RunRecord) -> list[Figure]:
 def score_figures(epoch: dict[str, Any]) -> list[Figure]:
     """Draw the scores ρ under the pseudo-label for each class, with the mixture and its cut."""
     figures = []
+    colours = class_colours(epoch["classes"])
     for c, name in enumerate(epoch["classes"]):
+        css = colour_class(colours[name])
         size = sum(epoch["counts"][c])
         if not size:
             continue
         sides = [np.array(epoch[k][c]) for k in ("counts", "counts_noisy") if k in epoch]
         edges, (counts, *mistaken), below = crop_bins(np.array(epoch["edges"]), sides)
-        stacks = [("pseudo-labels", counts.tolist(), colour_class(c))]
+        stacks = [("pseudo-labels", counts.tolist(), css)]
         for wrong in mistaken:
             stacks = [
-                ("correct labels", (counts - wrong).tolist(), colour_class(c)),
+                ("correct labels", (counts - wrong).tolist(), css),
                 ("wrong labels", wrong.tolist(), "wrong"),
             ]
         mixture = epoch["mixtures"][c]
@@ -232,7 +235,7 @@ def geometry_figures(record: RunRecord) -> list[Figure]:
         for side in ("source", "target"):
             known = [epoch for epoch in record.epochs if key in epoch[side]]
             series = [
-                Series(name, [epoch[side][key][c] for epoch in known], c)
+                Series(name, [epoch[side][key][c] for epoch in known], record.colours[name])
                 for c, name in enumerate(record.classes)
             ]
             if known:
@@ -257,7 +260,7 @@ def map_figure(record: RunRecord, sample: dict[str, NDArray]) -> Markup:
                 f"{sample['text'][i]} ({name}, {kind} document {sample['doc'][i]})" for i in rows
             ]
             xy = [(float(a), float(b)) for a, b in places[rows]]
-            groups.append(Points(f"{kind} {name}", xy, texts, c, marker))
+            groups.append(Points(f"{kind} {name}", xy, texts, record.colours[name], marker))
     title = f"Span features of epoch {record.epoch['epoch'] if record.epoch else ''} by t-SNE"
     return scatter(title, [group for group in groups if group.xy])
 
@@ -277,8 +280,8 @@ def tsne(z: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     return TSNE(2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(z)
 
 
-def error_figures(report: EntityReport) -> list[Figure]:
-    """Draw the confusion with outside, the errors by kind, and F1 by label."""
+def error_figures(report: EntityReport, colours: Mapping[str, int]) -> list[Figure]:
+    """Draw the confusion with outside, the errors by kind, and F1 by label in the labels' colours."""
     names = [OUTSIDE_NAME, *report.labels]
     counts = report.confusion.tolist()
     totals = [max(sum(row), 1) for row in counts]
@@ -288,11 +291,10 @@ def error_figures(report: EntityReport) -> list[Figure]:
         "Gold and predicted entities with the same ends", names, counts,
         strengths=shares, show="{:,}".format, axes=("gold", "predicted"),
     )  # fmt: skip
-    errors = [
-        (name, getattr(report, kind), 1 if kind == "missed" else 2) for kind, name in KINDS.items()
-    ]
+    # grey, since the colours are those of the classes
+    errors = [(name, getattr(report, kind), 0) for kind, name in KINDS.items()]
     kinds = bar_chart("Errors by kind", errors, show="{:,}".format)
-    scores = [(label, report.per_type[label].f1, c) for c, label in enumerate(report.labels, 1)]
+    scores = [(label, report.per_type[label].f1, colours[label]) for label in report.labels]
     by_label = bar_chart("F1 by label", scores, show=percent)
     outside = f"{OUTSIDE_NAME} means no entity with these ends. Colours show the share of a row."
     total = report.boundary + report.boundary_and_type
