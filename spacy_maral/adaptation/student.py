@@ -11,6 +11,7 @@ from typing import Any
 
 from spacy.tokens import Doc
 from thinc.api import Config
+from tqdm.auto import tqdm
 
 from ..data.config import read_config
 from ..data.layout import DIAGNOSTICS, META
@@ -37,6 +38,7 @@ from ..training.pipelines import (
 )
 from ..training.processes import ALONE, Ranks, join, own_gpu
 from ..training.settings import AdaptationSettings, Section, StudentSettings, read_section
+from ..training.steps import fit_batches
 from ..training.summary import finish, settle_offset
 from ..training.target_sample import TargetSample
 from .chunks import predict
@@ -274,6 +276,9 @@ def prepare_student(
         for name, gold in (("source", True), ("target", adaptation.diagnose_with_gold))
     )
     report_width(source, student.labels)
+    training, note = fit_batches([source, target], training, plan.seed)
+    if note and ranks.is_first:
+        tqdm.write(note)
     strings = Strings.of(docs["target"], target.max_width)
     parts = inputs.parts.get("target")
     start, points = start_labels(

@@ -102,6 +102,8 @@ def summarise(
         "selected_epoch": chosen["epoch"],
         "select": run.settings.select,
         "seed": run.seed,
+        "updates": run.n_updates,
+        "batch_tokens": run.settings.batch_tokens,
         "precision": run.network.precision,
         "threads": torch.get_num_threads(),
         "processes": run.ranks.size,

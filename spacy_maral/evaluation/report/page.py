@@ -178,7 +178,7 @@ def _settings(record: RunRecord) -> list[tuple[str, dict[str, Any]]]:
         for name, sizes in facts.get("data", {}).items()
     ]
     run = {"saved epoch": saved_epoch(facts)} if facts else {}
-    keys = ("date", "seed", "precision", "threads", "machine")
+    keys = ("date", "seed", "updates", "batch_tokens", "precision", "threads", "machine")
     run |= {key: facts[key] for key in keys if key in facts}
     if "seconds" in facts:
         run["seconds"] = f"{facts['seconds']:,.0f}"
