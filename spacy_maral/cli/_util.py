@@ -30,6 +30,7 @@ label raw text of others, and adapt a student to them.
 Start with: python -m spacy maral init-config --help
 """
 
+DOCS = "docs/cli.md"
 WITH_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 # in the order of use; other commands follow
@@ -46,6 +47,15 @@ class Steps(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         names = super().list_commands(ctx)
         return [name for name in ORDER if name in names] + [x for x in names if x not in ORDER]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Find a command, and end its help with the place of its documentation."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            place = f"Documentation: {DOCS}#{cmd_name}"
+            own = (command.epilog or "").removesuffix(place).strip()
+            command.epilog = f"{own}\n\n{place}".strip()
+        return command
 
 
 app = typer.Typer(name="maral", help=HELP, cls=Steps, no_args_is_help=True, rich_markup_mode=None)

@@ -16,10 +16,10 @@ from ._util import app, reported
 def card_cli(
     model: Path = Arg(..., help="Directory of the trained pipeline", **FOLDER),
     metrics: list[Path] = Opt(
-        [], "--metrics", "-m", exists=True, help="Metrics from evaluate, or a directory of them"
+        [], "--metrics", exists=True, help="Metrics from evaluate, or a directory of them"
     ),
     sources: Path | None = Opt(
-        None, "--sources", "-S", **FILE, help="JSON or YAML file that lists the training sources"
+        None, "--sources", **FILE, help="JSON or YAML file that lists the training sources"
     ),
     source: list[Path] = Opt(
         [], "--source", "-s", **FILE, help="Training data whose size the card states (.spacy)"
@@ -33,13 +33,13 @@ def card_cli(
     output: Path | None = Opt(
         None, "--output", "-o", dir_okay=False, help="JSON file; by default the model's meta.json"
     ),
-    name: str = Opt("", "--name", "-n", help="Name of the package, without the language code"),
+    name: str = Opt("", "--name", help="Name of the package, without the language code"),
     version: str = Opt("", "--version", "-v", help="Version of the package"),
-    license: str = Opt("", "--license", "-l", help="License of the model, such as CC-BY-SA-4.0"),
-    author: str = Opt("", "--author", "-a", help="Author of the model"),
-    email: str = Opt("", "--email", "-E", help="The author's email address"),
-    url: str = Opt("", "--url", "-u", help="Web page of the model"),
-    description: str = Opt("", "--description", "-D", help="Description in one sentence"),
+    license: str = Opt("", "--license", help="License of the model, such as CC-BY-SA-4.0"),
+    author: str = Opt("", "--author", help="Author of the model"),
+    email: str = Opt("", "--email", help="The author's email address"),
+    url: str = Opt("", "--url", help="Web page of the model"),
+    description: str = Opt("", "--description", help="Description in one sentence"),
     encoder: str | None = Opt(
         None, "--encoder", "-e", help="Name of the encoder; by default the one in the config"
     ),

@@ -41,7 +41,6 @@ def init_config_cli(
     sentences: int | None = Opt(
         None,
         "--sentences",
-        "-n",
         min=1,
         help="About how many sentences there are, to choose batch size and epochs for",
     ),

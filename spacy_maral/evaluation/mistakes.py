@@ -15,6 +15,7 @@ from .evaluate import (
     judged_entities,
     read_entities,
     read_gold,
+    show_progress,
     without_labels,
 )
 from .metrics import EntityReport
@@ -115,10 +116,11 @@ def _predict(nlp: Language, docs: Sequence[Doc]) -> dict[Row, float | None]:
     """Return the predicted entities with their confidences, None if unknown."""
     cfg = nlp.get_pipe("maral_ner").cfg  # type: ignore[attr-defined]
     wanted, cfg["scores"] = cfg["scores"], True
+    labelled = nlp.pipe(without_labels(nlp, docs))
     try:
         return {
             (number, ent.start, ent.end - 1, ent.label_): ent._.maral_score
-            for number, doc in enumerate(nlp.pipe(without_labels(nlp, docs)))
+            for number, doc in enumerate(show_progress(labelled, len(docs)))
             for ent in doc.ents
         }
     finally:
