@@ -95,3 +95,5 @@ def init_config_cli(
     data = "--source ./train.spacy --dev ./dev.spacy"
     typer.echo(f"{COMMAND} maral debug-data {output_file} {data} --target ./target.spacy")
     typer.echo(f"{COMMAND} maral train-teacher {output_file} {data} --output ./teacher")
+    msg.text("Or train teacher and student at once:")
+    typer.echo(f"{COMMAND} maral train {output_file} {data} --target ./target.spacy --output ./out")
