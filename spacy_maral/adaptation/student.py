@@ -175,9 +175,19 @@ def adapt(
             # the first process alone has the selected weights
             if ranks.is_first:
                 chosen = settle_student(student, run, docs, plan)
-                facts = {} if folder_of_teacher is None else {"teacher": teacher_scores(folder_of_teacher)}
+                facts = (
+                    {}
+                    if folder_of_teacher is None
+                    else {"teacher": teacher_scores(folder_of_teacher)}
+                )
                 finish(
-                    student, run, output, started, settings=plan.sections, chosen=chosen, facts=facts
+                    student,
+                    run,
+                    output,
+                    started,
+                    settings=plan.sections,
+                    chosen=chosen,
+                    facts=facts,
                 )
     return output
 

@@ -145,7 +145,6 @@ def annotate_cli(
     names: Names | None = Opt(
         None,
         "--names",
-        "-n",
         help="Name memory: of this corpus, read twice, or off; by default as the pipeline says",
     ),
     as_json: bool = Opt(False, "--json", "-j", help="Print the summary as JSON only"),
