@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from .evaluation.evaluate import evaluate_pipeline
     from .evaluation.evaluate import load_pipeline as load
     from .scale import annotate_corpus, optimise, trim_vocab
+    from .training.calibrate import calibrate
+    from .training.suspects import find_suspects
     from .training.teacher import train_teacher
 
     __version__: str
@@ -40,8 +42,10 @@ _HOMES = {
     "MaralError": "errors",
     "adapt": "adaptation.student",
     "annotate_corpus": "scale",
+    "calibrate": "training.calibrate",
     "convert": "data.convert",
     "evaluate_pipeline": "evaluation.evaluate",
+    "find_suspects": "training.suspects",
     "load": "evaluation.evaluate",
     "optimise": "scale",
     "prepare_text": "data.raw",
@@ -60,8 +64,10 @@ __all__ = [
     "__version__",
     "adapt",
     "annotate_corpus",
+    "calibrate",
     "convert",
     "evaluate_pipeline",
+    "find_suspects",
     "load",
     "optimise",
     "prepare_text",

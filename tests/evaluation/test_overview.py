@@ -28,6 +28,7 @@ from spacy_maral.evaluation.report.overview import (
 )
 from spacy_maral.evaluation.report.run_record import RunRecord, read_run
 from spacy_maral.evaluation.report.svg import N_COLOURS
+from spacy_maral.evaluation.report.targets import reliable_share, target_figures
 
 
 def scores(micro: float, **per_type: float) -> SimpleNamespace:
@@ -95,6 +96,17 @@ def test_a_teacher_is_not_compared_with_a_teacher():
     assert label_table(found)[1] == []
 
 
+def test_the_reliable_share_of_a_target_is_that_of_its_entities():
+    part = {
+        "pseudo_labels": {"O": 90, "ORG": 30, "PER": 10},
+        "reliable": {"O": 1, "ORG": 0.5, "PER": 1.0},
+    }
+    assert reliable_share(part) == (15 + 10) / 40
+    none = {"pseudo_labels": {"O": 9, "ORG": 0}, "reliable": {"O": 1.0, "ORG": None}}
+    assert reliable_share(none) is None
+    assert target_figures(record()) == []
+
+
 @pytest.mark.parametrize(("change", "text"), [(0.026, "+2.6"), (-0.026, "−2.6"), (-1e-9, "+0.0")])
 def test_points(change, text):
     assert points(change) == text
@@ -135,12 +147,16 @@ def test_the_report_shows_teacher_and_every_target(world, two_targets, tmp_path)
     text = (tmp_path / "r.html").read_text(encoding="utf8")
     for part in (
         "the teacher on average: gold.spacy", "more.spacy", "teacher F1", "Targets: de, hi.",
-        "Encoder: encoder", "Date: 20", "Missed entities",
+        "Encoder: encoder", "Date: 20", "Missed entities", "Reliable share by target",
     ):  # fmt: skip
         assert part in text, part
     summary = json.loads((two_targets["run"] / "training/summary.json").read_text())
     performance = json.loads((world["teacher"] / "meta.json").read_text())["performance"]
     assert summary["teacher"]["dev_f1"] == performance["source_dev_ents_f"]
+    figures = target_figures(read_run(two_targets["run"]))
+    assert [figure.heading for figure in figures] == [
+        "Entity labels by target", "Reliable share by target",
+    ]  # fmt: skip
     names = [row[0] for row in label_table(read_run(two_targets["run"]))[1]]
     assert names == ["de", "", "", "hi", "", ""]
 

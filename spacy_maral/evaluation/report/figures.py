@@ -48,8 +48,8 @@ def curve_figures(record: RunRecord) -> list[Figure]:
     scores = _series(rows, {"F1": "dev_f1", "precision": "dev_precision", "recall": "dev_recall"})
     note = "Entities, strict: both ends and the type."
     figures = [
-        _by_epoch(record, "Loss", losses, "Mean over the steps of an epoch."),
-        _by_epoch(record, "Source development set", scores, note, show=percent),
+        draw_by_epoch(record, "Loss", losses, "Mean over the steps of an epoch."),
+        draw_by_epoch(record, "Source development set", scores, note, show=percent),
     ]
     if all("kappa" in row for row in rows):
         spread = [
@@ -57,15 +57,15 @@ def curve_figures(record: RunRecord) -> list[Figure]:
             for i, name in enumerate(("smallest κ", "largest κ"))
         ]
         note = "Concentrations of the widest and the narrowest class on the sphere."
-        figures.append(_by_epoch(record, "Concentration", spread, note))
+        figures.append(draw_by_epoch(record, "Concentration", spread, note))
     note = "Measured on target text after each epoch."
     for name in [name for name in rows[-1] if name.startswith("target_")]:
         values = [Series(name.partition("_")[2], [row.get(name) for row in rows], 2)]
-        figures.append(_by_epoch(record, name.replace("_", " ").capitalize(), values, note))
+        figures.append(draw_by_epoch(record, name.replace("_", " ").capitalize(), values, note))
     return figures
 
 
-def _by_epoch(
+def draw_by_epoch(
     record: RunRecord,
     heading: str,
     series: Sequence[Series],
@@ -98,12 +98,12 @@ def label_figures(record: RunRecord) -> list[Figure]:
         ]
         changed = Series("changed", [None if r["alpha"] is None else r["changed"] for r in rows], 1)
         figures += [
-            _by_epoch(
+            draw_by_epoch(
                 record, "Reliable share", shares,
                 "Share of the pseudo-labels of each class that the filter keeps for the next epoch.",
                 show=percent, y_range=(0, 1.02),
             ),
-            _by_epoch(
+            draw_by_epoch(
                 record, "Changed labels", [changed],
                 "Share of all candidate spans. The refinery does not run after the last epoch.",
             ),
@@ -114,7 +114,7 @@ def label_figures(record: RunRecord) -> list[Figure]:
         reference = None if start is None else (start, "the teacher's labels")
         note = "Share of wrong labels among spans that are entities by pseudo-label or by gold."
         figures.append(
-            _by_epoch(record, "Noise ratio", noise, note, show=percent, reference=reference)
+            draw_by_epoch(record, "Noise ratio", noise, note, show=percent, reference=reference)
         )
     if known := [epoch for epoch in record.epochs if epoch["gold"]]:
         keys = {"correct": "rho_clean", "wrong": "rho_noisy"}
@@ -123,7 +123,7 @@ def label_figures(record: RunRecord) -> list[Figure]:
             "Over spans labelled as entities. The farther the two are apart, the better the filter "
             "can separate correct from wrong labels."
         )
-        figures.append(_by_epoch(record, "Mean ρ by truth", means, note, rows=known))
+        figures.append(draw_by_epoch(record, "Mean ρ by truth", means, note, rows=known))
     return figures
 
 
@@ -215,7 +215,7 @@ def centroid_figures(record: RunRecord) -> list[Figure]:
             figures.append(Figure(name, chart, note))
     if all("centroid_cosine" in row for row in rows):
         figures.append(
-            _by_epoch(
+            draw_by_epoch(
                 record, "Mean cosine of two classes", _series(rows, {"mean cosine": "centroid_cosine"}),
                 "The lower, the farther apart.", reference=reference, show=signed,
             )
@@ -240,7 +240,7 @@ def geometry_figures(record: RunRecord) -> list[Figure]:
             ]
             if known:
                 title = f"{heading}, {side}"
-                figures.append(_by_epoch(record, title, series, note, rows=known, show=show))
+                figures.append(draw_by_epoch(record, title, series, note, rows=known, show=show))
     return figures
 
 

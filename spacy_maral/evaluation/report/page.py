@@ -22,6 +22,7 @@ from .overview import Scored, comparison_table, label_table, verdict
 from .run_record import RunRecord, read_run, read_sample
 from .sentences import doubtful_sentences, mistake_sentences
 from .svg import colour_class, percent, printable, short
+from .targets import target_figures
 
 NO_RECORDS = (
     "The run has no diagnostics. From release 0.1 on, adapt writes them if the setting "
@@ -207,6 +208,6 @@ DRAWN = (
     figures.centroid_figures, figures.curve_figures, figures.error_figures,
     figures.geometry_figures, figures.label_figures, figures.map_figure, figures.score_figures,
     doubtful_sentences, mistake_sentences, epoch_table, margin_table, score_table,
-    comparison_table, label_table,
+    comparison_table, label_table, target_figures,
 )  # fmt: skip
 """The functions that the template calls for figures, tables and sentences."""
