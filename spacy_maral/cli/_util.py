@@ -52,10 +52,18 @@ class Steps(TyperGroup):
         """Find a command, and end its help with the place of its documentation."""
         command = super().get_command(ctx, cmd_name)
         if command is not None:
-            place = f"Documentation: {DOCS}#{cmd_name}"
-            own = (command.epilog or "").removesuffix(place).strip()
-            command.epilog = f"{own}\n\n{place}".strip()
+            _name_documentation(command, cmd_name)
         return command
+
+
+def _name_documentation(command: Any, anchor: str) -> None:
+    """End the help of a command, and of its own commands, with the place of its documentation."""
+    subcommands = getattr(command, "commands", {})
+    for name, subcommand in subcommands.items():
+        _name_documentation(subcommand, f"{anchor}-{name}")
+    place = f"Documentation: {DOCS}" if subcommands else f"Documentation: {DOCS}#{anchor}"
+    own = (command.epilog or "").removesuffix(place).strip()
+    command.epilog = f"{own}\n\n{place}".strip()
 
 
 app = typer.Typer(name="maral", help=HELP, cls=Steps, no_args_is_help=True, rich_markup_mode=None)

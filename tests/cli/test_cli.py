@@ -119,11 +119,19 @@ def test_commands_are_listed_in_the_order_of_their_use():
     assert listed == list(ORDER)
 
 
-def options() -> list[tuple[str, str, list[str]]]:
-    """Command, long name and short names of each option."""
-    group = get_command(app)
-    found = []
+def leaves(group, *before: str):
+    """All commands, those of groups too, with the words that call them."""
     for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from leaves(command, *before, name)
+        else:
+            yield (*before, name), command
+
+
+def options() -> list[tuple[tuple[str, ...], str, list[str]]]:
+    """Command, long name and short names of each option."""
+    found = []
+    for name, command in leaves(get_command(app)):
         for option in command.params:
             names = [*option.opts, *option.secondary_opts]
             if names[0].startswith("--"):
@@ -144,10 +152,10 @@ def test_a_letter_has_one_meaning_in_all_commands():
 
 def test_every_help_names_its_part_of_the_documentation():
     known = (Path(__file__).parents[2] / DOCS).read_text(encoding="utf8")
-    for name in get_command(app).commands:
-        shown = words(run(name, "--help").stdout)
-        assert shown.count(f"Documentation: {DOCS}#{name}") == 1, name
-        assert f"\n## {name}\n" in known
+    for name, _ in leaves(get_command(app)):
+        shown = words(run(*name, "--help").stdout)
+        assert shown.count(f"Documentation: {DOCS}#{'-'.join(name)}") == 1, name
+        assert f"\n## {' '.join(name)}\n" in known
 
 
 def test_version():
