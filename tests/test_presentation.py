@@ -39,6 +39,21 @@ def test_the_citation_is_that_of_the_package_and_of_the_paper():
     assert paper["url"] == PROJECT["urls"]["Paper"]
 
 
+def test_the_gains_are_those_of_the_results():
+    results = (ROOT / "docs/results.md").read_text(encoding="utf8")
+    for name, variant in (
+        ("teacher, trained on English", "teacher"),
+        ("student, plain self-training", "self_training"),
+        ("student, spacy-maral", "maral"),
+    ):
+        shown = re.search(rf"^\| {name} \|(.*)\|$", README, re.M)
+        measured = re.search(rf"^\| {variant} \|(.*?)\|$", results, re.M)
+        assert shown is not None and measured is not None, name
+        found = [float(cell.strip(" *")) for cell in shown[1].split("|")]
+        wanted = [float(cell.split()[0]) for cell in measured[1].split("|")[: len(found)]]
+        assert found == pytest.approx(wanted, abs=0.051), name
+
+
 def test_the_universe_entry_has_the_example_of_the_readme():
     entry = json.loads((ROOT / "assets/universe.json").read_text(encoding="utf8"))
     assert entry["id"] == entry["pip"] == PROJECT["name"]
