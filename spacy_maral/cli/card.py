@@ -1,4 +1,4 @@
-"""The command card."""
+"""The commands card and push."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def card_cli(
     Write the model card of a trained pipeline to its meta.json: sources,
     license, sizes of the data, scores by language and type, and training
     settings. 'spacy package' turns it into the package's README.md, and
-    'hf upload' into the model card on the hub. The file
+    'spacy maral push' into the model card on the hub. The file
     --sources lists objects with name, url, author and license. Repeat
     --metrics for several test sets: the name of a file without 'student-'
     becomes the name of its test set.
@@ -77,3 +77,23 @@ def card_cli(
     msg.text("You can now package the pipeline:")
     meta_option = f" --meta {output}" if output else ""
     typer.echo(f"{COMMAND} package {model} ./packages --build wheel{meta_option}")
+
+
+@app.command("push")
+def push_cli(
+    model: Path = Arg(..., help="Directory of the trained pipeline", **FOLDER),
+    repository: str = Arg(..., help="Repository on the Hugging Face hub, OWNER/NAME"),
+    private: bool = Opt(False, "--private", help="Make a new repository private"),
+    message: str = Opt("", "--message", help="Message of the commit; by default the version"),
+) -> None:
+    """
+    Publish a pipeline on the Hugging Face hub, with its model card, in one
+    commit. The files of its training, which quote text, are not uploaded. Log in
+    with 'hf auth login' first, or set HF_TOKEN. Others load the pipeline with
+    spacy.load(snapshot_download("OWNER/NAME")).
+    """
+    from ..evaluation.report.hub import push
+
+    with reported("publish the pipeline"):
+        address = push(model, repository, private=private, message=message)
+    msg.good("Published", address)

@@ -55,7 +55,7 @@ class CardFacts:
 def write_card(model: Path, facts: CardFacts, *, output: Path | None = None) -> dict[str, Any]:
     """Write a pipeline's meta.json with its training, data and scores.
 
-    `spacy package` makes the README.md of the package from it, and `hf upload` the
+    `spacy package` makes the README.md of the package from it, and `push` the
     card on the hub.
 
     model (Path): Folder of the pipeline.
@@ -64,7 +64,7 @@ def write_card(model: Path, facts: CardFacts, *, output: Path | None = None) -> 
     RETURNS (dict): The new meta.json.
     RAISES (MaralError): If the folder has no pipeline with a maral_ner, or a file cannot be read.
     """
-    meta, config, summary = _read_pipeline(model)
+    meta, config, summary = read_pipeline(model)
     metrics = read_metrics(facts.metrics)
     encoder = facts.encoder or encoder_name(config)
     meta.update({key: value for key, value in facts.meta.items() if value})
@@ -181,7 +181,7 @@ def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
 
 
-def _read_pipeline(model: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+def read_pipeline(model: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Read meta.json, the configuration, and the summary of the training, empty if there is none."""
     summary = model / RUN_FOLDER / SUMMARY
     with reading(model, Errors.M411):
