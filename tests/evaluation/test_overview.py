@@ -67,7 +67,7 @@ def test_the_verdict_names_gain_lost_classes_and_targets_without_labels():
 
 def test_a_loss_is_no_gain():
     (first, *_) = verdict(record(), [scored("de.spacy", scores(0.6), scores(0.65))])
-    assert first == "−5.0 F1 under the teacher on de.spacy."
+    assert first == "−5.0 F1 against the teacher on de.spacy."
 
 
 def test_classes_without_labels_are_named_for_one_target():
@@ -81,7 +81,7 @@ def test_classes_without_labels_are_named_for_one_target():
 def test_without_gold_the_scores_of_both_on_the_development_set_are_compared():
     found = record(summary={"teacher": {"dev_f1": 0.81}})
     assert verdict(found, []) == [
-        f"F1 is 80.0 on the {DEV}.", f"−1.0 F1 under the teacher on the {DEV}.", NO_TEACHER,
+        f"F1 is 80.0 on the {DEV}.", f"−1.0 F1 against the teacher on the {DEV}.", NO_TEACHER,
     ]  # fmt: skip
     assert comparison_table(found, [])[1] == [[DEV, "all", "81.00", "80.00", "−1.00", "-"]]
 

@@ -194,4 +194,5 @@ def points(change: float, digits: int = 1) -> str:
 
 
 def over(change: float) -> str:
-    return "over" if round(100 * change, 1) >= 0 else "under"
+    """The word between a difference and what it is compared with."""
+    return "over" if round(100 * change, 1) > 0 else "against"
