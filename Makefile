@@ -6,6 +6,8 @@ PYTHON ?= python3
 #   make demo TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
 TORCH ?= torch==2.13.0
 VENV ?= .venv
+# Extras of pyproject.toml; test-ray is for the tests with a Ray cluster, docs for make site
+EXTRAS ?= dev
 # default; small: a tenth of the text; tiny: the small corpus with an untrained encoder
 DEMO ?= default
 # Variables of project.yml, such as VARS="--vars.target de --vars.seed 1"
@@ -33,7 +35,7 @@ RUN_default := demo-??-*
 export OMP_WAIT_POLICY ?= passive
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: all setup demo test lint bench clean
+.PHONY: all setup demo test lint bench site clean
 
 all: test
 
@@ -43,7 +45,7 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade pip
 	$(PY) -m pip install --quiet $(TORCH)
-	$(PY) -m pip install --quiet -e ".[dev]"
+	$(PY) -m pip install --quiet -e ".[$(EXTRAS)]"
 	touch $(STAMP)
 
 demo: $(STAMP)
@@ -60,11 +62,15 @@ bench: $(STAMP)
 	$(PY) -m pip install --quiet -e ".[bench]"
 	$(PY) -m benchmarks --encoder "$(ENCODER)" --data "$(DATA)" --output docs/performance.json
 
+site: $(STAMP)
+	$(PY) -m pip install --quiet -e ".[docs]"
+	$(PY) -m mkdocs build --strict
+
 lint: $(STAMP)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
 clean:
-	rm -rf corpus metrics packages training project.lock build dist
+	rm -rf site corpus metrics packages training project.lock build dist
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -112,6 +112,7 @@ def student_plan(setting: Setting, max_width: int, **overrides: Any) -> StudentP
         "paths.encoder": str(setting.encoder),
         "components.maral_ner.model.max_width": max_width,
         "adaptation.diagnostics": False,
+        "student.min_updates": 0,
     }
     if setting.smoke:
         settings["student.freeze_layers"] = 1

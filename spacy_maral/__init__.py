@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .adaptation.label_target import pseudo_label
     from .adaptation.student import adapt
+    from .adaptation.train import train
     from .data.convert import convert
     from .data.docs import read_docs
     from .data.prodigy import read_prodigy, write_prodigy
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from .evaluation.evaluate import evaluate_pipeline
     from .evaluation.evaluate import load_pipeline as load
     from .scale import annotate_corpus, optimise, trim_vocab
+    from .training.calibrate import calibrate
+    from .training.suspects import find_suspects
     from .training.teacher import train_teacher
 
     __version__: str
@@ -39,8 +42,10 @@ _HOMES = {
     "MaralError": "errors",
     "adapt": "adaptation.student",
     "annotate_corpus": "scale",
+    "calibrate": "training.calibrate",
     "convert": "data.convert",
     "evaluate_pipeline": "evaluation.evaluate",
+    "find_suspects": "training.suspects",
     "load": "evaluation.evaluate",
     "optimise": "scale",
     "prepare_text": "data.raw",
@@ -48,6 +53,7 @@ _HOMES = {
     "read_docs": "data.docs",
     "read_prodigy": "data.prodigy",
     "read_raw": "data.raw",
+    "train": "adaptation.train",
     "train_teacher": "training.teacher",
     "trim_vocab": "scale",
     "write_prodigy": "data.prodigy",
@@ -58,8 +64,10 @@ __all__ = [
     "__version__",
     "adapt",
     "annotate_corpus",
+    "calibrate",
     "convert",
     "evaluate_pipeline",
+    "find_suspects",
     "load",
     "optimise",
     "prepare_text",
@@ -67,6 +75,7 @@ __all__ = [
     "read_docs",
     "read_prodigy",
     "read_raw",
+    "train",
     "train_teacher",
     "trim_vocab",
     "write_prodigy",

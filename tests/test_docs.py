@@ -351,7 +351,7 @@ def test_every_stand_in_is_needed(sandbox: Sandbox) -> None:
 
 
 def test_every_block_says_what_it_is() -> None:
-    known = {*SHELL, "python", "json", "text", "ini", "yaml", "diff"}
+    known = {*SHELL, "python", "json", "text", "ini", "yaml", "diff", "bibtex"}
     for path in PAGES:
         for block in blocks(path):
             assert block.lang in known, f"{page_name(path)}: ```{block.lang}"

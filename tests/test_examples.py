@@ -16,6 +16,8 @@ QUICK = {
     "components.maral_ner.model.dim": 8,
     "components.transformer.model.get_spans.max_chars": 60,
     "teacher.epochs": 1,
+    "teacher.min_updates": 0,
+    "student.min_updates": 0,
     "teacher.freeze_layers": 0,
     "student.epochs": 2,
     "student.freeze_layers": 0,

@@ -11,6 +11,7 @@ from typing import Any
 
 from spacy.tokens import Doc
 from thinc.api import Config
+from tqdm.auto import tqdm
 
 from ..data.config import read_config
 from ..data.layout import DIAGNOSTICS, META
@@ -37,6 +38,7 @@ from ..training.pipelines import (
 )
 from ..training.processes import ALONE, Ranks, join, own_gpu
 from ..training.settings import AdaptationSettings, Section, StudentSettings, read_section
+from ..training.steps import fit_batches
 from ..training.summary import finish, settle_offset
 from ..training.target_sample import TargetSample
 from .chunks import predict
@@ -167,7 +169,20 @@ def adapt(
             # the first process alone has the selected weights
             if ranks.is_first:
                 chosen = settle_student(student, run, docs, plan)
-                finish(student, run, output, started, settings=plan.sections, chosen=chosen)
+                facts = (
+                    {}
+                    if folder_of_teacher is None
+                    else {"teacher": teacher_scores(folder_of_teacher)}
+                )
+                finish(
+                    student,
+                    run,
+                    output,
+                    started,
+                    settings=plan.sections,
+                    chosen=chosen,
+                    facts=facts,
+                )
     return output
 
 
@@ -233,6 +248,14 @@ def teacher_labels(path: Path) -> list[str] | None:
     return meta.get("labels", {}).get(COMPONENT)
 
 
+def teacher_scores(path: Path) -> dict[str, float]:
+    """Scores of a teacher on its development data, as far as its own training has saved them."""
+    kept = json.loads((path / META).read_text(encoding="utf8")).get("performance", {})
+    names = {"dev_precision": "p", "dev_recall": "r", "dev_f1": "f"}
+    keys = {name: f"source_dev_ents_{key}" for name, key in names.items()}
+    return {name: kept[key] for name, key in keys.items() if kept.get(key) is not None}
+
+
 def prepare_student(
     student: Pipeline,
     inputs: Inputs,
@@ -257,6 +280,9 @@ def prepare_student(
         for name, gold in (("source", True), ("target", adaptation.diagnose_with_gold))
     )
     report_width(source, student.labels)
+    training, note = fit_batches([source, target], training, plan.seed)
+    if note and ranks.is_first:
+        tqdm.write(note)
     strings = Strings.of(docs["target"], target.max_width)
     parts = inputs.parts.get("target")
     start, points = start_labels(

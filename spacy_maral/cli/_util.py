@@ -30,12 +30,13 @@ label raw text of others, and adapt a student to them.
 Start with: python -m spacy maral init-config --help
 """
 
+DOCS = "docs/cli.md"
 WITH_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 # in the order of use; other commands follow
 ORDER = (
-    "init-config", "convert", "export", "prepare-text", "stats", "debug-data", "train-teacher",
-    "pseudo-label", "adapt", "evaluate", "compare", "annotate", "names", "report", "card",
+    "init-config", "convert", "export", "prepare-text", "stats", "debug-data", "train", "train-teacher",
+    "pseudo-label", "adapt", "evaluate", "compare", "calibrate", "suspects", "annotate", "names", "report", "card", "push",
     "trim-vocab", "optimise",
 )  # fmt: skip
 
@@ -46,6 +47,23 @@ class Steps(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         names = super().list_commands(ctx)
         return [name for name in ORDER if name in names] + [x for x in names if x not in ORDER]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Find a command, and end its help with the place of its documentation."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            _name_documentation(command, cmd_name)
+        return command
+
+
+def _name_documentation(command: Any, anchor: str) -> None:
+    """End the help of a command, and of its own commands, with the place of its documentation."""
+    subcommands = getattr(command, "commands", {})
+    for name, subcommand in subcommands.items():
+        _name_documentation(subcommand, f"{anchor}-{name}")
+    place = f"Documentation: {DOCS}" if subcommands else f"Documentation: {DOCS}#{anchor}"
+    own = (command.epilog or "").removesuffix(place).strip()
+    command.epilog = f"{own}\n\n{place}".strip()
 
 
 app = typer.Typer(name="maral", help=HELP, cls=Steps, no_args_is_help=True, rich_markup_mode=None)

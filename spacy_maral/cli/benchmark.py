@@ -19,7 +19,7 @@ def benchmark_cli(
         ..., help="YAML file with datasets, languages, variants and seeds", **FILE
     ),
     data: Path = Opt(
-        ..., "--data", "-d", **FOLDER, help="Directory with one directory of raw data per dataset"
+        ..., "--data", **FOLDER, help="Directory with one directory of raw data per dataset"
     ),
     output: Path = Opt(
         ..., "--output", "-o", file_okay=False, help="Directory for models, results and tables"
@@ -33,7 +33,7 @@ def benchmark_cli(
     keep_models: bool = Opt(
         False, "--keep-models", "-k", help="Keep the trained students and ceilings"
     ),
-    dry_run: bool = Opt(False, "--dry-run", "-D", help="List the runs and their states, and exit"),
+    dry_run: bool = Opt(False, "--dry-run", help="List the runs and their states, and exit"),
     gpu_id: int = GPU_ID,
 ) -> None:
     """

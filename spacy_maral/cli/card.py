@@ -1,4 +1,4 @@
-"""The command card."""
+"""The commands card and push."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ._util import app, reported
 def card_cli(
     model: Path = Arg(..., help="Directory of the trained pipeline", **FOLDER),
     metrics: list[Path] = Opt(
-        [], "--metrics", "-m", exists=True, help="Metrics from evaluate, or a directory of them"
+        [], "--metrics", exists=True, help="Metrics from evaluate, or a directory of them"
     ),
     sources: Path | None = Opt(
-        None, "--sources", "-S", **FILE, help="JSON or YAML file that lists the training sources"
+        None, "--sources", **FILE, help="JSON or YAML file that lists the training sources"
     ),
     source: list[Path] = Opt(
         [], "--source", "-s", **FILE, help="Training data whose size the card states (.spacy)"
@@ -33,13 +33,13 @@ def card_cli(
     output: Path | None = Opt(
         None, "--output", "-o", dir_okay=False, help="JSON file; by default the model's meta.json"
     ),
-    name: str = Opt("", "--name", "-n", help="Name of the package, without the language code"),
+    name: str = Opt("", "--name", help="Name of the package, without the language code"),
     version: str = Opt("", "--version", "-v", help="Version of the package"),
-    license: str = Opt("", "--license", "-l", help="License of the model, such as CC-BY-SA-4.0"),
-    author: str = Opt("", "--author", "-a", help="Author of the model"),
-    email: str = Opt("", "--email", "-E", help="The author's email address"),
-    url: str = Opt("", "--url", "-u", help="Web page of the model"),
-    description: str = Opt("", "--description", "-D", help="Description in one sentence"),
+    license: str = Opt("", "--license", help="License of the model, such as CC-BY-SA-4.0"),
+    author: str = Opt("", "--author", help="Author of the model"),
+    email: str = Opt("", "--email", help="The author's email address"),
+    url: str = Opt("", "--url", help="Web page of the model"),
+    description: str = Opt("", "--description", help="Description in one sentence"),
     encoder: str | None = Opt(
         None, "--encoder", "-e", help="Name of the encoder; by default the one in the config"
     ),
@@ -48,7 +48,7 @@ def card_cli(
     Write the model card of a trained pipeline to its meta.json: sources,
     license, sizes of the data, scores by language and type, and training
     settings. 'spacy package' turns it into the package's README.md, and
-    'hf upload' into the model card on the hub. The file
+    'spacy maral push' into the model card on the hub. The file
     --sources lists objects with name, url, author and license. Repeat
     --metrics for several test sets: the name of a file without 'student-'
     becomes the name of its test set.
@@ -79,3 +79,23 @@ def card_cli(
     msg.text("You can now package the pipeline:")
     meta_option = f" --meta {output}" if output else ""
     typer.echo(f"{COMMAND} package {model} ./packages --build wheel{meta_option}")
+
+
+@app.command("push")
+def push_cli(
+    model: Path = Arg(..., help="Directory of the trained pipeline", **FOLDER),
+    repository: str = Arg(..., help="Repository on the Hugging Face hub, OWNER/NAME"),
+    private: bool = Opt(False, "--private", help="Make a new repository private"),
+    message: str = Opt("", "--message", help="Message of the commit; by default the version"),
+) -> None:
+    """
+    Publish a pipeline on the Hugging Face hub, with its model card, in one
+    commit. The files of its training, which quote text, are not uploaded. Log in
+    with 'hf auth login' first, or set HF_TOKEN. Others load the pipeline with
+    spacy.load(snapshot_download("OWNER/NAME")).
+    """
+    from ..evaluation.report.hub import push
+
+    with reported("publish the pipeline"):
+        address = push(model, repository, private=private, message=message)
+    msg.good("Published", address)

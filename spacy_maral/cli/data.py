@@ -58,7 +58,7 @@ def convert_cli(
     label_map: str | None = LABEL_MAP,
     unlabelled: bool = Opt(False, "--unlabelled", "-u", help="Remove entities, to get raw text"),
     tags: Tags = Opt(
-        Tags.repair, "--tags", "-t",
+        Tags.repair, "--tags",
         help="What to do with tags that do not fit together, such as I- after O",
     ),
     misaligned: Misaligned = Opt(
@@ -141,7 +141,7 @@ def prepare_text_cli(
     ),
     output_path: Path = Arg(..., help="File to write (.spacy)", dir_okay=False),
     lang: str = Opt(..., "--lang", "-l", help="Language code; selects tokenizer and splitter"),
-    split: bool = Opt(True, "--split/--no-split", "-s/-S", help="Split into sentences by rules"),
+    split: bool = Opt(True, "--split/--no-split", help="Split into sentences by rules"),
     min_words: int = Opt(3, "--min-words", min=1, help="Shortest sentence, in words"),
     max_words: int = Opt(200, "--max-words", min=1, help="Longest sentence, in words"),
     limit: int | None = Opt(None, "--limit", "-n", min=1, help="Maximum number of sentences"),

@@ -36,7 +36,9 @@ def debug_data_cli(
     ignore_warnings: bool = Opt(
         False, "--ignore-warnings", "-IW", help="Ignore warnings, only show stats and errors"
     ),
-    verbose: bool = Opt(False, "--verbose", "-V", help="Print additional information and examples"),
+    verbose: bool = Opt(
+        False, "--verbose", "-V", "-VV", help="Print additional information and examples"
+    ),
     no_format: bool = Opt(False, "--no-format", "-NF", help="Don't pretty-print the results"),
 ) -> None:
     """

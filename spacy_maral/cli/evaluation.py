@@ -83,21 +83,36 @@ def compare_cli(
 def report_cli(
     run: Path = Arg(..., help="Output directory of adapt or train-teacher", **FOLDER),
     output: Path = Opt(..., "--output", "-o", help="Output HTML file", dir_okay=False),
-    gold: Path | None = Opt(
-        None, "--gold", **FILE, help="Labelled data (.spacy) in which to find mistakes"
+    gold: list[Path] = Opt(
+        [],
+        "--gold",
+        **FILE,
+        help="Labelled data (.spacy) in which to find mistakes; can be repeated, once per language",
     ),
-    dev: Path | None = Opt(
-        None, "--dev", "-d", **FILE, help="Labelled source data (.spacy), used without --gold"
+    dev: list[Path] = Opt(
+        [],
+        "--dev",
+        "-d",
+        **FILE,
+        help="Labelled source data (.spacy), used without --gold; can be repeated",
+    ),
+    teacher: Path | None = Opt(
+        None,
+        "--teacher",
+        "-t",
+        **FOLDER,
+        help="Teacher's pipeline, to compare with on the labelled data",
     ),
     code: Path | None = CODE,
     gpu_id: int = GPU_ID,
 ) -> None:
     """
-    Report on a training run in one HTML file that needs no network: curves by
-    epoch, the scores of the pseudo-labels with the filter's threshold, the
-    geometry of the classes, a map of the spans, and the least reliable
-    pseudo-labels. With labelled data, such as a test set of the target, the
-    report also shows the pipeline's mistakes.
+    Report on a training run in one HTML file that needs no network: a verdict
+    in words, curves by epoch, the pseudo-labels of each target and class, their
+    scores with the filter's threshold, the geometry of the classes, a map of
+    the spans, and the least reliable pseudo-labels. With labelled data, such as
+    a test set of each target, the report also shows the pipeline's mistakes and
+    the entities that it misses, and with --teacher what the adaptation gained.
     """
     prepare(code)
     from ..data.files import prove_writable
@@ -105,5 +120,5 @@ def report_cli(
 
     with reported("write the report"):
         prove_writable(output)
-        path = write_report(run, output, gold=gold, dev=dev, gpu_id=gpu_id)
+        path = write_report(run, output, gold=gold, dev=dev, teacher=teacher, gpu_id=gpu_id)
     msg.good("Saved report", path)

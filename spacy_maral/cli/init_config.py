@@ -38,6 +38,12 @@ def init_config_cli(
     max_width: int | None = Opt(
         None, "--max-width", "-w", min=1, help="Longest entity in words; by default 8, or 4 (paper)"
     ),
+    sentences: int | None = Opt(
+        None,
+        "--sentences",
+        min=1,
+        help="About how many sentences there are, to choose batch size and epochs for",
+    ),
     segmenter: Segmenter | None = SEGMENTER,
     fill: bool = Opt(
         True, "--fill/--no-fill", help="Also write the settings that have default values"
@@ -49,16 +55,25 @@ def init_config_cli(
     device and an encoder, this command writes a commented config with settings
     to start from. If the encoder is a local folder, the command reads its number
     of layers and whether it has a masked-language-model head. If there is one
-    target, the pipeline gets its tokenizer. The default encoder depends on
+    target, the pipeline gets its tokenizer. With --sentences, batch size and
+    epochs fit the amount of text: of the labelled or of the raw text, whichever
+    has more. The default encoder depends on
     the size. With - as the file, only the config is printed.
     """
     from ..data.files import prove_writable, write_file
-    from ..training.new_config import Choices, choose_language, make_config
+    from ..training.new_config import Choices, batch_and_epochs, choose_language, make_config
 
     is_stdout = str(output_file) == "-"
     name = "config.cfg" if is_stdout else output_file.name
     choices = Choices(
-        source, targets, encoder, size.value, gpu, max_width, segmenter and segmenter.value
+        source,
+        targets,
+        encoder,
+        size.value,
+        gpu,
+        max_width,
+        segmenter and segmenter.value,
+        sentences,
     )
     with reported("write the config"):
         if not is_stdout and output_file.exists() and not force:
@@ -75,7 +90,12 @@ def init_config_cli(
     if problem is not None:
         msg.warn(f"No tokenizer for '{targets[0]}': the config uses the one for '{lang}'", problem)
     msg.good("Saved config", output_file)
+    if sentences is not None:
+        tokens, epochs = batch_and_epochs(sentences)
+        msg.text(f"For {sentences:,} sentences: batch_tokens = {tokens}, epochs = {epochs}")
     msg.text("You can now look at your data and train a teacher:")
     data = "--source ./train.spacy --dev ./dev.spacy"
     typer.echo(f"{COMMAND} maral debug-data {output_file} {data} --target ./target.spacy")
     typer.echo(f"{COMMAND} maral train-teacher {output_file} {data} --output ./teacher")
+    msg.text("Or train teacher and student at once:")
+    typer.echo(f"{COMMAND} maral train {output_file} {data} --target ./target.spacy --output ./out")

@@ -34,7 +34,7 @@ class Format(str, Enum):
     parquet = "parquet"
 
 
-ENGINE = Opt(Engine.local, "--engine", "-e", help="Where the work runs: in this process or on Ray")
+ENGINE = Opt(Engine.local, "--engine", help="Where the work runs: in this process or on Ray")
 ADDRESS = Opt(
     None, "--address",
     help="Ray cluster, such as 'auto' or ray://host:10001; by default a local one is started",
@@ -137,7 +137,7 @@ def annotate_cli(
     id_field: str = Opt("id", "--id-field", help="Key or column with the document's id"),
     score_attr: str | None = SCORE_ATTR,
     batch_words: int = Opt(
-        1024, "--batch-words", "-b", min=1, help="Words per batch; raise it for a GPU"
+        1024, "--batch-words", min=1, help="Words per batch; raise it for a GPU"
     ),
     give_up: int = Opt(
         100, "--give-up", min=1, help="Documents in a row that may fail before the shard fails"
@@ -145,7 +145,6 @@ def annotate_cli(
     names: Names | None = Opt(
         None,
         "--names",
-        "-n",
         help="Name memory: of this corpus, read twice, or off; by default as the pipeline says",
     ),
     text_seconds: float = Opt(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MOST_LOST = 0.3
 OUTPUT = Opt(..., "--output", "-o", help="Directory for the new pipeline", file_okay=False)
 TEST = Opt(
-    None, "--test", "-t", **FILE, help="Labelled data on which to compare both pipelines (.spacy)"
+    None, "--test", "-E", **FILE, help="Labelled data on which to compare both pipelines (.spacy)"
 )
 
 
@@ -32,14 +32,14 @@ class Dtype(str, Enum):
 def trim_vocab_cli(
     model: str = MODEL,
     corpus: list[Path] = Opt(
-        ..., "--corpus", "-T", exists=True, help="Raw text or a directory of it; can be repeated"
+        ..., "--corpus", exists=True, help="Raw text or a directory of it; can be repeated"
     ),
     output: Path = OUTPUT,
     test: Path | None = TEST,
     dtype: Dtype | None = Opt(
-        None, "--dtype", "-d", help="Type of the saved weights; by default it does not change"
+        None, "--dtype", help="Type of the saved weights; by default it does not change"
     ),
-    min_count: int = Opt(1, "--min-count", "-n", min=1, help="Minimum count of a word piece"),
+    min_count: int = Opt(1, "--min-count", min=1, help="Minimum count of a word piece"),
     lang: str | None = Opt(None, "--lang", "-l", help="Language code, by default the pipeline's"),
     code: Path | None = CODE,
     verbose: bool = VERBOSE,

@@ -1,4 +1,4 @@
-"""The commands train-teacher and adapt."""
+"""The commands train, train-teacher and adapt."""
 
 from __future__ import annotations
 
@@ -27,6 +27,55 @@ OUTPUT_DIR = Opt(..., "--output", "-o", file_okay=False, help="Directory for the
 RESUME = Opt(False, "--resume", "-r", help="Continue from the last checkpoint, if there is one")
 OVERRIDES = """To override settings in the config, pass them as command line options:
 --student.epochs 3 sets "epochs" in the block "[student]"."""
+
+
+@app.command("train", context_settings=WITH_OVERRIDES, epilog=OVERRIDES)
+def train_cli(
+    ctx: typer.Context,
+    config_path: Path = CONFIG,
+    output: Path = Opt(
+        ..., "--output", "-o", file_okay=False, help="Directory for teacher, labels and student"
+    ),
+    source: list[Path] = Opt(
+        [],
+        "--source",
+        "-s",
+        **FILE,
+        help="Labelled training data of the source language (.spacy); by default paths.train",
+    ),
+    dev: list[Path] = Opt(
+        [],
+        "--dev",
+        "-d",
+        **FILE,
+        help="Labelled development data of the source language (.spacy); by default paths.dev",
+    ),
+    target: list[Path] = Opt(
+        [], "--target", "-T", exists=True, help=f"{TARGET_TEXT}; by default paths.target"
+    ),
+    lang: list[str] = LANG,
+    resume: bool = RESUME,
+    code: Path | None = CODE,
+    verbose: bool = VERBOSE,
+    gpu_id: int = GPU_ID,
+) -> None:
+    """
+    Train a teacher, label the target text with it, and adapt a student, as
+    train-teacher, pseudo-label and adapt do one after the other. The files are
+    those of the section [paths] of the config file, or those of the options,
+    which can be repeated. The output directory gets teacher, labels.npz and
+    student. To continue after an interruption, repeat the command with --resume.
+    """
+    overrides = read_overrides(ctx)
+    prepare(code, verbose)
+    from ..adaptation.train import train
+
+    with reported("train the models"):
+        path = train(
+            config_path, output=output, source=source, dev=dev, target=target, lang=lang or None,
+            overrides=overrides, resume=resume, gpu_id=gpu_id,
+        )  # fmt: skip
+    msg.good("Saved student to output directory", path)
 
 
 @app.command("train-teacher", context_settings=WITH_OVERRIDES, epilog=OVERRIDES)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from ..data.layout import CONFIG, META
 from ..errors import Errors, MaralError, Warnings
@@ -80,7 +81,8 @@ def evaluate_pipeline(
     docs = read_gold(data)
     started = time.perf_counter()
     # Only the entities are kept: whole documents would keep the encoder's output in memory.
-    predicted = list(read_entities(nlp.pipe(without_labels(nlp, docs), batch_size=batch_size)))
+    labelled = nlp.pipe(without_labels(nlp, docs), batch_size=batch_size)
+    predicted = list(read_entities(show_progress(labelled, len(docs))))
     seconds = time.perf_counter() - started
     judged = judged_entities(predicted, docs)
     report = compare_entities(nlp, list(read_entities(docs)), judged, max_width=max_width)
@@ -190,6 +192,11 @@ def read_gold(data: str | Path | Iterable[Doc]) -> list[Doc]:
         n_missing = len(docs) - len(kept)
         logger.warning(Warnings.W402.format(path=place, n=n_missing, n_docs=len(docs)))
     return kept
+
+
+def show_progress(docs: Iterable[Doc], n_docs: int) -> Iterable[Doc]:
+    """Show on a terminal how many documents have been labelled."""
+    return tqdm(docs, desc="Label", total=n_docs, unit=" docs", disable=None, leave=False)
 
 
 def judged_entities(predicted: Sequence[Row], docs: Sequence[Doc]) -> list[Row]:

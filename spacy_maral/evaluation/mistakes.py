@@ -1,7 +1,8 @@
-"""The most confident mistakes of a trained pipeline on labelled documents."""
+"""Mistakes of a trained pipeline on labelled documents: the most confident ones, and missed entities."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from .evaluate import (
     judged_entities,
     read_entities,
     read_gold,
+    show_progress,
     without_labels,
 )
 from .metrics import EntityReport
@@ -27,11 +29,12 @@ CONTEXT = 20
 
 @dataclass
 class Mistake:
-    """A wrong prediction with the words around it.
+    """A wrong prediction, or a missed entity, with the words around it.
 
-    doc: Number of the document, from 0. words: The prediction with up to CONTEXT words on each side.
-    entity: The wrong prediction. predicted, gold: All entities that lie within `words`. Entities are
-    numbered by their places in `words`. confidence: In [0, 1]. kind: The kind of error, in words.
+    doc: Number of the document, from 0. words: The entity with up to CONTEXT words on each side.
+    entity: The wrong prediction or the missed entity. predicted, gold: All entities that lie within
+    `words`. Entities are numbered by their places in `words`. confidence: In [0, 1]; None if missed.
+    kind: The kind of error, in words.
     """
 
     doc: int
@@ -39,28 +42,33 @@ class Mistake:
     entity: Entity
     predicted: list[Entity]
     gold: list[Entity]
-    confidence: float
+    confidence: float | None
     kind: str
 
 
 @dataclass
 class Judgement:
-    """Scores of a pipeline on labelled documents, and its most confident mistakes."""
+    """Scores of a pipeline on labelled documents, and its mistakes.
+
+    mistakes: The most confident wrong predictions. missed: Gold entities that no prediction overlaps,
+    each text once, the most frequent ones first.
+    """
 
     report: EntityReport
     mistakes: list[Mistake]
+    missed: list[Mistake]
     n_docs: int
     n_words: int
 
 
 def judge(nlp: Language, data: str | Path | Iterable[Doc], *, n_mistakes: int = 10) -> Judgement:
-    """Score a pipeline on labelled documents and collect its most confident mistakes.
+    """Score a pipeline on labelled documents and collect its mistakes.
 
     The pipeline gets fresh documents with the same words and spaces.
 
     nlp (Language): The pipeline, with a maral_ner.
     data (str | Path | Iterable[Doc]): Gold documents, or a .spacy file of them.
-    n_mistakes (int): The largest number of mistakes to keep.
+    n_mistakes (int): The largest number of mistakes, and of missed entities, to keep.
     RETURNS (Judgement): Scores and mistakes.
     RAISES (MaralError): If the documents cannot be read, or none has entity annotation.
     """
@@ -76,20 +84,43 @@ def judge(nlp: Language, data: str | Path | Iterable[Doc], *, n_mistakes: int = 
         if (confidence := found[row]) is not None and row not in right
     )
     mistakes = [
-        _describe(docs[row[0]], row, -negative, list(found), gold)
+        _describe(docs[row[0]], row, -negative, list(found), gold, _kind(row, gold))
         for negative, row in wrong[:n_mistakes]
     ]
-    return Judgement(report, mistakes, len(docs), sum(map(len, docs)))
+    missed = [
+        _describe(docs[row[0]], row, None, list(found), gold, kind)
+        for row, kind in _missed(docs, gold, judged)[:n_mistakes]
+    ]
+    return Judgement(report, mistakes, missed, len(docs), sum(map(len, docs)))
+
+
+def _missed(
+    docs: Sequence[Doc], gold: Sequence[Row], predicted: Sequence[Row]
+) -> list[tuple[Row, str]]:
+    """Find the gold entities that no prediction overlaps, each text once, with the kind of error."""
+    covered = {(doc, word) for doc, first, last, _ in predicted for word in range(first, last + 1)}
+    missed = [
+        row
+        for row in gold
+        if not any((row[0], word) in covered for word in range(row[1], row[2] + 1))
+    ]
+    texts = [docs[doc][first : last + 1].text.casefold() for doc, first, last, _ in missed]
+    counts, by_text = Counter(texts), dict(zip(reversed(texts), reversed(missed), strict=True))
+    return [
+        (by_text[text], "missed" if n == 1 else f"missed {n:,} times")
+        for text, n in counts.most_common()
+    ]
 
 
 def _predict(nlp: Language, docs: Sequence[Doc]) -> dict[Row, float | None]:
     """Return the predicted entities with their confidences, None if unknown."""
     cfg = nlp.get_pipe("maral_ner").cfg  # type: ignore[attr-defined]
     wanted, cfg["scores"] = cfg["scores"], True
+    labelled = nlp.pipe(without_labels(nlp, docs))
     try:
         return {
             (number, ent.start, ent.end - 1, ent.label_): ent._.maral_score
-            for number, doc in enumerate(nlp.pipe(without_labels(nlp, docs)))
+            for number, doc in enumerate(show_progress(labelled, len(docs)))
             for ent in doc.ents
         }
     finally:
@@ -97,7 +128,12 @@ def _predict(nlp: Language, docs: Sequence[Doc]) -> dict[Row, float | None]:
 
 
 def _describe(
-    doc: Doc, wrong: Row, confidence: float, predicted: Sequence[Row], gold: Sequence[Row]
+    doc: Doc,
+    wrong: Row,
+    confidence: float | None,
+    predicted: Sequence[Row],
+    gold: Sequence[Row],
+    kind: str,
 ) -> Mistake:
     number, first, last, label = wrong
     begin, stop = max(0, first - CONTEXT), min(len(doc), last + 1 + CONTEXT)
@@ -116,7 +152,7 @@ def _describe(
         predicted=near(predicted),
         gold=near(gold),
         confidence=confidence,
-        kind=_kind(wrong, gold),
+        kind=kind,
     )
 
 

@@ -15,6 +15,7 @@ from thinc.api import Model
 from thinc.loss import Loss
 
 from ..errors import Errors, MaralError, Warnings, first_line
+from .confidence import check_calibration
 from .losses import SpanLoss, trains_head
 from .names import NameSettings
 from .offsets import check_offset, class_offsets
@@ -219,6 +220,7 @@ def check_loaded(model: Model, cfg: Mapping[str, Any]) -> None:
     if key is not None:
         key.encode("utf8")
     check_settings(cfg)
+    check_calibration(cfg.get("calibration"), len(cfg["labels"]))
     labels = cfg["labels"]
     strings = isinstance(labels, list) and all(isinstance(x, str) and x for x in labels)
     _require(strings and len({"O", *labels}) == len(labels) + 1, "labels", labels)

@@ -402,7 +402,9 @@ class MaralNER(TrainablePipe):
             raise MaralError(Errors.M214.format(name=self.name))
         self.model.set_dim("nO", None, force=True)  # type: ignore[arg-type]
         self.cfg["labels"] = []
+        # both belong to the weights that are replaced
         self.names = None
+        self.cfg.pop("calibration", None)
         for label in labels:
             self.add_label(label)
         self.model.set_dim("nO", len(self.labels) + 1, force=True)

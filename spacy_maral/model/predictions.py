@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc, Span, SpanGroup
 
 from ..errors import Errors, MaralError
+from .confidence import calibrated
 from .spans import OUTSIDE, Candidates, decode, softmax
 
 IOB_BEGIN, IOB_INSIDE = 3, 1
@@ -68,7 +69,7 @@ def annotate(
     predictions (Predictions): Their candidates and scores.
     labels (Sequence[str]): Entity labels; class i + 1 is labels[i].
     cfg (Mapping): The settings overwrite, scores, threshold, spans_key and spans_threshold of
-        `make_maral_ner`.
+        `make_maral_ner`, and the calibration, if there is one. It changes ent._.maral_score alone.
     """
     if not docs:
         return
@@ -76,7 +77,12 @@ def annotate(
     free = free_candidates(predictions, docs) if keep else all_candidates(predictions)
     entities = choose_entities(predictions, free).above(cfg["threshold"])
     found = entities.by_doc(docs, predictions, labels)
-    for doc, (spans, scores) in zip(docs, found, strict=True):
+    confidences = entities.scores
+    if cfg.get("calibration"):
+        rows = predictions.scores[entities.candidates]
+        confidences = calibrated(rows, entities.classes, cfg["calibration"])
+    shown = np.split(confidences, np.cumsum([len(spans) for spans, _ in found])[:-1])
+    for doc, (spans, _), scores in zip(docs, found, shown, strict=True):
         set_entities(doc, spans, keep=keep)
         set_scores(doc, spans, scores if cfg["scores"] else None, keep=keep)
     if key is None:

@@ -50,6 +50,7 @@ from .optimiser import (
 )
 from .processes import ALONE, Ranks
 from .settings import SELECTION, TrainingSettings
+from .steps import plan_epoch
 from .streams import Stream
 
 logger = logging.getLogger("spacy")
@@ -125,6 +126,11 @@ class Run:
         # file with the weights of the best epoch; each checkpoint has a copy
         self.best_file: Path | None = None
 
+    @property
+    def n_updates(self) -> int:
+        """Number of updates of the weights in all epochs."""
+        return sum(math.ceil(n / self.settings.accumulate) for n in self.epoch_steps)
+
     def train(self, *, resume: bool) -> list[dict[str, Any]]:
         """Train all remaining epochs, and load the selected weights into the network.
 
@@ -137,11 +143,10 @@ class Run:
         """
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        n_updates = sum(self.epoch_steps) // self.settings.accumulate
-        if n_updates < FEW_UPDATES and self.ranks.is_first:
+        if self.n_updates < FEW_UPDATES and self.ranks.is_first:
             logger.warning(
                 Warnings.W308.format(
-                    n=n_updates, epochs=self.settings.epochs, size=self.settings.batch_tokens
+                    n=self.n_updates, epochs=self.settings.epochs, size=self.settings.batch_tokens
                 )
             )
         first, progress = self._restore() if resume else (0, Progress())
@@ -182,20 +187,10 @@ class Run:
         with writing(self.folder / LOG):
             write_text(self.folder / LOG, "".join(json.dumps(row) + "\n" for row in self.log))
 
-    def _plan(self, epoch: int) -> list[tuple[NDArray[np.int64] | None, ...]]:
-        """Plan each step's batch of each stream; the longest stream is read once, others repeat."""
-        plans = [
-            stream.plan(self.settings, np.random.default_rng([self.seed, epoch, i]))
-            for i, stream in enumerate(self.streams)
-        ]
-        n_steps = max(map(len, plans))
-        for i, stream in enumerate(self.streams):
-            again = 0
-            while len(plans[i]) < n_steps:
-                again += 1
-                rng = np.random.default_rng([self.seed, epoch, i, again])
-                plans[i] += stream.plan(self.settings, rng)
-        return list(zip(*(plan[:n_steps] for plan in plans), strict=True))
+    def _plan(self, epoch: int) -> list[tuple[NDArray[np.int64], ...]]:
+        """Plan each step's batch of each stream (see `plan_epoch`)."""
+        shares = [stream.share for stream in self.streams]
+        return plan_epoch(shares, self.settings, self.seed, epoch)
 
     def _epoch(self, epoch: int, progress: Progress) -> dict[str, Any]:
         """Do the remaining steps of an epoch, and evaluate; RETURNS (dict): Its row."""

@@ -23,6 +23,7 @@ from ..data.languages import (
 )
 from ..errors import Errors, MaralError
 from ..model.encoder.files import check_encoder
+from .steps import SMALLEST_BATCH
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -31,6 +32,9 @@ TEMPLATE = "maral.cfg.jinja"
 WIDTHS = {"small": 8, "paper": 4}
 ENCODERS = {"small": "intfloat/multilingual-e5-small", "paper": "xlm-roberta-large"}
 FREEZE_LAYERS = 6
+BATCH_TOKENS, EPOCHS, MOST_EPOCHS = 384, 4, 20
+# 400 sentences of news, with their padding, take 27 word pieces each; 500 updates train them well
+SENTENCE_PIECES, UPDATES = 27, 600
 SECTION = re.compile(r"^\[(.+)\]$", re.MULTILINE)
 DEFAULTS_NOTE = "# further settings, with their defaults"
 
@@ -46,6 +50,7 @@ class Choices:
     gpu (bool): Whether the training uses a GPU.
     max_width (int): Longest entity in words; by default that of the size.
     segmenter (str): How Chinese words are found (see `blank_pipeline`), if Chinese is the target.
+    sentences (int): About how many sentences there are, which batch size and epochs are chosen for.
     """
 
     source: str = MULTIPLE_LANGUAGES
@@ -55,6 +60,7 @@ class Choices:
     gpu: bool = False
     max_width: int | None = None
     segmenter: str | None = None
+    sentences: int | None = None
 
 
 def make_config(choices: Choices, *, name: str = "config.cfg", fill: bool = True) -> str:
@@ -64,11 +70,14 @@ def make_config(choices: Choices, *, name: str = "config.cfg", fill: bool = True
     name (str): Name of the configuration file, for the comment with the command that makes it.
     fill (bool): Whether to write settings with default values too.
     RETURNS (str): The configuration, with comments.
-    RAISES (MaralError): If the size is unknown, a setting is out of its range, or the encoder's
-        folder cannot be used.
+    RAISES (MaralError): If the size is unknown, a setting is out of its range, the encoder's folder
+        cannot be used, or sentences are given although the size is that of the paper.
     """
     if choices.size not in WIDTHS:
         raise MaralError(Errors.M408.format(size=choices.size, known=", ".join(WIDTHS)))
+    if choices.sentences and choices.size == "paper":
+        raise MaralError(Errors.M560.format(sentences=choices.sentences))
+    batch_tokens, epochs = batch_and_epochs(choices.sentences)
     encoder = choices.encoder or ENCODERS[choices.size]
     facts = check_encoder(encoder)
     n_layers = getattr(facts, "num_hidden_layers", None)
@@ -84,6 +93,9 @@ def make_config(choices: Choices, *, name: str = "config.cfg", fill: bool = True
         encoder=encoder,
         size=choices.size,
         gpu=choices.gpu,
+        batch_tokens=batch_tokens,
+        epochs=epochs,
+        sentences=choices.sentences,
         max_width=choices.max_width or WIDTHS[choices.size],
         lang=lang,
         tokenizer=tokenizer_config(lang, choices.segmenter),
@@ -94,6 +106,22 @@ def make_config(choices: Choices, *, name: str = "config.cfg", fill: bool = True
     text = text.strip() + "\n"
     _check(text)
     return fill_config(text) if fill else text
+
+
+def batch_and_epochs(sentences: int | None) -> tuple[int, int]:
+    """Choose batch size and epochs so that a training has some 600 updates, also with little text.
+
+    sentences (int | None): About how many sentences there are; None for the defaults.
+    RETURNS (tuple): Word pieces in a batch, and epochs: the defaults with much text, smaller batches
+        with less, and more epochs once a batch has only two sentences or so.
+    """
+    if sentences is None:
+        return BATCH_TOKENS, EPOCHS
+    pieces = SENTENCE_PIECES * sentences
+    fitting = EPOCHS * pieces // UPDATES // 16 * 16
+    batch = max(SMALLEST_BATCH, min(BATCH_TOKENS, fitting))
+    epochs = -(-UPDATES * batch // pieces) if batch == SMALLEST_BATCH else EPOCHS
+    return batch, max(EPOCHS, min(MOST_EPOCHS, epochs))
 
 
 def choose_language(targets: Sequence[str]) -> tuple[str, str | None]:
@@ -133,6 +161,8 @@ def describe_command(choices: Choices, name: str, *, fill: bool) -> str:
         words += ["--encoder", choices.encoder]
     if choices.segmenter:
         words += ["--segmenter", choices.segmenter]
+    if choices.sentences:
+        words += ["--sentences", str(choices.sentences)]
     if choices.max_width:
         words += ["--max-width", str(choices.max_width)]
     words += ["--gpu" if choices.gpu else "--cpu", *([] if fill else ["--no-fill"])]

@@ -181,6 +181,8 @@ def as_pipeline(nlp: Language, settings: TrainingSettings | None) -> Pipeline:
     if settings is not None:
         check_trainable(encoder)
         options = {name: getattr(settings, name) for name in SHARED_OPTIONS}
+        # a calibration belongs to the weights before the training
+        pipe.cfg.pop("calibration", None)  # type: ignore[attr-defined]
         pipe.cfg.update(options)  # type: ignore[attr-defined]
         nlp.get_pipe_config(COMPONENT).update(options, loss=settings.loss)
         pipe.loss = make_loss(settings.loss)  # type: ignore[attr-defined]

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.spans import class_counts, class_shares
-from .corpus import Batch, Corpus, make_batch, plan_batches
-from .settings import TrainingSettings
+from .corpus import Batch, Corpus, make_batch
 from .shares import Share
 
 
@@ -75,13 +74,6 @@ class Stream:
     @property
     def corpus(self) -> Corpus:
         return self.share.corpus
-
-    def plan(self, settings: TrainingSettings, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-        """Group the documents of all processes into the batches of one pass."""
-        return plan_batches(
-            self.share.doc_lengths, self.share.doc_rows,
-            max_tokens=settings.batch_tokens, max_docs=settings.batch_docs, rng=rng,
-        )  # fmt: skip
 
     def batch(self, docs: NDArray[np.int64], pad_id: int) -> tuple[Batch, bool]:
         """Make this process's part of a batch, and say whether the part counts.

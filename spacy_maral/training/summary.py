@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def finish(
     *,
     settings: dict[str, Section],
     chosen: dict[str, Any],
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the pipeline and a summary of the run, then delete its checkpoints and cache.
 
@@ -67,6 +69,7 @@ def finish(
     started (float): `time.perf_counter` at the start of the run, in seconds.
     settings (dict): The sections of the configuration that the run used.
     chosen (dict): The row of the saved epoch (see `settle_offset`).
+    facts (Mapping): Further entries of the summary.
     """
     nlp = pipeline.nlp
     nlp.meta["performance"] = {
@@ -79,6 +82,8 @@ def finish(
     with writing(run.folder):
         files = write_pipeline(nlp, run.folder / "pipeline.tmp", output)
     summary = summarise(pipeline, run, chosen, settings) | {
+        **(facts or {}),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "seconds": time.perf_counter() - started,
         "peak_memory_bytes": peak_memory(),
         "files": files,
@@ -100,6 +105,8 @@ def summarise(
         "selected_epoch": chosen["epoch"],
         "select": run.settings.select,
         "seed": run.seed,
+        "updates": run.n_updates,
+        "batch_tokens": run.settings.batch_tokens,
         "precision": run.network.precision,
         "threads": torch.get_num_threads(),
         "processes": run.ranks.size,

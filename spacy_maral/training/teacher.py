@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tqdm.auto import tqdm
+
 from ..data.config import read_config
 from ..errors import Errors, MaralError
 from ..model.machine import use_device
@@ -25,6 +27,7 @@ from .pipelines import (
 )
 from .processes import ALONE, Ranks, join, own_gpu
 from .settings import TeacherSettings, check_sections, read_section
+from .steps import fit_batches
 from .streams import source_stream
 from .summary import finish, settle_offset
 
@@ -99,6 +102,9 @@ def prepare_teacher(
     pipeline.cache = cache_of(settings, folder)
     share = pipeline.deal(inputs.docs["source"], ranks, labelled=True, name="source")
     report_width(share, pipeline.labels)
+    settings, note = fit_batches([share], settings, seed)
+    if note and ranks.is_first:
+        tqdm.write(note)
     evaluate: Evaluate | None = None
     if ranks.is_first:
         dev = pipeline.encode(inputs.docs["dev"], labelled=True, name="dev")

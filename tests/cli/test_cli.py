@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+from collections import defaultdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import pytest
 import spacy
 from spacy.tokens import DocBin
 from spacy.util import registry
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from spacy_maral.cli import app
-from spacy_maral.cli._util import ORDER
+from spacy_maral.cli._util import DOCS, ORDER
 from spacy_maral.cli.data import ExportFormat, Format
 from spacy_maral.data.formats.registry import FORMATS
 from spacy_maral.errors import MaralError
@@ -115,6 +117,45 @@ def test_commands_are_listed_in_the_order_of_their_use():
     lines = [line.split() for line in run("--help").stdout.splitlines() if line.startswith("  ")]
     listed = [line[0] for line in lines if line and line[0] in ORDER]
     assert listed == list(ORDER)
+
+
+def leaves(group, *before: str):
+    """All commands, those of groups too, with the words that call them."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from leaves(command, *before, name)
+        else:
+            yield (*before, name), command
+
+
+def options() -> list[tuple[tuple[str, ...], str, list[str]]]:
+    """Command, long name and short names of each option."""
+    found = []
+    for name, command in leaves(get_command(app)):
+        for option in command.params:
+            names = [*option.opts, *option.secondary_opts]
+            if names[0].startswith("--"):
+                found.append((name, names[0], [x for x in names if not x.startswith("--")]))
+    return found
+
+
+def test_a_letter_has_one_meaning_in_all_commands():
+    by_letter, by_name = defaultdict(set), defaultdict(set)
+    for _, name, letters in options():
+        by_name[name].add(tuple(letters))
+        for letter in letters:
+            by_letter[letter].add(name)
+    assert {k: v for k, v in by_letter.items() if len(v) > 1} == {}
+    assert {k: v for k, v in by_name.items() if len(v) > 1 and k != "--split"} == {}
+    assert by_letter["-t"] == {"--teacher"} and by_letter["-E"] == {"--test"}
+
+
+def test_every_help_names_its_part_of_the_documentation():
+    known = (Path(__file__).parents[2] / DOCS).read_text(encoding="utf8")
+    for name, _ in leaves(get_command(app)):
+        shown = words(run(*name, "--help").stdout)
+        assert shown.count(f"Documentation: {DOCS}#{'-'.join(name)}") == 1, name
+        assert f"\n## {' '.join(name)}\n" in known
 
 
 def test_version():

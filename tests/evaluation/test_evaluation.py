@@ -105,6 +105,22 @@ def test_documents_without_annotation_do_not_count(ruled, gold_docs, tmp_path, c
         evaluate_pipeline(ruled, path)
 
 
+def test_progress_is_shown_for_every_document(ruled, gold_docs, monkeypatch):
+    from spacy_maral.evaluation import evaluate
+
+    shown = []
+
+    def bar(docs, **options):
+        shown.append([options["total"], 0])
+        for doc in docs:
+            shown[-1][1] += 1
+            yield doc
+
+    monkeypatch.setattr(evaluate, "tqdm", bar)
+    evaluate_pipeline(ruled, gold_docs)
+    assert shown == [[len(gold_docs), len(gold_docs)]]
+
+
 def test_files_and_batch_sizes_make_no_difference(ruled, gold_docs, tmp_path):
     path = tmp_path / "test.spacy"
     DocBin(docs=gold_docs).to_disk(path)

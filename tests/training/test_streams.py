@@ -11,6 +11,7 @@ from spacy_maral.model.losses import CrossEntropy, MaxMargin, SupCon
 from spacy_maral.model.spans import class_shares
 from spacy_maral.training.objective import batch_loss
 from spacy_maral.training.shares import Share
+from spacy_maral.training.steps import plan_epoch
 from spacy_maral.training.streams import Parts, source_stream
 
 MASK = VOCABULARY - 1
@@ -138,9 +139,9 @@ def test_class_statistics_take_the_spans_of_the_step():
 
 
 def test_a_pass_has_every_document_once():
-    stream = source_stream(Share.of(toy_corpus(20)), K, 1.0)
+    shares = [Share.of(toy_corpus(20))]
     settings = toy_settings(batch_docs=3, batch_tokens=1000)
-    plans = [stream.plan(settings, np.random.default_rng(s)) for s in (0, 0, 1)]
+    plans = [[docs for (docs,) in plan_epoch(shares, settings, s, 0)] for s in (0, 0, 1)]
     for plan in plans:
         assert sorted(np.concatenate(plan).tolist()) == list(range(20))
         assert max(map(len, plan)) == 3

@@ -20,6 +20,7 @@ from spacy_maral.training.new_config import (
     ENCODERS,
     WIDTHS,
     Choices,
+    batch_and_epochs,
     choose_language,
     fill_config,
     make_config,
@@ -54,6 +55,8 @@ def test_configs_are_what_their_first_lines_say(name):
 def test_the_demonstration_differs_in_the_students_epochs_only():
     small, demo = (load((CONFIGS / f"{x}.cfg").read_text("utf8")) for x in ("maral_small", "demo"))
     assert demo["student"].pop("epochs") < small["student"].pop("epochs")
+    for section in ("teacher", "student"):
+        assert (demo[section].pop("min_updates"), small[section].pop("min_updates")) == (0, 500)
     assert demo == small
 
 
@@ -62,6 +65,31 @@ def test_sizes_of_the_command_are_those_of_the_template():
 
 
 # contents
+
+
+@pytest.mark.parametrize(
+    ("sentences", "batch_tokens", "epochs"),
+    [(1, 64, 20), (100, 64, 15), (400, 64, 4), (1000, 176, 4), (10_000, 384, 4), (10**7, 384, 4)],
+)
+def test_batches_and_epochs_are_chosen_for_the_sentences(sentences, batch_tokens, epochs):
+    assert batch_and_epochs(sentences) == (batch_tokens, epochs)
+    result = run("init-config", "-", "--sentences", str(sentences), "--cpu", "--no-fill")
+    config = load(result.stdout)
+    for section in ("teacher", "student"):
+        assert config[section]["batch_tokens"] == batch_tokens
+        assert config[section]["epochs"] == epochs
+    assert (
+        f"--sentences {sentences} --cpu" in result.stdout and f"{sentences:,} sent" in result.stdout
+    )
+    if 100 <= sentences <= 10_000:
+        assert 500 < epochs * 27 * sentences / batch_tokens < 3000
+
+
+def test_sentences_do_not_change_the_papers_setting(tmp_path):
+    with pytest.raises(MaralError, match=r"M560.*500 sentences"):
+        make_config(Choices(size="paper", sentences=500))
+    result = run("init-config", tmp_path / "a.cfg", "--sentences", "400")
+    assert "For 400 sentences: batch_tokens = 64, epochs = 4" in result.stdout
 
 
 @pytest.mark.parametrize("size", WIDTHS)

@@ -18,6 +18,7 @@ from ...data.yaml import read_yaml
 from ...errors import Errors, MaralError, shown
 from ...model.name_files import NAMES, count_names
 from ..tables import escape_markdown, markdown_table, saved_epoch, score_cells
+from .run_record import encoder_name
 from .smaller import smaller_section
 
 COMPONENT = "maral_ner"
@@ -55,7 +56,7 @@ class CardFacts:
 def write_card(model: Path, facts: CardFacts, *, output: Path | None = None) -> dict[str, Any]:
     """Write a pipeline's meta.json with its training, data and scores.
 
-    `spacy package` makes the README.md of the package from it, and `hf upload` the
+    `spacy package` makes the README.md of the package from it, and `push` the
     card on the hub.
 
     model (Path): Folder of the pipeline.
@@ -64,9 +65,9 @@ def write_card(model: Path, facts: CardFacts, *, output: Path | None = None) -> 
     RETURNS (dict): The new meta.json.
     RAISES (MaralError): If the folder has no pipeline with a maral_ner, or a file cannot be read.
     """
-    meta, config, summary = _read_pipeline(model)
+    meta, config, summary = read_pipeline(model)
     metrics = read_metrics(facts.metrics)
-    encoder = facts.encoder or _encoder_name(config)
+    encoder = facts.encoder or encoder_name(config)
     meta.update({key: value for key, value in facts.meta.items() if value})
     meta["sources"] = [*facts.sources, {"name": f"{encoder} (encoder)"}]
     meta["performance"] = {**meta.get("performance", {}), **performance(metrics)}
@@ -181,7 +182,7 @@ def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
 
 
-def _read_pipeline(model: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+def read_pipeline(model: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Read meta.json, the configuration, and the summary of the training, empty if there is none."""
     summary = model / RUN_FOLDER / SUMMARY
     with reading(model, Errors.M411):
@@ -192,13 +193,6 @@ def _read_pipeline(model: Path) -> tuple[dict[str, Any], dict[str, Any], dict[st
     with reading(summary, Errors.M411):
         found = json.loads(summary.read_text(encoding="utf8")) if summary.is_file() else {}
     return meta, config, found
-
-
-def _encoder_name(config: Mapping[str, Any]) -> str:
-    """Return the encoder's hub name, or the last part of its folder, without paths of the machine."""
-    name = str(config["components"].get("transformer", {}).get("model", {}).get("name", "unknown"))
-    is_hub_name = name.count("/") <= 1 and not Path(name).is_absolute() and name[:1] != "."
-    return name if is_hub_name and not name.startswith("encoders/") else Path(name).name
 
 
 def _description(meta: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ...model.spans import OUTSIDE
 from ..metrics import OUTSIDE_NAME, EntityReport
 from .charts import Curve, Points, Series, bar_chart, heat_map, histogram, line_chart, scatter
+from .colours import class_colours
 from .run_record import RunRecord
 from .svg import colour_class, percent
 
@@ -47,8 +48,8 @@ def curve_figures(record: RunRecord) -> list[Figure]:
     scores = _series(rows, {"F1": "dev_f1", "precision": "dev_precision", "recall": "dev_recall"})
     note = "Entities, strict: both ends and the type."
     figures = [
-        _by_epoch(record, "Loss", losses, "Mean over the steps of an epoch."),
-        _by_epoch(record, "Source development set", scores, note, show=percent),
+        draw_by_epoch(record, "Loss", losses, "Mean over the steps of an epoch."),
+        draw_by_epoch(record, "Source development set", scores, note, show=percent),
     ]
     if all("kappa" in row for row in rows):
         spread = [
@@ -56,15 +57,15 @@ def curve_figures(record: RunRecord) -> list[Figure]:
             for i, name in enumerate(("smallest κ", "largest κ"))
         ]
         note = "Concentrations of the widest and the narrowest class on the sphere."
-        figures.append(_by_epoch(record, "Concentration", spread, note))
+        figures.append(draw_by_epoch(record, "Concentration", spread, note))
     note = "Measured on target text after each epoch."
     for name in [name for name in rows[-1] if name.startswith("target_")]:
         values = [Series(name.partition("_")[2], [row.get(name) for row in rows], 2)]
-        figures.append(_by_epoch(record, name.replace("_", " ").capitalize(), values, note))
+        figures.append(draw_by_epoch(record, name.replace("_", " ").capitalize(), values, note))
     return figures
 
 
-def _by_epoch(
+def draw_by_epoch(
     record: RunRecord,
     heading: str,
     series: Sequence[Series],
@@ -92,17 +93,17 @@ def label_figures(record: RunRecord) -> list[Figure]:
     figures = []
     if all("reliable" in row for row in rows):
         shares = [
-            Series(name, [row["reliable"].get(name) for row in rows], c)
-            for c, name in enumerate(record.classes)
+            Series(name, [row["reliable"].get(name) for row in rows], colour)
+            for name, colour in record.colours.items()
         ]
         changed = Series("changed", [None if r["alpha"] is None else r["changed"] for r in rows], 1)
         figures += [
-            _by_epoch(
+            draw_by_epoch(
                 record, "Reliable share", shares,
                 "Share of the pseudo-labels of each class that the filter keeps for the next epoch.",
                 show=percent, y_range=(0, 1.02),
             ),
-            _by_epoch(
+            draw_by_epoch(
                 record, "Changed labels", [changed],
                 "Share of all candidate spans. The refinery does not run after the last epoch.",
             ),
@@ -113,7 +114,7 @@ def label_figures(record: RunRecord) -> list[Figure]:
         reference = None if start is None else (start, "the teacher's labels")
         note = "Share of wrong labels among spans that are entities by pseudo-label or by gold."
         figures.append(
-            _by_epoch(record, "Noise ratio", noise, note, show=percent, reference=reference)
+            draw_by_epoch(record, "Noise ratio", noise, note, show=percent, reference=reference)
         )
     if known := [epoch for epoch in record.epochs if epoch["gold"]]:
         keys = {"correct": "rho_clean", "wrong": "rho_noisy"}
@@ -122,23 +123,25 @@ def label_figures(record: RunRecord) -> list[Figure]:
             "Over spans labelled as entities. The farther the two are apart, the better the filter "
             "can separate correct from wrong labels."
         )
-        figures.append(_by_epoch(record, "Mean ρ by truth", means, note, rows=known))
+        figures.append(draw_by_epoch(record, "Mean ρ by truth", means, note, rows=known))
     return figures
 
 
 def score_figures(epoch: dict[str, Any]) -> list[Figure]:
     """Draw the scores ρ under the pseudo-label for each class, with the mixture and its cut."""
     figures = []
+    colours = class_colours(epoch["classes"])
     for c, name in enumerate(epoch["classes"]):
+        css = colour_class(colours[name])
         size = sum(epoch["counts"][c])
         if not size:
             continue
         sides = [np.array(epoch[k][c]) for k in ("counts", "counts_noisy") if k in epoch]
         edges, (counts, *mistaken), below = crop_bins(np.array(epoch["edges"]), sides)
-        stacks = [("pseudo-labels", counts.tolist(), colour_class(c))]
+        stacks = [("pseudo-labels", counts.tolist(), css)]
         for wrong in mistaken:
             stacks = [
-                ("correct labels", (counts - wrong).tolist(), colour_class(c)),
+                ("correct labels", (counts - wrong).tolist(), css),
                 ("wrong labels", wrong.tolist(), "wrong"),
             ]
         mixture = epoch["mixtures"][c]
@@ -212,7 +215,7 @@ def centroid_figures(record: RunRecord) -> list[Figure]:
             figures.append(Figure(name, chart, note))
     if all("centroid_cosine" in row for row in rows):
         figures.append(
-            _by_epoch(
+            draw_by_epoch(
                 record, "Mean cosine of two classes", _series(rows, {"mean cosine": "centroid_cosine"}),
                 "The lower, the farther apart.", reference=reference, show=signed,
             )
@@ -232,12 +235,12 @@ def geometry_figures(record: RunRecord) -> list[Figure]:
         for side in ("source", "target"):
             known = [epoch for epoch in record.epochs if key in epoch[side]]
             series = [
-                Series(name, [epoch[side][key][c] for epoch in known], c)
+                Series(name, [epoch[side][key][c] for epoch in known], record.colours[name])
                 for c, name in enumerate(record.classes)
             ]
             if known:
                 title = f"{heading}, {side}"
-                figures.append(_by_epoch(record, title, series, note, rows=known, show=show))
+                figures.append(draw_by_epoch(record, title, series, note, rows=known, show=show))
     return figures
 
 
@@ -257,7 +260,7 @@ def map_figure(record: RunRecord, sample: dict[str, NDArray]) -> Markup:
                 f"{sample['text'][i]} ({name}, {kind} document {sample['doc'][i]})" for i in rows
             ]
             xy = [(float(a), float(b)) for a, b in places[rows]]
-            groups.append(Points(f"{kind} {name}", xy, texts, c, marker))
+            groups.append(Points(f"{kind} {name}", xy, texts, record.colours[name], marker))
     title = f"Span features of epoch {record.epoch['epoch'] if record.epoch else ''} by t-SNE"
     return scatter(title, [group for group in groups if group.xy])
 
@@ -277,8 +280,8 @@ def tsne(z: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     return TSNE(2, perplexity=perplexity, init="pca", random_state=seed, n_jobs=1).fit_transform(z)
 
 
-def error_figures(report: EntityReport) -> list[Figure]:
-    """Draw the confusion with outside, the errors by kind, and F1 by label."""
+def error_figures(report: EntityReport, colours: Mapping[str, int]) -> list[Figure]:
+    """Draw the confusion with outside, the errors by kind, and F1 by label in the labels' colours."""
     names = [OUTSIDE_NAME, *report.labels]
     counts = report.confusion.tolist()
     totals = [max(sum(row), 1) for row in counts]
@@ -288,11 +291,10 @@ def error_figures(report: EntityReport) -> list[Figure]:
         "Gold and predicted entities with the same ends", names, counts,
         strengths=shares, show="{:,}".format, axes=("gold", "predicted"),
     )  # fmt: skip
-    errors = [
-        (name, getattr(report, kind), 1 if kind == "missed" else 2) for kind, name in KINDS.items()
-    ]
+    # grey, since the colours are those of the classes
+    errors = [(name, getattr(report, kind), 0) for kind, name in KINDS.items()]
     kinds = bar_chart("Errors by kind", errors, show="{:,}".format)
-    scores = [(label, report.per_type[label].f1, c) for c, label in enumerate(report.labels, 1)]
+    scores = [(label, report.per_type[label].f1, colours[label]) for label in report.labels]
     by_label = bar_chart("F1 by label", scores, show=percent)
     outside = f"{OUTSIDE_NAME} means no entity with these ends. Colours show the share of a row."
     total = report.boundary + report.boundary_and_type

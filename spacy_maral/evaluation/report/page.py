@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,18 @@ from markupsafe import Markup
 
 from ...data.files import write_file
 from ...errors import Errors, MaralError, first_line
-from ..evaluate import load_pipeline
-from ..mistakes import Judgement, judge
+from ..evaluate import evaluate_pipeline, load_pipeline
+from ..metrics import EntityReport
+from ..mistakes import judge
 from ..tables import classes_without_labels, describe_saved, saved_epoch, score_table
 from . import figures
+from .colours import class_colours
 from .figures import number, signed
+from .overview import Scored, comparison_table, label_table, verdict
 from .run_record import RunRecord, read_run, read_sample
 from .sentences import doubtful_sentences, mistake_sentences
 from .svg import colour_class, percent, printable, short
+from .targets import target_figures
 
 NO_RECORDS = (
     "The run has no diagnostics. From release 0.1 on, adapt writes them if the setting "
@@ -29,25 +34,41 @@ TEACHER = "A teacher has no pseudo-labels. Only runs of adapt have this part."
 
 
 def write_report(
-    run: Path, output: Path, *, gold: Path | None = None, dev: Path | None = None, gpu_id: int = -1
+    run: Path,
+    output: Path,
+    *,
+    gold: Sequence[Path] = (),
+    dev: Sequence[Path] = (),
+    teacher: Path | None = None,
+    gpu_id: int = -1,
 ) -> Path:
     """Write the report of a training run.
 
     run (Path): Output folder of train-teacher or adapt.
     output (Path): The HTML file.
-    gold (Path): Labelled documents (.spacy) to look for mistakes in, such as a test set.
-    dev (Path): Labelled documents of the source language, used if `gold` is not given.
+    gold (Sequence[Path]): Labelled documents (.spacy) to look for mistakes in, such as a test set of
+        each target language.
+    dev (Sequence[Path]): Labelled documents of the source language, used if `gold` is not given.
+    teacher (Path): Folder of the teacher's pipeline, to show its scores beside the student's.
     gpu_id (int): GPU to predict with, -1 for the CPU.
     RETURNS (Path): The file.
     RAISES (MaralError): If there is no run in the folder, or a file cannot be read or written.
     """
     record = read_run(run)
     data = gold or dev
-    judgement = None
-    if data is not None:
-        judgement = judge(load_pipeline(run, gpu_id=gpu_id), data)
+    before: list[EntityReport | None] = [None] * len(data)
+    if data and teacher is not None:
+        nlp = load_pipeline(teacher, gpu_id=gpu_id)
+        before = [evaluate_pipeline(nlp, path).report for path in data]
+    tests = []
+    if data:
+        nlp = load_pipeline(run, gpu_id=gpu_id)
+        tests = [
+            Scored(name, judge(nlp, path), scores)
+            for name, path, scores in zip(file_names(data), data, before, strict=True)
+        ]
     try:
-        page = render_report(record, judgement, data.name if data else "")
+        page = render_report(record, tests)
     except MaralError:
         raise
     except Exception as error:
@@ -58,12 +79,17 @@ def write_report(
     return output
 
 
-def render_report(record: RunRecord, judgement: Judgement | None = None, data: str = "") -> str:
+def file_names(paths: Sequence[Path]) -> list[str]:
+    """Names of files for people: their file names, or their paths if two file names are equal."""
+    names = [path.name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
+
+
+def render_report(record: RunRecord, tests: Sequence[Scored] = ()) -> str:
     """Render the page.
 
     record (RunRecord): The run.
-    judgement (Judgement): Scores and mistakes of its pipeline on labelled documents, if there are any.
-    data (str): Name of these documents.
+    tests (Sequence[Scored]): Scores and mistakes of its pipeline on labelled documents.
     RETURNS (str): HTML.
     """
     environment = Environment(
@@ -81,14 +107,18 @@ def render_report(record: RunRecord, judgement: Judgement | None = None, data: s
         style=Markup((folder / "page.css").read_text(encoding="utf8")),
         labels=record.classes[1:],
         saved=describe_saved(record.summary) if record.summary else "",
-        tiles=_tiles(record, judgement, data),
+        facts=record.facts(),
+        verdict=verdict(record, tests),
+        tiles=_tiles(record, tests),
         latest=filtered[-1] if filtered else None,
         earlier=filtered[:-1],
         sample=sample,
         counts=[] if sample is None else [f"{(sample['side'] == i).sum():,}" for i in (0, 1)],
-        class_colours=[(name, colour_class(c)) for c, name in enumerate(record.classes)],
-        judgement=judgement,
-        data=data,
+        class_colours=[(name, colour_class(c)) for name, c in record.colours.items()],
+        colours=class_colours(
+            [*record.classes, *(x for t in tests for x in t.student.report.labels)]
+        ),
+        tests=tests,
         settings=_settings(record),
         large=len(record.classes) > MANY_CLASSES,
         no_records=NO_RECORDS,
@@ -102,14 +132,13 @@ def _finalize(value: Any) -> Any:
     return value if isinstance(value, Markup) else printable(value)
 
 
-def _tiles(record: RunRecord, judgement: Judgement | None, data: str) -> list[tuple[str, str]]:
+def _tiles(record: RunRecord, tests: Sequence[Scored]) -> list[tuple[str, str]]:
     row, facts = record.selected, record.summary
     tiles = [
         (f"{row['epoch']} of {len(record.rows)}", "saved epoch"),
         (f"{100 * row['dev_f1']:.2f}", "F1, source development set"),
     ]
-    if judgement is not None:
-        tiles.append((f"{100 * judgement.report.f1:.2f}", f"F1, {data}"))
+    tiles += [(f"{100 * test.student.report.f1:.2f}", f"F1, {test.name}") for test in tests]
     if "noise_ratio" in row:
         tiles.append((percent(row["noise_ratio"]), "noise ratio of the pseudo-labels"))
     tiles.append((signed(row["centroid_cosine"]), "mean cosine of two classes"))
@@ -159,7 +188,7 @@ def _settings(record: RunRecord) -> list[tuple[str, dict[str, Any]]]:
         for name, sizes in facts.get("data", {}).items()
     ]
     run = {"saved epoch": saved_epoch(facts)} if facts else {}
-    keys = ("seed", "precision", "threads", "machine")
+    keys = ("date", "seed", "updates", "batch_tokens", "precision", "threads", "machine")
     run |= {key: facts[key] for key in keys if key in facts}
     if "seconds" in facts:
         run["seconds"] = f"{facts['seconds']:,.0f}"
@@ -188,5 +217,6 @@ DRAWN = (
     figures.centroid_figures, figures.curve_figures, figures.error_figures,
     figures.geometry_figures, figures.label_figures, figures.map_figure, figures.score_figures,
     doubtful_sentences, mistake_sentences, epoch_table, margin_table, score_table,
+    comparison_table, label_table, target_figures,
 )  # fmt: skip
 """The functions that the template calls for figures, tables and sentences."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.config import read_config
 from ...data.files import reading
-from ...data.layout import DIAGNOSTICS, DIAGNOSTICS_VERSION, LOG, RUN_FOLDER, SUMMARY
+from ...data.layout import DIAGNOSTICS, DIAGNOSTICS_VERSION, LOG, META, RUN_FOLDER, SUMMARY
 from ...errors import Errors, MaralError
 from ..metrics import OUTSIDE_NAME
+from .colours import class_colours
 
 ROW_KEYS = (
     "epoch", "losses", "dev_precision", "dev_recall", "dev_f1", "centroid_cosine", "seconds",
@@ -60,6 +62,35 @@ class RunRecord:
         if self.epochs:
             return list(self.epochs[-1]["classes"])
         return [OUTSIDE_NAME, *self.summary.get("labels", [])]
+
+    @property
+    def colours(self) -> dict[str, int]:
+        """Colours of the classes, by name."""
+        return class_colours(self.classes)
+
+    def facts(self) -> dict[str, str]:
+        """Encoder, languages and day of the run, as far as they are known."""
+        found = {}
+        if (self.folder / META).is_file():
+            config = read_config(self.folder / "config.cfg")
+            found["Encoder"] = encoder_name(config)
+            languages = config.get("languages", {})
+            for side in ("source", "target"):
+                if languages.get(side, "xx") != "xx":
+                    found[f"{side.capitalize()} language"] = languages[side]
+        targets = self.selected.get("targets", {})
+        if targets:
+            found["Targets"] = ", ".join(targets)
+        if "date" in self.summary:
+            found["Date"] = self.summary["date"]
+        return found
+
+
+def encoder_name(config: Mapping[str, Any]) -> str:
+    """Return the encoder's hub name, or the last part of its folder, without paths of the machine."""
+    name = str(config["components"].get("transformer", {}).get("model", {}).get("name", "unknown"))
+    is_hub_name = name.count("/") <= 1 and not Path(name).is_absolute() and name[:1] != "."
+    return name if is_hub_name and not name.startswith("encoders/") else Path(name).name
 
 
 def read_run(folder: Path) -> RunRecord:

@@ -1,14 +1,15 @@
-"""Sentences of a run's report: the least reliable pseudo-labels, the most confident mistakes."""
+"""Sentences of a run's report: the least reliable pseudo-labels, mistakes, missed entities."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
 from ..mistakes import Mistake
+from .colours import class_colours
 from .svg import clean, colour_class, percent
 
 N_SHOWN = 10
@@ -41,9 +42,11 @@ def doubtful_sentences(epoch: dict[str, Any]) -> list[Sentence]:
     RETURNS (list[Sentence]): At most N_SHOWN sentences.
     """
     names = epoch["classes"]
+    colours = class_colours(names)
     found = []
     for span in epoch["doubtful"][:N_SHOWN]:
-        marked = Marked(span["start"], span["end"], names[span["class"]], span["class"], True)
+        label = names[span["class"]]
+        marked = Marked(span["start"], span["end"], label, colours[label], True)
         facts = [
             ("score ρ", f"{span['rho']:.2f}".replace("-", "−")),
             ("probability", percent(span["probability"])),
@@ -57,28 +60,25 @@ def doubtful_sentences(epoch: dict[str, Any]) -> list[Sentence]:
     return found
 
 
-def mistake_sentences(mistakes: Sequence[Mistake], classes: Sequence[str]) -> list[Sentence]:
+def mistake_sentences(mistakes: Sequence[Mistake], colours: Mapping[str, int]) -> list[Sentence]:
     """Mark the predicted and the gold entities around mistakes.
 
     mistakes (Sequence[Mistake]): The mistakes.
-    classes (Sequence[str]): Names of the classes, outside first, for the colours.
+    colours (Mapping[str, int]): Colours of the classes (see `class_colours`).
     RETURNS (list[Sentence]): One sentence for each mistake.
     """
-    numbers = {name: c for c, name in enumerate(classes)}
     found = []
     for mistake in mistakes:
         predicted, gold = (
             mark_entities(
                 mistake.words,
-                [Marked(*e, numbers.get(e.label, len(numbers)), e == mistake.entity) for e in side],
+                [Marked(*e, colours[e.label], e == mistake.entity) for e in side],
             )
             for side in (mistake.predicted, mistake.gold)
         )
-        facts = [
-            ("confidence", percent(mistake.confidence)),
-            ("mistake", mistake.kind),
-            ("document", f"{mistake.doc:,}"),
-        ]
+        facts = [("mistake", mistake.kind), ("document", f"{mistake.doc:,}")]
+        if mistake.confidence is not None:
+            facts.insert(0, ("confidence", percent(mistake.confidence)))
         found.append(Sentence(predicted, gold, facts))
     return found
 

@@ -293,17 +293,6 @@ class Annotator:
         self.failed = 0
         return results
 
-    def _make_doc(self, text: str) -> Doc:
-        """Tokenize a text, within the time limit.
-
-        RAISES (ValueError): If it is longer than the pipeline allows.
-        """
-        if len(text) > self.nlp.max_length:
-            # spaCy's own error
-            return self.nlp.make_doc(text)
-        with time_limit(self.settings.text_seconds):
-            return tokenize(self.nlp, text)
-
     def _read(self, document: Document, doc: Doc) -> Annotated:
         """The entities of a document as plain values: a Doc would keep the encoder's output alive."""
         entities = [

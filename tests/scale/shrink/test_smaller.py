@@ -186,11 +186,20 @@ def test_loading_is_measured(model, monkeypatch):
 
 def test_commands(model, corpus, test_set, tmp_path):
     small, fast = tmp_path / "small", tmp_path / "fast"
-    words = ["trim-vocab", str(model), "-T", str(corpus), "-o", str(small), "-d", "float16"]
+    words = [
+        "trim-vocab",
+        str(model),
+        "--corpus",
+        str(corpus),
+        "-o",
+        str(small),
+        "--dtype",
+        "float16",
+    ]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
     assert "LATIN 100.0 %" in result.output and "W451" in result.output
-    result = CliRunner().invoke(app, ["optimise", str(small), "-o", str(fast), "-t", str(test_set)])
+    result = CliRunner().invoke(app, ["optimise", str(small), "-o", str(fast), "-E", str(test_set)])
     assert result.exit_code == 0, result.output
     assert "speed-up" in result.output and "W451" not in result.output
     meta = json.loads((fast / "meta.json").read_text())
@@ -201,6 +210,6 @@ def test_commands(model, corpus, test_set, tmp_path):
 
 def test_what_is_lost_is_said(model, test_set, tmp_path, monkeypatch):
     monkeypatch.setattr(pipelines.Parity, "f1_change", -0.31)
-    words = ["optimise", str(model), "-o", str(tmp_path / "out"), "-t", str(test_set)]
+    words = ["optimise", str(model), "-o", str(tmp_path / "out"), "-E", str(test_set)]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0 and "W450" in result.output and "-0.31" in result.output

@@ -1,0 +1,87 @@
+"""The whole training by one call: a teacher, its pseudo-labels, and a student."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..data.config import read_config
+from ..data.languages import MULTIPLE_LANGUAGES
+from ..errors import Errors, MaralError
+from ..training.inputs import Paths
+from ..training.settings import read_languages
+from ..training.teacher import train_teacher
+from .label_target import pseudo_label
+from .student import adapt
+
+TEACHER, LABELS, STUDENT = "teacher", "labels.npz", "student"
+
+
+def train(
+    config_path: str | Path,
+    *,
+    output: str | Path,
+    source: Paths | None = None,
+    dev: Paths | None = None,
+    target: Paths | None = None,
+    lang: str | Sequence[str] | None = None,
+    overrides: dict[str, Any] | None = None,
+    resume: bool = False,
+    gpu_id: int = -1,
+) -> Path:
+    """Train a teacher, label the target with it, and adapt a student.
+
+    EXAMPLE: train("maral.cfg", source="train.spacy", dev="dev.spacy", target="de.spacy",
+        output="german")
+
+    config_path (str | Path): The configuration.
+    output (str | Path): Folder for the teacher (teacher), its pseudo-labels (labels.npz) and the
+        trained pipeline (student).
+    source (Paths | None): Labelled training documents of the source language (.spacy); by default
+        paths.train of the configuration.
+    dev (Paths | None): Labelled development documents of the source language (.spacy); by default
+        paths.dev.
+    target (Paths | None): Documents of the target language, or raw text; by default paths.target.
+    lang (str | Sequence[str] | None): Language of raw text; one for all, or one for each target; by
+        default the target in the section [languages].
+    overrides (dict): Settings that replace those of the configuration.
+    resume (bool): Continue where an earlier call with the same arguments was stopped.
+    gpu_id (int): GPU to use, -1 for the CPU.
+    RETURNS (Path): The folder of the student.
+    RAISES (MaralError): If a path is missing, there are several processes, or the configuration or
+        the data cannot be used.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise MaralError(Errors.M562)
+    output = Path(output)
+    config = read_config(config_path, overrides)
+    paths = config.get("paths", {})
+    given = {"train": source or None, "dev": dev or None, "target": target or None}
+    found = {name: path or paths.get(name) for name, path in given.items()}
+    missing = [name for name, path in found.items() if not path]
+    if missing:
+        options = {"train": "--source", "dev": "--dev", "target": "--target"}
+        raise MaralError(
+            Errors.M561.format(
+                missing=", ".join(f"paths.{name}" for name in missing),
+                options=", ".join(options[name] for name in missing),
+                path=config_path,
+            )
+        )
+    if lang is None and (code := read_languages(config).target) != MULTIPLE_LANGUAGES:
+        lang = code
+    shared: dict[str, Any] = {
+        "source": found["train"], "dev": found["dev"], "overrides": overrides, "resume": resume,
+        "gpu_id": gpu_id,
+    }  # fmt: skip
+    teacher = train_teacher(config_path, output=output / TEACHER, **shared)
+    labels = output / LABELS
+    # The file is whole or not there; its teacher is the one of these settings, or resuming failed.
+    if not (resume and labels.is_file()):
+        pseudo_label(teacher, found["target"], labels, lang=lang, gpu_id=gpu_id)
+    return adapt(
+        config_path, target=found["target"], lang=lang, teacher=teacher, labels=labels,
+        output=output / STUDENT, **shared,
+    )  # fmt: skip

@@ -1,0 +1,199 @@
+"""Find gold labels that are probably wrong, by the scores of models that have not seen them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from spacy.language import Language
+from spacy.tokens import Doc
+
+from ..data.convert import write_docs
+from ..data.files import prove_writable, write_file
+from ..errors import Errors, MaralError
+from ..evaluation.evaluate import load_pipeline, read_gold
+from ..evaluation.span_scores import COMPONENT, score_spans
+from ..model.spans import OUTSIDE, UNKNOWN, softmax
+from .teacher import train_teacher
+
+SHOWN = 0.5
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A span whose gold label is doubtful.
+
+    start, end: First and last word. gold, predicted: Label, "O" for none. probability: Of the
+    predicted label. suspicion: 1 - the probability of the gold label.
+    """
+
+    start: int
+    end: int
+    gold: str
+    predicted: str
+    probability: float
+    suspicion: float
+
+
+@dataclass(frozen=True)
+class SuspectSentence:
+    """A document with its suspects, the most doubtful first. doc: Its number in the file, from 0."""
+
+    doc: int
+    text: str
+    suspicion: float
+    suspects: list[Suspect]
+
+    def to_dict(self, doc: Doc) -> dict[str, Any]:
+        """RETURNS (dict): The document's text and entities, by characters, with its suspects."""
+        return {
+            "doc": self.doc,
+            "text": self.text,
+            "entities": [[ent.start_char, ent.end_char, ent.label_] for ent in doc.ents],
+            "suspicion": round(self.suspicion, 4),
+            "suspects": [
+                {
+                    "start": doc[s.start].idx,
+                    "end": doc[s.end].idx + len(doc[s.end]),
+                    "gold": s.gold,
+                    "predicted": s.predicted,
+                    "probability": round(s.probability, 4),
+                    "suspicion": round(s.suspicion, 4),
+                }
+                for s in self.suspects
+            ],
+        }
+
+
+def find_suspects(
+    data: str | Path,
+    output: str | Path,
+    *,
+    model: str | Path | None = None,
+    config: str | Path | None = None,
+    folds: int = 5,
+    overrides: dict[str, Any] | None = None,
+    gpu_id: int = -1,
+) -> list[SuspectSentence]:
+    """Rank labelled documents by how doubtful their gold labels are.
+
+    The scores have to come from models that have not seen the labels: a model that was not trained
+    on the file, or one for each fold, trained on the other folds.
+
+    EXAMPLE: find_suspects("train.spacy", "suspects.jsonl", config="maral.cfg")
+
+    data (str | Path): Labelled documents (.spacy).
+    output (str | Path): File for the documents (.jsonl), the most doubtful first.
+    model (str | Path | None): Folder of a pipeline that was not trained on the file.
+    config (str | Path | None): Configuration to train the models of the folds with, by its section
+        [teacher]; needed without a model.
+    folds (int): Number of folds.
+    overrides (dict): Settings that replace those of the configuration.
+    gpu_id (int): GPU to use, -1 for the CPU.
+    RETURNS (list[SuspectSentence]): All documents with an entity, by gold or prediction, ranked.
+    RAISES (MaralError): If there is neither model nor configuration, there are fewer documents than
+        folds, or a file cannot be read or written.
+    """
+    prove_writable(Path(output))
+    if (model is None) == (config is None):
+        raise MaralError(Errors.M566)
+    docs = read_gold(data)
+    if model is not None:
+        found = rank_suspects(load_pipeline(model, gpu_id=gpu_id), docs)
+    else:
+        found = _by_folds(docs, config, folds, overrides, gpu_id)  # type: ignore[arg-type]
+    found.sort(key=lambda sentence: -sentence.suspicion)
+    rows = (json.dumps(s.to_dict(docs[s.doc]), ensure_ascii=False) for s in found)
+    write_file(Path(output), "".join(f"{row}\n" for row in rows))
+    return found
+
+
+def rank_suspects(nlp: Language, docs: Sequence[Doc]) -> list[SuspectSentence]:
+    """Rank documents by their most doubtful gold label, by the scores of one pipeline.
+
+    The doubt about a span is 1 - the probability of its gold class, which is outside where the
+    pipeline finds an entity that gold does not have. Gold labels that the pipeline does not have are
+    not judged.
+
+    nlp (Language): The pipeline, which has not been trained on the documents.
+    docs (Sequence[Doc]): Labelled documents.
+    RETURNS (list[SuspectSentence]): Documents with an entity by gold or prediction, ranked.
+    """
+    spans = score_spans(nlp, docs)
+    names = ["O", *nlp.get_pipe(COMPONENT).labels]  # type: ignore[attr-defined]
+    probabilities = softmax(spans.scores) if len(spans.docs) else spans.scores
+    rows = np.arange(len(spans.docs))
+    doubt = 1.0 - probabilities[rows, np.maximum(spans.gold, OUTSIDE)]
+    doubt[spans.gold == UNKNOWN] = 0.0
+    best = probabilities.argmax(axis=1) if len(rows) else rows
+    by_doc: dict[int, list[Suspect]] = {}
+    for i in np.argsort(-doubt, kind="stable").tolist():
+        by_doc.setdefault(int(spans.docs[i]), []).append(
+            Suspect(
+                int(spans.starts[i]), int(spans.ends[i]),
+                "?" if spans.gold[i] == UNKNOWN else names[spans.gold[i]],
+                names[best[i]], float(probabilities[i, best[i]]), float(doubt[i]),
+            )
+        )  # fmt: skip
+    return [
+        SuspectSentence(
+            number, docs[number].text, every[0].suspicion,
+            [one for one in every if one.suspicion >= SHOWN] or every[:1],
+        )
+        for number, every in by_doc.items()
+    ]  # fmt: skip
+
+
+def _by_folds(
+    docs: Sequence[Doc],
+    config: str | Path,
+    folds: int,
+    overrides: dict[str, Any] | None,
+    gpu_id: int,
+) -> list[SuspectSentence]:
+    """Rank the documents of each fold by a model that is trained on the other folds."""
+    if not 2 <= folds <= len(docs):
+        raise MaralError(Errors.M567.format(folds=folds, n_docs=len(docs)))
+    parts = deal_folds(len(docs), folds)
+    found = []
+    # the last epoch: choosing one by the fold's own labels would fit the model to them
+    settings = {**(overrides or {}), "teacher.select": "last"}
+    for part in parts:
+        others = np.setdiff1d(np.arange(len(docs)), part)
+        with _files(docs, others, part) as (folder, train, dev):
+            teacher = train_teacher(
+                config, source=train, dev=dev, output=folder / "model", overrides=settings,
+                gpu_id=gpu_id,
+            )  # fmt: skip
+            nlp = load_pipeline(teacher, gpu_id=gpu_id)
+        found += [
+            replace(sentence, doc=int(part[sentence.doc]))
+            for sentence in rank_suspects(nlp, [docs[i] for i in part])
+        ]
+    return found
+
+
+def deal_folds(n_docs: int, folds: int) -> list[NDArray[np.int64]]:
+    """Deal documents to folds at random, with a fixed seed; RETURNS (list): Numbers, ascending."""
+    order = np.random.default_rng(0).permutation(n_docs)
+    return [np.sort(part) for part in np.array_split(order, folds)]
+
+
+@contextmanager
+def _files(
+    docs: Sequence[Doc], train: NDArray[np.int64], dev: NDArray[np.int64]
+) -> Iterator[tuple[Path, Path, Path]]:
+    """Write the documents of a fold and those of the others to files that are removed later."""
+    with TemporaryDirectory(prefix="maral-fold-") as name:
+        folder = Path(name)
+        paths = folder / "train.spacy", folder / "dev.spacy"
+        for path, numbers in zip(paths, (train, dev), strict=True):
+            write_docs(path, [docs[i] for i in numbers])
+        yield folder, *paths

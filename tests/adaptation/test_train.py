@@ -1,0 +1,101 @@
+"""Teacher, pseudo-labels and student by one command."""
+
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+from worlds import adapt_in, tensors_of
+
+from spacy_maral.adaptation import train as module
+from spacy_maral.adaptation.label_target import pseudo_label
+from spacy_maral.cli import app
+from spacy_maral.errors import MaralError
+from spacy_maral.training.teacher import train_teacher
+
+SHORT = {"teacher.epochs": 1, "student.epochs": 2}
+
+
+@pytest.fixture(scope="module")
+def config(world, tmp_path_factory):
+    """The world's configuration, with its files in [paths]."""
+    path = tmp_path_factory.mktemp("train") / "maral.cfg"
+    names = {"train": "source", "dev": "dev", "target": "target"}
+    lines = [f'{key} = "{world[name]}"' for key, name in names.items()]
+    text = world["config"].read_text(encoding="utf8")
+    path.write_text("\n".join(["[paths]", *lines, "", text]), encoding="utf8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def steps(world, tmp_path_factory):
+    """What the three commands give."""
+    folder = tmp_path_factory.mktemp("steps")
+    files = {k: world[k] for k in ("source", "dev")}
+    teacher = train_teacher(world["config"], output=folder / "teacher", overrides=SHORT, **files)
+    labels = pseudo_label(teacher, world["target"], folder / "labels.npz")
+    adapt_in(world, folder / "student", teacher=teacher, labels=labels, overrides=SHORT)
+    return folder
+
+
+def assert_same(found, expected):
+    for name in ("teacher", "student"):
+        one, two = tensors_of(found / name), tensors_of(expected / name)
+        assert one.keys() == two.keys() and all((one[key] == two[key]).all() for key in one), name
+
+
+def test_one_command_gives_what_the_three_give(config, steps, tmp_path):
+    result = CliRunner().invoke(
+        app,
+        ["train", str(config), "-o", str(tmp_path / "out"), "--teacher.epochs", "1",
+         "--student.epochs", "2"],
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "teacher", "labels.npz", "student",
+    }  # fmt: skip
+    assert_same(tmp_path / "out", steps)
+
+
+@pytest.mark.parametrize("where", ["pseudo_label", "adapt"])
+def test_a_killed_training_resumes_where_it_was(config, steps, tmp_path, monkeypatch, where):
+    def killed(*args, **kwargs):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, where, killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            module.train(config, output=tmp_path, overrides=SHORT)
+    labelled = (tmp_path / "labels.npz").is_file()
+    assert labelled == (where == "adapt")
+    if labelled:
+        monkeypatch.setattr(module, "pseudo_label", killed)
+    student = module.train(config, output=tmp_path, overrides=SHORT, resume=True)
+    assert student == tmp_path / "student"
+    assert_same(tmp_path, steps)
+
+
+def test_options_go_before_paths(world, tmp_path, monkeypatch):
+    calls = {}
+    for name in ("train_teacher", "pseudo_label", "adapt"):
+        monkeypatch.setattr(
+            module, name, lambda *args, name=name, **more: calls.update({name: (args, more)})
+        )
+    text = '[paths]\ntrain = ["a.spacy","b.spacy"]\ndev = "d.spacy"\ntarget = "t.txt"\n'
+    path = tmp_path / "a.cfg"
+    path.write_text(text + '[languages]\ntarget = "de"\n', encoding="utf8")
+    module.train(path, output=tmp_path, dev="other.spacy", overrides={"paths.target": "u.txt"})
+    assert calls["train_teacher"][1]["source"] == ["a.spacy", "b.spacy"]
+    assert calls["pseudo_label"][0][1:] == ("u.txt", tmp_path / "labels.npz")
+    adapted = calls["adapt"][1]
+    assert (adapted["dev"], adapted["target"], adapted["lang"]) == ("other.spacy", "u.txt", "de")
+
+
+def test_missing_paths_are_named(world, tmp_path):
+    with pytest.raises(MaralError, match=r"M561.*paths\.train, paths\.target.*--source, --target"):
+        module.train(world["config"], output=tmp_path, dev=world["dev"])
+
+
+def test_several_processes_are_refused(world, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(MaralError, match=r"M562.*torchrun"):
+        module.train(world["config"], output=tmp_path)

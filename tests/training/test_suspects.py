@@ -1,0 +1,94 @@
+"""Gold labels that are probably wrong."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from spacy.tokens import Span
+from typer.testing import CliRunner
+from worlds import make_docs, write
+
+from spacy_maral.cli import app
+from spacy_maral.errors import MaralError
+from spacy_maral.training.suspects import deal_folds, find_suspects
+
+N_DOCS, N_WRONG = 200, 10
+
+
+@pytest.fixture(scope="module")
+def corrupted(tmp_path_factory):
+    """Labelled sentences, in 5 % of which one label is wrong, missing or too much."""
+    docs, wrong = make_docs("source", N_DOCS, 31), []
+    rng = np.random.default_rng(4)
+    for number in rng.permutation(N_DOCS):
+        doc = docs[number]
+        if len(wrong) == N_WRONG or not doc.ents:
+            continue
+        ents = list(doc.ents)
+        kind = len(wrong) % 3
+        if kind == 0:
+            other = {"LOC": "PER", "PER": "LOC"}[ents[0].label_]
+            ents[0] = Span(doc, ents[0].start, ents[0].end, label=other)
+        elif kind == 1:
+            ents = ents[1:]
+        else:
+            ents[0] = Span(doc, ents[0].start - 1, ents[0].start, label=ents[0].label_)
+        doc.set_ents(ents, default="outside")
+        wrong.append(int(number))
+    return write(tmp_path_factory.mktemp("suspects") / "gold.spacy", docs), set(wrong)
+
+
+def found_first(rows, wrong):
+    """Share of the corrupted sentences in the first tenth of the list."""
+    return len({row["doc"] for row in rows[: N_DOCS // 10]} & wrong) / len(wrong)
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()]
+
+
+def test_most_corrupted_sentences_are_in_the_first_tenth_by_folds(world, corrupted, tmp_path):
+    path, wrong = corrupted
+    output = tmp_path / "suspects.jsonl"
+    arguments = [
+        "suspects", str(path), "-o", str(output), "--config", str(world["config"]), "--folds", "2",
+    ]  # fmt: skip
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    rows = read(output)
+    assert found_first(rows, wrong) >= 0.6
+    assert [row["suspicion"] for row in rows] == sorted(
+        (row["suspicion"] for row in rows), reverse=True
+    )
+    assert len({row["doc"] for row in rows}) == len(rows) <= N_DOCS
+
+
+def test_a_model_that_has_not_seen_the_data_serves_too(world, corrupted, tmp_path):
+    path, wrong = corrupted
+    find_suspects(path, tmp_path / "s.jsonl", model=world["teacher"])
+    rows = read(tmp_path / "s.jsonl")
+    assert found_first(rows, wrong) >= 0.6
+    first = rows[0]
+    suspect = first["suspects"][0]
+    assert suspect["suspicion"] == first["suspicion"] and suspect["gold"] != suspect["predicted"]
+    assert first["text"][suspect["start"] : suspect["end"]].split()
+    assert all(first["text"][s:e] for s, e, _ in first["entities"])
+
+
+def test_folds_hold_every_document_once():
+    parts = deal_folds(23, 5)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(23))
+    assert {len(part) for part in parts} == {4, 5}
+
+
+def test_what_is_not_enough(world, corrupted, tmp_path):
+    path, _ = corrupted
+    with pytest.raises(MaralError, match=r"M566.*--model.*--config"):
+        find_suspects(path, tmp_path / "s.jsonl")
+    with pytest.raises(MaralError, match="M566"):
+        find_suspects(path, tmp_path / "s.jsonl", model="a", config="b")
+    with pytest.raises(MaralError, match=r"M567.*200 documents.*500 folds"):
+        find_suspects(path, tmp_path / "s.jsonl", config=world["config"], folds=500)
+    assert not (tmp_path / "s.jsonl").exists()
