@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -257,3 +257,14 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key)
     ]
+
+
+def short_names(paths: Sequence[str | Path]) -> list[str]:
+    """Name files or folders by the parts of their paths from where they differ; one by its last part."""
+    parts = [Path(path).parts for path in paths]
+    if len(parts) == 1:
+        return [parts[0][-1]]
+    shared = 0
+    while all(len(p) > shared + 1 and p[shared] == parts[0][shared] for p in parts):
+        shared += 1
+    return [Path(*p[shared:]).as_posix() for p in parts]
