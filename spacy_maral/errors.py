@@ -260,6 +260,8 @@ class Errors(metaclass=CodedMessages):
     M484 = (
         "{shard}: Ray lost this shard. Read Ray's own messages (with --verbose), and start again."
     )
+    # what the paper's settings need
+    M550 = "The target {path} has no use: its text is for masked language modelling, and teacher.mlm_weight is 0. Leave --target out, or set a weight such as --teacher.mlm_weight 0.001 (the encoder needs a masked-language-model head)."
 
     # M52x: offset, test sets of benchmarks
     M520 = "offset must be a number from -{most:,.0f} to {most:,.0f}, or such a number for each of some labels, found {offset!r}. Change this setting of the component; with 0 it does not shift any score."

@@ -22,6 +22,7 @@ from ..training.hooks import Evaluate, Hook
 from ..training.inputs import Inputs, Paths, as_paths
 from ..training.logging import reporting
 from ..training.loop import Run
+from ..training.masked_lm import check_head, masked_lm
 from ..training.network import Network
 from ..training.pipelines import (
     COMPONENT,
@@ -41,7 +42,6 @@ from ..training.summary import finish, settle_offset
 from ..training.target_sample import TargetSample
 from .chunks import predict
 from .diagnostics import Diagnostics
-from .masked_lm import check_head, masked_lm
 from .operating_point import OperatingPoint
 from .progressive import Adaptation
 from .pseudo_labels import PseudoLabels, read_labels

@@ -248,7 +248,9 @@ def test_refinement_is_that_of_the_equations(use, alpha, graded):
         refine_row(
             p[i].tolist(),
             (by_density if by_density is not None else np.zeros((n, K)))[i].astype(float).tolist(),
-            (by_neighbours if by_neighbours is not None else np.zeros((n, K)))[i].astype(float).tolist(),
+            (by_neighbours if by_neighbours is not None else np.zeros((n, K)))[i]
+            .astype(float)
+            .tolist(),
             alpha,
         )
         for i in range(n)

@@ -91,7 +91,9 @@ def test_steps_are_those_of_adamw_by_hand():
     """Betas of 0.9 and 0.999, epsilon of 1e-8, decay apart from the gradient."""
     module = nn.Module()
     module.matrix, module.vector = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2))
-    optimiser = make_optimiser(module, nn.Module(), toy_settings(head_learn_rate=0.1, weight_decay=0.3))
+    optimiser = make_optimiser(
+        module, nn.Module(), toy_settings(head_learn_rate=0.1, weight_decay=0.3)
+    )
     expected = {"matrix": np.ones((2, 2)), "vector": np.ones(2)}
     means = {name: np.zeros_like(x) for name, x in expected.items()}
     squares = {name: np.zeros_like(x) for name, x in expected.items()}
