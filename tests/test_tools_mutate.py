@@ -75,14 +75,18 @@ def test_mutants_run_once_and_only_the_tests_of_their_file(project, tmp_path, mo
     assert [json.loads(line) for line in output.read_text().splitlines()] == rows
     assert (project / "package.py").read_bytes() == source
 
-    def never(*_):
-        raise AssertionError("it ran again")
-
-    monkeypatch.setattr(mutate, "run_tests", never)
-    assert list(mutate.run_mutants(mutants, tests, output, project)) == rows
+    ran = []
+    monkeypatch.setattr(mutate, "run_mutant", lambda *a: ran.append(a[1].line) or ("failed", 1.0))
+    monkeypatch.setattr(mutate, "time_limit", lambda *_: 60.0)
+    assert list(mutate.run_mutants(mutants, tests, output, project)) == rows and not ran
+    # with other tests only the survivor runs again, with another source all of them
+    (project / "test_package.py").write_text(TEST + "\n", encoding="utf8")
+    again = list(mutate.run_mutants(mutants, tests, output, project))
+    assert [row["killed"] for row in again] == [True, True] and ran == [11]
+    assert list(mutate.run_mutants(mutants, tests, output, project)) == again and ran == [11]
     (project / "package.py").write_text(SOURCE + "\n", encoding="utf8")
-    with pytest.raises(AssertionError, match="it ran again"):
-        list(mutate.run_mutants(mutants, tests, output, project))
+    list(mutate.run_mutants(mutants, tests, output, project))
+    assert ran == [11, 2, 11]
 
 
 def test_tests_that_fail_without_a_change_are_refused(project, tmp_path, monkeypatch):
@@ -117,3 +121,18 @@ def test_files_and_tests_exist(file):
     assert all((mutate.ROOT / test).is_file() for test in mutate.TESTS[file])
     known = {key.partition(" ")[0] for key in mutate.EQUIVALENT}
     assert known <= set(mutate.TESTS)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_the_fast_tests_kill_nearly_all_of_a_sample(tmp_path):
+    every = [
+        mutant
+        for file in mutate.TESTS
+        for mutant in mutate.find_mutants(file, (mutate.ROOT / file).read_bytes())
+    ]
+    chosen = mutate.sample(every, 40, 2)
+    rows = list(mutate.run_mutants(chosen, mutate.TESTS, tmp_path / "rows.jsonl", mutate.ROOT))
+    lived = [row["key"] for row in rows if not row["killed"]]
+    unknown = [key for key in lived if key not in mutate.EQUIVALENT]
+    assert len(unknown) <= 0.05 * (len(rows) - len(lived) + len(unknown)), unknown

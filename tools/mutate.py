@@ -8,7 +8,8 @@ know stand in EQUIVALENT.
     python tools/mutate.py mutants.jsonl --limit 40 --seed 1
     python tools/mutate.py mutants.jsonl --only spacy_maral/adaptation/filter.py
 
-The file has one line per mutant. Mutants that it has already, of files that have not changed, do not run again.
+The file has one line per mutant. Of files that have not changed, killed mutants do not run again, and survivors only when
+the tests have changed.
 """
 
 from __future__ import annotations
@@ -199,12 +200,8 @@ def compiles(source: bytes) -> bool:
 
 def copy_repository(folder: Path, root: Path) -> None:
     """Copy the files under version control, and the metadata of an editable installation."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "-co", "--exclude-standard"],
-        cwd=root,
-        check=True,
-        capture_output=True,
-    )
+    command = ["git", "ls-files", "-z", "-co", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=root, check=True, capture_output=True)
     for name in listed.stdout.decode("utf8").split("\0"):
         if name and (root / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -216,18 +213,8 @@ def copy_repository(folder: Path, root: Path) -> None:
 def run_tests(folder: Path, tests: Sequence[str], limit: float) -> tuple[str, float]:
     """Run tests; RETURNS (tuple): "passed", "failed" or "timeout", and the seconds that they took."""
     started = time.monotonic()
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-x",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-        *tests,
-    ]
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    command = [sys.executable, "-m", "pytest", *options, *tests]
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(
@@ -237,6 +224,11 @@ def run_tests(folder: Path, tests: Sequence[str], limit: float) -> tuple[str, fl
     except subprocess.TimeoutExpired:
         outcome = "timeout"
     return outcome, time.monotonic() - started
+
+
+def digest(paths: Sequence[Path]) -> str:
+    """Digest the contents of some files."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:12]
 
 
 def run_mutants(
@@ -253,27 +245,46 @@ def run_mutants(
         folder = Path(name)
         copy_repository(folder, root)
         for mutant in mutants:
-            path = folder / mutant.file
-            source = path.read_bytes()
-            digest = hashlib.sha256(source).hexdigest()[:12]
-            if (row := known.get((mutant.key, mutant.start, digest))) is None:
+            of_file = digest([folder / mutant.file])
+            of_tests = digest([folder / test for test in tests[mutant.file]])
+            row = known.get((mutant.key, mutant.start, of_file))
+            if row is None or not (row["killed"] or row["tests"] == of_tests):
                 if mutant.file not in limits:
-                    outcome, seconds = run_tests(folder, tests[mutant.file], 1800)
-                    if outcome != "passed":
-                        sys.exit(f"the tests of {mutant.file} have {outcome} without a change")
-                    limits[mutant.file] = 60 + 3 * seconds
-                path.write_bytes(mutant.apply(source))
-                try:
-                    outcome, seconds = run_tests(folder, tests[mutant.file], limits[mutant.file])
-                finally:
-                    path.write_bytes(source)
+                    limits[mutant.file] = time_limit(folder, mutant.file, tests[mutant.file])
+                outcome, seconds = run_mutant(
+                    folder, mutant, tests[mutant.file], limits[mutant.file]
+                )
                 row = {
-                    "key": mutant.key, **mutant._asdict(), "digest": digest,
+                    "key": mutant.key, **mutant._asdict(), "digest": of_file, "tests": of_tests,
                     "killed": outcome != "passed", "outcome": outcome, "seconds": round(seconds, 1),
                 }  # fmt: skip
                 with output.open("a", encoding="utf8") as file:
                     file.write(json.dumps(row) + "\n")
             yield row
+
+
+def run_mutant(
+    folder: Path, mutant: Mutant, tests: Sequence[str], limit: float
+) -> tuple[str, float]:
+    """Run tests with a mutant in place of its file, as `run_tests`."""
+    path = folder / mutant.file
+    source = path.read_bytes()
+    path.write_bytes(mutant.apply(source))
+    try:
+        return run_tests(folder, tests, limit)
+    finally:
+        path.write_bytes(source)
+
+
+def time_limit(folder: Path, file: str, tests: Sequence[str]) -> float:
+    """Time the tests of a file without a change; RETURNS (float): Seconds that they may take with one.
+
+    RAISES (SystemExit): If they fail.
+    """
+    outcome, seconds = run_tests(folder, tests, 1800)
+    if outcome != "passed":
+        sys.exit(f"the tests of {file} have {outcome} without a change")
+    return 60 + 3 * seconds
 
 
 def sample(mutants: Sequence[Mutant], limit: int | None, seed: int) -> list[Mutant]:

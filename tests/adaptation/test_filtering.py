@@ -85,6 +85,11 @@ def test_too_few_scores_are_all_reliable(n):
     assert reliable_scores(np.linspace(-5, 5, n), seed=0).tolist() == [True] * n
 
 
+def test_ten_scores_are_enough():
+    scores = np.array([0.0, 0.1, 0.2, 0.1, 0.0, 9.0, 9.1, 9.2, 9.1, 9.0])
+    assert reliable_scores(scores, seed=0).tolist() == [False] * 5 + [True] * 5
+
+
 @pytest.mark.parametrize("value", [0.0, -13.25, 1e9])
 def test_constant_scores_are_all_reliable(value):
     scores = np.full(50, value)
