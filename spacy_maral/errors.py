@@ -287,6 +287,9 @@ class Errors(metaclass=CodedMessages):
     M534 = "The encoder's output in doc._.trf_data ({name}) was dropped when maral_ner had found the entities. For components after it that use it, set keep_trf_data = true in [components.maral_ner], or nlp.get_pipe('maral_ner').cfg['keep_trf_data'] = True."
     M535 = "The records of the run in {folder} cannot be shown ({problem}): a file in its folder 'training' is damaged. Copy the folder again, or delete the damaged file of diagnostics."
 
+    # what the paper's settings need
+    M550 = "The target {path} has no use: its text is for masked language modelling, and teacher.mlm_weight is 0. Leave --target out, or set a weight such as --teacher.mlm_weight 0.001 (the encoder needs a masked-language-model head)."
+
     # M52x: offset, test sets of benchmarks
     M520 = "offset must be a number from -{most:,.0f} to {most:,.0f}, or such a number for each of some labels, found {offset!r}. Change this setting of the component; with 0 it does not shift any score."
     M521 = "offset names labels that the component does not have: {unknown}. Its labels are: {labels}. Correct the names, or give one number for all labels."

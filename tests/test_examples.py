@@ -122,3 +122,22 @@ def test_adding_to_a_pipeline_from_the_command_line(encoder_dir, tmp_path):
     assert script.main(words) == 0
     names = ["transformer", "tagger", "parser", "maral_ner"]
     assert spacy.load(tmp_path / "nlp").pipe_names == names
+
+
+def test_a_language_model_beside_a_student(german, tmp_path, capsys):
+    pytest.importorskip("spacy_llm", reason="the extra llm is not installed")
+    script = example("compare_with_llm")
+    nlp = script.prompted(["LOC", "ORG", "PER"], {"@llm_models": "stand_in_names.v1"})
+    doc = nlp("Angela Merkel fährt mit Siemens nach Berlin.")
+    found = [("Angela Merkel", "PER"), ("Siemens", "ORG"), ("Berlin", "LOC")]
+    assert [(e.text, e.label_) for e in doc.ents] == found
+    prompt = next(iter(next(iter(nlp.get_pipe("llm")._task.generate_prompts([doc])))[0]))
+    assert doc.text in prompt and "ORG: organisations" in prompt
+    gold = spacy.blank("xx").make_doc("Merkel sprach in Berlin .")
+    gold.set_ents([spacy.tokens.Span(gold, 0, 1, "PER"), spacy.tokens.Span(gold, 3, 4, "LOC")])
+    DocBin(docs=[gold]).to_disk(tmp_path / "test.spacy")
+    assert script.main([str(tmp_path / "test.spacy"), str(german / "student")]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    # it finds one of the two
+    assert ["language", "model,", "all", "100.00", "50.00", "66.67", "2"] in lines
+    assert any(line[:2] == ["student,", "all"] for line in lines)

@@ -95,7 +95,7 @@ class Course(NamedTuple):
     compact: NDArray[np.float64]
 
 
-def train_toy(loss: str) -> Course:
+def train_toy(loss: str, prior_scale: float = 0.0) -> Course:
     """Let features move freely on the sphere, one class a hundred times as large as the others."""
     generator = torch.Generator().manual_seed(4)
     classes = torch.arange(len(SIZES)).repeat_interleave(torch.tensor(SIZES))
@@ -105,6 +105,7 @@ def train_toy(loss: str) -> Course:
     )
     free = torch.nn.Parameter(start.double())
     statistics = ClassStatistics(len(SIZES), 3, temperature=0.5, pseudo_count=100.0, seed=2)
+    log_prior = prior_scale * torch.log(torch.tensor(SIZES) / sum(SIZES))
     head = torch.nn.Linear(3, len(SIZES), dtype=torch.float64)
     with torch.no_grad():
         head.weight.copy_(0.3 * torch.randn(len(SIZES), 3, generator=generator))
@@ -116,7 +117,7 @@ def train_toy(loss: str) -> Course:
         member = torch.nn.functional.one_hot(classes).double()
         means.append(normalize(member.T @ z.detach(), dim=1).numpy())
         if loss == "max_margin":
-            value = max_margin(statistics.score(z), classes)
+            value = max_margin(statistics.score(z), classes, log_prior)
         else:
             value = cross_entropy(head(z), classes)
         optimiser.zero_grad()
@@ -163,15 +164,16 @@ def draw_globe(course: Course, title: str, x: float, y: float, radius: float) ->
 
 
 def draw_spheres() -> str:
-    """Class means under cross-entropy and under max-margin loss."""
+    """Class means under cross-entropy, under max-margin loss, and under the same with the log prior."""
     courses = {
         "cross-entropy": train_toy("cross_entropy"),
         "max-margin loss": train_toy("max_margin"),
+        "the same with log prior": train_toy("max_margin", prior_scale=1.0),
     }
     size = (760, 500)
     body = []
     for i, (title, course) in enumerate(courses.items()):
-        body += draw_globe(course, title, 190 + 380 * i, 160, 120)
+        body += draw_globe(course, title, 128 + 252 * i, 160, 112)
     for c, name in enumerate(CLASSES):
         left = 230 + 82 * c
         body.append(f'<circle class="mean {colour_class(c)}" cx="{left}" cy="304" r="5.5"/>')
@@ -185,7 +187,7 @@ def draw_spheres() -> str:
     best = up(-1 / (len(SIZES) - 1))
     body.append(f'<line class="ref" x1="52" x2="560" y1="{best}" y2="{best}"/>')
     body.append(text_at(566, best + 14, "optimum −1/3", css="note"))
-    for css, (title, course) in zip(("s2", "s1"), courses.items(), strict=True):
+    for css, (title, course) in zip(("s2", "s1", "s3"), courses.items(), strict=True):
         line = [(across(i), up(v)) for i, v in enumerate(course.cosine) if i % 4 == 0]
         body.append(polyline(line, f"curve {css}"))
         body.append(text_at(566, line[-1][1] - 2, title, css="label"))

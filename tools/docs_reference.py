@@ -20,7 +20,7 @@ import spacy_maral
 from spacy_maral.errors import Errors, Warnings
 from spacy_maral.experiments.matrix import LanguagePair, Matrix, OwnDataset, Parts, Variant
 from spacy_maral.model.maral_ner import make_maral_ner
-from spacy_maral.training.settings import SCHEMAS, LanguageSettings, Section
+from spacy_maral.training.settings import SCHEMAS, LanguageSettings, MaskedText, Section
 
 ROOT = Path(__file__).resolve().parent.parent
 RANGES = {
@@ -86,12 +86,12 @@ def signature_defaults(function: Any) -> dict[str, Any]:
 
 
 def training_table() -> str:
-    """The table of [teacher] and [student]; where their defaults differ, it has both."""
+    """The table of what [teacher] and [student] share; where their defaults differ, it has both."""
     teacher, student = (SCHEMAS[name].model_fields for name in ("teacher", "student"))
     rows = [field_row(name, field) for name, field in student.items()]
-    for row, (name, field) in zip(rows, teacher.items(), strict=True):
-        if field.default != student[name].default:
-            row[2] = f"{field_row(name, field)[2]}, {row[2]}"
+    for row, name in zip(rows, student, strict=True):
+        if teacher[name].default != student[name].default:
+            row[2] = f"{field_row(name, teacher[name])[2]}, {row[2]}"
     head = ["Setting", "Type", "Default (teacher, student)", "Description"]
     return table(head, rows)
 
@@ -109,6 +109,8 @@ def write_config() -> str:
         "`paths.cache` (a folder that the trainings on the same text share, see `cache`), `system.seed`, and",
         '`system.gpu_allocator` (`"pytorch"` on a GPU).', "",
         "## [teacher] and [student]", "", training_table(), "",
+        "`[teacher]` has masked language modelling in addition, the student's is in `[adaptation]`.", "",
+        section_table(MaskedText), "",
         "### Two dialects of learning rates", "",
         "The trainings of this package have two peak rates, `learn_rate` for the encoder and `head_learn_rate`",
         "for the new span model, and AdamW of PyTorch with one schedule over a known number of steps, since each",

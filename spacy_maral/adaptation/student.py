@@ -23,6 +23,7 @@ from ..training.hooks import Evaluate, Hook
 from ..training.inputs import Inputs, Paths, as_paths
 from ..training.logging import reporting
 from ..training.loop import Run
+from ..training.masked_lm import check_head, masked_lm
 from ..training.network import Network
 from ..training.pipelines import (
     COMPONENT,
@@ -43,7 +44,6 @@ from ..training.summary import finish, settle_offset
 from ..training.target_sample import TargetSample
 from .chunks import predict
 from .diagnostics import Diagnostics
-from .masked_lm import check_head, masked_lm
 from .progressive import Adaptation
 from .pseudo_labels import PseudoLabels, read_labels
 from .start_labels import start_labels

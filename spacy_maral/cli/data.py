@@ -195,7 +195,7 @@ def show_widths(statistics: SpanStatistics) -> None:
 
 @app.command("stats")
 def stats_cli(
-    path: Path = Arg(..., help="File of labelled sentences or .spacy file", **FILE),
+    paths: list[Path] = Arg(..., help="Files of labelled sentences or .spacy files", **FILE),
     format: Format = FORMAT,
     lang: str = LANG,
     max_width: int = Opt(8, "--max-width", "-w", min=1, help="Longest candidate span, in words"),
@@ -205,20 +205,36 @@ def stats_cli(
     """
     Count sentences, candidate spans and entities. Entities longer than the
     longest candidate span still count for their class. The number of outside
-    spans is the number of candidates minus the number of entities.
+    spans is the number of candidates minus the number of entities. Several
+    files, such as the parts of a dataset, make one table with a column each.
     """
-    from ..data.statistics import stats
+    from ..data.statistics import span_table, stats
 
     with reported("count the spans"):
-        statistics = stats(
-            path, format=format.value, lang=lang, max_width=max_width, label_map=label_map
-        )
-    result = statistics.to_dict()
+        found = {
+            str(path): stats(
+                path, format=format.value, lang=lang, max_width=max_width, label_map=label_map
+            )
+            for path in paths
+        }
     if as_json:
-        typer.echo(json.dumps(result, ensure_ascii=False))
-        return
+        results = {path: statistics.to_dict() for path, statistics in found.items()}
+        shown = results if len(paths) > 1 else results[str(paths[0])]
+        typer.echo(json.dumps(shown, ensure_ascii=False))
+    elif len(paths) > 1:
+        header, rows = span_table(found)
+        aligns = ("l", *("r" for _ in paths))
+        title = f"Spans of up to {max_width} words"
+        msg.table(rows, title=title, header=header, aligns=aligns, divider=True)
+    else:
+        show_statistics(paths[0], found[str(paths[0])])
+
+
+def show_statistics(path: Path, statistics: SpanStatistics) -> None:
+    """Print the counts of one file."""
     show_counts(str(path), {"sentences": statistics.sentences, "tokens": statistics.tokens})
-    show_counts(f"Spans of up to {max_width} words", result["spans"])
+    title = f"Spans of up to {statistics.max_width} words"
+    show_counts(title, statistics.to_dict()["spans"])
     show_widths(statistics)
     show_counts("Repaired", statistics.repairs)
     show_counts("Left out by the label map", statistics.dropped)

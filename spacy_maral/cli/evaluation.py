@@ -81,7 +81,7 @@ def compare_cli(
 
 @app.command("report")
 def report_cli(
-    run: Path = Arg(..., help="Output directory of adapt or train-teacher", **FOLDER),
+    runs: list[Path] = Arg(..., help="Output directories of adapt or train-teacher", **FOLDER),
     output: Path = Opt(..., "--output", "-o", help="Output HTML file", dir_okay=False),
     gold: list[Path] = Opt(
         [],
@@ -113,12 +113,18 @@ def report_cli(
     the spans, and the least reliable pseudo-labels. With labelled data, such as
     a test set of each target, the report also shows the pipeline's mistakes and
     the entities that it misses, and with --teacher what the adaptation gained.
+    Several runs are compared: their curves in one chart, scores by class, and
+    sentences in which they differ.
     """
     prepare(code)
     from ..data.files import prove_writable
+    from ..evaluation.report.comparison import write_comparison
     from ..evaluation.report.page import write_report
 
     with reported("write the report"):
         prove_writable(output)
-        path = write_report(run, output, gold=gold, dev=dev, teacher=teacher, gpu_id=gpu_id)
+        if len(runs) > 1:
+            path = write_comparison(runs, output, gold=gold, dev=dev, gpu_id=gpu_id)
+        else:
+            path = write_report(runs[0], output, gold=gold, dev=dev, teacher=teacher, gpu_id=gpu_id)
     msg.good("Saved report", path)

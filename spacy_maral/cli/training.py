@@ -16,6 +16,10 @@ TEACHER = Opt(
     help="Directory of the teacher; needed without --labels, or if the student starts from it",
 )  # fmt: skip
 TARGET = Opt(..., "--target", "-T", exists=True, help=f"{TARGET_TEXT}; can be repeated")
+TEXT = Opt(
+    None, "--target", "-T", exists=True,
+    help=f"{TARGET_TEXT}, for masked language modelling (teacher.mlm_weight); can be repeated",
+)  # fmt: skip
 LABELS = Opt(
     None, "--labels", "-L", **FILE, help="Pseudo-labels of the target, once or once per target"
 )
@@ -85,6 +89,8 @@ def train_teacher_cli(
     source: list[Path] = SOURCE,
     dev: list[Path] = DEV,
     output: Path = OUTPUT_DIR,
+    target: list[Path] = TEXT,
+    lang: list[str] = LANG,
     resume: bool = RESUME,
     code: Path | None = CODE,
     verbose: bool = VERBOSE,
@@ -105,6 +111,8 @@ def train_teacher_cli(
             source=source,
             dev=dev,
             output=output,
+            target=target or None,
+            lang=lang or None,
             overrides=overrides,
             resume=resume,
             gpu_id=gpu_id,

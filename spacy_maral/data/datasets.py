@@ -44,6 +44,10 @@ DATASETS: Mapping[str, Layout] = {
     "multinerd": Layout(_same("{lang}/{part}_{lang}.tsv"), "iob2"),
     "wikineural": Layout({**_same("{lang}/{part}.conllu"), "dev": "{lang}/val.conllu"}, "iob2"),
     "openner": Layout(_same("{lang}/{part}.parquet"), "huggingface"),
+    # as the scripts of OntoNotes-5.0-NER-BIO write them
+    "ontonotes": Layout(
+        {**_same("{lang}/onto.{part}.ner"), "dev": "{lang}/onto.development.ner"}, "conll"
+    ),
     "noisebench": Layout(
         {**_same("{lang}/noise_expert.{part}"), "test": "{lang}/clean.test"}, "conll"
     ),

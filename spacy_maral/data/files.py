@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -316,3 +316,14 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key)
     ]
+
+
+def short_names(paths: Sequence[str | Path]) -> list[str]:
+    """Name files or folders by the parts of their paths from where they differ; one by its last part."""
+    parts = [Path(path).parts for path in paths]
+    if len(parts) == 1:
+        return [parts[0][-1]]
+    shared = 0
+    while all(len(p) > shared + 1 and p[shared] == parts[0][shared] for p in parts):
+        shared += 1
+    return [Path(*p[shared:]).as_posix() for p in parts]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from ..model.spans import span_counts
 from ..model.visible import is_blank
 from .convert import SUFFIX, read_docbin
+from .files import short_names
 from .formats.registry import AUTO, read_labelled
 from .labels import OUTSIDE_TAG, LabelMap, load_label_map
 from .languages import language_code
@@ -136,3 +137,26 @@ def stats(
         return span_statistics(read_docbin(path, label_map=label_map), max_width)
     reading = ReadSettings(code, load_label_map(label_map))
     return span_statistics(read_labelled(path, format, reading), max_width, reading.report)
+
+
+def span_table(files: Mapping[str, SpanStatistics]) -> tuple[list[str], list[list[str]]]:
+    """Tabulate the counts of several files, as in the paper's tables of datasets.
+
+    files (Mapping[str, SpanStatistics]): Counts by name of the file.
+    RETURNS (tuple): Header and rows: sentences, words, candidate spans of each class, and entities
+        that are longer than the longest candidate. A file without a class has a dash.
+    """
+    every = list(files.values())
+    labels = sorted(set().union(*(statistics.entities for statistics in every)))
+    rows: dict[str, list[int | None]] = {
+        "sentences": [statistics.sentences for statistics in every],
+        "words": [statistics.tokens for statistics in every],
+        OUTSIDE_TAG: [statistics.outside for statistics in every],
+        **{label: [statistics.entities.get(label) for statistics in every] for label in labels},
+        "entities that are longer": [statistics.wider.total() for statistics in every],
+    }
+    cells = [
+        [name, *("-" if count is None else f"{count:,}" for count in counts)]
+        for name, counts in rows.items()
+    ]
+    return ["", *short_names([*files])], cells

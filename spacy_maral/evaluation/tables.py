@@ -12,6 +12,7 @@ from wasabi import Printer
 
 from ..data.files import reading
 from ..errors import Errors, MaralError
+from ..model.spans import OUTSIDE
 from .metrics import ERROR_KINDS, OUTSIDE_NAME, EntityReport
 
 MISSING = "-"
@@ -69,6 +70,9 @@ def show_report(report: EntityReport, printer: Printer) -> None:
     title = "Gold (rows) and predicted (columns) entities with the same ends"
     aligns = ("l", *("r" for _ in names))
     printer.table(rows, title=title, header=("", *names), aligns=aligns, divider=True)
+    header, rows = outside_table(report)
+    aligns = ("l", *("r" for _ in header[1:]))
+    printer.table(rows, title="Against outside", header=header, aligns=aligns, divider=True)
     errors = {kind.replace("_", " "): f"{getattr(report, kind):,}" for kind in ERROR_KINDS}
     printer.table(errors, title="Errors", aligns=("l", "r"))
 
@@ -84,6 +88,25 @@ def score_table(report: EntityReport) -> tuple[list[str], list[list[str]]]:
         name = f"paper protocol (up to {report.max_width} words)"
         found.append((name, report.paper_protocol))
     return ["", "P", "R", "F1", "gold"], [score_cells(name, *score) for name, score in found]
+
+
+def outside_table(report: EntityReport) -> tuple[list[str], list[list[str]]]:
+    """Tabulate the confusion of entities with outside, by label (the paper's Table 10).
+
+    report (EntityReport): The report.
+    RETURNS (tuple): Header and rows: gold entities whose ends no prediction has, and predictions
+        whose ends no gold entity has.
+    """
+    counts, rows = report.confusion, []
+    parts = [(label, slice(c, c + 1)) for c, label in enumerate(report.labels, start=1)]
+    for label, chosen in [*parts, ("all", slice(1, None))]:
+        missed, gold = int(counts[chosen, OUTSIDE].sum()), int(counts[chosen].sum())
+        spurious, predicted = int(counts[OUTSIDE, chosen].sum()), int(counts[:, chosen].sum())
+        rows.append([
+            label, f"{gold:,}", f"{missed:,}", _percent(missed / gold if gold else None),
+            f"{predicted:,}", f"{spurious:,}", _percent(spurious / predicted if predicted else None),
+        ])  # fmt: skip
+    return ["", "gold", "entity → O", "%", "predicted", "O → entity", "%"], rows
 
 
 def read_comparison(folder: Path) -> list[list[str]]:

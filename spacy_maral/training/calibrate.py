@@ -22,7 +22,7 @@ from ..model.confidence import (
 )
 from ..model.spans import OUTSIDE
 from .checkpoint import writing
-from .folders import write_pipeline
+from .saving import write_pipeline
 
 MIN_DECISIONS = 20
 

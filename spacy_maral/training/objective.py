@@ -71,17 +71,20 @@ def batch_loss(
     ranks, tensor = stream.share.ranks, network.tensor
     wanted, gather = stream.wanted(batch, counts), ranks.gather_rows
     every = SpanOutput(gather(output.z), gather(output.logits))
-    prior = tensor(wanted.log_prior)
-    spans = label_spans(
-        network.span_model,
-        every,
-        gather(tensor(wanted.targets)),
-        log_prior=prior if prior.ndim == 1 else gather(prior),
-        weights=gather(tensor(wanted.weights)),
-        outside_weight=outside_weight,
-    )
-    loss = span_loss(spans)
-    parts, total = {stream.name: loss.item()}, stream.weight * loss
+    parts: dict[str, float] = {}
+    total = every.z.sum() * 0
+    if stream.labelled:
+        prior = tensor(wanted.log_prior)
+        spans = label_spans(
+            network.span_model,
+            every,
+            gather(tensor(wanted.targets)),
+            log_prior=prior if prior.ndim == 1 else gather(prior),
+            weights=gather(tensor(wanted.weights)),
+            outside_weight=outside_weight,
+        )
+        loss = span_loss(spans)
+        parts[stream.name], total = loss.item(), stream.weight * loss
     if extra is not None and extra.stream == stream.name:
         value, n = extra(network, batch)
         mean, parts[f"{stream.name}_mlm"] = ranks.mean(value, n, counts=counts)

@@ -151,7 +151,17 @@ class TrainingSettings(Section):
         return self
 
 
-class TeacherSettings(TrainingSettings):
+class MaskedText(Section):
+    """Settings of masked language modelling, which teacher and student have."""
+
+    mlm_weight: float = Field(0.0, ge=0)
+    """Weight of masked language modelling (Eq. 51), on target text; a teacher that gets none does it
+    on its source text. Needs an encoder with a masked-language-model head."""
+    mask_rate: float = Field(0.25, gt=0, lt=1)
+    """Share of the word pieces that masked language modelling masks."""
+
+
+class TeacherSettings(TrainingSettings, MaskedText):
     """Settings for the training of a teacher: [teacher]."""
 
     loss: LossBlock = CROSS_ENTROPY
@@ -164,7 +174,7 @@ class StudentSettings(TrainingSettings):
     select: Select = "last"
 
 
-class AdaptationSettings(Section):
+class AdaptationSettings(MaskedText):
     """Settings for the use and improvement of target pseudo-labels: [adaptation]."""
 
     model_config = ConfigDict(strict=True)
@@ -233,11 +243,6 @@ class AdaptationSettings(Section):
     """Share of the old label in a refined label, in the first refinement."""
     alpha_end: float = Field(0.80, ge=0, le=1)
     """The same share in the last refinement; it changes linearly in between."""
-    mlm_weight: float = Field(0.0, ge=0)
-    """Weight of masked language modelling on target text (Eq. 51); needs an encoder with a
-    masked-language-model head."""
-    mask_rate: float = Field(0.25, gt=0, lt=1)
-    """Share of the word pieces that masked language modelling masks."""
     diagnose_with_gold: bool = False
     """Whether to read gold labels of the target, if it has any, for the noise ratio in the log.
     They do not affect the run's result."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.spans import class_counts, class_shares
+from ..model.spans import UNKNOWN, class_counts, class_shares
 from .corpus import Batch, Corpus, make_batch
 from .shares import Share
 
@@ -51,7 +51,8 @@ class Stream:
 
     name: "source" or "target". share: This process's share of the documents.
     prior_scale: Factor s of s * log prior. parts: Files of the corpus, if there are several (such as
-    languages). weight: Weight of the stream's loss.
+    languages). weight: Weight of the stream's loss. labelled: Whether the spans have labels to be
+    trained on; if not, only further losses use the text.
 
     The labels are set later and change between epochs. targets: Class of each candidate of the
     share, shape (n_spans,), or soft labels, shape (n_spans, K). classes: Class of each candidate for
@@ -65,6 +66,7 @@ class Stream:
     prior_scale: float
     parts: Parts | None
     weight: float = 1.0
+    labelled: bool = True
     targets: NDArray = field(init=False)
     classes: NDArray[np.int64] = field(init=False)
     prior: NDArray[np.float64] = field(init=False)
@@ -139,4 +141,19 @@ def source_stream(
     stream.prior = prior(slice(None))
     if parts is not None:
         stream.part_priors = np.stack([prior(share.within(rows)) for rows in parts.spans(share)])
+    return stream
+
+
+def text_stream(share: Share, n_classes: int) -> Stream:
+    """Make the stream of target text without labels, for a further loss.
+
+    share (Share): Documents, whose annotation is not read.
+    n_classes (int): Number of classes K, outside included.
+    """
+    stream = Stream("target", share, 0.0, None, labelled=False)
+    n_spans = share.corpus.n_spans
+    stream.targets = np.zeros(n_spans, dtype=np.int64)
+    stream.classes = np.full(n_spans, UNKNOWN, dtype=np.int64)
+    stream.weights = np.zeros(n_spans, dtype=np.float32)
+    stream.prior = np.full(n_classes, 1 / n_classes)
     return stream

@@ -40,12 +40,10 @@ def settle_offset(pipeline: Pipeline, run: Run) -> dict[str, Any]:
     RETURNS (dict): The row of the saved epoch, with the scores on development data that the offset
         changes.
     """
-    row, offset = chosen_row(run), run.settings.offset
+    row, given = chosen_row(run), run.settings.offset
     if np.any(run.network.offsets):
         return row
-    if offset == "auto":
-        offset = round(best_f1_offset(row["dev_f1"]), 3)
-    pipeline.set_offset(offset)
+    pipeline.set_offset(round(best_f1_offset(row["dev_f1"]), 3) if given == "auto" else given)
     if np.any(run.network.offsets) and run.evaluate is not None:
         row = {**row, **run.evaluate(run.network)}
     return row

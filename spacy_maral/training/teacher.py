@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from .hooks import Evaluate
 from .inputs import Inputs, Paths, as_paths
 from .logging import reporting
 from .loop import Run
+from .masked_lm import check_head, masked_lm
 from .pipelines import (
     Pipeline,
     build_pipeline,
@@ -28,7 +30,7 @@ from .pipelines import (
 from .processes import ALONE, Ranks, join, own_gpu
 from .settings import TeacherSettings, check_sections, read_section
 from .steps import fit_batches
-from .streams import source_stream
+from .streams import source_stream, text_stream
 from .summary import finish, settle_offset
 
 
@@ -38,6 +40,8 @@ def train_teacher(
     source: Paths,
     dev: Paths,
     output: str | Path,
+    target: Paths | None = None,
+    lang: str | Sequence[str] | None = None,
     overrides: dict[str, Any] | None = None,
     resume: bool = False,
     gpu_id: int = -1,
@@ -52,6 +56,9 @@ def train_teacher(
     dev (Paths): Labelled development documents of the source language (.spacy).
     output (str | Path): Folder for the pipeline; its subfolder "training" holds the log and the
         checkpoints.
+    target (Paths | None): Documents of the target language (.spacy), whose entities are not used, or
+        raw text (see `read_raw`), for masked language modelling with `mlm_weight`.
+    lang (str | Sequence[str] | None): Language of raw text; one for all, or one for each target.
     overrides (dict): Settings that replace those of the configuration, as {"section.key": value}.
     resume (bool): Resume from the last checkpoint in the folder, if there is one.
     gpu_id (int): GPU to use, -1 for the CPU.
@@ -67,8 +74,10 @@ def train_teacher(
         check_component(config, "teacher", settings)
         if settings.select == "target_information":
             raise MaralError(Errors.M330.format(select=settings.select))
+        if target is not None and not settings.mlm_weight:
+            raise MaralError(Errors.M550.format(path=", ".join(map(str, as_paths(target)))))
         with run_folder(output, resume, ranks) as folder:
-            inputs = Inputs.read(source=source, dev=dev)
+            inputs = Inputs.read(lang, source=source, dev=dev, target=target)
             labels = sorted({ent.label_ for doc in inputs.docs["source"] for ent in doc.ents})
             if not labels:
                 raise MaralError(Errors.M312.format(path=", ".join(map(str, as_paths(source)))))
@@ -76,6 +85,7 @@ def train_teacher(
             if resume and is_finished(folder, identity):
                 return output
             pipeline = build_pipeline(config, labels, settings)
+            check_head(pipeline, settings)
             run = prepare_teacher(
                 pipeline, inputs, settings, folder, identity, run_seed(config), ranks
             )
@@ -98,7 +108,10 @@ def prepare_teacher(
     seed: int,
     ranks: Ranks = ALONE,
 ) -> Run:
-    """Prepare the run that trains a pipeline on "source"; its fingerprint is `identity`."""
+    """Prepare the run that trains a pipeline on "source"; its fingerprint is `identity`.
+
+    Masked language modelling is on "target", if there is any, or else on the source's text.
+    """
     pipeline.cache = cache_of(settings, folder)
     share = pipeline.deal(inputs.docs["source"], ranks, labelled=True, name="source")
     report_width(share, pipeline.labels)
@@ -109,13 +122,17 @@ def prepare_teacher(
     if ranks.is_first:
         dev = pipeline.encode(inputs.docs["dev"], labelled=True, name="dev")
         evaluate = evaluator(pipeline, dev, settings)
-    stream = source_stream(
-        share, len(pipeline.labels) + 1, settings.prior_scale, inputs.parts.get("source")
-    )
+    n_classes = len(pipeline.labels) + 1
+    stream = source_stream(share, n_classes, settings.prior_scale, inputs.parts.get("source"))
+    streams = [stream]
+    if "target" in inputs.docs:
+        text = pipeline.deal(inputs.docs["target"], ranks, labelled=False, name="target")
+        streams.append(text_stream(text, n_classes))
     pipeline.network.span_model.statistics.set_prior(pipeline.network.tensor(stream.prior))
     return Run(
         network=pipeline.network,
-        streams=[stream],
+        extra=masked_lm(pipeline, settings, streams[-1].name),
+        streams=streams,
         settings=settings,
         evaluate=evaluate,
         folder=folder,

@@ -85,6 +85,11 @@ def test_too_few_scores_are_all_reliable(n):
     assert reliable_scores(np.linspace(-5, 5, n), seed=0).tolist() == [True] * n
 
 
+def test_ten_scores_are_enough():
+    scores = np.array([0.0, 0.1, 0.2, 0.1, 0.0, 9.0, 9.1, 9.2, 9.1, 9.0])
+    assert reliable_scores(scores, seed=0).tolist() == [False] * 5 + [True] * 5
+
+
 @pytest.mark.parametrize("value", [0.0, -13.25, 1e9])
 def test_constant_scores_are_all_reliable(value):
     scores = np.full(50, value)
@@ -98,11 +103,14 @@ def test_of_two_values_the_larger_is_reliable():
     assert reliable_scores(scores, seed=0).tolist() == [False] * 30 + [True] * 12
 
 
-def test_one_gaussian_keeps_its_upper_part():
-    scores = np.random.default_rng(0).normal(size=2000)
-    reliable = reliable_scores(scores, seed=0)
-    assert reliable[scores > np.quantile(scores, 0.95)].all()
-    assert not reliable.all() or reliable[scores.argmin()]
+@pytest.mark.parametrize("seed", range(4))
+def test_one_gaussian_is_split_near_its_middle(seed):
+    """There is nothing to split, but a mixture of two always splits: the paper's filter has no test for it."""
+    scores = np.random.default_rng(seed).normal(10, 2, size=2000)
+    reliable, mixture = split_scores(scores, seed=0)
+    assert mixture.cut == pytest.approx(10, abs=0.5)
+    assert (reliable == (scores >= mixture.cut)).all()
+    assert reliable.mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_no_component_has_a_majority(monkeypatch):

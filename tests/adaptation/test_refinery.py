@@ -177,6 +177,15 @@ def test_above_mean():
     assert not above_mean(np.zeros((1, K), dtype=np.float32)).any()
 
 
+def test_the_two_means_of_an_example():
+    """By hand: the means of the classes are those of rows 0 and 2, and of row 1: 2 and 4."""
+    values = np.array([[3.0, 1.0], [5.0, 4.0], [1.0, 0.0]])
+    means = class_means(values, np.array([0, 1, 0]))
+    assert means.tolist() == [2.0, 4.0]
+    assert above_mean(values, means).tolist() == [[True, False], [True, False], [False, False]]
+    assert above_mean(values).tolist() == [[True, False], [True, False], [True, False]]
+
+
 def test_the_mean_of_a_class_is_over_the_spans_with_its_label():
     rng = np.random.default_rng(3)
     values, classes = rng.normal(size=(50, K)), rng.integers(0, K - 1, 50)
@@ -201,20 +210,23 @@ def test_spans_are_drawn_from_each_class():
 # Eq. 11
 
 
-def norm1(vector):
-    total = sum(vector)
-    return [x / total for x in vector] if total > 0 else [0.0] * len(vector)
-
-
 def refine_row(p, d_c, d_n, alpha):
-    """Eq. 11 for one span, as it is printed."""
-    if d_c is None and d_n is None:
-        return norm1(p)
-    parts = [d for d in (d_c, d_n) if d is not None]
-    d = norm1([sum(column) for column in zip(*parts, strict=True)])
-    if not any(d):
-        return norm1(p)
-    return norm1([alpha * a + (1 - alpha) * b for a, b in zip(p, d, strict=True)])
+    """Eq. 11 for one span without a norm: the guidances share out what the old label gives up."""
+    total = sum(d_c) + sum(d_n)
+    if not total:
+        return p
+    return [alpha * a + (1 - alpha) * (b + c) / total for a, b, c in zip(p, d_c, d_n, strict=True)]
+
+
+def test_a_refinement_by_hand():
+    """The neighbours allow three classes and get three fifths; each guidance a half would be another label."""
+    d_c, d_n = np.array([[1, 1, 0, 0]], dtype=bool), np.array([[0, 1, 1, 1]], dtype=bool)
+    p = np.array([[0.6, 0.4, 0.0, 0.0]])
+    new = refine(p, alpha=0.8, global_guidance=d_c, local_guidance=d_n)
+    np.testing.assert_allclose(new, [[0.52, 0.40, 0.04, 0.04]], atol=1e-7)
+    # labels that do not sum to 1, as half precision leaves them, are made to
+    doubled = refine(2 * p, alpha=0.8, global_guidance=d_c, local_guidance=d_n)
+    np.testing.assert_allclose(doubled, new, atol=1e-7)
 
 
 @pytest.mark.parametrize("graded", [False, True])
@@ -235,8 +247,10 @@ def test_refinement_is_that_of_the_equations(use, alpha, graded):
     expected = [
         refine_row(
             p[i].tolist(),
-            None if by_density is None else by_density[i].astype(float).tolist(),
-            None if by_neighbours is None else by_neighbours[i].astype(float).tolist(),
+            (by_density if by_density is not None else np.zeros((n, K)))[i].astype(float).tolist(),
+            (by_neighbours if by_neighbours is not None else np.zeros((n, K)))[i]
+            .astype(float)
+            .tolist(),
             alpha,
         )
         for i in range(n)

@@ -291,6 +291,21 @@ def test_stats_prints_tables(raw):
     assert "99 % up to 2" in words(result.stdout)
 
 
+def test_stats_of_several_files_make_one_table(raw, tmp_path):
+    other = tmp_path / "dev"
+    other.write_text("en:Rome\tB-LOC\nen:fell\tO\nen:.\tO\n", encoding="utf8")
+    result = run("stats", raw, other, "--max-width", 1)
+    assert result.exit_code == 0, result.output
+    text = words(result.stdout)
+    assert "sentences 2 1" in text and "words 6 3" in text and "O 4 2" in text
+    assert "LOC - 1" in text and "ORG 1 -" in text and "PER 1 -" in text
+    assert "entities that are longer 1 0" in text
+    assert "train dev" in text and text.count("Spans of up to 1 words") == 1
+    found = json.loads(run("stats", raw, other, "--json").stdout)
+    assert list(found) == [str(raw), str(other)]
+    assert found[str(other)] == json.loads(run("stats", other, "--json").stdout)
+
+
 @pytest.mark.parametrize("width", [0, -3, "x"])
 def test_stats_refuses_impossible_widths(raw, width):
     assert run("stats", raw, "--max-width", width).exit_code == 2
@@ -312,6 +327,8 @@ def test_train_teacher_passes_everything_on(files, called):
             "source": [files["source"]],
             "dev": [files["dev"]],
             "output": files["output"],
+            "target": None,
+            "lang": None,
             "resume": True,
             "gpu_id": 1,
             "overrides": {

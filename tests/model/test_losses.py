@@ -186,6 +186,12 @@ def test_supcon_gradients_do_not_depend_on_the_chunks() -> None:
     torch.testing.assert_close(whole, parts, rtol=1e-10, atol=1e-12)
 
 
+def test_supcon_has_the_temperature_of_the_scores_by_default() -> None:
+    z, classes = features(20)
+    assert torch.equal(losses.supcon(z, classes), losses.supcon(z, classes, 0.07))
+    assert not torch.equal(losses.supcon(z, classes), losses.supcon(z, classes, 0.08))
+
+
 def test_supcon_ignores_autocast() -> None:
     z, classes = features(20)
     wanted = losses.supcon(z.float(), classes)

@@ -366,5 +366,7 @@ def test_softmax():
     np.testing.assert_allclose(
         found, special.softmax(scores.astype(np.float64), axis=1), atol=1e-15
     )
+    # along the last axis, of one row as well
+    assert softmax(scores[30]).tolist() == found[30].tolist()
     assert softmax(np.zeros((0, 4))).shape == (0, 4)
     assert softmax(np.zeros((0, 0))).shape == (0, 0)

@@ -282,6 +282,9 @@ def test_without_pseudo_count_the_first_batch_replaces_the_start() -> None:
     statistics.update(torch.eye(3)[:2], torch.zeros(2, dtype=torch.int64))
     assert statistics.mean[0].tolist() == [0.5, 0.5, 0.0]
     assert torch.equal(statistics.mean[1], before)
+    # a single span, too
+    statistics.update(torch.eye(3)[2:], torch.ones(1, dtype=torch.int64))
+    assert statistics.mean[1].tolist() == [0.0, 0.0, 1.0]
 
 
 def test_memory_caps_the_counts() -> None:
@@ -339,6 +342,7 @@ def test_bad_input_gets_a_coded_error() -> None:
         (lambda: statistics.set_prior(torch.tensor([1.0, -1.0])), "-1.0"),
         (lambda: statistics.set_prior(torch.zeros(2)), "0.0"),
         (lambda: statistics.set_prior(torch.tensor([1.0, math.nan])), "nan"),
+        (lambda: statistics.set_prior(torch.tensor([1.0, math.inf])), "inf"),
         (lambda: statistics.set_prior(torch.ones(3)), "over 2 classes"),
     ]:
         with pytest.raises(MaralError, match=found):

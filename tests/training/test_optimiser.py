@@ -87,6 +87,33 @@ def test_vectors_do_not_decay_and_the_encoder_has_its_own_rate():
     assert all(name.endswith((".bias", "LayerNorm.weight")) for name in vectors)
 
 
+def test_steps_are_those_of_adamw_by_hand():
+    """Betas of 0.9 and 0.999, epsilon of 1e-8, decay apart from the gradient."""
+    module = nn.Module()
+    module.matrix, module.vector = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2))
+    optimiser = make_optimiser(
+        module, nn.Module(), toy_settings(head_learn_rate=0.1, weight_decay=0.3)
+    )
+    expected = {"matrix": np.ones((2, 2)), "vector": np.ones(2)}
+    means = {name: np.zeros_like(x) for name, x in expected.items()}
+    squares = {name: np.zeros_like(x) for name, x in expected.items()}
+    rng = np.random.default_rng(0)
+    for step in range(1, 5):
+        rate = 0.1 * set_learn_rate(optimiser, step - 1, 8, 0.0)
+        for name, parameter in module.named_parameters():
+            g = rng.normal(size=tuple(parameter.shape))
+            parameter.grad = torch.from_numpy(g).float()
+            means[name] = 0.9 * means[name] + 0.1 * g
+            squares[name] = 0.999 * squares[name] + 0.001 * g**2
+            m, v = means[name] / (1 - 0.9**step), squares[name] / (1 - 0.999**step)
+            decay = 0.3 if parameter.ndim > 1 else 0.0
+            expected[name] *= 1 - rate * decay
+            expected[name] -= rate * m / (np.sqrt(v) + 1e-8)
+        optimiser.step()
+    for name, parameter in module.named_parameters():
+        np.testing.assert_allclose(parameter.detach().numpy(), expected[name], rtol=1e-5)
+
+
 def test_nothing_moves_before_a_rate_is_set():
     network = toy_network()
     optimiser = make(network)

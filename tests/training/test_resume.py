@@ -21,10 +21,10 @@ from worlds import (
     write,
 )
 
-from spacy_maral.adaptation import masked_lm, student
+from spacy_maral.adaptation import student
 from spacy_maral.cli import app
 from spacy_maral.errors import MaralError
-from spacy_maral.training import folders, loop, saving, summary
+from spacy_maral.training import folders, loop, masked_lm, saving, summary
 from spacy_maral.training.checkpoint import list_checkpoints
 from spacy_maral.training.interrupts import sole_run
 from spacy_maral.training.logging import LEGEND

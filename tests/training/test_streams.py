@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from toys import BOS, EOS, PAD, VOCABULARY, K, toy_corpus, toy_network, toy_settings
 
-from spacy_maral.adaptation.masked_lm import MaskedLM
 from spacy_maral.model.losses import CrossEntropy, MaxMargin, SupCon
 from spacy_maral.model.spans import class_shares
+from spacy_maral.training.masked_lm import MaskedLM
 from spacy_maral.training.objective import batch_loss
 from spacy_maral.training.shares import Share
 from spacy_maral.training.steps import plan_epoch

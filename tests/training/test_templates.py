@@ -149,9 +149,13 @@ def test_an_encoder_that_is_here_is_looked_at(encoder_copy):
     assert small["teacher"]["freeze_layers"] == small["student"]["freeze_layers"] == 5
     assert small["paths"]["encoder"] == name
     paper = Choices(encoder=name, size="paper")
-    assert load(make_config(paper, fill=False))["adaptation"]["mlm_weight"] == 0.0
-    change_facts(encoder_copy, architectures=["XLMRobertaForMaskedLM"])
-    assert load(make_config(paper, fill=False))["adaptation"]["mlm_weight"] == 0.01
+    for architecture, weights in (
+        ("XLMRobertaModel", (0.0, 0.0)),
+        ("XLMRobertaForMaskedLM", (0.001, 0.01)),
+    ):
+        change_facts(encoder_copy, architectures=[architecture])
+        config = load(make_config(paper, fill=False))
+        assert tuple(config[name]["mlm_weight"] for name in ("teacher", "adaptation")) == weights
 
 
 @pytest.mark.parametrize("name", ["./none", "/none/here", "a/b/c", "encoders\\e5", "~/e5"])

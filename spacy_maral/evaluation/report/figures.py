@@ -20,6 +20,14 @@ from .svg import colour_class, percent
 MAX_BARS = 60
 RARE = 0.002
 PERPLEXITY = 30.0
+SIGNAL = "A signal from raw target text, measured after each epoch without labels."
+MEASURED = {
+    "target_f1": (
+        "Target F1",
+        "On the labelled documents of --diagnosis, after each epoch. It is measured with gold labels "
+        "and has no effect on the run.",
+    )
+}
 LOSS_COLOURS = {"source": 1, "target": 2, "target_mlm": 3}
 KINDS = {
     "boundary": "wrong ends",
@@ -39,7 +47,7 @@ class Figure(NamedTuple):
 
 
 def curve_figures(record: RunRecord) -> list[Figure]:
-    """Draw losses, development scores, concentrations and selection signals by epoch."""
+    """Draw losses, development scores, concentrations, and what is measured on the target, by epoch."""
     rows = record.rows
     losses = [
         Series(name.replace("_", " "), [row["losses"].get(name) for row in rows], LOSS_COLOURS.get(name, 4))
@@ -58,10 +66,10 @@ def curve_figures(record: RunRecord) -> list[Figure]:
         ]
         note = "Concentrations of the widest and the narrowest class on the sphere."
         figures.append(draw_by_epoch(record, "Concentration", spread, note))
-    note = "Measured on target text after each epoch."
     for name in [name for name in rows[-1] if name.startswith("target_")]:
         values = [Series(name.partition("_")[2], [row.get(name) for row in rows], 2)]
-        figures.append(draw_by_epoch(record, name.replace("_", " ").capitalize(), values, note))
+        heading, note = MEASURED.get(name, (name.replace("_", " ").capitalize(), SIGNAL))
+        figures.append(draw_by_epoch(record, heading, values, note))
     return figures
 
 

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from ...data.files import write_file
 from ...errors import Errors, MaralError, first_line
@@ -17,13 +13,15 @@ from ..metrics import EntityReport
 from ..mistakes import judge
 from ..tables import classes_without_labels, describe_saved, saved_epoch, score_table
 from . import figures
+from .class_scores import clean_and_noisy
 from .colours import class_colours
 from .figures import number, signed
 from .overview import Scored, comparison_table, label_table, verdict
 from .run_record import RunRecord, read_run, read_sample
 from .sentences import doubtful_sentences, mistake_sentences
-from .svg import colour_class, percent, printable, short
+from .svg import colour_class, percent, short
 from .targets import target_figures
+from .templates import load_template, read_style
 
 NO_RECORDS = (
     "The run has no diagnostics. From release 0.1 on, adapt writes them if the setting "
@@ -92,19 +90,14 @@ def render_report(record: RunRecord, tests: Sequence[Scored] = ()) -> str:
     tests (Sequence[Scored]): Scores and mistakes of its pipeline on labelled documents.
     RETURNS (str): HTML.
     """
-    environment = Environment(
-        undefined=StrictUndefined, autoescape=True, keep_trailing_newline=True, finalize=_finalize
-    )
-    environment.filters.update(plain=_plain, count="{:,}".format)
-    environment.globals.update({function.__name__: function for function in DRAWN})
-    folder, sample = files(__package__), read_sample(record)
+    sample = read_sample(record)
     filtered = [e for e in record.epochs if e["filtered"]] or record.epochs[-1:]
-    template = environment.from_string((folder / "page.html.jinja").read_text(encoding="utf8"))
+    template = load_template("page.html.jinja", DRAWN, plain=_plain, count="{:,}".format)
     return template.render(
         record=record,
         kind="Adaptation" if record.is_adaptation else "Teacher",
         name=record.folder.resolve().name,
-        style=Markup((folder / "page.css").read_text(encoding="utf8")),
+        style=read_style(),
         labels=record.classes[1:],
         saved=describe_saved(record.summary) if record.summary else "",
         facts=record.facts(),
@@ -125,11 +118,6 @@ def render_report(record: RunRecord, tests: Sequence[Scored] = ()) -> str:
         teacher=TEACHER,
         without_labels=classes_without_labels(record.selected),
     )
-
-
-def _finalize(value: Any) -> Any:
-    """Replace characters that HTML may not have, in all text that is no markup."""
-    return value if isinstance(value, Markup) else printable(value)
 
 
 def _tiles(record: RunRecord, tests: Sequence[Scored]) -> list[tuple[str, str]]:
@@ -216,6 +204,7 @@ def _duration(seconds: float) -> str:
 DRAWN = (
     figures.centroid_figures, figures.curve_figures, figures.error_figures,
     figures.geometry_figures, figures.label_figures, figures.map_figure, figures.score_figures,
+    clean_and_noisy,
     doubtful_sentences, mistake_sentences, epoch_table, margin_table, score_table,
     comparison_table, label_table, target_figures,
 )  # fmt: skip

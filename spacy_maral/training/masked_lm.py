@@ -1,4 +1,4 @@
-"""Masked language modelling of target text, in addition to the span losses (Eq. 51)."""
+"""Masked language modelling of text, in addition to the span losses (Eq. 51)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..errors import Errors, MaralError
 from ..model.architectures import get_encoder
 from ..model.encoder.files import loading_encoder
 from ..model.encoder.layers import input_embeddings
-from ..training.corpus import Batch
-from ..training.network import Network
-from ..training.pipelines import Pipeline
-from ..training.settings import AdaptationSettings
+from .corpus import Batch
+from .network import Network
+from .pipelines import Pipeline
+from .settings import MaskedText
 
 
 def encoder_name(pipeline: Pipeline) -> str:
@@ -24,7 +24,7 @@ def encoder_name(pipeline: Pipeline) -> str:
     return pipeline.nlp.get_pipe("transformer").model.attrs["name"]  # type: ignore[attr-defined]
 
 
-def check_head(pipeline: Pipeline, settings: AdaptationSettings) -> None:
+def check_head(pipeline: Pipeline, settings: MaskedText) -> None:
     """Refuse masked language modelling with an encoder that has no head for it.
 
     RAISES (MaralError): If the loss has a weight, and the encoder has no pretrained LM head, or a
@@ -44,8 +44,8 @@ def check_head(pipeline: Pipeline, settings: AdaptationSettings) -> None:
         raise MaralError(Errors.M462.format(rows=rows, encoder=name, scores=config.vocab_size))
 
 
-def masked_lm(pipeline: Pipeline, settings: AdaptationSettings) -> MaskedLM | None:
-    """Make the masked-language-model loss on target text; None if its weight is 0.
+def masked_lm(pipeline: Pipeline, settings: MaskedText, stream: str = "target") -> MaskedLM | None:
+    """Make the masked-language-model loss on the text of a stream; None if its weight is 0.
 
     The encoder must have a head for it (see `check_head`), which is trained too.
     """
@@ -65,6 +65,7 @@ def masked_lm(pipeline: Pipeline, settings: AdaptationSettings) -> MaskedLM | No
         tokenizer.mask_token_id,
         tokenizer.all_special_ids,
         settings.mask_rate,
+        stream,
     )
 
 
