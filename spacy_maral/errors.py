@@ -210,6 +210,12 @@ class Errors(metaclass=CodedMessages):
     M347 = "{path} cannot be read: {problem}. It belongs to the cache of the running training. Start the training again with --resume: it rebuilds the missing parts."
     M348 = "The configuration contradicts itself: [components.maral_ner] {name} = {found!r}, but the training is by [{section}] {name} = {wanted!r}. Set {name} in [{section}] only, or to the same value in both."
 
+    # M51x: labelled sentences of the target
+    M510 = 'select = "{select}" chooses the epoch by labelled sentences of the target, but there are none. Give them with --target-gold, or set select to another value.'
+    M511 = "{path}: sentence {number} of those with annotation has the entity '{text}' of the label '{label}', but the labels of the source are: {labels}. Convert the file with a label map, or give source data with this label."
+    M512 = "No sentence of {path} is left to train on: of {n_docs}, {n_held} are not in the development data, and all of these are held out. Give other sentences, or lower target_gold_holdout."
+    M513 = "Every sentence of {name} is also in the labelled sentences of the target, so that there is no raw text to adapt to. Give more text with --target."
+
     # M4xx: evaluation, command line, project
     M401 = "In document {doc}, the entity at word {word} has the label '{label}', but the labels are: {labels}. Give a label list that has this label, or convert the data with a label map."
     M402 = "No document of {path} has entity annotation to compare with. Convert the labelled file without --unlabelled."
@@ -301,6 +307,10 @@ class Warnings(metaclass=CodedMessages):
     W333 = "The pseudo-labels of the target have no entity at all: {annotator} found nothing. The student would learn that the target has no entities. Check teacher, target and labels."
     W334 = "No span of the target has a pseudo-label of: {labels}. The student learns these labels from the source alone."
     W335 = "{annotator}: {n} of {n_all} entities are not used as labels: {counts}. Their words are labelled as outside."
+
+    # W51x: labelled sentences of the target
+    W510 = 'None of the {n} labelled sentences of the target is held out, so that none can choose the epoch: select = "{usual}" does. Give {enough} sentences or more, or set target_gold_holdout.'
+    W511 = "{n:,} of {n_docs:,} sentences of {path} are also in the development data or the diagnosis. They are left out: what measures a model must not teach it."
 
     # W4xx: evaluation, command line, project
     W402 = "{n:,} of {n_docs:,} documents of {path} have no entity annotation. They are left out of the scores."

@@ -24,6 +24,7 @@ from .folders import write_pipeline
 from .loop import Run
 from .pipelines import COMPONENT, Pipeline
 from .settings import SELECTION, Section
+from .target_gold import TARGET_GOLD, TargetGold
 
 
 def chosen_row(run: Run) -> dict[str, Any]:
@@ -56,6 +57,7 @@ def finish(
     *,
     settings: dict[str, Section],
     chosen: dict[str, Any],
+    gold: TargetGold | None = None,
 ) -> None:
     """Write the pipeline and a summary of the run, then delete its checkpoints and cache.
 
@@ -65,6 +67,7 @@ def finish(
     started (float): `time.perf_counter` at the start of the run, in seconds.
     settings (dict): The sections of the configuration that the run used.
     chosen (dict): The row of the saved epoch (see `settle_offset`).
+    gold (TargetGold | None): The labelled target sentences that the run used.
     """
     nlp = pipeline.nlp
     nlp.meta["performance"] = {
@@ -80,6 +83,8 @@ def finish(
         "seconds": time.perf_counter() - started,
         "peak_memory_bytes": peak_memory(),
     }
+    if gold is not None:
+        summary["data"][TARGET_GOLD] = gold.summary()
     tqdm.write(describe_saved(summary))
     # in this order, so that a run killed here can still be resumed
     with writing(run.folder):

@@ -21,13 +21,16 @@ from .pipelines import (
     cache_of,
     check_component,
     evaluator,
+    f1_on,
     report_width,
     run_seed,
+    together,
 )
 from .processes import ALONE, Ranks, join, own_gpu
 from .settings import TeacherSettings, check_sections, read_section
 from .streams import source_stream
 from .summary import chosen_row, finish, settle_offset
+from .target_gold import TARGET_GOLD, TargetGold
 
 
 def train_teacher(
@@ -36,6 +39,7 @@ def train_teacher(
     source: Paths,
     dev: Paths,
     output: str | Path,
+    target_gold: Paths | None = None,
     overrides: dict[str, Any] | None = None,
     resume: bool = False,
     gpu_id: int = -1,
@@ -50,6 +54,8 @@ def train_teacher(
     dev (Paths): Labelled development documents of the source language (.spacy).
     output (str | Path): Folder for the pipeline; its subfolder "training" holds the log and the
         checkpoints.
+    target_gold (Paths | None): Labelled sentences of target languages (.spacy), a file for each
+        language, which join the training (see `TargetGold`).
     overrides (dict): Settings that replace those of the configuration, as {"section.key": value}.
     resume (bool): Resume from the last checkpoint in the folder, if there is one.
     gpu_id (int): GPU to use, -1 for the CPU.
@@ -66,16 +72,20 @@ def train_teacher(
         if settings.select == "target_information":
             raise MaralError(Errors.M330.format(select=settings.select))
         with run_folder(output, resume, ranks) as folder:
-            inputs = Inputs.read(source=source, dev=dev)
+            inputs = Inputs.read(source=source, dev=dev, target_gold=target_gold)
             labels = sorted({ent.label_ for doc in inputs.docs["source"] for ent in doc.ents})
             if not labels:
                 raise MaralError(Errors.M312.format(path=", ".join(map(str, as_paths(source)))))
             identity = fingerprint(config, {"teacher": settings}, inputs.docs) | inputs.sizes()
+            gold = TargetGold.choose(inputs, target_gold, labels, settings)
             if resume and is_finished(folder, identity):
                 return output
+            if gold is not None:
+                settings = gold.adjusted(settings)
+                gold.join(inputs, ranks)
             pipeline = build_pipeline(config, labels, settings)
             run = prepare_teacher(
-                pipeline, inputs, settings, folder, identity, run_seed(config), ranks
+                pipeline, inputs, settings, folder, identity, run_seed(config), ranks, gold
             )
             inputs.forget()
             run.train(resume=resume)
@@ -83,8 +93,9 @@ def train_teacher(
                 offset = best_f1_offset(chosen_row(run)["dev_f1"])
                 chosen = settle_offset(pipeline, run, offset)
                 finish(
-                    pipeline, run, output, started, settings={"teacher": settings}, chosen=chosen
-                )
+                    pipeline, run, output, started, settings={"teacher": settings}, chosen=chosen,
+                    gold=gold,
+                )  # fmt: skip
     return output
 
 
@@ -96,15 +107,23 @@ def prepare_teacher(
     identity: dict[str, Any],
     seed: int,
     ranks: Ranks = ALONE,
+    gold: TargetGold | None = None,
 ) -> Run:
-    """Prepare the run that trains a pipeline on "source"; its fingerprint is `identity`."""
+    """Prepare the run that trains a pipeline on "source"; its fingerprint is `identity`.
+
+    gold (TargetGold | None): Target sentences, which are part of "source" already; those held out
+        are scored after every epoch.
+    """
     pipeline.cache = cache_of(settings, folder)
     share = pipeline.deal(inputs.docs["source"], ranks, labelled=True, name="source")
     report_width(share, pipeline.labels)
     evaluate: Evaluate | None = None
     if ranks.is_first:
         dev = pipeline.encode(inputs.docs["dev"], labelled=True, name="dev")
-        evaluate = evaluator(pipeline, dev, settings)
+        parts = [evaluator(pipeline, dev, settings)]
+        if gold is not None and gold.held_out:
+            parts.append(f1_on(pipeline, gold.held_out, settings, TARGET_GOLD))
+        evaluate = together(parts)
     stream = source_stream(
         share, len(pipeline.labels) + 1, settings.prior_scale, inputs.parts.get("source")
     )

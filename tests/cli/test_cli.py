@@ -263,6 +263,7 @@ def test_train_teacher_passes_everything_on(files, called):
         "train-teacher", files["config"], "--source", files["source"], "--dev", files["dev"],
         "-o", files["output"], "--resume", "--gpu-id", 1,
         "--teacher.epochs", 3, "--paths.encoder=some/folder", "--teacher.freeze-embeddings=true",
+        "--target-gold", files["target"], "--target-gold", files["dev"],
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert called["train_teacher"] == (
@@ -271,6 +272,7 @@ def test_train_teacher_passes_everything_on(files, called):
             "source": [files["source"]],
             "dev": [files["dev"]],
             "output": files["output"],
+            "target_gold": [files["target"], files["dev"]],
             "resume": True,
             "gpu_id": 1,
             "overrides": {
@@ -310,7 +312,7 @@ def test_pseudo_label_takes_several_annotators_and_targets(files, called):
 
 @pytest.mark.parametrize("with_labels", [True, False])
 def test_adapt_passes_everything_on(files, called, with_labels):
-    labels = ["--labels", files["labels"]] if with_labels else []
+    labels = ["--labels", files["labels"], "--target-gold", files["source"]] if with_labels else []
     result = run(
         "adapt", files["config"], "--teacher", files["teacher"], "--source", files["source"],
         "--target", files["target"], "--dev", files["dev"], "-o", files["output"], *labels,
@@ -323,6 +325,7 @@ def test_adapt_passes_everything_on(files, called, with_labels):
         **{name: files[name] for name in ("teacher", "output")},
         **{name: [files[name]] for name in ("source", "target", "dev")},
         "labels": [files["labels"]] if with_labels else None,
+        "target_gold": [files["source"]] if with_labels else None,
         "diagnosis": None,
         "lang": None,
         "overrides": {"adaptation.filter": False},
