@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .adaptation.label_target import pseudo_label
     from .adaptation.student import adapt
+    from .adaptation.suggest import suggest
     from .data.convert import convert
     from .data.docs import read_docs
     from .data.prodigy import read_prodigy, write_prodigy
@@ -48,6 +49,7 @@ _HOMES = {
     "read_docs": "data.docs",
     "read_prodigy": "data.prodigy",
     "read_raw": "data.raw",
+    "suggest": "adaptation.suggest",
     "train_teacher": "training.teacher",
     "trim_vocab": "scale",
     "write_prodigy": "data.prodigy",
@@ -67,6 +69,7 @@ __all__ = [
     "read_docs",
     "read_prodigy",
     "read_raw",
+    "suggest",
     "train_teacher",
     "trim_vocab",
     "write_prodigy",

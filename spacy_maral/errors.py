@@ -215,6 +215,8 @@ class Errors(metaclass=CodedMessages):
     M511 = "{path}: sentence {number} of those with annotation has the entity '{text}' of the label '{label}', but the labels of the source are: {labels}. Convert the file with a label map, or give source data with this label."
     M512 = "No sentence of {path} is left to train on: of {n_docs}, {n_held} are not in the development data, and all of these are held out. Give other sentences, or lower target_gold_holdout."
     M513 = "Every sentence of {name} is also in the labelled sentences of the target, so that there is no raw text to adapt to. Give more text with --target."
+    M515 = "{model} has no component 'maral_ner', which gives the probabilities that show what it doubts. Give the output of 'spacy maral train-teacher' or 'adapt'."
+    M516 = "There is no sentence to suggest in {paths}: each has no words or is excluded. Give more text, or fewer files with --exclude."
 
     # M4xx: evaluation, command line, project
     M401 = "In document {doc}, the entity at word {word} has the label '{label}', but the labels are: {labels}. Give a label list that has this label, or convert the data with a label map."
@@ -311,6 +313,7 @@ class Warnings(metaclass=CodedMessages):
     # W51x: labelled sentences of the target
     W510 = 'None of the {n} labelled sentences of the target is held out, so that none can choose the epoch: select = "{usual}" does. Give {enough} sentences or more, or set target_gold_holdout.'
     W511 = "{n:,} of {n_docs:,} sentences of {path} are also in the development data or the diagnosis. They are left out: what measures a model must not teach it."
+    W512 = "{n} sentences are wanted, but there are only {found} different ones. All are suggested. Give more text, or fewer files with --exclude."
 
     # W4xx: evaluation, command line, project
     W402 = "{n:,} of {n_docs:,} documents of {path} have no entity annotation. They are left out of the scores."

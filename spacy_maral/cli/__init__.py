@@ -12,6 +12,7 @@ from . import (  # noqa: F401
     labelling,
     names,
     shrinking,
+    suggest,
     training,
 )
 from ._util import app

@@ -35,7 +35,7 @@ WITH_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 # in the order of use; other commands follow
 ORDER = (
     "init-config", "convert", "export", "prepare-text", "stats", "debug-data", "train-teacher",
-    "pseudo-label", "adapt", "evaluate", "compare", "annotate", "names", "report", "card",
+    "suggest", "pseudo-label", "adapt", "evaluate", "compare", "annotate", "names", "report", "card",
     "trim-vocab", "optimise",
 )  # fmt: skip
 
