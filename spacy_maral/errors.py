@@ -210,14 +210,6 @@ class Errors(metaclass=CodedMessages):
     M347 = "{path} cannot be read: {problem}. It belongs to the cache of the running training. Start the training again with --resume: it rebuilds the missing parts."
     M348 = "The configuration contradicts itself: [components.maral_ner] {name} = {found!r}, but the training is by [{section}] {name} = {wanted!r}. Set {name} in [{section}] only, or to the same value in both."
 
-    # M51x: labelled sentences of the target
-    M510 = 'select = "{select}" chooses the epoch by labelled sentences of the target, but there are none. Give them with --target-gold, or set select to another value.'
-    M511 = "{path}: sentence {number} of those with annotation has the entity '{text}' of the label '{label}', but the labels of the source are: {labels}. Convert the file with a label map, or give source data with this label."
-    M512 = "No sentence of {path} is left to train on: of {n_docs}, {n_held} are not in the development data, and all of these are held out. Give other sentences, or lower target_gold_holdout."
-    M513 = "Every sentence of {name} is also in the labelled sentences of the target, so that there is no raw text to adapt to. Give more text with --target."
-    M515 = "{model} has no component 'maral_ner', which gives the probabilities that show what it doubts. Give the output of 'spacy maral train-teacher' or 'adapt'."
-    M516 = "There is no sentence to suggest in {paths}: each has no words or is excluded. Give more text, or fewer files with --exclude."
-
     # M4xx: evaluation, command line, project
     M401 = "In document {doc}, the entity at word {word} has the label '{label}', but the labels are: {labels}. Give a label list that has this label, or convert the data with a label map."
     M402 = "No document of {path} has entity annotation to compare with. Convert the labelled file without --unlabelled."
@@ -279,6 +271,14 @@ class Errors(metaclass=CodedMessages):
     M503 = "The saved name memory has the labels {found}, but the component has {labels}. Build the memory again with 'spacy maral names build'."
     M504 = "The setting names has no key {found}. Give a block [components.maral_ner.names] with any of {known}, or null for off."
     M505 = "The pipeline {model} has no name memory. Build one with 'spacy maral names build'."
+    # M51x: labelled sentences of the target
+    M510 = 'select = "{select}" chooses the epoch by labelled sentences of the target, but there are none. Give them with --target-gold, or set select to another value.'
+    M511 = "{path}: sentence {number} of those with annotation has the entity '{text}' of the label '{label}', but the labels of the source are: {labels}. Convert the file with a label map, or give source data with this label."
+    M512 = "No sentence of {path} is left to train on: of {n_docs}, {n_held} are not in the development data, and all of these are held out. Give other sentences, or lower target_gold_holdout."
+    M513 = "Every sentence of {name} is also in the labelled sentences of the target, so that there is no raw text to adapt to. Give more text with --target."
+    M515 = "{model} has no component 'maral_ner', which gives the probabilities that show what it doubts. Give the output of 'spacy maral train-teacher' or 'adapt'."
+    M516 = "There is no sentence to suggest in {paths}: each has no words or is excluded. Give more text, or fewer files with --exclude."
+    M517 = "{n} labelled sentences of {path} are wanted, but only {found} are neither in the raw text nor in the test set. Lower target_gold or target_sentences in the benchmark."
 
 
 class Warnings(metaclass=CodedMessages):
@@ -310,11 +310,6 @@ class Warnings(metaclass=CodedMessages):
     W334 = "No span of the target has a pseudo-label of: {labels}. The student learns these labels from the source alone."
     W335 = "{annotator}: {n} of {n_all} entities are not used as labels: {counts}. Their words are labelled as outside."
 
-    # W51x: labelled sentences of the target
-    W510 = 'None of the {n} labelled sentences of the target is held out, so that none can choose the epoch: select = "{usual}" does. Give {enough} sentences or more, or set target_gold_holdout.'
-    W511 = "{n:,} of {n_docs:,} sentences of {path} are also in the development data or the diagnosis. They are left out: what measures a model must not teach it."
-    W512 = "{n} sentences are wanted, but there are only {found} different ones. All are suggested. Give more text, or fewer files with --exclude."
-
     # W4xx: evaluation, command line, project
     W402 = "{n:,} of {n_docs:,} documents of {path} have no entity annotation. They are left out of the scores."
     W450 = "F1 on the test data changes by {change} points, a loss of more than {most}. Give 'trim-vocab' more text, or keep the original pipeline."
@@ -325,3 +320,8 @@ class Warnings(metaclass=CodedMessages):
     )
     W466 = "Stopped: {done} of {shards} shards are done. Run the same command again to continue with the others."
     W467 = "Stopped. Run the same command again to continue with the interrupted run and the remaining ones."
+
+    # W51x: labelled sentences of the target
+    W510 = 'None of the {n} labelled sentences of the target is held out, so that none can choose the epoch: select = "{usual}" does. Give {enough} sentences or more, or set target_gold_holdout.'
+    W511 = "{n:,} of {n_docs:,} sentences of {path} are also in the development data or the diagnosis. They are left out: what measures a model must not teach it."
+    W512 = "{n} sentences are wanted, but there are only {found} different ones. All are suggested. Give more text, or fewer files with --exclude."
