@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from ..model.spans import resolve_overlaps
 
-LEAST_DOUBT = 0.1
-"""Doubt below which a span counts as certain: a sentence has many of these, which would add up."""
+LEVELS = (0.1, 0.01, 0.001)
+"""Least doubts that count, one after the other: a sentence has many spans of little doubt, which would
+add up, but a model may be surer than it should be. Below the last, a span is certain."""
 
 
 class Doubtful(NamedTuple):
@@ -44,8 +45,7 @@ def find_doubtful(
     if not len(probabilities):
         return Doubtful(np.zeros(0, dtype=np.int64), np.zeros(0))
     doubts = 1 - probabilities.max(1).astype(np.float64)
-    # half precision rounds: a doubt of 0.1 may be a little less
-    found = np.flatnonzero(doubts >= LEAST_DOUBT - 1e-3)
+    found = np.flatnonzero(doubts >= LEVELS[-1])
     kept = found[resolve_overlaps(starts[found], ends[found], doubts[found])]
     return Doubtful(kept, doubts[kept])
 
@@ -61,8 +61,9 @@ def choose_sentences(
 ) -> Choice:
     """Choose sentences one after the other, each for the doubts of the names that it adds.
 
-    A name that a chosen sentence has counts no more, so that no name fills the list. When no sentence
-    adds a doubtful name, the others are drawn at random. Ties are broken at random.
+    A name that a chosen sentence has counts no more, so that no name fills the list. Only when no
+    sentence adds a name of the first of LEVELS do less doubtful ones count, and at last the others
+    are drawn at random. Ties are broken at random.
 
     owner (NDArray): Sentence of each doubtful span, shape (n_spans,).
     names (NDArray): Number of the name of each span, the same for the same words, shape (n_spans,).
@@ -81,11 +82,14 @@ def choose_sentences(
     first = by_doubt[np.unique(pairs, axis=1, return_index=True)[1]]
     owner, names, left = owner[first], names[first], doubts[first].copy()
     chosen: list[int] = []
-    while len(chosen) < min(n, len(order)):
-        gains = np.bincount(owner, weights=left, minlength=n_sentences)[order]
+    levels = list(LEVELS)
+    while levels and len(chosen) < min(n, len(order)):
+        counted = np.where(left >= levels[0], left, 0.0)
+        gains = np.bincount(owner, weights=counted, minlength=n_sentences)[order]
         best = int(gains.argmax())
         if gains[best] <= 0:
-            break
+            del levels[0]
+            continue
         chosen.append(int(order[best]))
         left[np.isin(names, names[owner == order[best]])] = 0
     rest = order[~np.isin(order, chosen)][: n - len(chosen)]

@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from spacy_maral.adaptation.doubt import LEAST_DOUBT, choose_sentences, find_doubtful
+from spacy_maral.adaptation.doubt import LEVELS, choose_sentences, find_doubtful
 
 NOTHING = np.zeros(0, dtype=np.int64)
 
@@ -20,9 +20,10 @@ def test_doubtful_spans_are_the_best_set_without_overlaps(seed):
     starts = np.sort(rng.integers(0, 6, 8))
     ends = starts + rng.integers(0, 3, 8)
     probabilities = rng.dirichlet([4, 1, 1], 8)
+    probabilities[0] = [0, 1, 0]
     doubts = 1 - probabilities.max(1)
     found = find_doubtful(probabilities, starts, ends)
-    doubtful = [i for i in range(8) if doubts[i] >= LEAST_DOUBT - 1e-3]
+    doubtful = [i for i in range(8) if doubts[i] >= LEVELS[-1]]
     best = max(
         doubts[list(group)].sum()
         for size in range(len(doubtful) + 1)
@@ -36,14 +37,12 @@ def test_doubtful_spans_are_the_best_set_without_overlaps(seed):
 
 def test_missed_candidates_are_doubtful_and_certain_spans_are_not():
     probabilities = np.array(
-        [[0.7, 0.3, 0.0], [0.95, 0.05, 0.0], [0.02, 0.5, 0.48], [0.01, 0.99, 0.0]]
+        [[0.7, 0.3, 0.0], [0.9995, 0.0005, 0.0], [0.02, 0.5, 0.48], [0.0, 1.0, 0.0]]
     )
     words = np.arange(4)
     found = find_doubtful(probabilities, words, words)
     assert found.spans.tolist() == [0, 2]
     np.testing.assert_allclose(found.doubts, [0.3, 0.5])
-    half = np.array([[0.9, 0.1]], dtype=np.float16)
-    assert find_doubtful(half, words[:1], words[:1]).spans.tolist() == [0]
     assert not len(find_doubtful(probabilities[:0], NOTHING, NOTHING).spans)
 
 
@@ -53,17 +52,19 @@ def slowly(owner, names, doubts, usable, n, seed) -> tuple[list[int], int]:
     chosen: list[int] = []
     known: set[int] = set()
 
-    def gain(sentence):
+    def gain(sentence, level):
         best: dict[int, float] = {}
         for o, name, doubt in zip(owner, names, doubts, strict=True):
-            if o == sentence and name not in known:
+            if o == sentence and name not in known and doubt >= level:
                 best[name] = max(best.get(name, 0.0), doubt)
-        return round(sum(best.values()), 9)
+        return sum(best.values())
 
-    while len(chosen) < min(n, len(order)):
-        best = max(order, key=lambda s: (gain(s), -order.index(s)))
-        if gain(best) == 0:
-            break
+    levels = list(LEVELS)
+    while levels and len(chosen) < min(n, len(order)):
+        best = max(order, key=lambda s: (gain(s, levels[0]), -order.index(s)))
+        if gain(best, levels[0]) == 0:
+            levels = levels[1:]
+            continue
         chosen.append(best)
         known |= {name for o, name in zip(owner, names, strict=True) if o == best}
     rest = [s for s in order if s not in chosen][: n - len(chosen)]
@@ -76,8 +77,8 @@ def test_the_choice_is_that_of_brute_force(seed):
     n_spans, n_docs = int(rng.integers(0, 40)), int(rng.integers(1, 20))
     owner = rng.integers(0, n_docs, n_spans)
     names = rng.integers(0, 12, n_spans)
-    # sixteenths add up exactly, and make ties
-    doubts = rng.integers(1, 9, n_spans) / 16
+    # powers of two add up exactly, and make ties; from a half to less than all levels
+    doubts = 0.5 ** rng.integers(1, 12, n_spans)
     usable = np.flatnonzero(rng.random(n_docs) < 0.8)
     n = int(rng.integers(1, 25))
     found = choose_sentences(owner, names, doubts, usable, n=n, seed=seed)
@@ -96,6 +97,14 @@ def test_no_name_fills_the_list():
     assert names[found.sentences[0]] == 0 and found.n_doubtful == 11
     more = choose_sentences(owner, names, doubts, np.arange(110), n=20, seed=0)
     assert more.n_doubtful == 11 and len(set(more.sentences.tolist())) == 20
+
+
+def test_many_small_doubts_do_not_outweigh_a_great_one():
+    owner = np.array([0] * 50 + [1, 2])
+    names = np.arange(52)
+    doubts = np.array([0.05] * 50 + [0.2, 0.0005])
+    found = choose_sentences(owner, names, doubts, np.arange(4), n=4, seed=0)
+    assert found.sentences[:2].tolist() == [1, 0] and found.n_doubtful == 2
 
 
 def test_the_seed_decides_ties_and_nothing_else():
