@@ -25,12 +25,13 @@ from spacy_maral.training.target_gold import (
 )
 from spacy_maral.training.teacher import train_teacher
 
+VOCAB = spacy.blank("xx").vocab
 LABELS = ["LOC", "PER"]
 SHORT = {"teacher.epochs": 2}
 
 
 def labelled(words: str, *ents: tuple[int, int, str], spaces=None) -> Doc:
-    doc = Doc(spacy.blank("xx").vocab, words=words.split(), spaces=spaces)
+    doc = Doc(VOCAB, words=words.split(), spaces=spaces)
     doc.set_ents([Span(doc, s, e, label=x) for s, e, x in ents], default="outside")
     return doc
 
@@ -146,7 +147,7 @@ def test_an_epoch_cannot_be_chosen_by_sentences_that_are_not_there(caplog):
 
 
 def test_documents_without_annotation_are_left_out(tmp_path, caplog):
-    bare = Doc(spacy.blank("xx").vocab, words=["Bonn"])
+    bare = Doc(VOCAB, words=["Bonn"])
     path = write(tmp_path / "gold.spacy", [*numbered(3), bare])
     assert len(Inputs.read(target_gold=path).docs["target_gold"]) == 3
     assert "[W332] 1 of 4 documents" in caplog.text
@@ -239,7 +240,7 @@ def test_gold_spans_count_in_the_class_statistics(world, tmp_path):
         world, tmp_path / "t", write(tmp_path / "gold.spacy", gold),
         **{"teacher.target_gold_share": 0.5},
     )  # fmt: skip
-    source = list(DocBin().from_disk(world["source"]).get_docs(spacy.blank("xx").vocab))
+    source = list(DocBin().from_disk(world["source"]).get_docs(VOCAB))
     docs = source + 4 * gold
     n_spans = sum(min(3, len(doc) - i) for doc in docs for i in range(len(doc)))
     n_loc, n_per = (sum(e.label_ == x for doc in docs for e in doc.ents) for x in LABELS)
