@@ -17,7 +17,7 @@ from ..data.export import check_format, write_suggestions
 from ..data.files import prove_writable
 from ..errors import Errors, MaralError, Warnings
 from ..model.machine import use_device
-from ..model.spans import OUTSIDE, Candidates
+from ..model.spans import OUTSIDE
 from ..model.visible import VisibleWords
 from ..training.inputs import Inputs, Paths, as_paths
 from ..training.pipelines import Pipeline
@@ -90,18 +90,18 @@ def suggest(
         raise MaralError(Errors.M516.format(paths=", ".join(map(str, as_paths(target)))))
     if len(usable) < n:
         logger.warning(Warnings.W512.format(n=n, found=len(usable)))
+    chosen = np.random.default_rng(seed).permutation(usable)[:n]
+    n_doubtful = 0
     if random:
-        drawn = np.random.default_rng(seed).permutation(usable)[:n]
-        choice = Choice(drawn, 0)
-        some = [docs[i] for i in drawn.tolist()]
-        suggested = with_entities(some, predict(annotator, some))
-    else:
-        labels = predict(annotator, docs)
-        choice = choose_docs(docs, labels, usable, n=n, seed=seed)
-        suggested = [with_entities(docs, labels)[i] for i in choice.sentences.tolist()]
+        docs = [docs[i] for i in chosen.tolist()]
+        chosen = np.arange(len(docs))
+    labels = predict(annotator, docs)
+    if not random:
+        chosen, n_doubtful = choose_docs(docs, labels, usable, n=n, seed=seed)
+    suggested = with_entities(docs, labels, chosen)
     write_suggestions(suggested, path, format=format)
     return SuggestReport(
-        len(suggested), choice.n_doubtful, sum(map(len, suggested)),
+        len(suggested), n_doubtful, sum(map(len, suggested)),
         sum(len(doc.ents) for doc in suggested),
     )  # fmt: skip
 
@@ -137,16 +137,20 @@ def choose_docs(
     )  # fmt: skip
 
 
-def with_entities(docs: Sequence[Doc], labels: PseudoLabels) -> list[Doc]:
-    """Give documents the entities that their labels say; all other words become outside."""
-    candidates: Candidates = VisibleWords.of(docs).candidates(labels.max_width)
-    classes = labels.probabilities.argmax(1)
-    spans = np.flatnonzero(classes != OUTSIDE)
-    starts, ends = candidates.in_documents(spans)
-    columns = (candidates.owner[spans], starts, ends + 1, classes[spans])
-    entities: list[list[Span]] = [[] for _ in docs]
-    for owner, start, end, number in zip(*(c.tolist() for c in columns), strict=True):
-        entities[owner].append(Span(docs[owner], start, end, label=labels.labels[number - 1]))
-    for doc, found in zip(docs, entities, strict=True):
+def with_entities(
+    docs: Sequence[Doc], labels: PseudoLabels, chosen: NDArray[np.int64]
+) -> list[Doc]:  # fmt: skip
+    """Give some documents the entities that their labels say; all other words become outside."""
+    candidates = VisibleWords.of(docs).candidates(labels.max_width)
+    for number in chosen.tolist():
+        doc, first = docs[number], candidates.offsets[number]
+        classes = labels.probabilities[first : candidates.offsets[number + 1]].argmax(1)
+        spans = np.flatnonzero(classes != OUTSIDE)
+        starts, ends = candidates.in_documents(first + spans)
+        columns = (starts.tolist(), ends.tolist(), classes[spans].tolist())
+        found = [
+            Span(doc, i, j + 1, label=labels.labels[c - 1])
+            for i, j, c in zip(*columns, strict=True)
+        ]
         doc.set_ents(found, default="outside")
-    return list(docs)
+    return [docs[number] for number in chosen.tolist()]

@@ -24,6 +24,7 @@ COMMANDS = [
     "convert",
     "stats",
     "train-teacher",
+    "suggest",
     "pseudo-label",
     "adapt",
     "evaluate",
@@ -34,7 +35,9 @@ COMMANDS = [
     "card",
     "annotate",
 ]
-WITH_CODE = ["debug-data", "train-teacher", "pseudo-label", "adapt", "evaluate", "annotate"]
+WITH_CODE = [
+    "debug-data", "train-teacher", "suggest", "pseudo-label", "adapt", "evaluate", "annotate",
+]  # fmt: skip
 SENTENCES = """\
 en:Ada\tB-PER
 en:Lovelace\tI-PER
