@@ -142,8 +142,9 @@ class TargetGold:
         held = f"{len(self.held_out)} are held out by the digests of their texts"
         if not self.held_out:
             held = f"none is held out (from {ENOUGH_TO_HOLD_OUT} on, a fifth is)"
+        times = "once" if self.repeats == 1 else f"{self.repeats} times"
         return (
-            f"Target gold: {self.n_train} sentences are trained on, each {self.repeats} times "
+            f"Target gold: {self.n_train} sentences are trained on, each {times} "
             f"({share:.0f} % of the labelled sentences); {held}"
         )
 

@@ -252,9 +252,7 @@ def test_gold_spans_count_in_the_class_statistics(world, tmp_path):
 def test_few_sentences_are_all_trained_on_and_the_console_says_so(world, tmp_path, capsys):
     path = teach(world, tmp_path / "t", write(tmp_path / "gold.spacy", numbered(20)))
     assert "target_gold_f1" not in rows_of(path)[0]
-    said = (
-        "20 sentences are trained on, each 1 times (20 % of the labelled sentences); none is held"
-    )
+    said = "20 sentences are trained on, each once (20 % of the labelled sentences); none is held"
     assert said in capsys.readouterr().out
 
 
