@@ -40,7 +40,7 @@ from ..training.pipelines import (
 from ..training.processes import ALONE, Ranks, join, own_gpu
 from ..training.settings import AdaptationSettings, Section, StudentSettings, read_section
 from ..training.summary import finish, settle_offset
-from ..training.target_gold import TARGET_GOLD, TargetGold
+from ..training.target_gold import TARGET_GOLD, TargetGold, check_select
 from ..training.target_sample import TargetSample
 from .chunks import predict
 from .diagnostics import Diagnostics
@@ -158,6 +158,7 @@ def adapt(
     with join(on_gpu=gpu_id >= 0) as ranks:
         plan = StudentPlan.read(config_path, overrides)
         plan.check(folder_of_teacher, labels, diagnosis)
+        check_select(plan.training, target_gold)
         with run_folder(output, resume, ranks) as folder:
             inputs = Inputs.read(
                 lang, source=source, target=target, dev=dev, target_gold=target_gold,

@@ -57,12 +57,9 @@ class TargetGold:
         labels (Sequence[str]): Entity labels of the model.
         settings (TrainingSettings): Share of the training, and share held out.
         RETURNS (TargetGold | None): The sentences; None without any.
-        RAISES (MaralError): If a label is unknown, no sentence is left to train on, or an epoch is
-            to be chosen on such sentences and there are none.
+        RAISES (MaralError): If a label is unknown, or no sentence is left to train on.
         """
         if paths is None:
-            if settings.select == TARGET_GOLD:
-                raise MaralError(Errors.M510.format(select=settings.select))
             return None
         given = as_paths(paths)
         files = parted(inputs.docs[TARGET_GOLD], inputs.parts.get(TARGET_GOLD))
@@ -147,6 +144,15 @@ class TargetGold:
             f"Target gold: {self.n_train} sentences are trained on, each {times} "
             f"({share:.0f} % of the labelled sentences); {held}"
         )
+
+
+def check_select(settings: TrainingSettings, paths: Paths | None) -> None:
+    """Refuse to choose the epoch by labelled target sentences if there are none.
+
+    RAISES (MaralError): If there are none.
+    """
+    if settings.select == TARGET_GOLD and paths is None:
+        raise MaralError(Errors.M510.format(select=settings.select))
 
 
 def parted(docs: Sequence[Doc], parts: Parts | None) -> list[Sequence[Doc]]:

@@ -30,7 +30,7 @@ from .processes import ALONE, Ranks, join, own_gpu
 from .settings import TeacherSettings, check_sections, read_section
 from .streams import source_stream
 from .summary import chosen_row, finish, settle_offset
-from .target_gold import TARGET_GOLD, TargetGold
+from .target_gold import TARGET_GOLD, TargetGold, check_select
 
 
 def train_teacher(
@@ -71,6 +71,7 @@ def train_teacher(
         check_component(config, "teacher", settings)
         if settings.select == "target_information":
             raise MaralError(Errors.M330.format(select=settings.select))
+        check_select(settings, target_gold)
         with run_folder(output, resume, ranks) as folder:
             inputs = Inputs.read(source=source, dev=dev, target_gold=target_gold)
             labels = sorted({ent.label_ for doc in inputs.docs["source"] for ent in doc.ents})

@@ -134,9 +134,17 @@ def test_labels_that_the_source_lacks_are_refused():
         chosen(docs)
 
 
-def test_an_epoch_cannot_be_chosen_by_sentences_that_are_not_there(caplog):
-    with pytest.raises(MaralError, match=r"\[M510\].*target_gold.*--target-gold"):
-        TargetGold.choose(Inputs(), None, LABELS, StudentSettings(select="target_gold"))
+def test_an_epoch_cannot_be_chosen_without_sentences(world, tmp_path):
+    """The run is refused before any work is done."""
+    message = r"\[M510\].*target_gold.*--target-gold"
+    with pytest.raises(MaralError, match=message):
+        teach(world, tmp_path / "t", None, **{"teacher.select": "target_gold"})
+    with pytest.raises(MaralError, match=message):
+        adapt_in(world, tmp_path / "s", overrides={"student.select": "target_gold"})
+    assert not any((tmp_path / name).exists() for name in "ts")
+
+
+def test_without_held_out_sentences_the_epoch_is_chosen_as_usual(caplog):
     few = chosen(numbered(10), select="target_gold")
     for kind, usual in ((StudentSettings, "last"), (TeacherSettings, "source_dev")):
         assert few.adjusted(kind(select="target_gold")).select == usual
