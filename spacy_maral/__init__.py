@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .adaptation.label_target import pseudo_label
     from .adaptation.student import adapt
+    from .adaptation.suggest import suggest
     from .adaptation.train import train
     from .data.convert import convert
     from .data.docs import read_docs
@@ -53,6 +54,7 @@ _HOMES = {
     "read_docs": "data.docs",
     "read_prodigy": "data.prodigy",
     "read_raw": "data.raw",
+    "suggest": "adaptation.suggest",
     "train": "adaptation.train",
     "train_teacher": "training.teacher",
     "trim_vocab": "scale",
@@ -75,6 +77,7 @@ __all__ = [
     "read_docs",
     "read_prodigy",
     "read_raw",
+    "suggest",
     "train",
     "train_teacher",
     "trim_vocab",

@@ -300,6 +300,14 @@ class Errors(metaclass=CodedMessages):
     M503 = "The saved name memory has the labels {found}, but the component has {labels}. Build the memory again with 'spacy maral names build'."
     M504 = "The setting names has no key {found}. Give a block [components.maral_ner.names] with any of {known}, or null for off."
     M505 = "The pipeline {model} has no name memory. Build one with 'spacy maral names build'."
+    # M51x: labelled sentences of the target
+    M510 = 'select = "{select}" chooses the epoch by labelled sentences of the target, but there are none. Give them with --target-gold, or set select to another value.'
+    M511 = "{path}: sentence {number} of those with annotation has the entity '{text}' of the label '{label}', but the labels of the source are: {labels}. Convert the file with a label map, or give source data with this label."
+    M512 = "No sentence of {path} is left to train on: of {n_docs}, {n_held} are not in the development data, and all of these are held out. Give other sentences, or lower target_gold_holdout."
+    M513 = "Every sentence of {name} is also in the labelled sentences of the target, so that there is no raw text to adapt to. Give more text with --target."
+    M515 = "{model} has no component 'maral_ner', which gives the probabilities that show what it doubts. Give the output of 'spacy maral train-teacher' or 'adapt'."
+    M516 = "There is no sentence to suggest in {paths}: each has no words or is excluded. Give more text, or fewer files with --exclude."
+    M517 = "{n} labelled sentences of {path} are wanted, but only {found} are neither in the raw text nor in the test set. Lower target_gold or target_sentences in the benchmark."
 
 
 class Warnings(metaclass=CodedMessages):
@@ -346,3 +354,8 @@ class Warnings(metaclass=CodedMessages):
     W532 = "{path} has changed since the pipeline was saved. If you have edited it, all is well, and saving the pipeline again ends this warning; otherwise copy the pipeline again."
     W533 = "The run began with {before} threads and continues with {now}, so that its numbers are rounded differently from here on. For the weights of a run that was never interrupted, stop it and resume with OMP_NUM_THREADS={before}."
     W534 = "The record of the run, {place}, is damaged and has been made again. Shards are done again unless their own records say that they were annotated with these settings."
+
+    # W51x: labelled sentences of the target
+    W510 = 'None of the {n} labelled sentences of the target is held out, so that none can choose the epoch: select = "{usual}" does. Give {enough} sentences or more, or set target_gold_holdout.'
+    W511 = "{n:,} of {n_docs:,} sentences of {path} are also in the development data or the diagnosis. They are left out: what measures a model must not teach it."
+    W512 = "{n} sentences are wanted, but there are only {found} different ones. All are suggested. Give more text, or fewer files with --exclude."

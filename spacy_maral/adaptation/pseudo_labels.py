@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -19,6 +19,8 @@ from ..model.spans import OUTSIDE, overlap_losers, span_counts
 from ..model.visible import VisibleWords
 from ..training.corpus import digest_docs
 from ..training.inputs import Inputs, Paths, as_paths
+from ..training.streams import Parts
+from ..training.target_gold import text_key
 
 logger = logging.getLogger("spacy")
 
@@ -160,6 +162,36 @@ def read_labels(paths: Paths, inputs: Inputs, labels: Sequence[str] | None = Non
         probabilities=np.concatenate([part.probabilities for part in parts]),
         digest=digest_docs(target),
         reliable=None if all(part.reliable is None for part in parts) else np.concatenate(masks),
+    )
+
+
+def without_texts(labels: PseudoLabels, inputs: Inputs, texts: Set[str]) -> PseudoLabels:
+    """Leave the documents of some texts out of the target, and out of its pseudo-labels.
+
+    labels (PseudoLabels): Pseudo-labels of all documents of "target".
+    inputs (Inputs): The documents, with "target" and its parts changed in place.
+    texts (Set[str]): The texts, as `text_key` gives them.
+    RETURNS (PseudoLabels): The labels of the documents that are left.
+    RAISES (MaralError): If no document with words is left of a file.
+    """
+    docs = inputs.docs["target"]
+    kept = np.array([text_key(doc) not in texts for doc in docs], dtype=bool)
+    if kept.all():
+        return labels
+    parts = inputs.parts.get("target", Parts(("the target",), (len(docs),)))
+    sizes = [int(part.sum()) for part in np.split(kept, np.cumsum(parts.sizes)[:-1])]
+    for name, size in zip(parts.names, sizes, strict=True):
+        if not size:
+            raise MaralError(Errors.M513.format(name=name))
+    rows = np.repeat(kept, span_counts(VisibleWords.of(docs).lengths, labels.max_width))
+    inputs.docs["target"] = [doc for doc, keep in zip(docs, kept.tolist(), strict=True) if keep]
+    if "target" in inputs.parts:
+        inputs.parts["target"] = parts._replace(sizes=tuple(sizes))
+    return replace(
+        labels,
+        probabilities=labels.probabilities[rows],
+        digest=digest_docs(inputs.docs["target"]),
+        reliable=None if labels.reliable is None else labels.reliable[rows],
     )
 
 

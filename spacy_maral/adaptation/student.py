@@ -33,19 +33,22 @@ from ..training.pipelines import (
     check_component,
     check_folder,
     evaluator,
+    f1_on,
     load_pipeline,
     report_width,
     run_seed,
+    together,
 )
 from ..training.processes import ALONE, Ranks, join, own_gpu
 from ..training.settings import AdaptationSettings, Section, StudentSettings, read_section
 from ..training.steps import fit_batches
 from ..training.summary import finish, settle_offset
+from ..training.target_gold import TARGET_GOLD, TargetGold, check_select
 from ..training.target_sample import TargetSample
 from .chunks import predict
 from .diagnostics import Diagnostics
 from .progressive import Adaptation
-from .pseudo_labels import PseudoLabels, read_labels
+from .pseudo_labels import PseudoLabels, read_labels, without_texts
 from .start_labels import start_labels
 from .target_names import Strings, read_target, save_names
 
@@ -105,6 +108,7 @@ def adapt(
     output: str | Path,
     teacher: str | Path | None = None,
     labels: Paths | None = None,
+    target_gold: Paths | None = None,
     diagnosis: Paths | None = None,
     lang: str | Sequence[str] | None = None,
     overrides: dict[str, Any] | None = None,
@@ -131,6 +135,8 @@ def adapt(
         the student starts from it.
     labels (Paths | None): Pseudo-labels written by `pseudo_label`: one file for the whole target,
         or one for each file of the target. By default the teacher predicts them.
+    target_gold (Paths | None): Labelled sentences of the target languages (.spacy), a file for each
+        language, which join the source (see `TargetGold`). The target is read without them.
     diagnosis (Paths | None): Labelled documents of the target language (.spacy), for studies. Their
         F1 is logged after every epoch and has no effect on the run.
     lang (str | Sequence[str] | None): Language of raw text; one for all, or one for each target.
@@ -148,8 +154,12 @@ def adapt(
     with join(on_gpu=gpu_id >= 0) as ranks:
         plan = StudentPlan.read(config_path, overrides)
         plan.check(folder_of_teacher, labels, diagnosis)
+        check_select(plan.training, target_gold)
         with run_folder(output, resume, ranks) as folder:
-            inputs = Inputs.read(lang, source=source, target=target, dev=dev, diagnosis=diagnosis)
+            inputs = Inputs.read(
+                lang, source=source, target=target, dev=dev, target_gold=target_gold,
+                diagnosis=diagnosis,
+            )  # fmt: skip
             files = origins(folder_of_teacher, labels)
             identity = fingerprint(plan.config, plan.sections, inputs.docs, **files)
             identity |= inputs.sizes()
@@ -158,8 +168,13 @@ def adapt(
             student, pseudo = student_and_labels(plan, folder_of_teacher, inputs, labels)
             if ranks.is_first:
                 pseudo.warn(", ".join(map(str, as_paths(labels or folder_of_teacher or ()))))
+            gold = TargetGold.choose(inputs, target_gold, student.labels, plan.training)
+            if gold is not None:
+                plan = replace(plan, training=gold.adjusted(plan.training))
+                pseudo = without_texts(pseudo, inputs, gold.keys)
+                gold.join(inputs, ranks)
             run, hook = prepare_student(
-                student, inputs, pseudo, plan, folder, identity, ranks, study
+                student, inputs, pseudo, plan, folder, identity, ranks, study, gold
             )
             docs = inputs.docs["target"] if plan.adaptation.save_names else []
             inputs.forget()
@@ -169,20 +184,13 @@ def adapt(
             # the first process alone has the selected weights
             if ranks.is_first:
                 chosen = settle_student(student, run, docs, plan)
-                facts = (
-                    {}
-                    if folder_of_teacher is None
-                    else {"teacher": teacher_scores(folder_of_teacher)}
-                )
+                facts = {}
+                if folder_of_teacher is not None:
+                    facts = {"teacher": teacher_scores(folder_of_teacher)}
                 finish(
-                    student,
-                    run,
-                    output,
-                    started,
-                    settings=plan.sections,
-                    chosen=chosen,
-                    facts=facts,
-                )
+                    student, run, output, started, settings=plan.sections, chosen=chosen,
+                    facts=facts, gold=gold,
+                )  # fmt: skip
     return output
 
 
@@ -265,12 +273,15 @@ def prepare_student(
     identity: dict[str, Any],
     ranks: Ranks = ALONE,
     study: Study | None = None,
+    gold: TargetGold | None = None,
 ) -> tuple[Run, Adaptation]:
     """Prepare the run of a student.
 
     inputs (Inputs): Documents of "source", "target" and "dev", and optionally of "diagnosis".
     labels (PseudoLabels): Pseudo-labels of the target.
     identity (dict): The run's fingerprint.
+    gold (TargetGold | None): Target sentences, which are part of "source" already; those held out
+        are scored after every epoch.
     RETURNS (tuple): The run, and its hook that keeps the pseudo-labels.
     """
     training, adaptation, docs = plan.training, plan.adaptation, inputs.docs
@@ -304,7 +315,7 @@ def prepare_student(
             sample = TargetSample.draw(
                 student, docs["target"], target.doc_spans, labels.probabilities, training, plan.seed
             )
-        evaluate = student_evaluator(student, docs, sample, training)
+        evaluate = student_evaluator(student, docs, sample, training, gold)
         if study is not None and sample is not None:
             hooks.append(study(student.network, sample))
         hooks += reporting(student, training)
@@ -328,22 +339,24 @@ def student_evaluator(
     docs: Mapping[str, Sequence[Doc]],
     sample: TargetSample | None,
     settings: StudentSettings,
+    gold: TargetGold | None = None,
 ) -> Evaluate:
     """Make the evaluation of a student: scores on source dev, and on the target where asked for.
 
     docs (Mapping): Documents of "dev", and optionally labelled target documents under "diagnosis",
         whose F1 is logged as "target_f1" and has no effect on the run.
     sample (TargetSample | None): A sample of the target, whose information is a score.
+    gold (TargetGold | None): Target sentences; F1 on those held out is logged as "target_gold_f1".
     """
     dev = student.encode(docs["dev"], labelled=True, name="dev")
     parts: list[Evaluate] = [evaluator(student, dev, settings)]
     if sample is not None:
         parts.append(sample.information)
+    if gold is not None and gold.held_out:
+        parts.append(f1_on(student, gold.held_out, settings, TARGET_GOLD))
     if DIAGNOSIS in docs:
-        gold = student.encode(docs[DIAGNOSIS], labelled=True, name=DIAGNOSIS)
-        score = evaluator(student, gold, settings)
-        parts.append(lambda network: {"target_f1": score(network)["dev_f1"]})
-    return lambda network: {name: x for part in parts for name, x in part(network).items()}
+        parts.append(f1_on(student, docs[DIAGNOSIS], settings, "target"))
+    return together(parts)
 
 
 def words_of(docs: Mapping[str, Sequence[Doc]], *names: str) -> dict[str, list[list[str]]]:

@@ -13,6 +13,7 @@ from . import (  # noqa: F401
     labelling,
     names,
     shrinking,
+    suggest,
     training,
 )
 from ._util import app

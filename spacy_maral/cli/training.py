@@ -23,6 +23,10 @@ TEXT = Opt(
 LABELS = Opt(
     None, "--labels", "-L", **FILE, help="Pseudo-labels of the target, once or once per target"
 )
+TARGET_GOLD = Opt(
+    None, "--target-gold", **FILE,
+    help="Labelled sentences of a target language (.spacy), to train on; can be repeated",
+)  # fmt: skip
 DIAGNOSIS = Opt(
     None, "--diagnosis", **FILE,
     help="Labelled target data (.spacy) whose scores the log shows after every epoch, for studies",
@@ -91,6 +95,7 @@ def train_teacher_cli(
     output: Path = OUTPUT_DIR,
     target: list[Path] = TEXT,
     lang: list[str] = LANG,
+    target_gold: list[Path] = TARGET_GOLD,
     resume: bool = RESUME,
     code: Path | None = CODE,
     verbose: bool = VERBOSE,
@@ -99,7 +104,9 @@ def train_teacher_cli(
     """
     Train a teacher on labelled text of the source language. The settings are in
     the section [teacher] of the config file. With several source files, for
-    instance one per language, each file has its own label prior.
+    instance one per language, each file has its own label prior. A few labelled
+    sentences of the target language help much; they are repeated so that they
+    count.
     """
     overrides = read_overrides(ctx)
     prepare(code, verbose)
@@ -113,6 +120,7 @@ def train_teacher_cli(
             output=output,
             target=target or None,
             lang=lang or None,
+            target_gold=target_gold or None,
             overrides=overrides,
             resume=resume,
             gpu_id=gpu_id,
@@ -130,6 +138,7 @@ def adapt_cli(
     output: Path = OUTPUT_DIR,
     teacher: Path | None = TEACHER,
     labels: list[Path] = LABELS,
+    target_gold: list[Path] = TARGET_GOLD,
     diagnosis: Path | None = DIAGNOSIS,
     lang: list[str] = LANG,
     resume: bool = RESUME,
@@ -152,7 +161,8 @@ def adapt_cli(
     with reported("adapt the student"):
         path = adapt(
             config_path, source=source, target=target, dev=dev, output=output, teacher=teacher,
-            labels=labels or None, diagnosis=diagnosis, lang=lang or None, overrides=overrides,
-            resume=resume, gpu_id=gpu_id, study=StudySignals if diagnosis else None,
+            labels=labels or None, target_gold=target_gold or None, diagnosis=diagnosis,
+            lang=lang or None, overrides=overrides, resume=resume, gpu_id=gpu_id,
+            study=StudySignals if diagnosis else None,
         )  # fmt: skip
     msg.good("Saved student to output directory", path)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from spacy.tokens import Doc
+
 from ..errors import Errors, MaralError
-from .convert import doc_sentence
-from .docs import read_docs
-from .formats.registry import FORMATS, read_labelled
+from .convert import doc_sentence, write_docs
+from .docs import SUFFIX, read_docs
+from .files import writing_output
+from .formats.registry import FORMATS, read_labelled, suggest_rows
 from .languages import MULTIPLE_LANGUAGES, language_code
 from .sentences import ReadSettings, Sentence, spaces_of
 
@@ -41,8 +45,7 @@ def export(
         the file cannot be read or written.
     """
     code, output = language_code(lang), Path(output_path)
-    if format not in FORMATS:
-        raise MaralError(Errors.M105.format(found=format, known=", ".join(FORMATS)))
+    check_format(format)
     sentences = []
     for number, doc in enumerate(read_docs(input_path), start=1):
         if not doc.has_annotation("ENT_IOB", require_complete=True):
@@ -59,6 +62,39 @@ def export(
     except OSError as error:
         raise MaralError(Errors.M125.format(path=output, found=error)) from error
     return len(sentences)
+
+
+def write_suggestions(docs: Sequence[Doc], output: Path, *, format: str) -> None:
+    """Write documents whose entities are suggestions to be corrected.
+
+    Where a format tells suggestions from annotations, they are suggestions: `convert` leaves those
+    out that nobody has looked at.
+
+    docs (Sequence[Doc]): The documents.
+    output (Path): The file: documents if its name ends in .spacy, else `format`, as in `export`.
+    format (str): One of FORMATS.
+    RAISES (MaralError): If the format cannot hold a document, or the file cannot be written.
+    """
+    if output.suffix == SUFFIX:
+        write_docs(output, docs)
+        return
+    sentences = [doc_sentence(doc) for doc in docs]
+    with writing_output(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=output.parent, prefix=".export-") as folder:
+            written = Path(folder) / output.name
+            # the same text and entities are read back from an annotation
+            _write(sentences, written, format, MULTIPLE_LANGUAGES, output)
+            _compare(sentences, written, format, MULTIPLE_LANGUAGES, output)
+            suggest_rows(written, format, sentences, MULTIPLE_LANGUAGES)
+            for path in Path(folder).iterdir():
+                os.replace(path, output.with_name(path.name))
+
+
+def check_format(format: str) -> None:
+    """RAISES (MaralError): If there is no such format to write."""
+    if format not in FORMATS:
+        raise MaralError(Errors.M105.format(found=format, known=", ".join(FORMATS)))
 
 
 def _write(sentences: list[Sentence], written: Path, format: str, lang: str, path: Path) -> None:

@@ -28,6 +28,7 @@ SELECTED = {
     "last": "the last",
     "source_dev": "the best on the source's development data",
     "target_information": "the one with the most certain and varied predictions on raw target text",
+    "target_gold": "the best on the held-out target sentences",
 }
 """What each value of `select` means."""
 

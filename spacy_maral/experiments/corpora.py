@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from spacy.tokens import DocBin
+from spacy.tokens import Doc, DocBin
 
 from ..data.convert import convert
 from ..data.datasets import DATASETS, Layout, list_parts
@@ -17,6 +18,7 @@ from ..data.docs import read_docs
 from ..data.files import digest, replacing, sha256
 from ..data.labels import load_label_map
 from ..errors import Errors, MaralError
+from ..training.target_gold import text_key, text_keys
 from .matrix import Half, Matrix, PlannedRun
 
 TEST_SEED = 0
@@ -60,7 +62,8 @@ class RawFile:
 class Corpora:
     """The .spacy files of a run, and their numbers of sentences by role.
 
-    target_gold: The target's training text with labels, for diagnosis only, or None.
+    target_gold: The target's training text with labels, for diagnosis only, or None. annotated:
+    Labelled target sentences to train on, or None.
     """
 
     train: Path
@@ -69,6 +72,7 @@ class Corpora:
     test: Path
     target_gold: Path | None
     sizes: dict[str, int]
+    annotated: Path | None = None
 
 
 def raw_files(matrix: Matrix, run: PlannedRun, data: Path) -> dict[str, RawFile]:
@@ -102,22 +106,27 @@ def missing_files(files: dict[str, RawFile]) -> list[str]:
     return [str(file.path) for file in files.values() if not file.path.is_file()]
 
 
-def prepare_corpora(files: dict[str, RawFile], folder: Path, *, gold: bool) -> Corpora:
+def prepare_corpora(
+    files: dict[str, RawFile], folder: Path, *, gold: bool, n_annotated: int | None = None
+) -> Corpora:
     """Convert the raw files, unless that is done, and draw the sentences.
 
     files (dict): The result of `raw_files`.
     folder (Path): Folder for the .spacy files.
     gold (bool): Whether to keep a labelled copy of the target's training text, for diagnosis.
+    n_annotated (int | None): Number of labelled target sentences to train on.
     RETURNS (Corpora): The .spacy files.
-    RAISES (MaralError): If files are missing or cannot be read.
+    RAISES (MaralError): If files are missing or cannot be read, or have too few sentences.
     """
     if missing := missing_files(files):
         pattern = f"{files['train'].dataset}/ with {files['train'].layout}"
         raise MaralError(Errors.M425.format(paths=", ".join(missing), pattern=pattern))
     paths = {role: _draw(file, folder, file.unlabelled) for role, file in files.items()}
     target_gold = _draw(files["target"], folder, False) if gold else None
-    sizes = {role: len(DocBin().from_disk(path)) for role, path in paths.items()}
-    return Corpora(**paths, target_gold=target_gold, sizes=sizes)
+    annotated = None if n_annotated is None else _draw_annotated(files, folder, n_annotated)
+    drawn = paths if annotated is None else {**paths, "annotated": annotated}
+    sizes = {role: len(DocBin().from_disk(path)) for role, path in drawn.items()}
+    return Corpora(**paths, target_gold=target_gold, sizes=sizes, annotated=annotated)
 
 
 def use_target_gold(corpora: Corpora, files: dict[str, RawFile], folder: Path) -> Corpora:
@@ -159,6 +168,14 @@ def _draw(file: RawFile, folder: Path, unlabelled: bool) -> Path:
     path = folder / f"{file.key}{'-gold' if gold else ''}.spacy"
     if path.is_file():
         return path
+    docs = _convert(file, folder, unlabelled)
+    docs = [doc for doc in docs if file.half in (None, half_of(doc.text))]
+    chosen = choose_sentences(len(docs), file.limit, file.seed, file.role)
+    return _write(path, [docs[i] for i in chosen])
+
+
+def _convert(file: RawFile, folder: Path, unlabelled: bool) -> list[Doc]:
+    """Convert a whole raw file, unless that is done; RETURNS (list[Doc]): Its sentences."""
     part = "train" if file.role == "target" else file.role
     kind = f"{part}-{'raw' if unlabelled else 'gold'}-{file.version}"
     whole = folder / "converted" / f"{file.dataset}-{file.lang}-{kind}.spacy"
@@ -168,8 +185,41 @@ def _draw(file: RawFile, folder: Path, unlabelled: bool) -> Path:
             file.path, whole, format=layout.format, lang=file.lang, label_map=layout.label_map,
             unlabelled=unlabelled,
         )  # fmt: skip
-    docs = [doc for doc in read_docs(whole) if file.half in (None, half_of(doc.text))]
-    chosen = choose_sentences(len(docs), file.limit, file.seed, file.role)
+    return read_docs(whole)
+
+
+def _write(path: Path, docs: Sequence[Doc]) -> Path:
     with replacing(path) as temporary:
-        DocBin(attrs=["ENT_IOB", "ENT_TYPE"], docs=[docs[i] for i in chosen]).to_disk(temporary)
+        DocBin(attrs=["ENT_IOB", "ENT_TYPE"], docs=docs).to_disk(temporary)
     return path
+
+
+def annotated_key(files: dict[str, RawFile], n: int) -> str:
+    """All that determines the drawn labelled sentences; also the name of the file that holds them."""
+    return f"{files['target'].key}-annotated-{n}-{files['test'].version}"
+
+
+def _draw_annotated(files: dict[str, RawFile], folder: Path, n: int) -> Path:
+    """Write labelled sentences of the target's training part; RETURNS (Path): Their .spacy file.
+
+    They are neither in the run's raw text nor in any part of the test set, and a smaller number of
+    them is part of a larger one.
+
+    RAISES (MaralError): If there are too few.
+    """
+    file = files["target"]
+    path = folder / f"{annotated_key(files, n)}.spacy"
+    if path.is_file():
+        return path
+    docs = _convert(file, folder, False)
+    raw = set(choose_sentences(len(docs), file.limit, file.seed, file.role))
+    seen = text_keys(chain([docs[i] for i in raw], _convert(files["test"], folder, False)))
+    found: list[Doc] = []
+    for number in np.random.default_rng([file.seed, 105]).permutation(len(docs)).tolist():
+        key = text_key(docs[number])
+        if len(found) < n and key and key not in seen:
+            seen.add(key)
+            found.append(docs[number])
+    if len(found) < n:
+        raise MaralError(Errors.M517.format(path=file.path, n=n, found=len(found)))
+    return _write(path, found)

@@ -105,6 +105,11 @@ class Variant(Section):
     target_sentences: Sentences = Field(
         None, description="Maximum of target sentences; by default that of the benchmark."
     )
+    target_gold: Sentences = Field(
+        None,
+        description="Number of labelled target sentences that teacher and student are trained on, "
+        "too, drawn from the target's training part without its raw sentences.",
+    )
     seeds: list[Seed] | None = Field(None, description="Seeds of this variant; by default all.")
 
 
@@ -316,6 +321,8 @@ def _check_variant(path: Path, matrix: Matrix, name: str, variant: Variant) -> N
         refuse(".overrides", "there is no student to override settings of, adapt is false")
     if variant.adapt and variant.train_on == "target":
         refuse(".train_on", "the ceiling has no student, set adapt to false")
+    if variant.train_on == "target" and variant.target_gold is not None:
+        refuse(".target_gold", "the ceiling is trained on labelled target sentences alone")
     if not variant.adapt and variant.target_sentences is not None:
         refuse(".target_sentences", "a teacher does not see the target, adapt is false")
     base = read_config(matrix.config, interpolate=False)

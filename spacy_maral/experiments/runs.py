@@ -25,6 +25,7 @@ from ..training.settings import read_section
 from .corpora import (
     Corpora,
     RawFile,
+    annotated_key,
     file_hash,
     missing_files,
     prepare_corpora,
@@ -41,7 +42,7 @@ SUMMARY_KEYS = ("selected_epoch", "select", "peak_memory_bytes", "threads", "ver
 LOGGED_KEYS = (
     "epoch", "losses", "score", "dev_f1", "kappa", "centroid_cosine", "alpha", "changed", "reliable",
     "noise_ratio", "noise_ratio_reliable", "target_agreement", "target_density",
-    "target_information", "target_f1",
+    "target_information", "target_gold_f1", "target_f1",
 )  # fmt: skip
 """What a result keeps of each epoch in the log of a training."""
 
@@ -88,9 +89,11 @@ class Benchmark:
         return digest([(p.name, file_hash(p)) for p in files]) if files else str(name)
 
     def teacher_key(self, run: PlannedRun) -> str:
-        """Fingerprint of all that determines a teacher. The target language is no part of it."""
+        """Fingerprint of all that determines a teacher: without gold of it, no target language."""
         files = self.files(run)
         data = [files[role].key for role in ("train", "dev")]
+        if run.settings.target_gold is not None:
+            data.append(annotated_key(files, run.settings.target_gold))
         settings = relevant(run.teacher, TEACHER_SECTIONS)
         return digest([settings, self.encoder_key(run.teacher), data])
 
@@ -138,8 +141,9 @@ class Benchmark:
     def _do(self, run: PlannedRun) -> Result:
         """Train and evaluate the models of a run."""
         corpora = prepare_corpora(
-            self.files(run), self.output / "corpora", gold=self.matrix.uses_gold
-        )
+            self.files(run), self.output / "corpora", gold=self.matrix.uses_gold,
+            n_annotated=run.settings.target_gold,
+        )  # fmt: skip
         folder = self._teacher(run, corpora)
         scores = teacher_scores = self._evaluate(run, corpora, folder)
         if run.is_ceiling:
@@ -194,7 +198,7 @@ class Benchmark:
                 path = self._write_config(config, "teacher", folder)
                 self._call(
                     folder.name, "train-teacher", path, "--source", corpora.train,
-                    "--dev", corpora.dev, "-o", folder / MODEL, "--resume",
+                    "--dev", corpora.dev, "-o", folder / MODEL, "--resume", *gold_option(corpora),
                 )  # fmt: skip
 
     def _student(self, run: PlannedRun, corpora: Corpora, teacher: Path) -> Path:
@@ -215,6 +219,7 @@ class Benchmark:
                 run.name, "adapt", config, "--teacher", teacher / MODEL,
                 "--source", corpora.train, "--dev", corpora.dev, "--target", target,
                 "--labels", labels, "-o", folder / MODEL, "--resume", *diagnosis,
+                *gold_option(corpora),
             )  # fmt: skip
         return folder
 
@@ -264,6 +269,11 @@ class Benchmark:
             raise MaralError(Errors.M426.format(command=command, code=code, log=log, tail=tail))
 
 
+def gold_option(corpora: Corpora) -> tuple[object, ...]:
+    """The option that gives the labelled target sentences to a training, or none."""
+    return () if corpora.annotated is None else ("--target-gold", corpora.annotated)
+
+
 def identity(run: PlannedRun) -> Result:
     """The entries of a result that name its run."""
     return {
@@ -271,6 +281,7 @@ def identity(run: PlannedRun) -> Result:
         "overrides": run.settings.overrides, "teacher_overrides": run.settings.teacher,
         "target_sentences": run.settings.target_sentences, "adapted": run.settings.adapt,
         "trained_on": run.settings.train_on,
+        "target_gold": run.settings.target_gold,
     }  # fmt: skip
 
 

@@ -12,8 +12,13 @@ from ..evaluation.tables import MISSING, markdown_table
 from ..training.settings import SELECTION
 from .results import Mean, Result, grouped, pair_of
 
-CRITERIA = {**SELECTION, "target_agreement": "target_agreement", "target_density": "target_density"}
-"""Key of an epoch's row for each criterion: those of `select`, and those of `StudySignals`."""
+WITHOUT_GOLD = {name: key for name, key in SELECTION.items() if name != "target_gold"}
+CRITERIA = {
+    **WITHOUT_GOLD,
+    "target_agreement": "target_agreement",
+    "target_density": "target_density",
+}
+"""Key of an epoch's row for each criterion: those of `select` without gold, and those of `StudySignals`."""
 
 TRUTH = "target_f1"
 FEWEST = 5

@@ -20,6 +20,8 @@ from .streams import Parts
 logger = logging.getLogger("spacy")
 
 LABELLED = ("source", "dev")
+# sides whose documents without annotation are left out
+ANNOTATED = (*LABELLED, "target_gold")
 Paths = str | Path | Sequence[str | Path]
 
 
@@ -43,10 +45,10 @@ class Inputs:
             files, or one for each.
         sides (Paths | None): Files by side; only the target may be raw text. A side that is None is
             skipped.
-        RETURNS (Inputs): The documents. Those of "source" and "dev" without any entity annotation
-            are left out: missing annotation says nothing about entities.
-        RAISES (MaralError): If a file cannot be read, raw text has no language, a file of "source"
-            or "dev" has no annotation, or "dev" has no entity with a label of "source".
+        RETURNS (Inputs): The documents. Those of "source", "dev" and "target_gold" without any
+            entity annotation are left out: missing annotation says nothing about entities.
+        RAISES (MaralError): If a file cannot be read, raw text has no language, a file of a labelled
+            side has no annotation, or "dev" has no entity with a label of "source".
         """
         inputs = cls()
         for side, given in sides.items():
@@ -54,7 +56,7 @@ class Inputs:
                 continue
             paths = as_paths(given)
             files = read_targets(paths, lang) if side == "target" else [*map(read_docs, paths)]
-            if side in LABELLED:
+            if side in ANNOTATED:
                 files = [*map(annotated_docs, files, paths)]
             inputs.docs[side] = [doc for docs in files for doc in docs]
             if len(paths) > 1:

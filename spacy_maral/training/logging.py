@@ -26,8 +26,8 @@ TOLD_ELSEWHERE = frozenset(
 )
 
 LEGEND = (
-    "in each line: losses | F1 on the source's development data | concentrations kappa of the "
-    "classes, lowest and highest | mean cosine of class means, -1/(classes - 1) at best | of a "
+    "in each line: losses | F1 on the source's development data, and on target sentences that are "
+    "held out | concentrations kappa of the classes, lowest and highest | mean cosine of class means, -1/(classes - 1) at best | of a "
     "student: reliable share of the pseudo-labels by class, and labels that changed"
 )
 
@@ -54,6 +54,8 @@ def describe_row(row: dict[str, Any], n_epochs: int) -> str:
     parts = [f"epoch {row['epoch']}/{n_epochs}"]
     parts += [f"{name} {value:.4f}" for name, value in row["losses"].items()]
     parts.append(f"dev F1 {100 * row['dev_f1']:.2f}")
+    if "target_gold_f1" in row:
+        parts.append(f"target gold F1 {100 * row['target_gold_f1']:.2f}")
     parts.append("kappa {:.0f}-{:.0f}".format(*row["kappa"]))
     parts.append(f"centroid cosine {row['centroid_cosine']:+.3f}")
     if "reliable" in row:

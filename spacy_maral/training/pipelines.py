@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from ..model.maral_ner import DEFAULT_CONFIG
 from ..model.offsets import Offset
 from .cache import Cache
 from .corpus import Corpus, digest_docs, digest_tokenizer, encode
+from .hooks import Evaluate
 from .network import Network, predict_entities
 from .processes import Ranks
 from .settings import TrainingSettings, read_languages
@@ -223,9 +224,7 @@ def report_width(share: Share, labels: Sequence[str]) -> None:
     logger.warning(Warnings.W302.format(**found, max_width=share.max_width, by_type=types))
 
 
-def evaluator(
-    pipeline: Pipeline, dev: Corpus, settings: TrainingSettings
-) -> Callable[[Network], dict[str, float]]:
+def evaluator(pipeline: Pipeline, dev: Corpus, settings: TrainingSettings) -> Evaluate:
     """Make a function that scores a network on the source language's development data."""
 
     def evaluate(network: Network) -> dict[str, float]:
@@ -239,3 +238,16 @@ def evaluator(
         }
 
     return evaluate
+
+
+def f1_on(
+    pipeline: Pipeline, docs: Sequence[Doc], settings: TrainingSettings, name: str
+) -> Evaluate:
+    """Make a function that gives the F1 on labelled documents as "NAME_f1"."""
+    score = evaluator(pipeline, pipeline.encode(docs, labelled=True, name=name), settings)
+    return lambda network: {f"{name}_f1": score(network)["dev_f1"]}
+
+
+def together(parts: Sequence[Evaluate]) -> Evaluate:
+    """Make one function of several that score a network."""
+    return lambda network: {name: x for part in parts for name, x in part(network).items()}

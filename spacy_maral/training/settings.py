@@ -49,12 +49,13 @@ Decision = Annotated[
     ),
 ]
 Select = Annotated[
-    Literal["source_dev", "last", "target_information"],
+    Literal["source_dev", "last", "target_information", "target_gold"],
     Field(
         description="Epoch whose weights are saved: the best on the source's development data, the "
-        "last, or the one whose predictions on raw target text are the most certain and varied "
-        "(students only). The default is the best for a teacher, and the last for a student. Of "
-        "epochs that are equally good, the later one is saved."
+        "last, the one whose predictions on raw target text are the most certain and varied "
+        "(students only), or the best on the held-out part of --target-gold. The default is the best "
+        "on the source for a teacher, and the last for a student. Of epochs that are equally good, "
+        "the later one is saved."
     ),
 ]
 
@@ -121,6 +122,12 @@ class TrainingSettings(Section):
     """Whether the class means count for `pseudo_count` spans again at the start of each epoch, so
     that they forget features of earlier epochs."""
     select: Select = "source_dev"
+    target_gold_share: float = Field(0.15, gt=0, lt=1)
+    """Share of the sentences of --target-gold among the labelled sentences of an epoch: each is
+    repeated as often as this needs, at most 20 times."""
+    target_gold_holdout: float | None = Field(None, ge=0, le=0.5)
+    """Share of the sentences of --target-gold that is held out of the training, and on which each
+    epoch is measured. By default 0.2 of 50 sentences or more, and none of fewer."""
     checkpoint_minutes: float = Field(0.0, ge=0)
     """Minutes between checkpoints within an epoch; 0 for none. A run always saves a checkpoint
     after each epoch."""
@@ -319,5 +326,6 @@ SELECTION: Mapping[str, str] = {
     "source_dev": "score",
     "last": "epoch",
     "target_information": "target_information",
+    "target_gold": "target_gold_f1",
 }
 """Key of an epoch's row for each value of `select`; the epoch with the highest value is kept."""

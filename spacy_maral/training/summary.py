@@ -26,6 +26,7 @@ from .loop import Run
 from .pipelines import COMPONENT, Pipeline
 from .saving import write_pipeline
 from .settings import SELECTION, Section
+from .target_gold import TARGET_GOLD, TargetGold
 
 
 def chosen_row(run: Run) -> dict[str, Any]:
@@ -58,6 +59,7 @@ def finish(
     settings: dict[str, Section],
     chosen: dict[str, Any],
     facts: Mapping[str, Any] | None = None,
+    gold: TargetGold | None = None,
 ) -> None:
     """Write the pipeline and a summary of the run, then delete its checkpoints and cache.
 
@@ -68,6 +70,7 @@ def finish(
     settings (dict): The sections of the configuration that the run used.
     chosen (dict): The row of the saved epoch (see `settle_offset`).
     facts (Mapping): Further entries of the summary.
+    gold (TargetGold | None): The labelled target sentences that the run used.
     """
     nlp = pipeline.nlp
     nlp.meta["performance"] = {
@@ -86,6 +89,8 @@ def finish(
         "peak_memory_bytes": peak_memory(),
         "files": files,
     }
+    if gold is not None:
+        summary["data"][TARGET_GOLD] = gold.summary()
     tqdm.write(describe_saved(summary))
     # in this order, so that a run killed here, also by a power cut, can still be resumed
     with writing(run.folder):

@@ -24,14 +24,17 @@ from .pipelines import (
     cache_of,
     check_component,
     evaluator,
+    f1_on,
     report_width,
     run_seed,
+    together,
 )
 from .processes import ALONE, Ranks, join, own_gpu
 from .settings import TeacherSettings, check_sections, read_section
 from .steps import fit_batches
 from .streams import source_stream, text_stream
 from .summary import finish, settle_offset
+from .target_gold import TARGET_GOLD, TargetGold, check_select
 
 
 def train_teacher(
@@ -42,6 +45,7 @@ def train_teacher(
     output: str | Path,
     target: Paths | None = None,
     lang: str | Sequence[str] | None = None,
+    target_gold: Paths | None = None,
     overrides: dict[str, Any] | None = None,
     resume: bool = False,
     gpu_id: int = -1,
@@ -59,6 +63,8 @@ def train_teacher(
     target (Paths | None): Documents of the target language (.spacy), whose entities are not used, or
         raw text (see `read_raw`), for masked language modelling with `mlm_weight`.
     lang (str | Sequence[str] | None): Language of raw text; one for all, or one for each target.
+    target_gold (Paths | None): Labelled sentences of target languages (.spacy), a file for each
+        language, which join the training (see `TargetGold`).
     overrides (dict): Settings that replace those of the configuration, as {"section.key": value}.
     resume (bool): Resume from the last checkpoint in the folder, if there is one.
     gpu_id (int): GPU to use, -1 for the CPU.
@@ -74,28 +80,36 @@ def train_teacher(
         check_component(config, "teacher", settings)
         if settings.select == "target_information":
             raise MaralError(Errors.M330.format(select=settings.select))
+        check_select(settings, target_gold)
         if target is not None and not settings.mlm_weight:
             raise MaralError(Errors.M550.format(path=", ".join(map(str, as_paths(target)))))
         with run_folder(output, resume, ranks) as folder:
-            inputs = Inputs.read(lang, source=source, dev=dev, target=target)
+            inputs = Inputs.read(
+                lang, source=source, dev=dev, target=target, target_gold=target_gold
+            )
             labels = sorted({ent.label_ for doc in inputs.docs["source"] for ent in doc.ents})
             if not labels:
                 raise MaralError(Errors.M312.format(path=", ".join(map(str, as_paths(source)))))
             identity = fingerprint(config, {"teacher": settings}, inputs.docs) | inputs.sizes()
+            gold = TargetGold.choose(inputs, target_gold, labels, settings)
             if resume and is_finished(folder, identity):
                 return output
+            if gold is not None:
+                settings = gold.adjusted(settings)
+                gold.join(inputs, ranks)
             pipeline = build_pipeline(config, labels, settings)
             check_head(pipeline, settings)
             run = prepare_teacher(
-                pipeline, inputs, settings, folder, identity, run_seed(config), ranks
+                pipeline, inputs, settings, folder, identity, run_seed(config), ranks, gold
             )
             inputs.forget()
             run.train(resume=resume)
             if ranks.is_first:
                 chosen = settle_offset(pipeline, run)
                 finish(
-                    pipeline, run, output, started, settings={"teacher": settings}, chosen=chosen
-                )
+                    pipeline, run, output, started, settings={"teacher": settings}, chosen=chosen,
+                    gold=gold,
+                )  # fmt: skip
     return output
 
 
@@ -107,8 +121,12 @@ def prepare_teacher(
     identity: dict[str, Any],
     seed: int,
     ranks: Ranks = ALONE,
+    gold: TargetGold | None = None,
 ) -> Run:
     """Prepare the run that trains a pipeline on "source"; its fingerprint is `identity`.
+
+    gold (TargetGold | None): Target sentences, which are part of "source" already; those held out
+        are scored after every epoch.
 
     Masked language modelling is on "target", if there is any, or else on the source's text.
     """
@@ -121,7 +139,10 @@ def prepare_teacher(
     evaluate: Evaluate | None = None
     if ranks.is_first:
         dev = pipeline.encode(inputs.docs["dev"], labelled=True, name="dev")
-        evaluate = evaluator(pipeline, dev, settings)
+        parts = [evaluator(pipeline, dev, settings)]
+        if gold is not None and gold.held_out:
+            parts.append(f1_on(pipeline, gold.held_out, settings, TARGET_GOLD))
+        evaluate = together(parts)
     n_classes = len(pipeline.labels) + 1
     stream = source_stream(share, n_classes, settings.prior_scale, inputs.parts.get("source"))
     streams = [stream]

@@ -26,6 +26,7 @@ COMMANDS = [
     "convert",
     "stats",
     "train-teacher",
+    "suggest",
     "pseudo-label",
     "adapt",
     "evaluate",
@@ -36,7 +37,9 @@ COMMANDS = [
     "card",
     "annotate",
 ]
-WITH_CODE = ["debug-data", "train-teacher", "pseudo-label", "adapt", "evaluate", "annotate"]
+WITH_CODE = [
+    "debug-data", "train-teacher", "suggest", "pseudo-label", "adapt", "evaluate", "annotate",
+]  # fmt: skip
 SENTENCES = """\
 en:Ada\tB-PER
 en:Lovelace\tI-PER
@@ -319,6 +322,7 @@ def test_train_teacher_passes_everything_on(files, called):
         "train-teacher", files["config"], "--source", files["source"], "--dev", files["dev"],
         "-o", files["output"], "--resume", "--gpu-id", 1,
         "--teacher.epochs", 3, "--paths.encoder=some/folder", "--teacher.freeze-embeddings=true",
+        "--target-gold", files["target"], "--target-gold", files["dev"],
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert called["train_teacher"] == (
@@ -329,6 +333,7 @@ def test_train_teacher_passes_everything_on(files, called):
             "output": files["output"],
             "target": None,
             "lang": None,
+            "target_gold": [files["target"], files["dev"]],
             "resume": True,
             "gpu_id": 1,
             "overrides": {
@@ -368,7 +373,7 @@ def test_pseudo_label_takes_several_annotators_and_targets(files, called):
 
 @pytest.mark.parametrize("with_labels", [True, False])
 def test_adapt_passes_everything_on(files, called, with_labels):
-    labels = ["--labels", files["labels"]] if with_labels else []
+    labels = ["--labels", files["labels"], "--target-gold", files["source"]] if with_labels else []
     result = run(
         "adapt", files["config"], "--teacher", files["teacher"], "--source", files["source"],
         "--target", files["target"], "--dev", files["dev"], "-o", files["output"], *labels,
@@ -381,6 +386,7 @@ def test_adapt_passes_everything_on(files, called, with_labels):
         **{name: files[name] for name in ("teacher", "output")},
         **{name: [files[name]] for name in ("source", "target", "dev")},
         "labels": [files["labels"]] if with_labels else None,
+        "target_gold": [files["source"]] if with_labels else None,
         "diagnosis": None,
         "lang": None,
         "overrides": {"adaptation.filter": False},

@@ -48,6 +48,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "maral_9000": {},
     "self_training_9000": SELF_TRAINING,
     "maral": {},
+    "maral_100": {},
     "no_mmc": LINEAR,
     "supcon": {"student.loss.@losses": "spacy-maral.SupCon.v1"},
     "no_outside": {"student.outside_weight": 0},
@@ -103,7 +104,10 @@ def test_all_variants_are_there():
     matrix = read_matrix(MATRIX)
     teachers = {name: v.teacher for name, v in matrix.variants.items() if not v.adapt}
     all_layers = {"teacher.freeze_layers": 0}
-    assert teachers == {"teacher": {}, "supervised": {}, "teacher_all_layers": all_layers}
+    plain = {"teacher": {}, "teacher_100": {}, "supervised": {}}
+    assert teachers == {**plain, "teacher_all_layers": all_layers}
+    gold = {name: v.target_gold for name, v in matrix.variants.items() if v.target_gold}
+    assert gold == {"teacher_100": 100, "maral_100": 100}
     assert set(matrix.variants) == {*teachers, *CHANGES}
     assert matrix.diagnose and matrix.study and matrix.test_half == "study"
     sizes = {name: v.target_sentences for name, v in matrix.variants.items() if v.target_sentences}
@@ -113,7 +117,9 @@ def test_all_variants_are_there():
 def test_the_page_has_few_variants_and_another_half():
     """They are those of the study, so that one file can say what the other has chosen."""
     page, study = read_matrix(PAGE), read_matrix(MATRIX)
-    assert list(page.variants) == ["teacher", "self_training", "maral", "supervised"]
+    assert list(page.variants) == [
+        "teacher", "self_training", "maral", "teacher_100", "maral_100", "supervised",
+    ]  # fmt: skip
     assert page.variants == {name: study.variants[name] for name in page.variants}
     assert {(v.adapt, v.train_on) for v in page.variants.values()} == {
         (False, "source"), (True, "source"), (False, "target"),
@@ -128,7 +134,7 @@ def test_the_page_has_few_variants_and_another_half():
         "wikiann-en-de", "wikiann-en-nl", "wikiann-de-nl", "multiconer2-en-bn",
         "multiconer2-en-fa", "conll-en-nl", "uner-en-da",
     ]  # fmt: skip
-    assert len(page.seeds) == 3 and len(plan_runs(page)) == 84
+    assert len(page.seeds) == 3 and len(plan_runs(page)) == 126
 
 
 @pytest.mark.slow
@@ -171,8 +177,10 @@ def test_teachers_are_shared_where_their_settings_are_the_same(tmp_path):
         if run.seed == 0 and run.pair.name == "wikiann-en-de"
     }
     own = {name: keys[name] for name in keys if keys[name] != keys["maral"]}
-    assert set(own) == {"width_4", "width_12", "teacher_all_layers"}
-    assert len(set(own.values())) == 3
+    gold = {"teacher_100", "maral_100"}
+    assert set(own) == {"width_4", "width_12", "teacher_all_layers", *gold}
+    assert len({own[name] for name in gold}) == 1
+    assert len(set(own.values())) == 4
     of_maral = {
         (r.pair.name, r.seed): benchmark.teacher_key(r) for r in runs if r.variant == "maral"
     }
@@ -251,8 +259,10 @@ def own(**changed: Any) -> dict[str, Any]:
         ({"variants": {"a": {"adapt": False, "overrides": {WIDTH: 4}}}}, "M423", "a.overrides"),
         ({"variants": {"a": {"adapt": False, "target_sentences": 9}}}, "M423", "a.target_sentences"),
         ({"variants": {"a": {"train_on": "target"}}}, "M423", "a.train_on"),
+        ({"variants": {"a": {**CEILING, "target_gold": 9}}}, "M423", "a.target_gold"),
         ({"variants": {"a": {"adapt": False, "train_on": "both"}}}, "M421", "a.train_on"),
         ({"variants": {"a": {"target_sentences": 0}}}, "M421", "a.target_sentences = 0"),
+        ({"variants": {"a": {"target_gold": 0}}}, "M421", "a.target_gold = 0"),
         ({"variants": {"a": {"seeds": [7]}}}, "M423", "variants.a.seeds"),
         ({"variants": {"a": {"teacher": {"teacher.epochs": 0}}}}, "M423", "epochs = 0"),
     ],
@@ -409,6 +419,58 @@ def test_a_variant_may_have_more_target_text(tmp_path, commands):
     assert commands.done.count("train-teacher") == 1 and commands.done.count("adapt") == 2
     assert commands.done.count("pseudo-label") == 2
     assert is_plain(plain) and not is_plain(more)
+
+
+def test_labelled_target_sentences_are_apart_from_the_raw_text_and_the_test_set(tmp_path):
+    data = write_raw(tmp_path / "raw", n=20)
+    # the test set has a sentence of the training part
+    test, train = (data / "demo/de" / part for part in ("test", "train"))
+    shared = train.read_text(encoding="utf8").split("\n\n")[4]
+    test.write_text(test.read_text(encoding="utf8") + shared + "\n\n", encoding="utf8")
+    matrix = read_matrix(write_matrix(tmp_path))
+    (run,) = choose_runs(plan_runs(matrix), ["maral"])
+    files = raw_files(matrix, run, data)
+
+    def draw(n, *, seed=0, folder="c"):
+        of_seed = raw_files(matrix, replace(run, seed=seed), data)
+        return prepare_corpora(of_seed, tmp_path / folder, gold=False, n_annotated=n)
+
+    few, more = draw(4), draw(14)
+    assert few.sizes["annotated"] == 4 and more.sizes["annotated"] == 14
+    assert all(doc.ents for doc in read_docs(few.annotated))
+    found, larger = set(texts(few.annotated)), set(texts(more.annotated))
+    assert found < larger and len(larger) == 14
+    assert not larger & {*texts(more.target), *texts(more.test)}
+    assert texts(draw(4, folder="d").annotated) == texts(few.annotated)
+    assert set(texts(draw(4, seed=1).annotated)) != found
+    # of 20, five are raw text, and the shared one is in the test set
+    with pytest.raises(MaralError, match=r"\[M517\] 16 labelled.*demo/de/train.*only 1[45] are"):
+        draw(16)
+    plain = prepare_corpora(files, tmp_path / "c", gold=False)
+    assert plain.annotated is None and plain.target == few.target and "annotated" not in plain.sizes
+
+
+def test_a_variant_may_have_labelled_target_sentences(tmp_path, commands):
+    sizes = {
+        "teacher": {"adapt": False}, "maral": {},
+        "teacher_3": {"adapt": False, "target_gold": 3}, "maral_3": {"target_gold": 3},
+    }  # fmt: skip
+    pairs = [{"dataset": "demo", "source": "en", "target": t} for t in ("de", "es")]
+    benchmark, runs = start(tmp_path, write_matrix(tmp_path, variants=sizes, pairs=pairs))
+    assert run_all(benchmark, runs, lambda: None) == {}
+    trained = [
+        (c, o.get("--target-gold")) for c, o in commands.calls if c in ("train-teacher", "adapt")
+    ]
+    given = [path for _, path in trained if path is not None]
+    # a teacher without gold for both languages, one with gold for each; students of both kinds
+    assert [c for c, path in trained if path is None] == ["train-teacher", "adapt", "adapt"]
+    assert len(given) == 4 and len(set(given)) == 2
+    assert all("-annotated-3-" in path for path in given)
+    results = {run.name: benchmark.result(run) for run in runs}
+    with_gold = results["demo-en-de-maral_3-0"]
+    assert with_gold["target_gold"] == with_gold["sizes"]["annotated"] == 3
+    assert not is_plain(with_gold) and is_plain(results["demo-en-de-maral-0"])
+    assert results["demo-en-de-maral-0"]["sizes"]["target"] == with_gold["sizes"]["target"]
 
 
 def test_sentences_are_chosen_by_seed_in_their_order():

@@ -159,7 +159,7 @@ def test_the_information_is_computed_only_where_it_is_asked_for(world, tmp_path,
 
 @pytest.mark.parametrize("criterion", ["target_agreement", "target_density"])
 def test_the_criteria_of_the_study_select_no_epoch(world, tmp_path, criterion):
-    known = "'source_dev', 'last' or 'target_information'"
+    known = "'source_dev', 'last', 'target_information' or 'target_gold'"
     with pytest.raises(MaralError, match=rf"\[M302\](.|\n)*{criterion}.*{known}"):
         adapt_in(
             world, tmp_path / "student", labels=world["labels"],

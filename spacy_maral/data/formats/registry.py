@@ -25,24 +25,31 @@ Write = Callable[[Path, str, Iterable[Sentence], str], None]
 
 
 class Row(NamedTuple):
-    """A kind of rows: whether a row is one of it, how it is read, and written."""
+    """A kind of rows: whether a row is one of it, how it is read, and written.
+
+    suggest: How entities are written that nobody has seen yet; None if that makes no difference.
+    """
 
     fits: Callable[[Any], bool]
     read: Callable[..., Sentence | AnnotatedText | str]
     write: Callable[[Sentence, str], Any]
+    suggest: Callable[[Sentence, str], Any] | None = None
 
 
 ROWS: Mapping[str, Row] = {
     "huggingface": Row(words.fits_huggingface, words.read_huggingface, words.write_huggingface),
     "gliner": Row(words.fits_gliner, words.read_gliner, words.write_gliner),
-    "label-studio": Row(text.fits_label_studio, text.read_label_studio, text.write_label_studio),
-    "argilla": Row(text.fits_argilla, text.read_argilla, text.write_argilla),
+    "label-studio": Row(
+        text.fits_label_studio, text.read_label_studio, text.write_label_studio,
+        text.suggest_label_studio,
+    ),
+    "argilla": Row(text.fits_argilla, text.read_argilla, text.write_argilla, text.suggest_argilla),
     "spacy-annotator": Row(text.fits_annotator, text.read_annotator, text.write_annotator),
     "doccano": Row(text.fits_doccano, text.read_text, text.write_doccano),
     "spacy": Row(text.fits_spacy, text.read_text, text.write_spacy),
-    "prodigy": Row(text.fits_prodigy, text.read_text, text.write_prodigy),
+    "prodigy": Row(text.fits_prodigy, text.read_text, text.write_prodigy, text.suggest_prodigy),
     "jsonl": Row(text.fits_text, text.read_text, text.write_jsonl),
-}
+}  # fmt: skip
 """Kinds of rows; a row is of the first kind that it fits."""
 
 
@@ -137,6 +144,13 @@ def _read_row(
 def _write_rows(path: Path, format: str, sentences: Iterable[Sentence], lang: str) -> None:
     """Write sentences as rows, in the kind of file that the name says."""
     write_rows(path, (ROWS[format].write(sentence, lang) for sentence in sentences))
+
+
+def suggest_rows(path: Path, format: str, sentences: Iterable[Sentence], lang: str) -> None:
+    """Write sentences as rows whose entities are suggestions, if the format has such rows."""
+    kind = ROWS.get(format)
+    if kind is not None and (suggest := kind.suggest) is not None:
+        write_rows(path, (suggest(sentence, lang) for sentence in sentences))
 
 
 class Format(NamedTuple):

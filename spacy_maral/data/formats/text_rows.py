@@ -82,6 +82,13 @@ def write_prodigy(sentence: Sentence, lang: str) -> dict[str, Any]:
     return {"text": text, "tokens": tokens, "spans": found, "answer": ACCEPT}
 
 
+def suggest_prodigy(sentence: Sentence, lang: str) -> dict[str, Any]:
+    """RETURNS (dict): A row without an answer, which Prodigy adds."""
+    row = write_prodigy(sentence, lang)
+    del row["answer"]
+    return row
+
+
 def write_spacy(sentence: Sentence, lang: str) -> dict[str, Any]:
     """RETURNS (dict): A row as `doc.to_json()` gives it."""
     text, words, spans = _parts(sentence, lang)
@@ -158,6 +165,12 @@ def write_label_studio(sentence: Sentence, lang: str) -> dict[str, Any]:
     return {"data": {"text": text, "tokens": sentence.words}, "annotations": [{"result": results}]}
 
 
+def suggest_label_studio(sentence: Sentence, lang: str) -> dict[str, Any]:
+    """RETURNS (dict): A task with a prediction, which Label Studio shows as the first annotation."""
+    row = write_label_studio(sentence, lang)
+    return {"data": row["data"], "predictions": row["annotations"]}
+
+
 def fits_argilla(row: Any) -> bool:
     """Whether a row is a record of Argilla: of version 2, the same as a flat row, or of version 1."""
     if not isinstance(row, dict):
@@ -205,6 +218,13 @@ def write_argilla(sentence: Sentence, lang: str) -> dict[str, Any]:
         "fields": {"text": text}, "metadata": {"tokens": sentence.words}, "status": "completed",
         "responses": {"spans": [{"value": value, "status": "submitted"}]},
     }  # fmt: skip
+
+
+def suggest_argilla(sentence: Sentence, lang: str) -> dict[str, Any]:
+    """RETURNS (dict): A pending record with a suggestion in place of a response."""
+    row = write_argilla(sentence, lang)
+    (response,) = row.pop("responses")["spans"]
+    return {**row, "status": "pending", "suggestions": {"spans": {"value": response["value"]}}}
 
 
 def _annotated(

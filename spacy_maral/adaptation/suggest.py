@@ -1,0 +1,156 @@
+"""Suggest sentences of raw text to annotate, with the model's entities filled in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from spacy.tokens import Doc, Span
+
+from ..data.docs import read_docs
+from ..data.export import check_format, write_suggestions
+from ..data.files import prove_writable
+from ..errors import Errors, MaralError, Warnings
+from ..model.machine import use_device
+from ..model.spans import OUTSIDE
+from ..model.visible import VisibleWords
+from ..training.inputs import Inputs, Paths, as_paths
+from ..training.pipelines import Pipeline
+from ..training.target_gold import text_key, text_keys
+from .chunks import Annotator, load_annotator, predict
+from .doubt import Choice, choose_sentences, find_doubtful
+from .label_target import describe
+from .pseudo_labels import PseudoLabels
+
+logger = logging.getLogger("spacy")
+
+
+@dataclass
+class SuggestReport:
+    """What was suggested: numbers of sentences, of those chosen by doubt, of words and of entities."""
+
+    sentences: int
+    doubtful: int
+    words: int
+    entities: int
+
+
+def suggest(
+    model: Annotator,
+    target: Paths,
+    output: str | Path,
+    *,
+    n: int = 100,
+    format: str = "jsonl",
+    lang: str | Sequence[str] | None = None,
+    random: bool = False,
+    exclude: Paths | None = None,
+    seed: int = 0,
+    gpu_id: int = -1,
+) -> SuggestReport:
+    """Suggest the sentences to annotate: those with the most names that the model doubts.
+
+    The doubt of a candidate span is 1 - max p, so that entities that the model may have missed count
+    like those whose class it is not certain of. A name that a chosen sentence has counts no more. The
+    file has the model's entities, to be corrected, the most doubtful sentence first.
+
+    EXAMPLE: suggest("teacher", "german/", "to-annotate.jsonl", lang="de", format="prodigy")
+
+    model (Annotator): Folder or name of a pipeline with maral_ner, or the pipeline.
+    target (Paths): Documents (.spacy), whose entities are ignored, or raw text (see `read_raw`).
+    output (str | Path): The file to write: documents if its name ends in .spacy, else `format`.
+    n (int): Number of sentences.
+    format (str): A format of labelled data (see `export`).
+    lang (str | Sequence[str] | None): Language of raw text; one for all, or one for each file.
+    random (bool): Draw the sentences at random, to compare with, or to measure a model on.
+    exclude (Paths | None): Documents (.spacy) that are not to be suggested, such as annotated ones.
+    seed (int): Seed of the random draw and of ties.
+    gpu_id (int): GPU to use, -1 for the CPU.
+    RETURNS (SuggestReport): Numbers of what was suggested.
+    RAISES (MaralError): If the model has no maral_ner, a file cannot be read or written, or there is
+        no sentence to suggest.
+    """
+    path = Path(output)
+    check_format(format)
+    prove_writable(path)
+    if n < 1:
+        raise MaralError(Errors.M153.format(name="n", rule="at least 1", value=n))
+    use_device(gpu_id)
+    annotator = load_annotator(model, gpu_id)
+    if not isinstance(annotator, Pipeline):
+        raise MaralError(Errors.M515.format(model=describe(model)))
+    docs = Inputs.read(lang, target=target).docs["target"]
+    usable = usable_sentences(docs, exclude)
+    if not len(usable):
+        raise MaralError(Errors.M516.format(paths=", ".join(map(str, as_paths(target)))))
+    if len(usable) < n:
+        logger.warning(Warnings.W512.format(n=n, found=len(usable)))
+    chosen = np.random.default_rng(seed).permutation(usable)[:n]
+    n_doubtful = 0
+    if random:
+        docs = [docs[i] for i in chosen.tolist()]
+        chosen = np.arange(len(docs))
+    labels = predict(annotator, docs)
+    if not random:
+        chosen, n_doubtful = choose_docs(docs, labels, usable, n=n, seed=seed)
+    suggested = with_entities(docs, labels, chosen)
+    write_suggestions(suggested, path, format=format)
+    return SuggestReport(
+        len(suggested), n_doubtful, sum(map(len, suggested)),
+        sum(len(doc.ents) for doc in suggested),
+    )  # fmt: skip
+
+
+def usable_sentences(docs: Sequence[Doc], exclude: Paths | None) -> NDArray[np.int64]:
+    """Numbers of the documents that have a text of their own, and none that is excluded."""
+    seen = text_keys(chain.from_iterable(map(read_docs, as_paths(exclude or ()))))
+    usable = []
+    for number, doc in enumerate(docs):
+        key = text_key(doc)
+        if key and key not in seen:
+            seen.add(key)
+            usable.append(number)
+    return np.array(usable, dtype=np.int64)
+
+
+def choose_docs(
+    docs: Sequence[Doc], labels: PseudoLabels, usable: NDArray[np.int64], *, n: int, seed: int
+) -> Choice:
+    """Choose documents by the doubts of a model's labels (see `choose_sentences`)."""
+    visible = VisibleWords.of(docs)
+    candidates = visible.candidates(labels.max_width)
+    starts, ends = candidates.words
+    found = find_doubtful(labels.probabilities, starts, ends)
+    numbers: dict[tuple[str, ...], int] = {}
+    names = [
+        numbers.setdefault(tuple(visible.texts[start : end + 1]), len(numbers))
+        for start, end in zip(starts[found.spans].tolist(), ends[found.spans].tolist(), strict=True)
+    ]
+    return choose_sentences(
+        candidates.owner[found.spans], np.array(names, dtype=np.int64), found.doubts, usable,
+        n=n, seed=seed,
+    )  # fmt: skip
+
+
+def with_entities(
+    docs: Sequence[Doc], labels: PseudoLabels, chosen: NDArray[np.int64]
+) -> list[Doc]:  # fmt: skip
+    """Give some documents the entities that their labels say; all other words become outside."""
+    candidates = VisibleWords.of(docs).candidates(labels.max_width)
+    for number in chosen.tolist():
+        doc, first = docs[number], candidates.offsets[number]
+        classes = labels.probabilities[first : candidates.offsets[number + 1]].argmax(1)
+        spans = np.flatnonzero(classes != OUTSIDE)
+        starts, ends = candidates.in_documents(first + spans)
+        columns = (starts.tolist(), ends.tolist(), classes[spans].tolist())
+        found = [
+            Span(doc, i, j + 1, label=labels.labels[c - 1])
+            for i, j, c in zip(*columns, strict=True)
+        ]
+        doc.set_ents(found, default="outside")
+    return [docs[number] for number in chosen.tolist()]
