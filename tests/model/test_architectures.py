@@ -127,6 +127,7 @@ def test_words_of_the_encoder(make_nlp):
     """Vectors are those of the pieces that the tokenizer gives to the word's own characters."""
     nlp = make_nlp()
     encoder, tokenizer, _ = get_encoder(nlp)
+    nlp.get_pipe("maral_ner").cfg["keep_trf_data"] = True
     doc = nlp("Angela Merkel visited Paris")
     tok2vec = nlp.get_pipe("maral_ner").model.get_ref("tok2vec")
     first, last = tok2vec.predict([doc])

@@ -97,7 +97,7 @@ def test_confidences_are_those_of_the_shifted_scores(nlp):
     pipe, text = nlp.get_pipe("maral_ner"), TEXTS[0][0]
     raw = scores_of(nlp, nlp.make_doc(text))
     offset = {"LOC": 3.0, "PER": 2.5}
-    pipe.cfg.update(offset=offset, spans_key="found", spans_threshold=0.01)
+    pipe.cfg.update(offset=offset, spans_key="found", spans_threshold=0.01, keep_trf_data=True)
     doc = nlp(text)
     assert doc.ents
     every = pipe.predict([doc]).candidates

@@ -33,6 +33,7 @@ from spacy_maral.training.interrupts import Interrupted
 from spacy_maral.training.loop import Hook, Run
 from spacy_maral.training.settings import AdaptationSettings
 from spacy_maral.training.shares import Share
+from spacy_maral.training.steps import plan_epoch
 from spacy_maral.training.streams import Stream, source_stream
 
 SCORES = {"dev_precision": 0.0, "dev_recall": 0.0, "dev_f1": 0.0}
@@ -124,11 +125,27 @@ def test_class_counts_start_anew_each_epoch(tmp_path):
 # steps
 
 
+class FixedShare(Share):
+    """A share whose batches are given as `batches`."""
+
+
+@pytest.fixture(autouse=True)
+def given_batches(monkeypatch):
+    """Let runs take the batches of a FixedShare."""
+
+    def plan(shares, settings, seed, epoch):
+        if not any(isinstance(share, FixedShare) for share in shares):
+            return plan_epoch(shares, settings, seed, epoch)
+        return list(zip(*(share.batches for share in shares), strict=True))
+
+    monkeypatch.setattr(loop, "plan_epoch", plan)
+
+
 def fixed(batches, corpus) -> Stream:
     """A stream whose batches are given."""
-    stream = source_stream(Share.of(corpus), K, 1.0)
-    stream.plan = lambda settings, rng: [np.array(batch) for batch in batches]
-    return stream
+    share = FixedShare(*Share.of(corpus))
+    share.batches = [np.array(batch) for batch in batches]
+    return source_stream(share, K, 1.0)
 
 
 def gradients_of(tmp_path, batches, accumulate):
