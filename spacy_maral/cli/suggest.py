@@ -17,7 +17,7 @@ def suggest_cli(
     model: str = MODEL,
     target: list[Path] = Arg(..., exists=True, help=TARGET_TEXT),
     output: Path = Opt(..., "--output", "-o", dir_okay=False, help="File to write"),
-    n: int = Opt(100, "--number", "-n", min=1, help="Number of sentences"),
+    n: int = Opt(100, "--number", min=1, help="Number of sentences"),
     format: ExportFormat = Opt(
         "jsonl", "--format", "-f", help="Format to write, unless the file ends in .spacy"
     ),

@@ -203,7 +203,7 @@ def test_suggestions_that_nobody_has_looked_at_are_no_gold(world, raw, tmp_path,
 
 def test_the_command_says_what_it_suggests(world, raw, tmp_path):
     output = tmp_path / "out.jsonl"
-    arguments = ["suggest", world["teacher"], raw, "-o", output, "-n", 3, "-f", "prodigy"]
+    arguments = ["suggest", world["teacher"], raw, "-o", output, "--number", 3, "-f", "prodigy"]
     result = CliRunner().invoke(app, [str(x) for x in arguments])
     assert result.exit_code == 0, result.output
     assert "3 sentences" in result.output and "2 by their doubtful names" in result.output
