@@ -6,12 +6,12 @@ import logging
 import os
 import platform
 import signal
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ...data.files import UNREADABLE, differences, digest, prove_writable
 from ...errors import Errors, MaralError, Warnings
@@ -188,8 +188,10 @@ class CorpusRun:
             # those of an earlier start
             storage.remove_files(storage.join(self.work.output, RUN, BEGUN))
         progress = self.progress
-        with progress_bar(progress.size) as bar:
-            for report in self.engine.run(self.work, self.pending):
+        # closed at once: a shard that was stopped is not one over which the process died
+        running = closing(cast(Generator, self.engine.run(self.work, self.pending)))
+        with progress_bar(progress.size) as bar, running as reports:
+            for report in reports:
                 progress.add(report.step)
                 if report.summary is not None:
                     self.summary.count(report.summary)
