@@ -48,6 +48,14 @@ def model(tmp_path_factory) -> Path:
     return path
 
 
+@pytest.fixture
+def timer():
+    """The system's timer, which pytest-timeout uses."""
+    before = signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGALRM, before)
+
+
 def corpus(folder: Path, **shards: str) -> Path:
     folder.mkdir(exist_ok=True)
     for name, text in shards.items():
@@ -99,7 +107,7 @@ def test_a_stop_is_no_death(model, tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer")
-def test_a_text_that_takes_too_long_is_set_aside(model, tmp_path):
+def test_a_text_that_takes_too_long_is_set_aside(model, tmp_path, timer):
     given, out = corpus(tmp_path / "in", a="one\nSLEEP\ntwo"), tmp_path / "out"
     started = time.perf_counter()
     summary = annotate_corpus(model, given, out, text_seconds=0.3)
@@ -275,7 +283,7 @@ def test_a_damaged_run_is_never_another_models(model, tmp_path, caplog):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a timer and fork")
-def test_options_of_the_command_line(model, tmp_path):
+def test_options_of_the_command_line(model, tmp_path, timer):
     from typer.testing import CliRunner
 
     from spacy_maral.cli import app
