@@ -37,7 +37,10 @@ PAGE = ROOT / "configs/benchmark.yml"
 WIDTH = "components.maral_ner.model.max_width"
 TEMPERATURE = "components.maral_ner.model.temperature"
 LINEAR = {"student.loss.@losses": "spacy-maral.CrossEntropy.v1", "student.decision": "linear"}
-SELF_TRAINING = {**LINEAR, "adaptation.filter": False, "adaptation.guidance": "none"}
+SELF_TRAINING = {
+    **LINEAR, "adaptation.filter": False, "adaptation.guidance": "none", "adaptation.names": "off",
+    "adaptation.label_offset": 0.0,
+}  # fmt: skip
 PRIOR_1 = {"student.prior_scale": 1.0, "adaptation.target_prior_scale": 1.0}
 ALPHA_FAST = {"adaptation.alpha_start": 0.65, "adaptation.alpha_end": 0.3}
 GRADED = {"adaptation.guidance_weights": "graded"}
@@ -49,6 +52,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "self_training_9000": SELF_TRAINING,
     "maral": {},
     "maral_100": {},
+    "maral_no_names": {"adaptation.names": "off", "adaptation.save_names": False},
     "no_mmc": LINEAR,
     "supcon": {"student.loss.@losses": "spacy-maral.SupCon.v1"},
     "no_outside": {"student.outside_weight": 0},

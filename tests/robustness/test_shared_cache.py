@@ -24,7 +24,7 @@ def table(value: float, rows: int = 64):
     """What makes a table of 16 columns."""
 
     def make():
-        yield np.array([0]), np.array([rows]), torch.full((rows, 16), value)
+        yield np.array([0]), np.array([rows]), torch.full((rows, 16), float(value))
 
     return make
 
