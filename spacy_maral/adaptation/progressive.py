@@ -175,6 +175,7 @@ class Adaptation(Hook):
         self._take(arrays["probabilities"], arrays["reliable"])
         if self.midway:
             self._start(self.epoch)
+            self.midway = True
             self.target_features.restore(arrays["target_features"])
             self.source_features.restore(arrays["source_features"])
 

@@ -384,6 +384,33 @@ def test_a_resumed_run_is_the_unbroken_one_bitwise(unbroken, tmp_path, stop):
     assert [json.loads(line)["epoch"] for line in log] == [1, 2, 3, 4]
 
 
+class StopInSecondStep(Hook):
+    """Stops a run in the second step that it does in an epoch, also of a resumed one."""
+
+    def on_epoch_start(self, epoch):
+        self.steps = 0
+
+    def on_step(self, report):
+        self.steps += report.stream.name == "source"
+        if report.epoch == 2 and self.steps == 2:
+            raise KeyboardInterrupt
+
+
+def test_a_run_may_stop_twice_in_one_epoch(unbroken, tmp_path):
+    """The checkpoint of a resumed epoch has the features of the steps before, too."""
+    for resume in (False, True):
+        run, _ = adaptation_run(tmp_path, hooks=[StopInSecondStep()], checkpoint_minutes=1e-9)
+        with pytest.raises(KeyboardInterrupt):
+            run.train(resume=resume)
+        assert "-step-" in list_checkpoints(tmp_path)[-1].name
+    resumed, hook = adaptation_run(tmp_path)
+    resumed.train(resume=True)
+    whole, whole_hook = unbroken
+    assert_equal(snapshot(resumed.network), snapshot(whole.network))
+    for name, array in whole_hook.arrays().items():
+        assert (hook.arrays()[name] == array).all(), name
+
+
 def test_a_run_is_resumed_from_the_checkpoint_before_a_damaged_one(unbroken, tmp_path):
     run, _ = adaptation_run(tmp_path, hooks=[Watch(stop_after=2)])
     with pytest.raises(KeyboardInterrupt):
