@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..model.confidence import sigmoid
 from ..model.spans import OUTSIDE, resolve_overlaps
 
 REACH = 6.0
@@ -147,8 +148,7 @@ def name_probabilities(counts: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def _posterior(counts, name, other, share):  # type: ignore[no-untyped-def]
-    log_odds = np.log(share / (1 - share)) + counts @ np.log(name / other)
-    return 1 / (1 + np.exp(-np.clip(log_odds, -FAR, FAR)))
+    return sigmoid(np.log(share / (1 - share)) + counts @ np.log(name / other))
 
 
 def _distribution(counts):  # type: ignore[no-untyped-def]
