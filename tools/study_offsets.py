@@ -20,7 +20,8 @@ from spacy_maral.data.docs import read_docs
 from spacy_maral.evaluation.metrics import Entities, score_entities
 from spacy_maral.evaluation.tables import markdown_table
 from spacy_maral.model.names import NameSettings, refine_scores, span_keys
-from spacy_maral.model.spans import decode
+from spacy_maral.model.offsets import class_offsets
+from spacy_maral.model.spans import Candidates, decode
 from spacy_maral.model.visible import VisibleWords
 from spacy_maral.training.network import collect
 from spacy_maral.training.pipelines import load_pipeline
@@ -55,12 +56,10 @@ def measure(model: Path, raw: Path, gold: Path, offsets: list[float]) -> list[li
 
 def shown(pipeline, corpus, scores, offset: float) -> str:  # type: ignore[no-untyped-def]
     """F1, precision and recall at an offset, as text."""
-    shifted = scores + np.array([0.0, *[offset] * len(pipeline.labels)], dtype=np.float32)
-    starts, ends = corpus.span_words()
-    kept, classes, _ = decode(shifted, starts, ends)
-    owner = np.searchsorted(corpus.doc_words, starts[kept], side="right") - 1
-    first = corpus.doc_words[owner]
-    found = Entities(owner, starts[kept] - first, ends[kept] - first, classes)
+    shifted = scores + class_offsets(offset, pipeline.labels)
+    candidates = Candidates(np.diff(corpus.doc_words), corpus.max_width)
+    kept, classes, _ = decode(shifted, *candidates.words)
+    found = Entities(candidates.owner[kept], *candidates.in_documents(kept), classes)
     report = score_entities(corpus.entities, found, pipeline.labels)
     return f"{100 * report.f1:.1f} ({100 * report.precision:.0f} / {100 * report.recall:.0f})"
 
