@@ -356,6 +356,7 @@ class Warnings(metaclass=CodedMessages):
     W534 = "The record of the run, {place}, is damaged and has been made again. Shards are done again unless their own records say that they were annotated with these settings."
 
     # W51x: labelled sentences of the target
+    W509 = "In the raw target text the student departs from the pseudo-labels that it has learned from, which may be an improvement or a loss. Read some of its entities ('spacy maral annotate'), or measure it on a hundred labelled sentences, before you use it:\n  {departures}"
     W510 = 'None of the {n} labelled sentences of the target is held out, so that none can choose the epoch: select = "{usual}" does. Give {enough} sentences or more, or set target_gold_holdout.'
     W511 = "{n:,} of {n_docs:,} sentences of {path} are also in the development data or the diagnosis. They are left out: what measures a model must not teach it."
     W512 = "{n} sentences are wanted, but there are only {found} different ones. All are suggested. Give more text, or fewer files with --exclude."

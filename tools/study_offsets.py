@@ -35,7 +35,8 @@ def measure(model: Path, raw: Path, gold: Path, offsets: list[float]) -> list[li
     import torch
 
     pipeline = load_pipeline(model)
-    point, memory = read_target(pipeline, list(read_docs(raw)))
+    read = read_target(pipeline, list(read_docs(raw)))
+    point, memory = read.point, read.memory
     docs = list(read_docs(gold))
     corpus = pipeline.encode(docs, labelled=True, name=gold.name)
     span_model = pipeline.network.span_model

@@ -82,6 +82,8 @@ class Adaptation(Hook):
     keys (NDArray[np.uint64] | None): Key of the string of each candidate span of the target (see
         `names.span_keys`), shape (n_spans,); needed if the setting `names` is "all".
     points (Sequence[OperatingPoint]): Operating points of the labels by file, for the log.
+
+    `first_classes` has the class of each candidate span of the target by the labels to start with.
     """
 
     def __init__(
@@ -121,6 +123,7 @@ class Adaptation(Hook):
             reliable = labels.reliable.astype(bool)
         self._take(labels.probabilities.astype(np.float32), reliable)
         self.before = self.labels
+        self.first_classes = self.labels.classes.astype(np.int16)
         self.first_noise = (
             None if self.gold is None else noise_ratio(self.labels.classes, self.gold)
         )

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from spacy.tokens import Doc
 from thinc.api import Config
 from tqdm.auto import tqdm
 
 from ..data.config import read_config
 from ..data.layout import DIAGNOSTICS, META
-from ..errors import Errors, MaralError
+from ..errors import Errors, MaralError, Warnings
+from ..evaluation.raw_target import compare_on_raw, departures
 from ..model.machine import use_device
 from ..model.visible import is_blank
 from ..training.folders import digest_labels, digest_pipeline, fingerprint, is_finished, run_folder
@@ -45,12 +49,14 @@ from ..training.steps import fit_batches
 from ..training.summary import finish, settle_offset
 from ..training.target_gold import TARGET_GOLD, TargetGold, check_select
 from ..training.target_sample import TargetSample
-from .chunks import predict
+from .chunks import CHUNK_DOCS, predict
 from .diagnostics import Diagnostics
 from .progressive import Adaptation
 from .pseudo_labels import PseudoLabels, read_labels, without_texts
 from .start_labels import start_labels
 from .target_names import Strings, read_target, save_names
+
+logger = logging.getLogger("spacy")
 
 DIAGNOSIS = "diagnosis"
 Study = Callable[[Network, TargetSample], Hook]
@@ -176,17 +182,19 @@ def adapt(
             run, hook = prepare_student(
                 student, inputs, pseudo, plan, folder, identity, ranks, study, gold
             )
-            docs = inputs.docs["target"] if plan.adaptation.save_names else []
+            docs = inputs.docs["target"]
+            if not plan.adaptation.save_names:
+                docs = docs[:CHUNK_DOCS]
             inputs.forget()
             run.train(resume=resume)
             prior = student.network.tensor(hook.target.prior)
             student.network.span_model.statistics.set_prior(prior)
             # the first process alone has the selected weights
             if ranks.is_first:
-                chosen = settle_student(student, run, docs, plan)
-                facts = {}
+                chosen = settle_offset(student, run)
+                facts: dict[str, Any] = settle_target(student, docs, hook.first_classes, plan)
                 if folder_of_teacher is not None:
-                    facts = {"teacher": teacher_scores(folder_of_teacher)}
+                    facts["teacher"] = teacher_scores(folder_of_teacher)
                 finish(
                     student, run, output, started, settings=plan.sections, chosen=chosen,
                     facts=facts, gold=gold,
@@ -194,20 +202,24 @@ def adapt(
     return output
 
 
-def settle_student(
-    student: Pipeline, run: Run, docs: Sequence[Doc], plan: StudentPlan
+def settle_target(
+    student: Pipeline, docs: Sequence[Doc], first: NDArray[np.integer], plan: StudentPlan
 ) -> dict[str, Any]:
-    """Give a trained student its offset and its name memory, as the settings say.
+    """Read the target with a trained student: give it its name memory, and say if it departs.
 
-    docs (Sequence[Doc]): The target's documents.
-    RETURNS (dict): The log's row of the saved epoch (see `settle_offset`).
+    docs (Sequence[Doc]): The target's documents, or the first of them.
+    first (NDArray[np.integer]): Class of each candidate span of these documents, and perhaps more, by
+        the labels that the student started with.
+    RETURNS (dict): Entries of the summary: "operating_point" and "raw_target" (see `compare_on_raw`).
     """
-    chosen = settle_offset(student, run)
-    if not plan.adaptation.save_names:
-        return chosen
-    point, memory = read_target(student, docs)
-    save_names(student, memory, plan.adaptation)
-    return {**chosen, "operating_point": asdict(point)}
+    read = read_target(student, docs)
+    if plan.adaptation.save_names:
+        save_names(student, read.memory, plan.adaptation)
+    n_words = sum(map(len, docs))
+    found = compare_on_raw(first[: len(read.classes)], read.classes, student.labels, n_words)
+    if said := departures(found):
+        logger.warning(Warnings.W509.format(departures="\n  ".join(said)))
+    return {"operating_point": asdict(read.point), "raw_target": found}
 
 
 def origins(teacher: Path | None, labels: Paths | None) -> dict[str, str]:

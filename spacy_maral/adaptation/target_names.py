@@ -12,6 +12,7 @@ from spacy.tokens import Doc
 
 from ..model.maral_ner import set_names
 from ..model.names import NameMemory, span_keys
+from ..model.spans import OUTSIDE, decode
 from ..model.visible import VisibleWords
 from ..training.network import collect
 from ..training.pipelines import COMPONENT, Pipeline
@@ -58,19 +59,33 @@ class Strings:
         )
 
 
-def read_target(student: Pipeline, docs: Sequence[Doc]) -> tuple[OperatingPoint, NameMemory]:
+@dataclass(frozen=True)
+class TargetReading:
+    """What a trained student reads in the target text.
+
+    point: Its operating point on up to `CHUNK_DOCS` documents. memory: A memory of all names, by its
+    own probabilities. classes: Its decision about each candidate span, with its offset and without
+    a memory, shape (n,).
+    """
+
+    point: OperatingPoint
+    memory: NameMemory
+    classes: NDArray[np.int16]
+
+
+def read_target(student: Pipeline, docs: Sequence[Doc]) -> TargetReading:
     """Read the target text with a trained student.
 
     student (Pipeline): The student.
     docs (Sequence[Doc]): The target's documents.
-    RETURNS (tuple): The operating point on up to `CHUNK_DOCS` documents, and a memory of all names, by
-        the student's own probabilities.
     """
     # the text is read once more, so that nothing of it is worth a place on the disk
     reader = replace(student, cache=None)
     model, n_classes = student.network.span_model, len(student.labels) + 1
     chunks = [chunk for chunk in split(docs) if any(map(len, chunk))]
     points: list[OperatingPoint] = []
+    decided: list[NDArray[np.int16]] = []
+    offsets = student.network.offsets
 
     def spans() -> Iterator[tuple[NDArray[np.uint64], NDArray[np.floating]]]:
         for chunk in chunks:
@@ -82,11 +97,26 @@ def read_target(student: Pipeline, docs: Sequence[Doc]) -> tuple[OperatingPoint,
             strings = Strings.of(chunk, model.max_width)
             if not points:
                 points.append(strings.operating_point(probabilities))
+            decided.append(decide(probabilities, 0 if offsets is None else offsets, strings.words))
             yield strings.keys, probabilities
 
     keys = (Strings.of(chunk, model.max_width).keys for chunk in chunks)
     memory = NameMemory.streamed(spans(), keys, n_classes)
-    return points[0] if points else OperatingPoint(), memory
+    point = points[0] if points else OperatingPoint()
+    return TargetReading(point, memory, np.concatenate([*decided, np.zeros(0, dtype=np.int16)]))
+
+
+def decide(
+    probabilities: NDArray[np.floating],
+    offsets: NDArray[np.floating] | float,
+    words: tuple[NDArray[np.int64], NDArray[np.int64]],
+) -> NDArray[np.int16]:
+    """Decide about candidates by their class probabilities; RETURNS (NDArray): Classes, shape (n,)."""
+    with np.errstate(divide="ignore"):
+        kept, classes, _ = decode(np.log(probabilities) + offsets, *words)
+    decided = np.full(len(probabilities), OUTSIDE, dtype=np.int16)
+    decided[kept] = classes
+    return decided
 
 
 def save_names(student: Pipeline, memory: NameMemory, settings: AdaptationSettings) -> None:

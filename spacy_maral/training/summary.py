@@ -116,7 +116,6 @@ def summarise(
         "machine": platform.platform(),
         "versions": {name: version(name) for name in PACKAGES},
         "labels": pipeline.labels,
-        "operating_point": chosen.get("operating_point"),
         "offset": pipeline.nlp.get_pipe(COMPONENT).cfg["offset"],  # type: ignore[attr-defined]
         "data": {
             stream.name: {

@@ -17,6 +17,7 @@ from ...data.layout import META, RUN_FOLDER, SUMMARY
 from ...data.yaml import read_yaml
 from ...errors import Errors, MaralError, shown
 from ...model.name_files import NAMES, count_names
+from ..raw_target import departures
 from ..tables import escape_markdown, markdown_table, saved_epoch, score_cells
 from .run_record import encoder_name
 from .smaller import smaller_section
@@ -77,7 +78,7 @@ def write_card(model: Path, facts: CardFacts, *, output: Path | None = None) -> 
         _data_section(facts.data),
         _scores_section(metrics),
         _training_section(config, summary, encoder),
-        _limits_section(config, metrics),
+        _limits_section(config, metrics, summary),
         _names_section(model / COMPONENT / NAMES),
         smaller_section(meta),
         "### Use\n\n" + USE.replace("PACKAGE", f"{meta['lang']}_{meta['name']}"),
@@ -271,12 +272,16 @@ def _names_section(file: Path) -> str:
     )
 
 
-def _limits_section(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+def _limits_section(
+    config: Mapping[str, Any], metrics: Mapping[str, Any], summary: Mapping[str, Any]
+) -> str:
     width = config["components"][COMPONENT]["model"]["max_width"]
     tested = escape_markdown(", ".join(test_sets(metrics)))
     scores = f"The scores hold for text like that of {tested}." if tested else "It was not tested."
+    raw = summary.get("raw_target")
+    departed = "".join(f"- {escape_markdown(said)}\n" for said in departures(raw)) if raw else ""
     return (
         f"### Limits\n\n- Entities of more than {width} words and nested entities are not found.\n"
         f"- {scores}\n- A confidence is a share among the model's own classes, and as good as the "
-        "model is on the text at hand.\n"
+        f"model is on the text at hand.\n{departed}"
     )

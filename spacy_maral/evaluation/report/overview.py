@@ -8,6 +8,7 @@ from typing import Any
 
 from ..metrics import OUTSIDE_NAME, EntityReport, Score
 from ..mistakes import Judgement
+from ..raw_target import departures
 from ..tables import MISSING
 from .run_record import RunRecord
 from .svg import percent
@@ -47,6 +48,8 @@ def verdict(record: RunRecord, tests: Sequence[Scored]) -> list[str]:
     found = [*_gains(record, tests), *_classes_that_lost(tests)]
     if record.is_adaptation:
         found += _missing_labels(record)
+        if raw := record.summary.get("raw_target"):
+            found += departures(raw)
     return found
 
 
