@@ -191,7 +191,7 @@ def adapt(
             student.network.span_model.statistics.set_prior(prior)
             # the first process alone has the selected weights
             if ranks.is_first:
-                chosen = settle_offset(student, run)
+                chosen = settle_offset(student, run, gold)
                 facts: dict[str, Any] = settle_target(student, docs, hook.first_classes, plan)
                 if folder_of_teacher is not None:
                     facts["teacher"] = teacher_scores(folder_of_teacher)

@@ -70,7 +70,8 @@ class TrainingSettings(Section):
     decision: Decision = "likelihood"
     offset: float | Literal["auto"] = "auto"
     """Number that the saved pipeline adds to the scores of all entity classes before it decides; 'auto'
-    chooses that of the best expected F1, by the F1 on the source's development data. An offset of the
+    chooses that of the best expected F1, by the F1 on the source's development data, and moves it
+    towards the one that fits held-out sentences of --target-gold, if there are any. An offset of the
     component that is not 0 comes first."""
     outside_weight: float = Field(1.0, ge=0)
     """Weight of an outside span in the mean of the loss; an entity has weight 1. With 0, outside

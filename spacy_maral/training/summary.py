@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from spacy.tokens import Doc
 from tqdm.auto import tqdm
 
 from ..data.files import remove, remove_folder, write_text
@@ -20,13 +21,16 @@ from ..evaluation.tables import describe_saved
 from ..model.architectures import get_encoder
 from ..model.encoder.files import forget_last_call
 from ..model.memory import peak_memory
-from ..model.offsets import best_f1_offset
+from ..model.offsets import balanced_offset, best_f1_offset
 from .checkpoint import list_checkpoints, writing
 from .loop import Run
+from .network import collect
 from .pipelines import COMPONENT, Pipeline
 from .saving import write_pipeline
 from .settings import SELECTION, Section
 from .target_gold import TARGET_GOLD, TargetGold
+
+SCORE_TOKENS = 2048
 
 
 def chosen_row(run: Run) -> dict[str, Any]:
@@ -35,19 +39,40 @@ def chosen_row(run: Run) -> dict[str, Any]:
     return max(run.log, key=lambda row: (row[key], row["epoch"]))
 
 
-def settle_offset(pipeline: Pipeline, run: Run) -> dict[str, Any]:
+def settle_offset(pipeline: Pipeline, run: Run, gold: TargetGold | None = None) -> dict[str, Any]:
     """Give a trained pipeline the offset of its settings, unless its component has one.
+
+    "auto" is the offset of the best expected F1 by source dev, moved by labelled target sentences that
+    were held out of the training, if there are any (see `balanced_offset`).
 
     RETURNS (dict): The row of the saved epoch, with the scores on development data that the offset
         changes.
     """
-    row, given = chosen_row(run), run.settings.offset
+    row, offset = chosen_row(run), run.settings.offset
     if np.any(run.network.offsets):
         return row
-    pipeline.set_offset(round(best_f1_offset(row["dev_f1"]), 3) if given == "auto" else given)
+    if offset == "auto":
+        offset = best_f1_offset(row["dev_f1"])
+        if gold is not None and gold.held_out:
+            offset = offset_on(pipeline, gold.held_out, offset)
+        offset = round(offset, 3)
+    pipeline.set_offset(offset)
     if np.any(run.network.offsets) and run.evaluate is not None:
         row = {**row, **run.evaluate(run.network)}
     return row
+
+
+def offset_on(pipeline: Pipeline, docs: Sequence[Doc], start: float) -> float:
+    """The offset that balances precision and recall on labelled documents (see `balanced_offset`)."""
+    corpus = pipeline.encode(docs, labelled=True, name=TARGET_GOLD)
+    assert corpus.classes is not None
+    scores = collect(
+        pipeline.network, corpus, len(pipeline.labels) + 1, pipeline.network.span_model.class_scores,
+        batch_tokens=SCORE_TOKENS, name="Offset", dtype=torch.float32,
+    )  # fmt: skip
+    return balanced_offset(
+        scores, corpus.span_words(), corpus.classes, len(corpus.entities.starts), start
+    )
 
 
 def finish(

@@ -105,7 +105,7 @@ def train_teacher(
             inputs.forget()
             run.train(resume=resume)
             if ranks.is_first:
-                chosen = settle_offset(pipeline, run)
+                chosen = settle_offset(pipeline, run, gold)
                 finish(
                     pipeline, run, output, started, settings={"teacher": settings}, chosen=chosen,
                     gold=gold,

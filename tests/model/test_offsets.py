@@ -9,7 +9,7 @@ from sentences import LABELS, TEXTS
 from spacy.tokens import Doc
 
 from spacy_maral.errors import MaralError
-from spacy_maral.model.offsets import class_offsets
+from spacy_maral.model.offsets import balanced_offset, class_offsets
 from spacy_maral.model.spans import softmax
 
 # all classes seen, so that any can be predicted
@@ -51,6 +51,33 @@ def test_outside_keeps_its_score():
     np.testing.assert_array_equal(class_offsets({"B": -2}, ["A", "B"]), [0, 0, -2])
     np.testing.assert_array_equal(class_offsets({}, ["A"]), [0, 0])
     assert class_offsets(np.float64(0.5), ["A"]).dtype == np.float32
+
+
+def test_gold_moves_the_offset_to_where_as_many_are_found_as_there_are():
+    """Words as spans: a word is found if its score and the offset are above outside's score of 0."""
+    rng = np.random.default_rng(3)
+    odds = rng.normal(-1, 2, 400)
+    scores = np.stack([np.zeros(400), odds, odds - 1], axis=1).astype(np.float32)
+    words = np.arange(400), np.arange(400)
+    gold, start = np.zeros(400, dtype=np.int64), 0.4
+    for n_gold in (60, 150, 260):
+        balanced = -np.sort(odds)[::-1][n_gold - 1 : n_gold + 1].mean()
+        wanted = start + n_gold / (n_gold + 50) * (balanced - start)
+        assert balanced_offset(scores, words, gold, n_gold, start) == pytest.approx(wanted, abs=0.1)
+    # without entities nothing is known
+    assert balanced_offset(scores, words, gold, 0, start) == start
+    # what has no annotation is not counted: half of the words are as good as absent
+    gold[odds > np.median(odds)] = -1
+    low = balanced_offset(scores, words, gold, 60, start)
+    assert low == pytest.approx(
+        start + 60 / 110 * (-np.sort(odds)[139:141].mean() - start), abs=0.1
+    )
+
+
+def test_scores_that_do_not_tell_leave_the_offset():
+    far = np.array([[0.0, 100.0], [0.0, -100.0]], dtype=np.float32)
+    words = np.arange(2), np.arange(2)
+    assert balanced_offset(far, words, np.zeros(2, dtype=int), 1, 0.5) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("offset", [float("nan"), float("inf"), 1e5, True, None, "1", {"A": "1"}])

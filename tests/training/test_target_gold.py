@@ -14,6 +14,7 @@ from worlds import adapt_in, make_docs, rows_of, tensors_of, write
 from spacy_maral.adaptation.pseudo_labels import read_labels, without_texts
 from spacy_maral.errors import MaralError
 from spacy_maral.model.architectures import get_span_module
+from spacy_maral.model.offsets import balanced_offset, best_f1_offset
 from spacy_maral.training.inputs import Inputs
 from spacy_maral.training.settings import StudentSettings, TeacherSettings
 from spacy_maral.training.target_gold import (
@@ -239,6 +240,30 @@ def test_the_best_epoch_on_the_held_out_sentences_is_kept(world, tmp_path, gold_
     said = capsys.readouterr().out
     assert f"| target gold F1 {100 * rows[0]['target_gold_f1']:.2f} |" in said
     assert f"Saved epoch {best['epoch']}: the best on the held-out target sentences" in said
+
+
+def test_held_out_sentences_move_the_offset(world, tmp_path):
+    """They have more entities than those that are trained on, and the model is hardly trained."""
+
+    def more(doc: Doc) -> Doc:
+        text = " ".join(token.text for token in doc)
+        return labelled(text, (1, 2, "PER"), (4, 5, "LOC")) if held(doc) else doc
+
+    docs = [more(doc) for doc in numbered(60)]
+    path = teach(
+        world, tmp_path / "t", write(tmp_path / "gold.spacy", docs),
+        **{"teacher.epochs": 1, "teacher.offset": "auto", "teacher.head_learn_rate": 1e-4},
+    )  # fmt: skip
+    pipe = spacy.load(path).get_pipe("maral_ner")
+    rule = best_f1_offset(rows_of(path)[-1]["dev_f1"])
+    assert abs(pipe.cfg["offset"] - rule) > 0.1
+    nlp = spacy.load(path, config={"components": {"maral_ner": {"offset": 0.0}}})
+    blank = [Doc(nlp.vocab, words=[t.text for t in doc]) for doc in docs if held(doc)]
+    found = nlp.get_pipe("maral_ner").score_spans(list(nlp.pipe(blank, disable=["maral_ner"])))
+    gold = np.zeros(len(found.scores), dtype=np.int64)
+    wanted = balanced_offset(found.scores, found.candidates.words, gold, 2 * len(blank), rule)
+    assert pipe.cfg["offset"] == pytest.approx(wanted, abs=2e-3)
+    assert summary_of(path)["offset"] == pipe.cfg["offset"]
 
 
 def test_gold_spans_count_in_the_class_statistics(world, tmp_path):
