@@ -12,7 +12,7 @@ EXTRAS ?= dev
 DEMO ?= default
 # Variables of project.yml, such as VARS="--vars.target de --vars.seed 1"
 VARS ?=
-# For make bench: the folder of an encoder, and a WikiAnn folder with en/train, de/train and so on
+# For make bench and bench-gpu: the folder of an encoder, and a WikiAnn folder with en/train, de/train and so on
 ENCODER ?= encoders/e5-small
 DATA ?= data/wikiann
 # Settings for both trainings, such as OVERRIDES="--teacher.epochs 1 --student.epochs 2"
@@ -35,7 +35,7 @@ RUN_default := demo-??-*
 export OMP_WAIT_POLICY ?= passive
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: all setup demo test lint bench site clean
+.PHONY: all setup demo test lint bench bench-gpu site clean
 
 all: test
 
@@ -61,6 +61,10 @@ test: $(STAMP)
 bench: $(STAMP)
 	$(PY) -m pip install --quiet -e ".[bench]"
 	$(PY) -m benchmarks --encoder "$(ENCODER)" --data "$(DATA)" --output docs/performance.json
+
+# the same on a machine with a GPU: some minutes
+bench-gpu: $(STAMP)
+	$(PY) -m benchmarks.gpu --encoder "$(ENCODER)" --data "$(DATA)" --output docs/gpu.json
 
 site: $(STAMP)
 	$(PY) -m pip install --quiet -e ".[docs]"
