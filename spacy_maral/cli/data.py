@@ -242,3 +242,8 @@ def show_statistics(path: Path, statistics: SpanStatistics) -> None:
         msg.warn(
             f"{statistics.unlabelled:,} sentences have no labels, so their spans are not counted"
         )
+    if statistics.partial:
+        msg.warn(
+            f"{statistics.partial:,} sentences are partly annotated: spans with words that are not "
+            "are not counted"
+        )

@@ -16,6 +16,7 @@ from spacy.vocab import Vocab
 from tqdm.auto import tqdm
 
 from ..errors import Errors, MaralError, Warnings
+from ..model.gold import annotated_runs
 from .docs import SUFFIX, read_docs
 from .files import prove_writable, replacing
 from .formats.registry import AUTO, read_labelled
@@ -182,12 +183,15 @@ def read_docbin(
 
 
 def doc_sentence(doc: Doc) -> Sentence:
-    """RETURNS (Sentence): The words, spaces and entities of a Doc."""
+    """RETURNS (Sentence): The words, spaces and entities of a Doc, and what of it is annotated."""
+    complete = doc.has_annotation("ENT_IOB", require_complete=True)
+    labelled = doc.has_annotation("ENT_IOB")
     return Sentence(
         [token.text for token in doc],
         [Entity(ent.start, ent.end - 1, ent.label_) for ent in doc.ents],
         [bool(token.whitespace_) for token in doc],
-        labelled=doc.has_annotation("ENT_IOB"),
+        labelled=labelled,
+        runs=annotated_runs(doc) if labelled and not complete else None,
     )
 
 

@@ -44,6 +44,8 @@ class Sentence:
     sent_id (str): The name of the sentence in the file, or "".
     line (int): Its first line in the file, or 0.
     labelled (bool): False without annotation of entities; then `entities` is empty.
+    runs (list[int] | None): Lengths of the runs of annotated visible words, if only a part of the
+        words is annotated.
     """
 
     words: list[str]
@@ -53,6 +55,7 @@ class Sentence:
     sent_id: str = ""
     line: int = 0
     labelled: bool = True
+    runs: list[int] | None = None
 
 
 @dataclass

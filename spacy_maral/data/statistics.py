@@ -25,11 +25,13 @@ class SpanStatistics:
     max_width (int): Longest candidate span, in words.
     sentences (int): All sentences.
     tokens (int): All words.
-    candidates (int): Candidate spans of the labelled sentences.
+    candidates (int): Candidate spans of annotated words.
     entities (Counter): Entities of any length, by label.
     wider (Counter): Entities of more than max_width words, by label.
     lengths (Counter): Entities by their number of words.
     unlabelled (int): Sentences without annotation; their candidates and entities are not counted.
+    partial (int): Sentences in which only a part of the words is annotated; spans that touch another
+        word are not counted.
     dropped (Counter): Entities that the label map left out, by their old label.
     repairs (Counter): Repairs of the reader, by kind.
     """
@@ -42,6 +44,7 @@ class SpanStatistics:
     wider: Counter[str] = field(default_factory=Counter)
     lengths: Counter[int] = field(default_factory=Counter)
     unlabelled: int = 0
+    partial: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     repairs: Counter[str] = field(default_factory=Counter)
 
@@ -76,6 +79,7 @@ class SpanStatistics:
             "candidates": self.candidates,
             "entities": self.entities.total(),
             "unlabelled_sentences": self.unlabelled,
+            "partly_annotated_sentences": self.partial,
             "dropped": dict(self.dropped),
             "repairs": dict(self.repairs),
         }
@@ -98,7 +102,12 @@ def span_statistics(
     for sentence in sentences:
         found.sentences += 1
         found.tokens += len(sentence.words)
-        if sentence.labelled:
+        if not sentence.labelled:
+            found.unlabelled += 1
+        elif sentence.runs is not None:
+            found.partial += 1
+            lengths += sentence.runs
+        else:
             lengths.append(sum(not is_blank(word) for word in sentence.words))
         for start, end, label in sentence.entities:
             found.entities[label] += 1
@@ -108,7 +117,6 @@ def span_statistics(
         found.dropped.update(report.dropped)
         found.repairs.update(report.repairs)
     found.candidates = int(span_counts(lengths, max_width).sum())
-    found.unlabelled = found.sentences - len(lengths)
     for name in ("entities", "wider", "lengths", "dropped", "repairs"):
         setattr(found, name, Counter(dict(sorted(getattr(found, name).items()))))
     return found

@@ -8,9 +8,13 @@ import os
 from pathlib import Path
 
 import pytest
+import spacy
 from hypothesis import given
 from hypothesis import strategies as st
+from spacy.tokens import Doc, DocBin, Span
+from typer.testing import CliRunner
 
+from spacy_maral.cli import app
 from spacy_maral.data.convert import convert
 from spacy_maral.data.sentences import Entity, Sentence
 from spacy_maral.data.statistics import span_statistics, stats
@@ -89,6 +93,26 @@ def test_unlabelled_sentences_have_no_outside_spans() -> None:
     found = span_statistics(data, 4)
     assert (found.outside, found.candidates, found.unlabelled) == (3, 3, 1)
     assert (found.sentences, found.tokens) == (2, 5)
+
+
+def test_spans_of_words_without_annotation_are_not_counted(tmp_path: Path) -> None:
+    nlp = spacy.blank("xx")
+    doc = Doc(nlp.vocab, words="Ada met \n Bob and Carl in Rome".split(" "))
+    doc.set_ents(
+        [Span(doc, 0, 1, label="PER"), Span(doc, 7, 8, label="LOC")],
+        missing=[doc[3:6]], default="outside",
+    )  # fmt: skip
+    whole = Doc(nlp.vocab, words=["Ada", "slept"])
+    whole.set_ents([], default="outside")
+    none = Doc(nlp.vocab, words=["Bob", "slept"])
+    DocBin(attrs=["ENT_IOB", "ENT_TYPE"], docs=[doc, whole, none]).to_disk(tmp_path / "a.spacy")
+    found = stats(tmp_path / "a.spacy", max_width=4)
+    # Ada, met, Ada met; in, Rome, in Rome; Ada, slept, Ada slept
+    assert (found.candidates, found.outside) == (9, 7)
+    assert (found.partial, found.unlabelled, found.sentences) == (1, 1, 3)
+    assert found.to_dict()["partly_annotated_sentences"] == 1
+    shown = CliRunner().invoke(app, ["stats", str(tmp_path / "a.spacy")])
+    assert "1 sentences are partly annotated" in shown.output
 
 
 def test_bad_width() -> None:
