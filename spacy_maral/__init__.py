@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .adaptation.train import train
     from .data.convert import convert
     from .data.docs import read_docs
+    from .data.export import export
     from .data.prodigy import read_prodigy, write_prodigy
     from .data.raw import prepare_text, read_raw
     from .errors import MaralError
@@ -46,6 +47,7 @@ _HOMES = {
     "calibrate": "training.calibrate",
     "convert": "data.convert",
     "evaluate_pipeline": "evaluation.evaluate",
+    "export": "data.export",
     "find_suspects": "training.suspects",
     "load": "evaluation.evaluate",
     "optimise": "scale",
@@ -69,6 +71,7 @@ __all__ = [
     "calibrate",
     "convert",
     "evaluate_pipeline",
+    "export",
     "find_suspects",
     "load",
     "optimise",
