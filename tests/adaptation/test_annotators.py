@@ -131,7 +131,7 @@ def test_scores_of_a_span_group_and_overlaps(warned):
     assert table_of(labels, docs)[0, 0, 2][1] == pytest.approx(0.8)
     assert "overlaps a surer one 1" in warned()
     assert "another label of the same span is surer 1" in warned()
-    with pytest.raises(MaralError, match=r"sets no spans in doc.spans\['none'\]"):
+    with pytest.raises(MaralError, match=r"M344.*sets no spans in doc.spans\['none'\]"):
         annotate(nlp, docs, Reading(LABELS, 3, spans_key="none"), "grouped")
 
 
@@ -179,13 +179,13 @@ def test_silver_of_other_words(tmp_path, warned):
     assert docs[0].text.strip() == row["text"]
     labels = read_silver(tmp_path / "s.jsonl", docs, READING)
     assert entities_of(labels, docs) == {(0, 2, 2): "PER"}
-    assert "does not begin and end where words do 1" in warned()
+    assert "W335" in warned() and "does not begin and end where words do 1" in warned()
 
 
 def test_documents_that_nobody_labelled(tmp_path):
     docs = make_docs("target", 10, 5)
     path = silver_file(tmp_path, docs[:7], "jsonl")
-    with pytest.raises(MaralError, match=r"silver\.jsonl lacks \d+ of 10 target documents"):
+    with pytest.raises(MaralError, match=r"M154.*silver\.jsonl lacks \d+ of 10 target documents"):
         read_silver(path, docs, READING)
 
 
@@ -205,7 +205,7 @@ def test_agreement_is_reliable():
     kept = merged.probabilities[:, OUTSIDE] != 1
     np.testing.assert_allclose(merged.probabilities[kept], mean[kept], atol=1e-6)
     assert merge_labels(both[:1], "a", corpus.span_words()) is both[0]
-    with pytest.raises(MaralError, match=r"b and a do not match: their labels is \['PER'\]"):
+    with pytest.raises(MaralError, match=r"M339.*b and a do not match: their labels is \['PER'\]"):
         merge_labels([both[0], PseudoLabels(tables[1], ["PER"], 2, "d")], "ab", (None, None))
 
 
@@ -255,13 +255,13 @@ def test_two_annotators_and_their_doubts_reach_the_warm_up(world, gazetteer, tmp
 
 def test_annotators_that_cannot_be_used(world, gazetteer, tmp_path):
     output = tmp_path / "labels.npz"
-    with pytest.raises(MaralError, match="--labels PER,LOC"):
+    with pytest.raises(MaralError, match="M340.*--labels PER,LOC"):
         pseudo_label(gazetteer, world["target"], output)
-    with pytest.raises(MaralError, match=r"found no entity of the labels ORG .*label LOC"):
+    with pytest.raises(MaralError, match=r"M341.*found no entity of the labels ORG .*label LOC"):
         pseudo_label(gazetteer, world["target"], output, labels=["ORG"])
     with pytest.raises(MaralError, match="found none at all"):
         pseudo_label(spacy.blank("xx"), world["target"], output, labels=["ORG"])
-    with pytest.raises(MaralError, match=r"confidence 0\.5 is out of range"):
+    with pytest.raises(MaralError, match=r"M342.*confidence 0\.5 is out of range"):
         pseudo_label(gazetteer, world["target"], output, labels=LABELS, confidence=0.5)
     with pytest.raises(MaralError, match="no_such_model"):
         pseudo_label("no_such_model", world["target"], output, labels=LABELS)

@@ -172,7 +172,7 @@ def test_conll_2002_is_iob2_without_repairs(write: Any) -> None:
 def test_a_mixture_of_iob1_and_iob2_is_told(write: Any) -> None:
     path = write("a B-PER\nb O\nc I-LOC\nd I-PER\n")
     with pytest.warns(
-        UserWarning, match=r"data\.txt.*2 entities begin with I-.*data.txt:3.* 1 with B-"
+        UserWarning, match=r"W101.*data\.txt.*2 entities begin with I-.*data.txt:3.* 1 with B-"
     ):
         sentences, _ = read_all(path, "conll")
     assert sentences[0].entities == [(0, 0, "PER"), (2, 2, "LOC"), (3, 3, "PER")]
@@ -406,8 +406,8 @@ def test_detection_of_close_cases(write: Any, text: str, format: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("just a text\n", r"data\.txt:1.*'just a text'.*multiconer.*--format"),
-        ("a O\nb PER\n", r"data\.txt:2.*like conll.*'b PER'.*--format"),
+        ("just a text\n", r"M106.*data\.txt:1.*'just a text'.*multiconer.*--format"),
+        ("a O\nb PER\n", r"M107.*data\.txt:2.*like conll.*'b PER'.*--format"),
         ("1\ta\tB-NP\tB-PER\n2\tb\tI-NP\tI-PER\n", r"data\.txt.*iob2 or conll.*--columns"),
         ("1\ta\tO\n5\tb\tB-PER\n", r"data\.txt.*words that are numbers.*--columns"),
         ("17 a x O\n18 b x B-PER\n", r"data\.txt.*words that are numbers.*--columns"),
@@ -420,62 +420,62 @@ def test_detection_refuses(write: Any, text: str, message: str) -> None:
         detect_columns(write(text))
 
 
-# Bad input: (format, text, line, what the message must hold)
+# Bad input: (format, text, line, code of the message, what it must hold)
 BAD = [
-    ("conll", "a O\nb\n", 2, "too few columns: found 1 in 'b'"),
-    ("conll", "a X O\nb O\n", 2, "too few columns: found 2.*3, as in the lines before"),
-    ("conll", "a X O\nb c X O\n", 2, "too many columns: found 4.*3, as in the lines before"),
-    ("conll", "a 1 2 3 4 O\n", 1, "too many columns: found 6.*2 to 5"),
-    ("conll", "a O\nb PER\n", 2, "'PER' is not a tag.*B-PER"),
-    ("conll", "a O\nb B-\n", 2, "'B-' is not a tag"),
-    ("conll", "a O\nb S-PER\n", 2, "'S-PER' is not a tag"),
-    ("conll", " O\n", 1, "token is empty"),
-    ("conll", "a O\nb B-O\n", 2, "label 'O'"),
-    ("conllu", "1\ta\t_\t_\t_\t_\t_\t_\tNER=O\n", 1, "too few columns: found 9"),
-    ("conllu", "2\ta\t_\t_\t_\t_\t_\t_\t_\tNER=O\n", 1, "should be the word number 1"),
-    ("conllu", "1\ta\t_\t_\t_\t_\t_\t_\t_\tNER=PER\n", 1, "'PER' is not a tag"),
-    ("wikiann", "de:a\tO\nde:b\n", 2, "too few columns"),
-    ("wikiann", "de:a\tO\nde:b\tc\tO\n", 2, "too many columns: found 3"),
-    ("wikiann", "de:a\tO\nb\tO\n", 2, "'b' has no language prefix"),
-    ("wikiann", "de:a\tO\nde:\tO\n", 2, "token is empty"),
-    ("wikiann", "de:a\tO\nde:b\tI-PER\n", 2, "'I-PER' continues an entity.*B-"),
-    ("wikiann", "de:a\tB-LOC\nde:b\tI-PER\n", 2, "'I-PER' continues an entity"),
-    ("wikiann", "de:a\tO\n\nde:b\tLOC\n", 3, "'LOC' is not a tag"),
-    ("multiconer", "a _ _ O\nb _ O\n", 2, "too few columns: found 3.*needs 4"),
-    ("multiconer", "a _ _ O\nb c _ _ O\n", 2, "too many columns: found 5"),
-    ("multiconer", "a _ _ O\n _ _ O\n", 2, "token is empty"),
-    ("multiconer", "a _ X O\n", 1, "should be _"),
-    ("multiconer", "a _ _ I-PER\n", 1, "'I-PER' continues an entity"),
-    ("multiconer", "# id 1\n\n# id 2\na _ _ O\n", 1, "no words follow the sentence header '1'"),
-    ("multiconer", "# id 1\na _ _ O\n\n# id 2\n", 4, "no words follow the sentence header '2'"),
-    ("iob2", "1\ta\tO\n2\tb\n", 2, "too few columns"),
-    ("iob2", "1\ta\tO\n3\tb\tO\n", 2, "should be the word number 2, found '3'"),
-    ("iob2", "1\ta\tO\n1\tb\tO\n", 2, "should be the word number 2, found '1'"),
-    ("iob2", "1-2\ta\tO\n", 1, "should be the word number 1, found '1-2'"),
-    ("iob2", "1\t\tO\n", 1, "token is empty"),
-    ("iob2", "1\ta\tO\n2\tb\tI-PER\n", 2, "'I-PER' continues an entity"),
-    ("bioes", "a I-PER\n", 1, "'I-PER' cannot follow 'the start of a sentence'"),
-    ("bioes", "a O\nb E-PER\n", 2, "'E-PER' cannot follow 'O'"),
-    ("bioes", "a B-PER\nb E-LOC\n", 2, "'E-LOC' cannot follow 'B-PER'"),
-    ("bioes", "a B-PER\nb S-PER\n", 2, "'S-PER' cannot follow 'B-PER'"),
-    ("bioes", "a B-PER\nb O\n", 2, "'O' cannot follow 'B-PER'"),
-    ("bioes", "a O\nb B-PER\n\nc O\n", 2, "'the end of the sentence' cannot follow 'B-PER'"),
-    ("bioes", "a X-PER\n", 1, "'X-PER' is not a tag"),
+    ("conll", "a O\nb\n", 2, "M109", "too few columns: found 1 in 'b'"),
+    ("conll", "a X O\nb O\n", 2, "M109", "too few columns: found 2.*3, as in the lines before"),
+    ("conll", "a X O\nb c X O\n", 2, "M110", "too many columns: found 4.*3, as in the lines before"),
+    ("conll", "a 1 2 3 4 O\n", 1, "M110", "too many columns: found 6.*2 to 5"),
+    ("conll", "a O\nb PER\n", 2, "M112", "'PER' is not a tag.*B-PER"),
+    ("conll", "a O\nb B-\n", 2, "M112", "'B-' is not a tag"),
+    ("conll", "a O\nb S-PER\n", 2, "M112", "'S-PER' is not a tag"),
+    ("conll", " O\n", 1, "M111", "token is empty"),
+    ("conll", "a O\nb B-O\n", 2, "M116", "label 'O'"),
+    ("conllu", "1\ta\t_\t_\t_\t_\t_\t_\tNER=O\n", 1, "M109", "too few columns: found 9"),
+    ("conllu", "2\ta\t_\t_\t_\t_\t_\t_\t_\tNER=O\n", 1, "M120", "should be the word number 1"),
+    ("conllu", "1\ta\t_\t_\t_\t_\t_\t_\t_\tNER=PER\n", 1, "M112", "'PER' is not a tag"),
+    ("wikiann", "de:a\tO\nde:b\n", 2, "M109", "too few columns"),
+    ("wikiann", "de:a\tO\nde:b\tc\tO\n", 2, "M110", "too many columns: found 3"),
+    ("wikiann", "de:a\tO\nb\tO\n", 2, "M121", "'b' has no language prefix"),
+    ("wikiann", "de:a\tO\nde:\tO\n", 2, "M111", "token is empty"),
+    ("wikiann", "de:a\tO\nde:b\tI-PER\n", 2, "M113", "'I-PER' continues an entity.*B-"),
+    ("wikiann", "de:a\tB-LOC\nde:b\tI-PER\n", 2, "M113", "'I-PER' continues an entity"),
+    ("wikiann", "de:a\tO\n\nde:b\tLOC\n", 3, "M112", "'LOC' is not a tag"),
+    ("multiconer", "a _ _ O\nb _ O\n", 2, "M109", "too few columns: found 3.*needs 4"),
+    ("multiconer", "a _ _ O\nb c _ _ O\n", 2, "M110", "too many columns: found 5"),
+    ("multiconer", "a _ _ O\n _ _ O\n", 2, "M111", "token is empty"),
+    ("multiconer", "a _ X O\n", 1, "M126", "should be _"),
+    ("multiconer", "a _ _ I-PER\n", 1, "M113", "'I-PER' continues an entity"),
+    ("multiconer", "# id 1\n\n# id 2\na _ _ O\n", 1, "M122", "no words follow the sentence header '1'"),
+    ("multiconer", "# id 1\na _ _ O\n\n# id 2\n", 4, "M122", "no words follow the sentence header '2'"),
+    ("iob2", "1\ta\tO\n2\tb\n", 2, "M109", "too few columns"),
+    ("iob2", "1\ta\tO\n3\tb\tO\n", 2, "M120", "should be the word number 2, found '3'"),
+    ("iob2", "1\ta\tO\n1\tb\tO\n", 2, "M120", "should be the word number 2, found '1'"),
+    ("iob2", "1-2\ta\tO\n", 1, "M120", "should be the word number 1, found '1-2'"),
+    ("iob2", "1\t\tO\n", 1, "M111", "token is empty"),
+    ("iob2", "1\ta\tO\n2\tb\tI-PER\n", 2, "M113", "'I-PER' continues an entity"),
+    ("bioes", "a I-PER\n", 1, "M114", "'I-PER' cannot follow 'the start of a sentence'"),
+    ("bioes", "a O\nb E-PER\n", 2, "M114", "'E-PER' cannot follow 'O'"),
+    ("bioes", "a B-PER\nb E-LOC\n", 2, "M114", "'E-LOC' cannot follow 'B-PER'"),
+    ("bioes", "a B-PER\nb S-PER\n", 2, "M114", "'S-PER' cannot follow 'B-PER'"),
+    ("bioes", "a B-PER\nb O\n", 2, "M114", "'O' cannot follow 'B-PER'"),
+    ("bioes", "a O\nb B-PER\n\nc O\n", 2, "M114", "'the end of the sentence' cannot follow 'B-PER'"),
+    ("bioes", "a X-PER\n", 1, "M112", "'X-PER' is not a tag"),
 ]
 
 
-@pytest.mark.parametrize(("format", "text", "line", "message"), BAD)
+@pytest.mark.parametrize(("format", "text", "line", "code", "message"), BAD)
 def test_bad_input_names_file_line_and_finding(
-    write: Any, format: str, text: str, line: int, message: str
+    write: Any, format: str, text: str, line: int, code: str, message: str
 ) -> None:
-    with pytest.raises(MaralError, match=rf"data\.txt:{line}: .*{message}"):
+    with pytest.raises(MaralError, match=rf"{code}.*data\.txt:{line}: .*{message}"):
         read_strictly(write(text), format)
 
 
 @pytest.mark.parametrize("format", [*TABLES, "auto"])
 @pytest.mark.parametrize("text", ["", "\n \n", "\ufeff"])
 def test_no_sentences(write: Any, format: str, text: str) -> None:
-    with pytest.raises(MaralError, match=r"data\.txt holds no sentence"):
+    with pytest.raises(MaralError, match=r"M104.*data\.txt holds no sentence"):
         read_strictly(write(text), format)
 
 
@@ -502,9 +502,9 @@ def test_broken_gzip(write: Any) -> None:
 def test_missing_file_folder_and_format(tmp_path: Path, write: Any) -> None:
     with pytest.raises(MaralError, match="nowhere does not exist"):
         read_labelled(tmp_path / "nowhere")
-    with pytest.raises(MaralError, match="is a folder"):
+    with pytest.raises(MaralError, match="M102.*is a folder"):
         read_labelled(tmp_path)
-    with pytest.raises(MaralError, match=r"'conll2003'.*auto.*bioes"):
+    with pytest.raises(MaralError, match=r"M105.*'conll2003'.*auto.*bioes"):
         read_labelled(write(CONLL_2002), "conll2003")
 
 

@@ -153,9 +153,9 @@ def test_prepared_text_is_read_back(german, tmp_path):
         ("a.txt", b"fine\nM\xfcller\n", "a.txt:2: the text is not valid UTF-8, found byte 0xfc"),
         ("a.txt.gz", b"no gzip", "cannot be read"),
         ("a.spacy", b"no DocBin", "not a readable .spacy file"),
-        ("a.txt", b"too short\n", "No sentence is left .*fewer than 3 words 1"),
+        ("a.txt", b"too short\n", "M152.*No sentence is left .*fewer than 3 words 1"),
         ("a.txt", b"", "there was no text"),
-        ("a.csv", b"x", r"is not recognised as raw text.*\.txt, \.jsonl, \.spacy"),
+        ("a.csv", b"x", r"M151.*is not recognised as raw text.*\.txt, \.jsonl, \.spacy"),
     ],
 )
 def test_what_cannot_be_read(tmp_path, name, content, message):
@@ -168,7 +168,7 @@ def test_other_mistakes(tmp_path, german):
     with pytest.raises(MaralError, match="does not exist"):
         list(read_raw(tmp_path / "nowhere.txt", "de"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(MaralError, match="no text file in"):
+    with pytest.raises(MaralError, match="M150.*no text file in"):
         list(read_raw(tmp_path / "empty", "de"))
     with pytest.raises(MaralError, match="'german' is not a language code"):
         list(read_raw(german, "german"))

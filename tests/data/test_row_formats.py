@@ -71,18 +71,18 @@ def test_own_tokens_count(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"text": TEXT}, "no list of entities under any of the keys"),
-        ({"text": TEXT, "ents": [[0, 5, "PER"]]}, r"'Ada L' \(0 to 5\) .*: \[Ada\] \[Lovelace\] \[met\]"),
-        ({"text": TEXT, "ents": [[0, 3, "PER"], [0, 12, "PER"]]}, "'Ada Lovelace' and 'Ada' overlap"),
+        ({"text": TEXT}, "M144.*no list of entities under any of the keys"),
+        ({"text": TEXT, "ents": [[0, 5, "PER"]]}, r"M147.*'Ada L' \(0 to 5\) .*: \[Ada\] \[Lovelace\] \[met\]"),
+        ({"text": TEXT, "ents": [[0, 3, "PER"], [0, 12, "PER"]]}, "M148.*'Ada Lovelace' and 'Ada' overlap"),
         ({"text": TEXT, "ents": [[0, 99, "PER"]]}, "there is no word, the text has 38"),
         ({"text": TEXT, "ents": [[3, 4, "PER"]]}, "there is no word"),
         ({"text": TEXT, "ents": [["0", 3, "PER"]]}, "start and end are whole numbers"),
         ({"text": TEXT, "ents": [[0, 3, "O"]]}, "the label is a text other than O"),
         ({"text": TEXT, "ents": [[0, 3, "PER", 1.5]]}, "the score is a number from 0 to 1"),
-        ({"text": TEXT, "ents": [[0, 3]]}, "is not an entity of this text"),
-        ({"text": TEXT, "ents": ENTS, "label": [[0, 12, "ORG"]]}, "'ents' and 'label'"),
-        ({"txt": TEXT, "ents": ENTS}, "no known kind of row has the keys txt, ents.*huggingface"),
-        ({"tokens": ["a"], "ner_tags": ["O", "O"]}, "2 tags for 1 words"),
+        ({"text": TEXT, "ents": [[0, 3]]}, "M145.*is not an entity of this text"),
+        ({"text": TEXT, "ents": ENTS, "label": [[0, 12, "ORG"]]}, "M158.*'ents' and 'label'"),
+        ({"txt": TEXT, "ents": ENTS}, "M162.*no known kind of row has the keys txt, ents.*huggingface"),
+        ({"tokens": ["a"], "ner_tags": ["O", "O"]}, "M161.*2 tags for 1 words"),
         ({"tokens": ["a"], "ner_tags": [3]}, "need names, found 3.*--tag-names"),
         ({"tokens": ["a"], "ner_tags": ["PER"]}, "'PER' is not a tag"),
         ({"tokens": ["a", ""], "ner_tags": ["O", "O"]}, "token is empty"),
@@ -93,7 +93,7 @@ def test_own_tokens_count(tmp_path):
         ({"text": "ab", "ents": [{"start": 0, "end": 2, "label": "X", "text": "cd"}]}, "the text has 'ab' there"),
         ({"data": {"x": 1}, "annotations": [{"result": []}]}, "no text under"),
         ({"data": {"text": "a"}, "annotations": [{"result": [{"value": {"start": 0, "end": 1, "labels": ["A"]}}]},
-          {"result": []}]}, "2 annotations of this text differ"),
+          {"result": []}]}, "M163.*2 annotations of this text differ"),
         ({"data": {"text": "a"}, "annotations": [{"result": [{"value": {"start": 0, "end": 1, "labels": ["A", "B"]}}]}]},
          "the label is a text"),
         ({"fields": {"text": "a"}, "responses": {"q": [{"value": [{"start": 0, "end": 1, "label": "A"}]}, {"value": []}]}},
@@ -302,8 +302,9 @@ def test_brat_folders(tmp_path):
         "T1\tPER 90 95\tx",
     ]
     (tmp_path / "a.ann").write_text("\n".join(bad), encoding="utf8")
-    with pytest.raises(MaralError, match="has 5 problems"):
+    with pytest.raises(MaralError, match="M157.*has 5 problems") as error:
         read(tmp_path / "a.ann")
+    assert "[M164]" in str(error.value) and "a.ann:4" in str(error.value)
     (tmp_path / "a.ann").write_text(bad[2], encoding="utf8")
     for kind, n in (("drop", 0), ("expand", 1)):
         (first, _), report = read(tmp_path / "a.ann", misaligned=kind)
@@ -389,6 +390,6 @@ def test_nothing_to_review_and_nothing_reviewed(docs, tmp_path):
     with pytest.raises(MaralError, match="no row with the answer 'accept'"):
         list(read_prodigy(tmp_path / "x.jsonl"))
     plain = [spacy.blank("en")("Ada met Bob.")]
-    with pytest.raises(MaralError, match="no entity with a confidence"):
+    with pytest.raises(MaralError, match="M156.*no entity with a confidence"):
         write_prodigy(plain, tmp_path / "y.jsonl")
     assert not (tmp_path / "y.jsonl").exists()

@@ -102,12 +102,12 @@ def test_a_development_set_alone_counts(folder):
 @pytest.mark.parametrize("text", ["{", "[]", '{"micro": {}}', '{"micro": {}, "per_type": {}}'])
 def test_files_that_are_no_metrics(tmp_path, text):
     (tmp_path / "a.json").write_text(text, encoding="utf8")
-    with pytest.raises(MaralError, match=r"a\.json does not hold metrics"):
+    with pytest.raises(MaralError, match=r"M405.*a\.json does not hold metrics"):
         read_metrics([tmp_path])
 
 
 def test_a_folder_without_metrics(tmp_path):
-    with pytest.raises(MaralError, match="no metrics in"):
+    with pytest.raises(MaralError, match="M404.*no metrics in"):
         read_metrics([tmp_path])
 
 

@@ -62,7 +62,7 @@ def gold_docs() -> list[Doc]:
 def test_an_unknown_label_is_named():
     doc = gold_doc(Vocab(), "by me and Ada Lovelace", (3, 5, "PER"))
     with pytest.raises(
-        MaralError, match=r"document 0, .* at word 3 has the label 'PER'.* LOC, ORG\."
+        MaralError, match=r"M401.*document 0, .* at word 3 has the label 'PER'.* LOC, ORG\."
     ):
         as_entities(list(read_entities([doc])), ["LOC", "ORG"])
 

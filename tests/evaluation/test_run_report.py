@@ -381,6 +381,17 @@ def test_damaged_files_are_named(copied, tmp_path, name, content, code):
     assert str(path) in str(error.value)
 
 
+def test_a_record_that_cannot_be_drawn_is_named(copied, tmp_path):
+    """Valid JSON with a value of another kind, which no check of the files sees."""
+    path = copied / "training" / "log.jsonl"
+    rows = [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()]
+    rows[-1]["losses"] = "x"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf8")
+    with pytest.raises(MaralError, match=r"M535.*") as error:
+        write_report(copied, tmp_path / "report.html")
+    assert str(copied) in str(error.value) and not (tmp_path / "report.html").exists()
+
+
 def test_a_missing_sample_leaves_the_map_out(copied):
     (copied / "training" / "diagnostics" / ".epoch-0004.npz").unlink()
     record = read_run(copied)

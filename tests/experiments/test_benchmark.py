@@ -27,7 +27,7 @@ from spacy_maral.experiments.corpora import choose_sentences, file_hash, prepare
 from spacy_maral.experiments.matrix import choose_runs, configs_of, plan_runs, read_matrix
 from spacy_maral.experiments.processes import run_process
 from spacy_maral.experiments.results import is_plain
-from spacy_maral.experiments.runs import Benchmark, as_many_steps, run_all
+from spacy_maral.experiments.runs import Benchmark, as_many_steps, run_all, summarise_training
 from spacy_maral.experiments.tables import write_tables
 from spacy_maral.training.interrupts import Interrupted
 
@@ -277,6 +277,15 @@ def test_mistakes_are_named(tmp_path, changed, code, said):
         read_matrix(path)
     assert str(error.value).startswith(f"[{code}]")
     assert said in str(error.value) and str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("text", [None, "{", "\udcff"])
+def test_a_training_without_a_readable_summary(tmp_path, text):
+    (tmp_path / "training").mkdir()
+    if text is not None:
+        (tmp_path / "training" / "summary.json").write_bytes(text.encode("utf8", "surrogateescape"))
+    with pytest.raises(MaralError, match=r"M427.*summary\.json"):
+        summarise_training(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2\n", "\t: x"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -264,14 +265,22 @@ def test_copy_is_independent(make_nlp):
 
 def test_not_initialised(make_nlp):
     nlp = make_nlp(labels=None)
-    with pytest.raises(MaralError, match=r"no classes yet. Call nlp.initialize"):
+    with pytest.raises(MaralError, match=r"M201.*no classes yet. Call nlp.initialize"):
         get_span_module(nlp.get_pipe("maral_ner").model)
-    with pytest.raises(MaralError, match="no initialised transformer"):
+    with pytest.raises(MaralError, match="M206.*no initialised transformer"):
         get_encoder(nlp)
     with pytest.raises(MaralError, match=r"\(it has: none\)"):
         get_encoder(spacy.blank("xx"))
-    with pytest.raises(MaralError, match="no classes yet"):
+    with pytest.raises(MaralError, match="M201.*no classes yet"):
         nlp.get_pipe("maral_ner").predict([Doc(nlp.vocab, words=["a"])])
+
+
+def test_means_without_a_start_of_their_own_are_warned_of(make_nlp, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("spacy"), "propagate", True)
+    make_nlp(model={"pseudo_count": 1.0})
+    assert "W208" not in caplog.text
+    make_nlp(model={"pseudo_count": 0})
+    assert "W208" in caplog.text
 
 
 def test_no_encoder_width():

@@ -4,9 +4,10 @@ import pytest
 import spacy
 import srsly
 import torch
+from transformers import AutoModel
 
 from spacy_maral.model.architectures import get_encoder
-from spacy_maral.model.encoder.files import PLACE, apart, write_nested
+from spacy_maral.model.encoder.files import PLACE, apart, make_objects, write_nested
 from spacy_maral.model.encoder.transformer import build_transformer
 
 WINDOW = {
@@ -83,3 +84,13 @@ def test_a_loaded_encoder_can_be_trained_and_is_its_own(encoder_dir):
     with torch.no_grad():
         weights[0].add_(1)
     assert torch.equal(weights[1], before)
+
+
+def test_tensors_that_this_release_lacks_are_left_out_with_a_warning(encoder_dir):
+    encoder = AutoModel.from_pretrained(encoder_dir)
+    tensors = {**encoder.state_dict(), "embeddings.of_another_release": torch.ones(2)}
+    names = ("tokenizer.json", "tokenizer_config.json")
+    files = {name: (encoder_dir / name).read_bytes() for name in names}
+    with pytest.warns(UserWarning, match=r"W205.*embeddings\.of_another_release"):
+        found = make_objects(encoder.config.to_dict(), files, tensors, "float32").transformer
+    assert all(torch.equal(a, b) for a, b in zip(found.parameters(), encoder.parameters(), strict=True))

@@ -209,7 +209,8 @@ def test_the_start_means_follow_the_seed_alone():
 def test_settings_out_of_range_are_named_with_their_value(name, value):
     with pytest.raises(MaralError, match=str(value)) as error:
         SpanModel(H, K, **{name: value})
-    assert name in str(error.value) or name == "decision"
+    shown = str(error.value)
+    assert shown.startswith("[M003]" if name == "decision" else f"[M004] {name} must be ")
 
 
 def test_means_may_count_for_nothing_at_the_start():
@@ -217,7 +218,7 @@ def test_means_may_count_for_nothing_at_the_start():
 
 
 def test_more_classes_than_fit_the_space():
-    with pytest.raises(MaralError, match="12 class means"):
+    with pytest.raises(MaralError, match="M023.*12 class means"):
         SpanModel(H, 12, dim=4)
 
 

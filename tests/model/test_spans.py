@@ -115,12 +115,12 @@ def test_labels_of_candidates(case, data):
 
 @pytest.mark.parametrize(("lengths", "max_width"), [([3], 0), ([3], -1)])
 def test_a_span_has_at_least_one_word(lengths, max_width):
-    with pytest.raises(MaralError, match=f"max_width={max_width}"):
+    with pytest.raises(MaralError, match=f"M001.*max_width={max_width}"):
         enumerate_spans(lengths, max_width)
 
 
 def test_a_negative_length_is_refused():
-    with pytest.raises(MaralError, match="-2 words"):
+    with pytest.raises(MaralError, match="M002.*-2 words"):
         span_counts([4, -2], 3)
 
 

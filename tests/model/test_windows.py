@@ -64,7 +64,7 @@ def test_long_word_is_alone():
     ],
 )
 def test_impossible_windows(settings):
-    with pytest.raises(MaralError, match=r"max_words=.*stride"):
+    with pytest.raises(MaralError, match=r"M210.*max_words=.*stride"):
         configure_bounded_windows(**settings)
 
 

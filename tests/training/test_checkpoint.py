@@ -148,7 +148,7 @@ def test_of_a_damaged_checkpoint_the_one_before_is_used(folder, damage, caplog):
     DAMAGE[damage](folder / "epoch-0002")
     assert_same(load_checkpoint(folder), make(1))
     (message,) = [r.getMessage() for r in caplog.records if "damaged" in r.getMessage()]
-    assert "epoch-0002" in message
+    assert "[W301]" in message and "epoch-0002" in message
 
 
 def test_all_damaged(folder):

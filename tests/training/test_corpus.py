@@ -160,7 +160,7 @@ def test_an_unknown_label_is_named(nlp, make):
     with pytest.raises(MaralError) as error:
         make(make_docs(nlp.vocab), labels=["LOC", "PER"])
     docs = make_docs(nlp.vocab)
-    for shown in ("document 1 of source", docs[1][5:6].text, "'ORG'", "LOC, PER"):
+    for shown in ("[M304]", "document 1 of source", docs[1][5:6].text, "'ORG'", "LOC, PER"):
         assert shown in str(error.value)
 
 

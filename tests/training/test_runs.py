@@ -10,8 +10,9 @@ from spacy.cli.package import package
 from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
 from thinc.api import Config
+from test_encoder_families import make_encoder
 from toys import assert_equal, without_timings
-from transformers import XLMRobertaModel
+from transformers import AutoConfig, AutoModelForMaskedLM, XLMRobertaModel
 from worlds import (
     NAMES,
     adapt_in,
@@ -325,6 +326,19 @@ def test_an_encoder_without_a_language_model_head(world, tmp_path, encoder_dir):
     with pytest.raises(MaralError, match="no masked-language-model head") as error:
         adapt_in(world, tmp_path / "out", overrides=overrides)
     assert "XLMRobertaModel" in str(error.value)
+
+
+def test_a_language_model_head_in_parts_is_refused(world, tmp_path):
+    """DistilBERT's head is three layers of the model itself, without a name of their own."""
+    encoder = make_encoder(tmp_path / "distilbert", "DistilBert")
+    config = AutoConfig.from_pretrained(encoder)
+    AutoModelForMaskedLM.from_config(config).save_pretrained(encoder)
+    overrides = {
+        "components.transformer.model.@architectures": "spacy-maral.TransformerModel.v1",
+        "components.transformer.model.name": str(encoder), "adaptation.mlm_weight": 0.1,
+    }  # fmt: skip
+    with pytest.raises(MaralError, match=r"M334.*distilbert"):
+        adapt_in(world, tmp_path / "out", overrides=overrides)
 
 
 def test_a_configuration_without_the_component(world, tmp_path):

@@ -30,6 +30,7 @@ def test_entities_too_wide_are_counted_by_type(said):
     report_width(
         Share.of(corpus_of((0, 2, 1), (4, 5, 1), (7, 9, 1), (11, 11, 2), max_width=2)), LABELS
     )
+    assert "W302" in said.text
     assert "2 gold entities of the source (50.0 %) are longer than max_width = 2" in said.text
     assert "cannot be found: LOC 2 of 3 (66.7 %)." in said.text and "PER" not in said.text
 

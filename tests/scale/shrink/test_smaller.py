@@ -145,6 +145,8 @@ def test_an_optimised_pipeline_is_not_trained(optimised):
     nlp = spacy.load(optimised[0])
     with pytest.raises(MaralError, match="M463"):
         nlp.update([Example(nlp.make_doc("a"), nlp.make_doc("a"))])
+    result = CliRunner().invoke(app, ["optimise", "nowhere", "also-nowhere"])
+    assert "[W452]" in result.output and result.exit_code == 1
 
 
 def test_nothing_is_optimised_twice(optimised, corpus, tmp_path):
