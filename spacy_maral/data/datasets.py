@@ -43,7 +43,7 @@ DATASETS: Mapping[str, Layout] = {
     "masakhaner2": Layout(_same("{lang}/{part}.txt"), "conll"),
     "multinerd": Layout(_same("{lang}/{part}_{lang}.tsv"), "iob2"),
     "wikineural": Layout({**_same("{lang}/{part}.conllu"), "dev": "{lang}/val.conllu"}, "iob2"),
-    "openner": Layout(_same("{lang}/{part}.parquet"), "huggingface"),
+    "openner": Layout(_same("{lang}/{part}-00000-of-00001.parquet"), "huggingface"),
     # as the scripts of OntoNotes-5.0-NER-BIO write them
     "ontonotes": Layout(
         {**_same("{lang}/onto.{part}.ner"), "dev": "{lang}/onto.development.ner"}, "conll"

@@ -17,6 +17,8 @@ CHINESE = "zh"
 SEGMENTERS = ("char", "jieba", "pkuseg")
 """spaCy's ways to find words in Chinese: single characters, or by a package."""
 
+TOKENIZER, SPACY_TOKENIZER = "spacy-maral.Tokenizer.v1", "spacy.Tokenizer.v1"
+
 # the model that pkuseg has for text of several kinds
 PKUSEG_MODEL = "mixed"
 _CODE = re.compile(r"[a-z]{2,3}(?:[-_][a-z0-9]+)*|simple", re.IGNORECASE)
@@ -93,15 +95,18 @@ def blank_pipeline(lang: str, segmenter: str | None = None) -> Language:
 
 
 def tokenizer_config(lang: str, segmenter: str | None) -> dict:
-    """Make the settings of a tokenizer that finds Chinese words.
+    """Make the settings of a tokenizer.
 
-    lang (str): Language of the tokenizer.
-    segmenter (str | None): One of SEGMENTERS; None for spaCy's defaults.
+    lang (str): Language of the tokenizer. If spaCy splits its text by rules, zero-width spaces and
+        U+FFFD divide words too.
+    segmenter (str | None): How Chinese words are found, one of SEGMENTERS; None for spaCy's defaults.
     RETURNS (dict): The sections nlp.tokenizer and, if needed, initialize.tokenizer.
-    RAISES (MaralError): If the language is not Chinese, or there is no such segmenter.
+    RAISES (MaralError): If there is a segmenter and the language is not Chinese, or there is no such
+        segmenter.
     """
     if segmenter is None:
-        return {}
+        usual = get_lang_class(lang).default_config["nlp"]["tokenizer"]["@tokenizers"]
+        return {"nlp": {"tokenizer": {"@tokenizers": TOKENIZER}}} if usual == SPACY_TOKENIZER else {}
     if lang != CHINESE or segmenter not in SEGMENTERS:
         found = {"segmenter": segmenter, "lang": lang, "known": ", ".join(SEGMENTERS)}
         raise MaralError(Errors.M127.format(**found))

@@ -15,6 +15,7 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 from thinc.api import Adam
 
+from spacy_maral.data.languages import blank_pipeline
 from spacy_maral.model.gold import gold_classes
 from spacy_maral.model.spans import UNKNOWN
 from spacy_maral.model.visible import VisibleWords, any_visible, is_blank
@@ -22,12 +23,14 @@ from spacy_maral.model.visible import VisibleWords, any_visible, is_blank
 WHITE_SPACE = [c for c in map(chr, range(sys.maxunicode + 1)) if c.isspace()]
 # without a glyph, and dropped or read as white space by the tokenizers of common encoders
 UNSEEN = ["\u200b", "\u200c", "\u200d", "\u2060", "\ufeff", "\u00ad", "\ufffd", "\u0001", "\u200e"]
+# of these, the ones that stand for a space wherever they are
+SEPARATORS = ["\u200b", "\u2060", "\ufeff", "\ufffd", "\u200e", "\u200f", "\u202b", "\u2066"]
 WORDS = ["Angela", "北京", "e\u0301", "a\u200db", ".", "\u0e35", "\ue000", *UNSEEN, " ", "\n\n", ""]
 
 
 def make_pipeline(encoder, **cfg):
     """A pipeline that has learnt the sentences of tests/sentences.py."""
-    nlp = spacy.blank("xx")
+    nlp = blank_pipeline("xx")
     spacy.util.fix_random_seed(0)
     model = {
         "@architectures": "spacy-maral.TransformerModel.v1", "name": str(encoder),
@@ -135,7 +138,9 @@ def test_entities_with_any_white_space_are_those_with_single_spaces(nlp, separat
             assert visible_entities(found) == wanted
 
 
-@pytest.mark.parametrize("separator", [*(c for c in WHITE_SPACE if c != " "), "  ", "\n \n"])
+@pytest.mark.parametrize(
+    "separator", [*(c for c in WHITE_SPACE if c != " "), "  ", "\n \n", *SEPARATORS, "\u200b \ufffd"]
+)
 def test_white_space_in_raw_text(nlp, separator):
     for text, _ in TEXTS:
         wanted = visible_entities(nlp(text))
