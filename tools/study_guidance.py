@@ -77,14 +77,14 @@ def compare_readings(hook: Adaptation) -> list[list[str]]:
     rho, gold, teacher = hook.scores(hook.target_features.z), hook.gold, hook.labels
     assert gold is not None
 
-    def improved(weights: str, alpha: float) -> TargetLabels:
-        settings = hook.settings.model_copy(update={"guidance_weights": weights})
+    def improved(alpha: float, **changed: str) -> TargetLabels:
+        settings = hook.settings.model_copy(update=changed)
         return improve(
             teacher, rho, lambda spans: hook.neighbours(spans, 0), settings, alpha=alpha, seed=0,
             words=hook.words,
         )[0]  # fmt: skip
 
-    unreliable = np.flatnonzero(~improved("equal", 1.0).reliable)
+    unreliable = np.flatnonzero(~improved(1.0).reliable)
 
     def judge(labels: TargetLabels) -> str:
         truth = labels.probabilities[unreliable, gold[unreliable]].astype(np.float64)
@@ -92,11 +92,14 @@ def compare_readings(hook: Adaptation) -> list[list[str]]:
         return f"{noise:.3f}, {-np.log(truth.clip(LEAST)).mean():.3f}"
 
     readings = {
-        "mean over the classes of the span": lambda alpha: improved("equal", alpha),
+        "mean over the classes of the span": improved,
         "mean over the spans of the class": lambda alpha: refine_by_class_means(
             hook, rho, unreliable, alpha
         ),
-        "graded": lambda alpha: improved("graded", alpha),
+        "the same, outside allowed where it is the best class": lambda alpha: improved(
+            alpha, guidance_mean="class"
+        ),
+        "graded": lambda alpha: improved(alpha, guidance_weights="graded"),
     }
     found = [["as the teacher has them", *[judge(teacher)] * len(ALPHAS)]]
     for name, reading in readings.items():

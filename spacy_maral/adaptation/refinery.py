@@ -176,10 +176,10 @@ def refine(
 
     probabilities (NDArray): Soft labels, shape (n, K).
     alpha (float): Weight of the old labels.
-    global_guidance (NDArray): d_c: whether rho of each class is above the span's mean, or the
+    global_guidance (NDArray): d_c: whether rho of each class is above a mean, or the
         probability of each class under rho, shape (n, K); None to leave it out.
-    local_guidance (NDArray): d_n: whether the share of neighbours of each class is above the span's
-        mean, or the share itself, shape (n, K); None to leave it out.
+    local_guidance (NDArray): d_n: whether the share of neighbours of each class is above a mean, or
+        the share itself, shape (n, K); None to leave it out.
     names_guidance (NDArray): d_m, which the paper does not have: the same of the other mentions of the
         span's string; None to leave it out.
     RETURNS (NDArray[np.float32]): New soft labels, shape (n, K).

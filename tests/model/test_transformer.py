@@ -23,6 +23,7 @@ from spacy_maral.model.encoder.transformer import (
     PART_PIECES,
     build_transformer,
     replace_listener_cfg,
+    window_getter,
 )
 
 OURS, THEIRS = "spacy-maral.TransformerModel.v1", "spacy-transformers.TransformerModel.v3"
@@ -55,6 +56,14 @@ def vectors(data):
 @pytest.fixture(scope="module")
 def ours(encoder_dir):
     return pipeline(encoder_dir)
+
+
+def test_only_our_architecture_changes_what_is_read(encoder_dir, ours):
+    words = ["Zu\u0308rich", "\n", "Bonn"]
+    for nlp, wanted in ((ours, ["Zürich", "Bonn"]), (pipeline(encoder_dir, THEIRS), words)):
+        get_windows = window_getter(nlp.get_pipe("transformer").model)
+        (windows,) = get_windows([Doc(nlp.vocab, words=words)])
+        assert [token.text for window in windows for token in window] == wanted
 
 
 def test_gives_what_spacy_transformers_gives(encoder_dir, ours):

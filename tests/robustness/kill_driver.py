@@ -1,9 +1,9 @@
-"""Runs adaptations in processes that are killed and resumed; `test_kill.py` starts it.
+"""Runs trainings in processes that are killed and resumed; `test_kill.py` starts it.
 
 It imports everything once and forks a process for each attempt, so that an attempt costs a second
 and not ten. A process is killed from outside after a time, or kills itself at a line of the package:
 of the functions that save, filter, refine, evaluate and end a run one is drawn, then one of its
-lines, then which time it student.
+lines, then which time it runs.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import torch
 import spacy_maral
 from spacy_maral.adaptation import student
 from spacy_maral.adaptation.student import adapt
+from spacy_maral.training.teacher import train_teacher
 
 PACKAGE = Path(spacy_maral.__file__).parent
 WATCHED = {
@@ -32,9 +33,10 @@ WATCHED = {
     for name in (
         "adaptation/diagnostics", "adaptation/filter", "adaptation/progressive",
         "adaptation/refinery", "data/files", "training/checkpoint", "training/folders",
-        "training/loop", "training/saving", "training/summary",
+        "training/loop", "training/masked_lm", "training/saving", "training/summary",
     )
 }  # fmt: skip
+TRAININGS = {"adapt": adapt, "train_teacher": train_teacher}
 
 
 class Lines:
@@ -70,7 +72,7 @@ def draw_line(counts: list[list[Any]], draw: random.Random) -> tuple[str, str, i
 
 
 def attempt(job: dict[str, Any], output: Path, last: tuple[str, str, int, int] | None) -> None:
-    """Run or resume the adaptation in this process, and leave its pseudo-labels beside it."""
+    """Run or resume the training in this process; an adaptation leaves its pseudo-labels beside it."""
     with open(job["errors"], "a", encoding="utf8") as errors, open(os.devnull, "w") as nothing:
         os.dup2(errors.fileno(), 2)
         os.dup2(nothing.fileno(), 1)
@@ -89,7 +91,8 @@ def attempt(job: dict[str, Any], output: Path, last: tuple[str, str, int, int] |
     lines = Lines(last)
     sys.settrace(lines)
     arguments = {name: Path(path) for name, path in job["arguments"].items()}
-    adapt(
+    train = TRAININGS[job["training"]]
+    train(
         arguments.pop("config"), output=output, overrides=job["overrides"], resume=True, **arguments
     )
     sys.settrace(None)

@@ -23,6 +23,11 @@ OVERRIDES = {
     "adaptation.alpha_start": 0.6, "adaptation.alpha_end": 0.4,
 }  # fmt: skip
 
+OF_TEACHER = {
+    "teacher.epochs": 3, "teacher.batch_docs": 5, "teacher.select": "source_dev",
+    "teacher.checkpoint_minutes": 0.002, "teacher.accumulate": 2, "teacher.mlm_weight": 0.1,
+}  # fmt: skip
+
 
 def noisy_labels(path: Path, output: Path) -> Path:
     """Pseudo-labels of which a third says something else, so that there is something to refine."""
@@ -36,12 +41,16 @@ def noisy_labels(path: Path, output: Path) -> Path:
     return output
 
 
-def kill_and_resume(world, folder: Path, *, kills: int, kills_a_run: int, seed: int) -> dict:
-    names = ("config", "teacher", "source", "target", "dev")
-    arguments = {name: str(world[name]) for name in names}
-    arguments["labels"] = str(noisy_labels(world["labels"], folder / "labels.npz"))
+def kill_and_resume(
+    world, folder: Path, training: str, *, kills: int, kills_a_run: int, seed: int
+) -> dict:
+    arguments = {name: str(world[name]) for name in ("config", "source", "target", "dev")}
+    if training == "adapt":
+        arguments["teacher"] = str(world["teacher"])
+        arguments["labels"] = str(noisy_labels(world["labels"], folder / "labels.npz"))
     job = {
-        "arguments": arguments, "overrides": OVERRIDES,
+        "training": training, "arguments": arguments,
+        "overrides": OVERRIDES if training == "adapt" else OF_TEACHER,
         "folder": str(folder), "errors": str(folder / "errors.txt"), "seed": seed,
         "kills": kills, "kills_a_run": kills_a_run,
     }  # fmt: skip
@@ -73,15 +82,18 @@ def assert_as_unbroken(output: Path, whole: Path) -> None:
     assert found.keys() == expected.keys()
     assert [name for name in expected if found[name] != expected[name]] == []
     assert without_timings(rows_of(output)) == without_timings(rows_of(whole))
-    with np.load(f"{output}.labels.npz") as labels, np.load(f"{whole}.labels.npz") as others:
-        assert sorted(labels.files) == sorted(others.files)
-        for name in labels.files:
-            assert (labels[name] == others[name]).all()
     summaries = [
         json.loads((side / "training" / "summary.json").read_text()) for side in (output, whole)
     ]
     for name in ("selected_epoch", "fingerprint", "settings", "data", "labels"):
         assert summaries[0][name] == summaries[1][name]
+
+
+def assert_same_labels(output: Path, whole: Path) -> None:
+    with np.load(f"{output}.labels.npz") as labels, np.load(f"{whole}.labels.npz") as others:
+        assert sorted(labels.files) == sorted(others.files)
+        for name in labels.files:
+            assert (labels[name] == others[name]).all()
 
 
 @pytest.mark.parametrize(
@@ -92,10 +104,33 @@ def assert_as_unbroken(output: Path, whole: Path) -> None:
     ],
 )
 def test_killed_runs_end_as_the_unbroken_one(world, tmp_path, kills, kills_a_run, seed):
-    report = kill_and_resume(world, tmp_path, kills=kills, kills_a_run=kills_a_run, seed=seed)
+    report = kill_and_resume(
+        world, tmp_path, "adapt", kills=kills, kills_a_run=kills_a_run, seed=seed
+    )
     assert len(report["killed"]) == kills
     (tmp_path / "report.json").write_text(json.dumps(report, indent=1), encoding="utf8")
     whole = tmp_path / "whole"
     assert sum(row["changed"] for row in rows_of(whole)) > 0
+    for output in report["outputs"]:
+        assert_as_unbroken(Path(output), whole)
+        assert_same_labels(Path(output), whole)
+
+
+@pytest.mark.parametrize(
+    ("kills", "kills_a_run", "seed"),
+    [
+        pytest.param(3, 3, 3, id="3"),
+        pytest.param(30, 5, 4, id="30", marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),
+    ],
+)
+def test_killed_teachers_that_model_target_text_end_as_the_unbroken_one(
+    world, tmp_path, kills, kills_a_run, seed
+):
+    report = kill_and_resume(
+        world, tmp_path, "train_teacher", kills=kills, kills_a_run=kills_a_run, seed=seed
+    )
+    assert len(report["killed"]) == kills
+    whole = tmp_path / "whole"
+    assert all(row["losses"]["target_mlm"] > 0 for row in rows_of(whole))
     for output in report["outputs"]:
         assert_as_unbroken(Path(output), whole)

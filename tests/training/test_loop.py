@@ -325,13 +325,15 @@ def test_selection(tmp_path, select, scores, chosen):
 def test_weights_of_the_best_epoch_that_are_gone_are_missed(tmp_path):
     left = iter([0.9, 0.1, 0.2])
 
-    def evaluate(_):
-        score = next(left)
-        if score == 0.2:
-            run.best_file.unlink()
-        return {"score": score, **SCORES}
+    class Lose(Hook):
+        def on_row(self, row):
+            if row["epoch"] == 3:
+                run.best_file.unlink()
 
-    run = make_run(tmp_path, select="source_dev", evaluate=evaluate)
+    run = make_run(
+        tmp_path, hooks=[Lose()], select="source_dev",
+        evaluate=lambda _: {"score": next(left), **SCORES},
+    )  # fmt: skip
     with pytest.raises(MaralError, match="M319.*weights of the best epoch"):
         run.train(resume=False)
 
