@@ -234,7 +234,8 @@ def test_two_annotators_and_their_doubts_reach_the_warm_up(world, gazetteer, tmp
     )
     other.to_disk(tmp_path / "other")
     labels = pseudo_label(
-        [gazetteer, tmp_path / "other"], world["target"], tmp_path / "labels.npz", labels=LABELS,
+        [gazetteer, tmp_path / "other"], world["target"], tmp_path / "labels.npz",
+        labels=[*(f" {label} " for label in LABELS), ""],  # as --labels "LOC, PER," gives them
         max_width=3,
     )  # fmt: skip
     docs = list(DocBin().from_disk(world["target"]).get_docs(spacy.blank("xx").vocab))
