@@ -60,6 +60,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "outside_weight_01": {"student.outside_weight": 0.1},
     "no_filter": {"adaptation.filter": False},
     "filter_doubt": {"adaptation.filter_limit": "doubt"},
+    "class_guidance": {"adaptation.guidance_mean": "class"},
     "graded_guidance": GRADED,
     "graded_fast": {**GRADED, **ALPHA_FAST},
     "graded_clean": {**GRADED, **ALPHA_FAST, "adaptation.features": "clean"},
