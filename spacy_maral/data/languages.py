@@ -106,7 +106,9 @@ def tokenizer_config(lang: str, segmenter: str | None) -> dict:
     """
     if segmenter is None:
         usual = get_lang_class(lang).default_config["nlp"]["tokenizer"]["@tokenizers"]
-        return {"nlp": {"tokenizer": {"@tokenizers": TOKENIZER}}} if usual == SPACY_TOKENIZER else {}
+        return (
+            {"nlp": {"tokenizer": {"@tokenizers": TOKENIZER}}} if usual == SPACY_TOKENIZER else {}
+        )
     if lang != CHINESE or segmenter not in SEGMENTERS:
         found = {"segmenter": segmenter, "lang": lang, "known": ", ".join(SEGMENTERS)}
         raise MaralError(Errors.M127.format(**found))

@@ -256,7 +256,7 @@ def test_two_annotators_and_their_doubts_reach_the_warm_up(world, gazetteer, tmp
 
 def test_annotators_that_cannot_be_used(world, gazetteer, tmp_path):
     output = tmp_path / "labels.npz"
-    with pytest.raises(MaralError, match="M340.*--labels PER,LOC"):
+    with pytest.raises(MaralError, match=r"M340.*--labels PER,LOC"):
         pseudo_label(gazetteer, world["target"], output)
     with pytest.raises(MaralError, match=r"M341.*found no entity of the labels ORG .*label LOC"):
         pseudo_label(gazetteer, world["target"], output, labels=["ORG"])

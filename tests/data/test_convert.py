@@ -97,7 +97,9 @@ def test_the_files_own_text_wins_over_the_language(tmp_path: Path) -> None:
 
 
 def test_another_language_than_the_files_is_told_once(wikiann: Path, tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="W102.*asked for is 'nl', but the file says 'de'") as caught:
+    with pytest.warns(
+        UserWarning, match=r"W102.*asked for is 'nl', but the file says 'de'"
+    ) as caught:
         convert(wikiann, tmp_path / "out.spacy", lang="nl")
     assert len(caught) == 1
 
@@ -208,5 +210,5 @@ def test_broken_docbin(tmp_path: Path, data: bytes) -> None:
 def test_empty_docbin(tmp_path: Path) -> None:
     path = tmp_path / "data.spacy"
     DocBin().to_disk(path)
-    with pytest.raises(MaralError, match="M104.*holds no sentence"):
+    with pytest.raises(MaralError, match=r"M104.*holds no sentence"):
         list(read_docbin(path))

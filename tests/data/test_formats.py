@@ -424,7 +424,13 @@ def test_detection_refuses(write: Any, text: str, message: str) -> None:
 BAD = [
     ("conll", "a O\nb\n", 2, "M109", "too few columns: found 1 in 'b'"),
     ("conll", "a X O\nb O\n", 2, "M109", "too few columns: found 2.*3, as in the lines before"),
-    ("conll", "a X O\nb c X O\n", 2, "M110", "too many columns: found 4.*3, as in the lines before"),
+    (
+        "conll",
+        "a X O\nb c X O\n",
+        2,
+        "M110",
+        "too many columns: found 4.*3, as in the lines before",
+    ),
     ("conll", "a 1 2 3 4 O\n", 1, "M110", "too many columns: found 6.*2 to 5"),
     ("conll", "a O\nb PER\n", 2, "M112", "'PER' is not a tag.*B-PER"),
     ("conll", "a O\nb B-\n", 2, "M112", "'B-' is not a tag"),
@@ -446,8 +452,20 @@ BAD = [
     ("multiconer", "a _ _ O\n _ _ O\n", 2, "M111", "token is empty"),
     ("multiconer", "a _ X O\n", 1, "M126", "should be _"),
     ("multiconer", "a _ _ I-PER\n", 1, "M113", "'I-PER' continues an entity"),
-    ("multiconer", "# id 1\n\n# id 2\na _ _ O\n", 1, "M122", "no words follow the sentence header '1'"),
-    ("multiconer", "# id 1\na _ _ O\n\n# id 2\n", 4, "M122", "no words follow the sentence header '2'"),
+    (
+        "multiconer",
+        "# id 1\n\n# id 2\na _ _ O\n",
+        1,
+        "M122",
+        "no words follow the sentence header '1'",
+    ),
+    (
+        "multiconer",
+        "# id 1\na _ _ O\n\n# id 2\n",
+        4,
+        "M122",
+        "no words follow the sentence header '2'",
+    ),
     ("iob2", "1\ta\tO\n2\tb\n", 2, "M109", "too few columns"),
     ("iob2", "1\ta\tO\n3\tb\tO\n", 2, "M120", "should be the word number 2, found '3'"),
     ("iob2", "1\ta\tO\n1\tb\tO\n", 2, "M120", "should be the word number 2, found '1'"),
@@ -459,7 +477,13 @@ BAD = [
     ("bioes", "a B-PER\nb E-LOC\n", 2, "M114", "'E-LOC' cannot follow 'B-PER'"),
     ("bioes", "a B-PER\nb S-PER\n", 2, "M114", "'S-PER' cannot follow 'B-PER'"),
     ("bioes", "a B-PER\nb O\n", 2, "M114", "'O' cannot follow 'B-PER'"),
-    ("bioes", "a O\nb B-PER\n\nc O\n", 2, "M114", "'the end of the sentence' cannot follow 'B-PER'"),
+    (
+        "bioes",
+        "a O\nb B-PER\n\nc O\n",
+        2,
+        "M114",
+        "'the end of the sentence' cannot follow 'B-PER'",
+    ),
     ("bioes", "a X-PER\n", 1, "M112", "'X-PER' is not a tag"),
 ]
 
@@ -502,7 +526,7 @@ def test_broken_gzip(write: Any) -> None:
 def test_missing_file_folder_and_format(tmp_path: Path, write: Any) -> None:
     with pytest.raises(MaralError, match="nowhere does not exist"):
         read_labelled(tmp_path / "nowhere")
-    with pytest.raises(MaralError, match="M102.*is a folder"):
+    with pytest.raises(MaralError, match=r"M102.*is a folder"):
         read_labelled(tmp_path)
     with pytest.raises(MaralError, match=r"M105.*'conll2003'.*auto.*bioes"):
         read_labelled(write(CONLL_2002), "conll2003")

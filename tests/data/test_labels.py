@@ -41,7 +41,7 @@ def test_json_file_maps_and_leaves_out(tmp_path: Path) -> None:
 
 def test_blanks_at_the_ends_of_labels_are_none() -> None:
     assert load_label_map({" PER ": "P ", "LOC\t": " "}) == {"PER": "P", "LOC": None}
-    with pytest.raises(MaralError, match="M117.*two new labels for 'PER'"):
+    with pytest.raises(MaralError, match=r"M117.*two new labels for 'PER'"):
         load_label_map({" PER ": "P", "PER": "Q"})
 
 
@@ -91,5 +91,7 @@ def test_missing_map_file(tmp_path: Path) -> None:
 def test_unknown_label_names_its_line(tmp_path: Path) -> None:
     data = tmp_path / "data.txt"
     data.write_text("a O\n\nb O\nc B-Planet\nd I-Planet\n", encoding="utf-8")
-    with pytest.raises(MaralError, match=r"M115.*data\.txt:4: .*'Planet', only for Scientist, .*null"):
+    with pytest.raises(
+        MaralError, match=r"M115.*data\.txt:4: .*'Planet', only for Scientist, .*null"
+    ):
         list(read_labelled(data, "conll", ReadSettings(label_map=load_label_map("coarse"))))

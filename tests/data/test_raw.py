@@ -168,7 +168,7 @@ def test_other_mistakes(tmp_path, german):
     with pytest.raises(MaralError, match="does not exist"):
         list(read_raw(tmp_path / "nowhere.txt", "de"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(MaralError, match="M150.*no text file in"):
+    with pytest.raises(MaralError, match=r"M150.*no text file in"):
         list(read_raw(tmp_path / "empty", "de"))
     with pytest.raises(MaralError, match="'german' is not a language code"):
         list(read_raw(german, "german"))

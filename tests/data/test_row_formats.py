@@ -302,7 +302,7 @@ def test_brat_folders(tmp_path):
         "T1\tPER 90 95\tx",
     ]
     (tmp_path / "a.ann").write_text("\n".join(bad), encoding="utf8")
-    with pytest.raises(MaralError, match="M157.*has 5 problems") as error:
+    with pytest.raises(MaralError, match=r"M157.*has 5 problems") as error:
         read(tmp_path / "a.ann")
     assert "[M164]" in str(error.value) and "a.ann:4" in str(error.value)
     (tmp_path / "a.ann").write_text(bad[2], encoding="utf8")
@@ -390,6 +390,6 @@ def test_nothing_to_review_and_nothing_reviewed(docs, tmp_path):
     with pytest.raises(MaralError, match="no row with the answer 'accept'"):
         list(read_prodigy(tmp_path / "x.jsonl"))
     plain = [spacy.blank("en")("Ada met Bob.")]
-    with pytest.raises(MaralError, match="M156.*no entity with a confidence"):
+    with pytest.raises(MaralError, match=r"M156.*no entity with a confidence"):
         write_prodigy(plain, tmp_path / "y.jsonl")
     assert not (tmp_path / "y.jsonl").exists()

@@ -97,7 +97,7 @@ def test_unlabelled_sentences_have_no_outside_spans() -> None:
 
 def test_spans_of_words_without_annotation_are_not_counted(tmp_path: Path) -> None:
     nlp = spacy.blank("xx")
-    doc = Doc(nlp.vocab, words="Ada met \n Bob and Carl in Rome".split(" "))
+    doc = Doc(nlp.vocab, words=["Ada", "met", "\n", "Bob", "and", "Carl", "in", "Rome"])
     doc.set_ents(
         [Span(doc, 0, 1, label="PER"), Span(doc, 7, 8, label="LOC")],
         missing=[doc[3:6]], default="outside",

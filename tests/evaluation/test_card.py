@@ -107,7 +107,7 @@ def test_files_that_are_no_metrics(tmp_path, text):
 
 
 def test_a_folder_without_metrics(tmp_path):
-    with pytest.raises(MaralError, match="M404.*no metrics in"):
+    with pytest.raises(MaralError, match=r"M404.*no metrics in"):
         read_metrics([tmp_path])
 
 

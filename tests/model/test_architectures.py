@@ -267,11 +267,11 @@ def test_not_initialised(make_nlp):
     nlp = make_nlp(labels=None)
     with pytest.raises(MaralError, match=r"M201.*no classes yet. Call nlp.initialize"):
         get_span_module(nlp.get_pipe("maral_ner").model)
-    with pytest.raises(MaralError, match="M206.*no initialised transformer"):
+    with pytest.raises(MaralError, match=r"M206.*no initialised transformer"):
         get_encoder(nlp)
     with pytest.raises(MaralError, match=r"\(it has: none\)"):
         get_encoder(spacy.blank("xx"))
-    with pytest.raises(MaralError, match="M201.*no classes yet"):
+    with pytest.raises(MaralError, match=r"M201.*no classes yet"):
         nlp.get_pipe("maral_ner").predict([Doc(nlp.vocab, words=["a"])])
 
 

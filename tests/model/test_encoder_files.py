@@ -93,4 +93,6 @@ def test_tensors_that_this_release_lacks_are_left_out_with_a_warning(encoder_dir
     files = {name: (encoder_dir / name).read_bytes() for name in names}
     with pytest.warns(UserWarning, match=r"W205.*embeddings\.of_another_release"):
         found = make_objects(encoder.config.to_dict(), files, tensors, "float32").transformer
-    assert all(torch.equal(a, b) for a, b in zip(found.parameters(), encoder.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(found.parameters(), encoder.parameters(), strict=True)
+    )

@@ -641,7 +641,7 @@ def test_add_label(make_nlp):
     assert pipe.add_label("PER") == 1 and pipe.add_label("PER") == 0
     assert pipe.labels == ("PER",) and pipe.label_data == ["PER"]
     for label in ("", "O", 3):
-        with pytest.raises(MaralError, match="M211.*is not a valid entity label"):
+        with pytest.raises(MaralError, match=r"M211.*is not a valid entity label"):
             pipe.add_label(label)
     nlp = make_nlp()
     pipe = nlp.get_pipe("maral_ner")
@@ -696,7 +696,7 @@ def test_set_decision(make_nlp):
     pipe = make_nlp().get_pipe("maral_ner")
     pipe.set_decision("linear")
     assert get_span_module(pipe.model).decision == pipe.cfg["decision"] == "linear"
-    with pytest.raises(MaralError, match="M215.*no decision 'vote'"):
+    with pytest.raises(MaralError, match=r"M215.*no decision 'vote'"):
         pipe.set_decision("vote")
 
 

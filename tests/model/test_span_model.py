@@ -218,7 +218,7 @@ def test_means_may_count_for_nothing_at_the_start():
 
 
 def test_more_classes_than_fit_the_space():
-    with pytest.raises(MaralError, match="M023.*12 class means"):
+    with pytest.raises(MaralError, match=r"M023.*12 class means"):
         SpanModel(H, 12, dim=4)
 
 

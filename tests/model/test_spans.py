@@ -120,7 +120,7 @@ def test_a_span_has_at_least_one_word(lengths, max_width):
 
 
 def test_a_negative_length_is_refused():
-    with pytest.raises(MaralError, match="M002.*-2 words"):
+    with pytest.raises(MaralError, match=r"M002.*-2 words"):
         span_counts([4, -2], 3)
 
 

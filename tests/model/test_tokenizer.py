@@ -44,7 +44,9 @@ def test_the_words_are_those_of_the_text_with_spaces(nlp, parts, separator, spac
 def test_every_separator_is_blank_and_what_belongs_to_a_word_divides_none(nlp):
     assert all(map(is_blank, SEPARATORS))
     for word in ("می\u200cخواهم", "क\u094d\u200dष", "Lind\u00adner", "👩\u200d🚀", "a\u0301b"):
-        assert [token.text for token in nlp(word)] == [token.text for token in spacy.blank("xx")(word)]
+        assert [token.text for token in nlp(word)] == [
+            token.text for token in spacy.blank("xx")(word)
+        ]
     for text in ("", "\u200b", " \u200b ", "\ufffd\ufffd", "\n\u200b\n"):
         assert nlp(text).text == text
 
@@ -56,7 +58,10 @@ def test_it_is_saved_and_sent_to_other_processes(nlp, tmp_path):
     wanted = [token.text for token in nlp(text)]
     assert wanted[-5:] != [] and "Lind" in wanted
     nlp.to_disk(tmp_path / "nlp")
-    for again in (spacy.load(tmp_path / "nlp").tokenizer, pickle.loads(pickle.dumps(nlp.tokenizer))):
+    for again in (
+        spacy.load(tmp_path / "nlp").tokenizer,
+        pickle.loads(pickle.dumps(nlp.tokenizer)),
+    ):
         assert [token.text for token in again(text)] == wanted
 
 
@@ -65,7 +70,10 @@ def test_other_tokenizers_stay_as_they_are():
 
 
 def test_entities_in_text_without_spaces_are_aligned(tmp_path):
-    row = {"text": "Petra\u200bLindner\u200bmet\ufffdBob", "entities": [[0, 13, "PER"], [18, 21, "PER"]]}
+    row = {
+        "text": "Petra\u200bLindner\u200bmet\ufffdBob",
+        "entities": [[0, 13, "PER"], [18, 21, "PER"]],
+    }
     (tmp_path / "a.jsonl").write_text(json.dumps(row), encoding="utf8")
     assert convert(tmp_path / "a.jsonl", tmp_path / "a.spacy", lang="en").repairs == {}
     (doc,) = read_docs(tmp_path / "a.spacy")

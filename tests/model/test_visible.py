@@ -139,7 +139,8 @@ def test_entities_with_any_white_space_are_those_with_single_spaces(nlp, separat
 
 
 @pytest.mark.parametrize(
-    "separator", [*(c for c in WHITE_SPACE if c != " "), "  ", "\n \n", *SEPARATORS, "\u200b \ufffd"]
+    "separator",
+    [*(c for c in WHITE_SPACE if c != " "), "  ", "\n \n", *SEPARATORS, "\u200b \ufffd"],
 )
 def test_white_space_in_raw_text(nlp, separator):
     for text, _ in TEXTS:

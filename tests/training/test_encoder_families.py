@@ -10,6 +10,7 @@ import pytest
 import spacy
 import torch
 import transformers
+from spacy.cli.package import package
 from spacy.tokens import Doc
 from spacy.training import Example
 from thinc.api import Adam
@@ -174,18 +175,22 @@ def test_spacy_trains_it_further(trained):
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
 
 
-def test_a_student_of_each_family(trained):
+def test_a_student_of_each_family_is_packaged_and_loaded(trained, tmp_path):
     target = write(trained / "target.spacy", make_docs("target", 30, 2, labelled=False))
     student = adapt(
         trained / "toy.cfg", teacher=trained / "teacher", source=trained / "source.spacy",
         dev=trained / "dev.spacy", target=target, output=trained / "student",
         overrides={"student.epochs": 2, "student.freeze_layers": 1},
     )  # fmt: skip
-    nlp = spacy.load(student)
-    assert [doc.text for doc in nlp.pipe(["Merkel visited Paris", ""])] == [
-        "Merkel visited Paris",
-        "",
-    ]
+    package(student, tmp_path, create_sdist=False, name="toy")
+    (meta,) = tmp_path.glob("*/*/*/meta.json")  # the data that a wheel holds
+    texts = ["Merkel visited Paris", "", "Obama met Pedro in York"]
+    found, wanted = (list(spacy.load(path).pipe(texts)) for path in (meta.parent, student))
+    assert [doc.text for doc in found] == texts
+    for one, other in zip(found, wanted, strict=True):
+        assert [(e.text, e.label_, e._.maral_score) for e in one.ents] == [
+            (e.text, e.label_, e._.maral_score) for e in other.ents
+        ]
 
 
 def test_layers_that_are_one_module_cannot_be_frozen():

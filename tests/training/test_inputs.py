@@ -58,9 +58,9 @@ def test_one_file_of_labels_for_several_targets(world, halves, tmp_path):
     joined, read = read_labels(single, inputs), read_labels(labels, inputs)
     np.testing.assert_allclose(joined.probabilities, read.probabilities, atol=2e-3)
     assert joined.digest == read.digest and joined.reliable is None
-    with pytest.raises(MaralError, match="M306.*their digest is"):
+    with pytest.raises(MaralError, match=r"M306.*their digest is"):
         read_labels(single[::-1], inputs)
-    with pytest.raises(MaralError, match="M338.*3 files of pseudo-labels for 2 targets"):
+    with pytest.raises(MaralError, match=r"M338.*3 files of pseudo-labels for 2 targets"):
         read_labels([*single, single[0]], inputs)
     mask = np.zeros(len(np.load(single[0])["probabilities"]), dtype=bool)
     part = PseudoLabels.load(single[0], digest=str(np.load(single[0])["digest"]))
@@ -96,15 +96,15 @@ def test_raw_text_is_read_the_same_each_time(world, tmp_path):
     raw.write_text("\n".join(doc.text + " ." for doc in docs), encoding="utf8")
     labels = pseudo_label(world["teacher"], raw, tmp_path / "labels.npz", lang="de")
     adapt_in(world, tmp_path / "out", target=raw, labels=labels, lang="de", overrides=SHORT)
-    with pytest.raises(MaralError, match="M337.*raw text, and its language is not known"):
+    with pytest.raises(MaralError, match=r"M337.*raw text, and its language is not known"):
         adapt_in(world, tmp_path / "out2", target=raw, labels=labels)
-    with pytest.raises(MaralError, match="M338.*3 languages for 2 targets"):
+    with pytest.raises(MaralError, match=r"M338.*3 languages for 2 targets"):
         Inputs.read(["de", "fr", "hi"], target=[raw, raw])
 
 
 def test_a_student_needs_a_teacher_or_labels(world, tmp_path):
-    with pytest.raises(MaralError, match="M335.*neither a teacher nor a file of pseudo-labels"):
+    with pytest.raises(MaralError, match=r"M335.*neither a teacher nor a file of pseudo-labels"):
         adapt_in(world, tmp_path / "out", teacher=None)
     overrides = {"adaptation.init": "teacher"}
-    with pytest.raises(MaralError, match="M336.*but there is none"):
+    with pytest.raises(MaralError, match=r"M336.*but there is none"):
         adapt_in(world, tmp_path / "out", teacher=None, labels=world["labels"], overrides=overrides)

@@ -250,5 +250,5 @@ def test_tensorboard_gets_every_number(nlp, tmp_path):
 def test_tensorboard_is_asked_for_where_it_is_missing(nlp, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     config = {"@loggers": "spacy-maral.TensorBoardLogger.v1", "log_dir": str(tmp_path)}
-    with pytest.raises(MaralError, match="M460.*pip install tensorboard"):
+    with pytest.raises(MaralError, match=r"M460.*pip install tensorboard"):
         SpacyLogger(config, nlp, 1)

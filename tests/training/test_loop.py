@@ -334,7 +334,7 @@ def test_weights_of_the_best_epoch_that_are_gone_are_missed(tmp_path):
         tmp_path, hooks=[Lose()], select="source_dev",
         evaluate=lambda _: {"score": next(left), **SCORES},
     )  # fmt: skip
-    with pytest.raises(MaralError, match="M319.*weights of the best epoch"):
+    with pytest.raises(MaralError, match=r"M319.*weights of the best epoch"):
         run.train(resume=False)
 
 

@@ -60,7 +60,7 @@ def test_an_interrupted_run_is_resumed(world, tmp_path, monkeypatch, extra):
     with pytest.raises(KeyboardInterrupt):
         adapt_in(world, output, overrides=extra)
     monkeypatch.undo()
-    with pytest.raises(MaralError, match="M316.*unfinished run") as error:
+    with pytest.raises(MaralError, match=r"M316.*unfinished run") as error:
         adapt_in(world, output, overrides=extra)
     assert str(output / "training") in str(error.value)
     relabelled = make_docs("source", 80, 0)

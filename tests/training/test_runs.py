@@ -9,8 +9,8 @@ import torch
 from spacy.cli.package import package
 from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
-from thinc.api import Config
 from test_encoder_families import make_encoder
+from thinc.api import Config
 from toys import assert_equal, without_timings
 from transformers import AutoConfig, AutoModelForMaskedLM, XLMRobertaModel
 from worlds import (

@@ -198,7 +198,7 @@ def test_language_of_the_tokenizer(targets, lang):
 
 
 def test_wrong_choices():
-    with pytest.raises(MaralError, match="M408.*no configuration size 'huge'"):
+    with pytest.raises(MaralError, match=r"M408.*no configuration size 'huge'"):
         make_config(Choices(size="huge"))
 
 
@@ -253,7 +253,12 @@ def test_init_config_writes_once(tmp_path):
     first = path.read_text(encoding="utf8")
     assert load(first)["components"]["maral_ner"]["model"]["max_width"] == 5
     refused = run("init-config", path, "--size", "paper")
-    assert refused.exit_code == 1 and "[M409]" in refused.stderr and "--force" in refused.stderr and refused.stdout == ""
+    assert (
+        refused.exit_code == 1
+        and "[M409]" in refused.stderr
+        and "--force" in refused.stderr
+        and refused.stdout == ""
+    )
     assert path.read_text(encoding="utf8") == first
     assert run("init-config", path, "--size", "paper", "--force").exit_code == 0
     assert load(path.read_text(encoding="utf8"))["teacher"]["epochs"] == 20
