@@ -1,13 +1,22 @@
-"""Which sentences to annotate: those with the most doubtful names that no other has."""
+"""Which sentences to annotate, by hand or by an expensive annotator: those with the most doubtful names."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from heapq import heapify, heappop, heappush
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from spacy.tokens import Doc
 
+from ..data.docs import read_docs
 from ..model.spans import resolve_overlaps
+from ..model.visible import VisibleWords
+from ..training.inputs import Paths, as_paths
+from ..training.target_gold import text_key, text_keys
+from .pseudo_labels import PseudoLabels
 
 LEVELS = (0.1, 0.01, 0.001)
 """Least doubts that count, one after the other: a sentence has many spans of little doubt, which would
@@ -29,6 +38,37 @@ class Choice(NamedTuple):
 
     sentences: NDArray[np.int64]
     n_doubtful: int
+
+
+def usable_sentences(docs: Sequence[Doc], exclude: Paths | None = None) -> NDArray[np.int64]:
+    """Numbers of the documents that have a text of their own, and none that is excluded."""
+    seen = text_keys(chain.from_iterable(map(read_docs, as_paths(exclude or ()))))
+    usable = []
+    for number, doc in enumerate(docs):
+        key = text_key(doc)
+        if key and key not in seen:
+            seen.add(key)
+            usable.append(number)
+    return np.array(usable, dtype=np.int64)
+
+
+def choose_docs(
+    docs: Sequence[Doc], labels: PseudoLabels, usable: NDArray[np.int64], *, n: int, seed: int
+) -> Choice:
+    """Choose documents by the doubts of a model's labels (see `choose_sentences`)."""
+    visible = VisibleWords.of(docs)
+    candidates = visible.candidates(labels.max_width)
+    starts, ends = candidates.words
+    found = find_doubtful(labels.probabilities, starts, ends)
+    numbers: dict[tuple[str, ...], int] = {}
+    names = [
+        numbers.setdefault(tuple(visible.texts[start : end + 1]), len(numbers))
+        for start, end in zip(starts[found.spans].tolist(), ends[found.spans].tolist(), strict=True)
+    ]
+    return choose_sentences(
+        candidates.owner[found.spans], np.array(names, dtype=np.int64), found.doubts, usable,
+        n=n, seed=seed,
+    )  # fmt: skip
 
 
 def find_doubtful(
@@ -74,23 +114,57 @@ def choose_sentences(
     RETURNS (Choice): Up to n of the usable sentences.
     """
     order = np.random.default_rng(seed).permutation(usable)
-    n_sentences = int(order.max(initial=-1)) + 1
-    kept = np.isin(owner, usable)
-    # a name that a sentence has twice counts once, with its highest doubt
-    by_doubt = np.flatnonzero(kept)[np.argsort(-doubts[kept], kind="stable")]
-    pairs = np.stack([owner[by_doubt], names[by_doubt]])
-    first = by_doubt[np.unique(pairs, axis=1, return_index=True)[1]]
-    owner, names, left = owner[first], names[first], doubts[first].copy()
+    spans, sentences = _Spans(owner, names, doubts, order), order.tolist()
     chosen: list[int] = []
-    levels = list(LEVELS)
-    while levels and len(chosen) < min(n, len(order)):
-        counted = np.where(left >= levels[0], left, 0.0)
-        gains = np.bincount(owner, weights=counted, minlength=n_sentences)[order]
-        best = int(gains.argmax())
-        if gains[best] <= 0:
-            del levels[0]
-            continue
-        chosen.append(int(order[best]))
-        left[np.isin(names, names[owner == order[best]])] = 0
+    for level in LEVELS:
+        gains = ((spans.gain(sentence, level), place) for place, sentence in enumerate(sentences))
+        queue = [(-gain, place) for gain, place in gains if gain > 0]
+        heapify(queue)
+        while queue and len(chosen) < n:
+            gain, place = heappop(queue)
+            now = -spans.gain(sentences[place], level)
+            # gains only fall: one that has not is the highest of all
+            if now == gain:
+                chosen.append(sentences[place])
+                spans.forget_names(sentences[place])
+            elif now < 0:
+                heappush(queue, (now, place))
     rest = order[~np.isin(order, chosen)][: n - len(chosen)]
     return Choice(np.concatenate([np.array(chosen, dtype=np.int64), rest]), len(chosen))
+
+
+class _Spans:
+    """The doubtful spans of the usable sentences, found by sentence and by name.
+
+    A name that a sentence has twice counts once, with its highest doubt.
+    """
+
+    def __init__(
+        self,
+        owner: NDArray[np.int64],
+        names: NDArray[np.int64],
+        doubts: NDArray[np.float64],
+        usable: NDArray[np.int64],
+    ) -> None:
+        by_doubt = np.argsort(-doubts, kind="stable")
+        by_doubt = by_doubt[np.isin(owner[by_doubt], usable)]
+        pairs, first = np.unique(
+            np.stack([owner[by_doubt], names[by_doubt]]), axis=1, return_index=True
+        )
+        owner, self.names = pairs
+        self.left = doubts[by_doubt[first]]
+        self.first = np.searchsorted(owner, np.arange(int(usable.max(initial=-1)) + 2))
+        self.by_name = np.argsort(self.names, kind="stable")
+        self.sorted_names = self.names[self.by_name]
+
+    def gain(self, sentence: int, level: float) -> float:
+        """Sum of the doubts of at least a level that a sentence would add."""
+        own = self.left[self.first[sentence] : self.first[sentence + 1]]
+        return float(own[own >= level].sum())
+
+    def forget_names(self, sentence: int) -> None:
+        """Let the names of a sentence count no more, in any sentence."""
+        names = self.names[self.first[sentence] : self.first[sentence + 1]]
+        low, high = (np.searchsorted(self.sorted_names, names, side) for side in ("left", "right"))
+        for start, end in zip(low.tolist(), high.tolist(), strict=True):
+            self.left[self.by_name[start:end]] = 0

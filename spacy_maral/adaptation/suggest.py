@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from spacy.tokens import Doc, Span
 
-from ..data.docs import read_docs
 from ..data.export import check_format, write_suggestions
 from ..data.files import prove_writable
 from ..errors import Errors, MaralError, Warnings
@@ -21,9 +19,8 @@ from ..model.spans import OUTSIDE
 from ..model.visible import VisibleWords
 from ..training.inputs import Inputs, Paths, as_paths
 from ..training.pipelines import Pipeline
-from ..training.target_gold import text_key, text_keys
 from .chunks import Annotator, load_annotator, predict
-from .doubt import Choice, choose_sentences, find_doubtful
+from .doubt import choose_docs, usable_sentences
 from .label_target import describe
 from .pseudo_labels import PseudoLabels
 
@@ -103,37 +100,6 @@ def suggest(
     return SuggestReport(
         len(suggested), n_doubtful, sum(map(len, suggested)),
         sum(len(doc.ents) for doc in suggested),
-    )  # fmt: skip
-
-
-def usable_sentences(docs: Sequence[Doc], exclude: Paths | None) -> NDArray[np.int64]:
-    """Numbers of the documents that have a text of their own, and none that is excluded."""
-    seen = text_keys(chain.from_iterable(map(read_docs, as_paths(exclude or ()))))
-    usable = []
-    for number, doc in enumerate(docs):
-        key = text_key(doc)
-        if key and key not in seen:
-            seen.add(key)
-            usable.append(number)
-    return np.array(usable, dtype=np.int64)
-
-
-def choose_docs(
-    docs: Sequence[Doc], labels: PseudoLabels, usable: NDArray[np.int64], *, n: int, seed: int
-) -> Choice:
-    """Choose documents by the doubts of a model's labels (see `choose_sentences`)."""
-    visible = VisibleWords.of(docs)
-    candidates = visible.candidates(labels.max_width)
-    starts, ends = candidates.words
-    found = find_doubtful(labels.probabilities, starts, ends)
-    numbers: dict[tuple[str, ...], int] = {}
-    names = [
-        numbers.setdefault(tuple(visible.texts[start : end + 1]), len(numbers))
-        for start, end in zip(starts[found.spans].tolist(), ends[found.spans].tolist(), strict=True)
-    ]
-    return choose_sentences(
-        candidates.owner[found.spans], np.array(names, dtype=np.int64), found.doubts, usable,
-        n=n, seed=seed,
     )  # fmt: skip
 
 
