@@ -53,6 +53,7 @@ KNOWN = {
     "LOC": ["Paris", "Berlin", "Madrid", "Wien"],
     "ORG": ["Siemens", "Greenpeace", "Deutsche Bahn"],
 }
+STAND_IN = {"@llm_models": "stand_in_names.v1"}
 
 
 @registry.llm_models("stand_in_names.v1")
@@ -97,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("data", type=Path, help="labelled documents (.spacy)")
     parser.add_argument("student", help="folder or name of a trained pipeline")
     parser.add_argument(
-        "--llm", type=json.loads, default={"@llm_models": "stand_in_names.v1"}, metavar="JSON",
+        "--llm", type=json.loads, default=STAND_IN, metavar="JSON",
         help="model of spacy-llm, as in its configuration",
     )  # fmt: skip
     args = parser.parse_args(arguments)

@@ -6,6 +6,7 @@ import importlib.util
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import spacy
 from spacy.tokens import DocBin
@@ -141,3 +142,18 @@ def test_a_language_model_beside_a_student(german, tmp_path, capsys):
     # it finds one of the two
     assert ["language", "model,", "all", "100.00", "50.00", "66.67", "2"] in lines
     assert any(line[:2] == ["student,", "all"] for line in lines)
+
+
+def test_a_language_model_labels_what_the_teacher_doubts(german, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("spacy_llm", reason="the extra llm is not installed")
+    monkeypatch.syspath_prepend(EXAMPLES)
+    target, labels = german / "data" / "german.spacy", tmp_path / "labels.npz"
+    words = [str(german / "teacher"), str(target), str(labels), "--max-share", "0.1"]
+    main = example("llm_teacher").main
+    assert main(words) == 0
+    n_docs = len(DocBin().from_disk(target))
+    asked = int(np.load(labels)["asked"])
+    assert 0 < asked <= 0.1 * n_docs
+    assert f"{asked} sentences to ask for, 0 answered before" in capsys.readouterr().out
+    assert main(words) == 0
+    assert f"0 sentences to ask for, {asked} answered before" in capsys.readouterr().out

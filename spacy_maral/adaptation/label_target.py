@@ -18,6 +18,7 @@ from ..model.visible import VisibleWords
 from ..training.inputs import Inputs, Paths, as_paths
 from ..training.pipelines import COMPONENT, Pipeline
 from .annotators import Reading
+from .ask import Expert, ask_experts
 from .chunks import Annotator, Mapper, Task, label_docs, load_annotator
 from .pseudo_labels import merge_labels
 
@@ -35,6 +36,8 @@ def pseudo_label(
     confidence: float = 0.9,
     score_attr: str | None = None,
     spans_key: str | None = None,
+    only_doubtful: Annotator | None = None,
+    max_share: float = 0.2,
     lang: str | Sequence[str] | None = None,
     gpu_id: int = -1,
     engine: Mapper | None = None,
@@ -47,9 +50,14 @@ def pseudo_label(
     all other spans are outside with the confidence. The probabilities of several annotators are
     averaged, and the spans on which all annotators agree start as reliable.
 
+    With `only_doubtful`, that pipeline labels the text, and the annotators are asked only for the
+    sentences that it doubts most (see `suggest`). Their answers are kept beside the output: another
+    call with the same arguments asks only for what is not answered yet.
+
     EXAMPLE: pseudo_label("teacher", "de.spacy", "labels.npz")
     EXAMPLE: pseudo_label(["en_core_web_trf", "silver.jsonl"], "de.txt", "labels.npz", lang="de",
         labels=["LOC", "PER"], label_map={"PERSON": "PER", "GPE": "LOC"})
+    EXAMPLE: pseudo_label("prompted", "de.spacy", "labels.npz", only_doubtful="teacher")
 
     model (Annotator | Sequence[Annotator]): Folder or name of a pipeline, a pipeline, or a file of
         silver entities (.spacy, .jsonl); or several of them.
@@ -68,21 +76,32 @@ def pseudo_label(
     score_attr (str | None): Extension attribute with the score of an entity; by default
         ent._.maral_score or ent._.score, whichever is set.
     spans_key (str | None): Read doc.spans[spans_key] and its scores in place of doc.ents.
+    only_doubtful (Annotator | None): Pipeline with maral_ner whose doubts choose the sentences that
+        the annotators are asked for, and whose labels all others keep; None to ask for all.
+    max_share (float): Largest share of the sentences to ask for, above 0, at most 1.
     lang (str | Sequence[str] | None): Language of raw text; one for all, or one for each target.
     gpu_id (int): GPU to use, -1 for the CPU.
     engine (Mapper | None): Distributes the work, such as a `scale.RayEngine`; None to label in this
-        process. The labels are the same.
+        process. The labels are the same. Doubtful sentences are always asked for by this process.
     code (str | Path | None): Python file that the workers of an engine import first.
     RETURNS (Path): The file.
     RAISES (MaralError): If an annotator or a document cannot be used, the labels are unknown, or the
         file cannot be written.
     """
-    prove_writable(Path(output))
+    output = Path(output)
+    prove_writable(output)
+    experts: list[Annotator] = []
+    given = [model] if isinstance(model, Annotator) else list(model)
+    if only_doubtful is not None:
+        check_share(max_share)
+        experts, given = given, [only_doubtful]
+        prove_writable(answers_folder(output), folder=True)
     use_device(gpu_id)
     docs = Inputs.read(lang, target=target).docs["target"]
-    given = [model] if isinstance(model, Annotator) else list(model)
-    annotators = [load_annotator(one, gpu_id) for one in given]
-    names = [describe(one) for one in given]
+    names = [describe(one) for one in (*given, *experts)]
+    annotators = [load_annotator(one, gpu_id) for one in (*given, *experts)]
+    if experts and not isinstance(annotators[0], Pipeline):
+        raise MaralError(Errors.M515.format(model=names[0]))
     known = model_facts(annotators, names, labels=labels, source=source)
     width = max_width or known[1] or config_width(config)
     reading = Reading(
@@ -91,13 +110,32 @@ def pseudo_label(
     )  # fmt: skip
     source_code = None if code is None else str(Path(code).absolute())
     found = []
-    for one, annotator, name in zip(given, annotators, names, strict=True):
+    for one, annotator, name in zip(given, annotators, names, strict=False):
         task = Task(address(one, engine), name, reading, getattr(engine, "gpu_id", -1), source_code)
         found.append(label_docs(annotator, docs, task, engine))
-    merged = merge_labels(found, names, VisibleWords.of(docs).candidates(reading.max_width).words)
+    words = VisibleWords.of(docs).candidates(reading.max_width).words
+    merged = merge_labels(found, names[: len(given)], words)
+    if experts:
+        asked = [Expert(*one) for one in zip(annotators[1:], names[1:], strict=True)]
+        folder = answers_folder(output)
+        merged = ask_experts(asked, merged, docs, reading, max_share=max_share, folder=folder)
     merged.warn(", ".join(names))
-    merged.save(Path(output))
-    return Path(output)
+    merged.save(output)
+    return output
+
+
+def check_share(share: float) -> None:
+    """Refuse a share that is none.
+
+    RAISES (MaralError): If it is not above 0 and at most 1.
+    """
+    if not 0 < share <= 1:
+        raise MaralError(Errors.M580.format(value=share))
+
+
+def answers_folder(output: Path) -> Path:
+    """Folder of the answers to the questions for a file of labels."""
+    return output.with_name(f"{output.name}.answers")
 
 
 def address(given: Annotator, engine: Mapper | None) -> str:

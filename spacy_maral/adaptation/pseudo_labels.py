@@ -33,7 +33,8 @@ class PseudoLabels:
 
     labels: Entity labels; class i + 1 is labels[i]. max_width: Longest candidate, in words.
     digest: Fingerprint of the documents (see `corpus.digest_docs`). reliable: Whether each span may
-    be trained on before the first filter, shape (n_spans,); None for all of them.
+    be trained on before the first filter, shape (n_spans,); None for all of them. asked: Number of
+    doubtful sentences for which other annotators were asked.
     """
 
     probabilities: NDArray[np.floating]
@@ -41,6 +42,7 @@ class PseudoLabels:
     max_width: int
     digest: str
     reliable: NDArray[np.bool_] | None = None
+    asked: int = 0
 
     def save(self, path: Path) -> None:
         """Write the labels to one file, whole or not at all.
@@ -56,6 +58,7 @@ class PseudoLabels:
                 labels=np.array(self.labels, dtype=np.str_),
                 max_width=np.array(self.max_width),
                 digest=np.array(self.digest),
+                asked=np.array(self.asked),
                 **arrays,
             )
 
@@ -78,6 +81,7 @@ class PseudoLabels:
                     max_width=int(file["max_width"]),
                     digest=str(file["digest"]),
                     reliable=file["reliable"] if "reliable" in file.files else None,
+                    asked=int(file["asked"]) if "asked" in file.files else 0,
                 )
         except Exception as error:
             # numpy, zipfile and zlib raise different exceptions on a damaged file
@@ -162,6 +166,7 @@ def read_labels(paths: Paths, inputs: Inputs, labels: Sequence[str] | None = Non
         probabilities=np.concatenate([part.probabilities for part in parts]),
         digest=digest_docs(target),
         reliable=None if all(part.reliable is None for part in parts) else np.concatenate(masks),
+        asked=sum(part.asked for part in parts),
     )
 
 

@@ -61,6 +61,10 @@ LABEL_MAP = Opt(
     None, "--label-map", "-m",
     help="JSON or TOML file that maps the annotator's labels to new ones; other labels are kept",
 )  # fmt: skip
+ONLY_DOUBTFUL = Opt(
+    None, "--only-doubtful",
+    help="Pipeline with maral_ner that labels the text; the teacher is asked only for the sentences that it doubts most",
+)  # fmt: skip
 
 
 def _choose_engine(engine: Engine, *ray: Any) -> RayEngine | None:
@@ -87,6 +91,10 @@ def pseudo_label_cli(
     confidence: float = Opt(0.9, "--confidence", help="Confidence of entities without a score"),
     score_attr: str | None = SCORE_ATTR,
     spans_key: str | None = Opt(None, "--spans-key", help="Read doc.spans[KEY], not doc.ents"),
+    only_doubtful: str | None = ONLY_DOUBTFUL,
+    max_share: float = Opt(
+        0.2, "--max-share", help="Largest share of the sentences to ask for with --only-doubtful"
+    ),
     engine: Engine = ENGINE,
     address: str | None = ADDRESS,
     workers: int | None = WORKERS,
@@ -103,7 +111,10 @@ def pseudo_label_cli(
     teacher is the output of train-teacher, or any other annotator: a pipeline
     that sets doc.ents, or a file with entities for the text. With several
     annotators, spans on which all agree start as reliable. With '--engine ray'
-    workers share the text; the labels are the same.
+    workers share the text; the labels are the same. An expensive teacher, such
+    as a large language model, can be asked for a few sentences only: with
+    '--only-doubtful PIPELINE', that pipeline labels the rest. To continue a
+    stopped run, repeat the command: no sentence is asked for twice.
     """
     prepare(code, verbose)
     from ..adaptation.label_target import pseudo_label
@@ -114,7 +125,8 @@ def pseudo_label_cli(
             [model, *also], target, output, lang=lang or None, source=source or None,
             labels=labels.split(",") if labels else None, config=config, max_width=max_width,
             label_map=label_map, confidence=confidence, score_attr=score_attr,
-            spans_key=spans_key, gpu_id=gpu_id, engine=chosen, code=code,
+            spans_key=spans_key, only_doubtful=only_doubtful, max_share=max_share, gpu_id=gpu_id,
+            engine=chosen, code=code,
         )  # fmt: skip
     msg.good("Saved pseudo-labels", path)
 
