@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from markupsafe import Markup
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
@@ -230,7 +231,7 @@ def draw_mixture() -> str:
     for i, (name, _, css) in enumerate(stacks):
         legend.append(f'<rect class="bar {css}" x="70" y="{30 + 18 * i}" width="12" height="10"/>')
         legend.append(text_at(88, 39 + 18 * i, name, css="label"))
-    return drawn.replace("</svg>", "\n".join(legend) + "\n</svg>")
+    return drawn.replace("</svg>", Markup("\n".join(legend) + "\n</svg>"))
 
 
 def draw_spans() -> str:
