@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import spacy
+from browser import look_at, needs_browser
 from spacy.tokens import Doc, Span
 from typer.testing import CliRunner
 from worlds import adapt_in, make_docs, rows_of, write
@@ -163,6 +164,15 @@ def test_a_report_with_gold_has_everything_and_its_map_repeats(student, tmp_path
     # the map is the same each time
     run(student["run"], "-o", tmp_path / "again.html", "--gold", student["test"])
     assert (tmp_path / "again.html").read_bytes() == output.read_bytes()
+
+
+@needs_browser
+def test_a_browser_shows_every_figure(world, student, tmp_path):
+    compared = f"{world['teacher']}", f"{student['run']}"
+    for name, runs in (("one", [student["run"], "--teacher", world["teacher"]]), ("two", compared)):
+        result = run(*runs, "-o", tmp_path / f"{name}.html", "--gold", student["test"])
+        assert result.exit_code == 0, result.output
+    assert look_at(tmp_path, [("/one.html", "#map svg circle"), ("/two.html", "svg")]) == {}
 
 
 def test_a_report_without_labelled_data_says_so(student, tmp_path):
