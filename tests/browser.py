@@ -1,37 +1,25 @@
 """A headless browser that opens pages and says what is wrong with them.
 
 Needs a Chromium or one of its kin, and no driver: a page of our own shows the others in a frame, one after the
-other, and sends what it finds to the server that they come from. The browser reaches this machine only.
+other, and sends what it finds to the server that they come from.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import Queue
-from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from headless import BROWSER, NAMES, running
 
-NAMES = (
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-    "google-chrome-stable",
-    "chrome",
-    "msedge",
-)
-BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
 needs_browser = pytest.mark.skipif(
     BROWSER is None, reason=f"there is no browser here ({', '.join(NAMES)})"
 )
@@ -79,36 +67,16 @@ def look_at(folder: Path, pages: Sequence[str | tuple[str, str]]) -> dict[str, l
     pages (Sequence): Their paths within it. With a CSS selector beside it, there must be such an element, after some
         seconds at the latest.
     """
-    with _served(folder, pages) as (address, missing, answers), running(address + PROBE):
+    # without a port for debugging, the browser may end before the page does
+    with (
+        _served(folder, pages) as (address, missing, answers),
+        running("--remote-debugging-port=0", address + PROBE),
+    ):
         found = answers.get(timeout=SECONDS)
     problems: dict[str, list[str]] = json.loads(found)
     for path in missing:
         problems.setdefault(path, []).append("not there")
     return {page: texts for page, texts in problems.items() if texts}
-
-
-@contextmanager
-def running(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run the browser without a window, and end it with the block."""
-    assert BROWSER is not None
-    with TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        words = [
-            BROWSER, "--headless", f"--user-data-dir={profile}", "--disable-gpu", "--no-first-run",
-            "--disable-dev-shm-usage", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--hide-scrollbars",
-            # without it, the browser may end before the page does
-            "--remote-debugging-port=0", *arguments,
-        ]  # fmt: skip
-        # Chromium has no sandbox for root
-        if getattr(os, "geteuid", lambda: 1)() == 0:
-            words.insert(1, "--no-sandbox")
-        with subprocess.Popen(
-            words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        ) as browser:
-            try:
-                yield browser
-            finally:
-                browser.terminate()
 
 
 @contextmanager

@@ -46,7 +46,8 @@ def german(encoder_dir, tmp_path_factory):
 
 def test_every_example_is_in_the_list():
     listed = (EXAMPLES / "README.md").read_text(encoding="utf8")
-    assert all(f"`{path.name}`" in listed for path in EXAMPLES.glob("*.py"))
+    examples = [*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*.ipynb")]
+    assert all(f"`{path.name}`" in listed for path in examples)
 
 
 def test_english_to_german(german):
@@ -56,6 +57,25 @@ def test_english_to_german(german):
     assert len(docs) > 80 and not any(doc.has_annotation("ENT_IOB") for doc in docs)
     dev = DocBin().from_disk(german / "data" / "dev.spacy").get_docs(nlp.vocab)
     assert sum(len(doc.ents) for doc in dev) > 10
+
+
+def test_the_notebook_runs_from_top_to_bottom(encoder_dir, tmp_path, monkeypatch, capsys):
+    text = (EXAMPLES / "first_minute.ipynb").read_text(encoding="utf8")
+    cells = json.loads(text)["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    # outputs would grow old
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
+    assert len({cell["id"] for cell in cells}) == len(cells)
+    monkeypatch.chdir(EXAMPLES)
+    names = {"__name__": "__main__"}
+    for cell in code:
+        exec(compile("".join(cell["source"]), cell["id"], "exec"), names)
+        if cell["id"] == "settings":
+            names.update(ENCODER=encoder_dir, OUTPUT=tmp_path)
+            names["SETTINGS"].update(QUICK)
+    assert spacy.load(tmp_path / "student").get_pipe("maral_ner").labels == ("LOC", "ORG", "PER")
+    shown = capsys.readouterr().out
+    assert "SuggestReport(sentences=5" in shown and names["doc"].has_annotation("ENT_IOB")
 
 
 def test_active_learning(german, tmp_path):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import sys
 from pathlib import Path
 
 import pytest
+import spacy
 import srsly
+from browser import needs_browser
+from screenshots import main
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -91,3 +95,20 @@ def test_hooks_run_what_there_is():
     for hook in repo["hooks"]:
         words = hook["entry"].split()
         assert words[0] == "python" and (words[1] == "-m" or (ROOT / words[1]).is_file())
+
+
+@needs_browser
+def test_pictures_of_pages_can_be_taken(tmp_path):
+    nlp = spacy.blank("de")
+    nlp.add_pipe("entity_ruler").add_patterns([{"label": "LOC", "pattern": "Leipzig"}])
+    nlp.to_disk(tmp_path / "model")
+    page = tmp_path / "report.html"
+    page.write_text("<!DOCTYPE html><title>report</title><h1>Report</h1>", encoding="utf8")
+    output = tmp_path / "images"
+    assert main([str(page), str(tmp_path / "model"), "--output", str(output)]) == 0
+    taken = {path.name: path.read_bytes() for path in output.iterdir()}
+    assert sorted(taken) == ["entities.png", "report.png"]
+    for name, content in taken.items():
+        # the size is in the header of a PNG
+        width, height = struct.unpack(">II", content[16:24])
+        assert (width, height) == {"report.png": (1000, 760), "entities.png": (900, 190)}[name]
