@@ -454,13 +454,17 @@ def test_figures_may_differ_by_rounding_only() -> None:
 
 def test_figures_are_small_and_used() -> None:
     used = {
-        (path.parent / link).resolve() for path in PAGES for link in links(path) if ".svg" in link
+        (path.parent / link).resolve()
+        for path in PAGES
+        for link in links(path)
+        if link.endswith((".svg", ".png"))
     }
     for path in (DOCS / "images").glob("*"):
         assert path.resolve() in used, path.name
-        # a browser shows nothing of a drawing that is not whole
-        ElementTree.parse(path)
-        assert path.stat().st_size < 60_000
+        assert path.stat().st_size < 120_000
+        if path.suffix == ".svg":
+            # a browser shows nothing of a drawing that is not whole
+            ElementTree.parse(path)
 
 
 # one version

@@ -111,4 +111,4 @@ def test_pictures_of_pages_can_be_taken(tmp_path):
     for name, content in taken.items():
         # the size is in the header of a PNG
         width, height = struct.unpack(">II", content[16:24])
-        assert (width, height) == {"report.png": (1000, 760), "entities.png": (900, 190)}[name]
+        assert (width, height) == {"report.png": (1000, 1200), "entities.png": (900, 200)}[name]

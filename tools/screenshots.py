@@ -20,7 +20,11 @@ from wasabi import msg
 from spacy_maral import load
 
 IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
-TEXT = "Gestern sprach Hannah Arendt in München über die Vereinten Nationen. Siemens zieht von Berlin nach Leipzig."
+TEXTS = (
+    "Gestern sprach Hannah Arendt in München mit Olaf Scholz.",
+    "Siemens zieht von Berlin nach Leipzig.",
+)
+PAGE = '<!DOCTYPE html><meta charset="utf-8"><body style="margin: 1rem; font: 20px sans-serif">'
 
 
 def take(page: Path, picture: Path, width: int, height: int) -> None:
@@ -42,12 +46,12 @@ def main(arguments: list[str] | None = None) -> int:
     if BROWSER is None:
         msg.fail("There is no browser", f"Install one of: {', '.join(NAMES)}.", exits=1)
     args.output.mkdir(parents=True, exist_ok=True)
-    take(args.report, args.output / "report.png", 1000, 760)
-    html = displacy.render(load(args.model)(TEXT), style="ent", page=True, jupyter=False)
+    take(args.report, args.output / "report.png", 1000, 1200)
+    docs = list(load(args.model).pipe(TEXTS))
     with TemporaryDirectory() as folder:
         page = Path(folder) / "entities.html"
-        page.write_text(html.replace("margin-bottom: 6rem", "margin: 0"), encoding="utf8")
-        take(page, args.output / "entities.png", 900, 190)
+        page.write_text(PAGE + displacy.render(docs, style="ent", jupyter=False), encoding="utf8")
+        take(page, args.output / "entities.png", 900, 200)
     msg.good("Written", args.output)
     return 0
 
