@@ -2,7 +2,7 @@
 
     python examples/english_to_german.py --encoder intfloat/multilingual-e5-small --output german
 
-Without other arguments it takes the few sentences in examples/data, in small batches and many epochs:
+Without other arguments it takes the few sentences in examples/data, in many epochs:
 enough to see it work, and not more. With text of your own:
 
     python examples/english_to_german.py --train english.jsonl --dev english-dev.jsonl
@@ -27,13 +27,8 @@ from spacy_maral import adapt, convert, load, prepare_text, pseudo_label, train_
 
 HERE = Path(__file__).resolve().parent
 CONFIG = HERE.parent / "configs" / "maral_small.cfg"
-# For the sentences of the example, which make two batches an epoch by the configuration.
-FEW = {
-    "teacher.epochs": 10,
-    "teacher.batch_tokens": 96,
-    "student.epochs": 5,
-    "student.batch_tokens": 96,
-}
+# For the sentences of the example, which are few.
+FEW = {"teacher.epochs": 10, "student.epochs": 5}
 
 
 def build(

@@ -36,8 +36,8 @@ NAMES = {
         "Siemens", "Bosch", "Greenpeace", "Deutsche Bahn", "Europäische Union", "Volkswagen",
     ],
 }  # fmt: skip
-# For the sentences of the example, which make few batches an epoch by the configuration.
-FEW = {"student.epochs": 8, "student.batch_tokens": 96}
+# For the sentences of the example, which are few.
+FEW = {"student.epochs": 8}
 
 
 def gazetteer() -> Language:
