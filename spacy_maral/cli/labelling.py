@@ -165,6 +165,11 @@ def annotate_cli(
         min=0.0,
         help="Seconds after which a text is set aside; 0 for never",
     ),
+    doubt: float | None = Opt(
+        None,
+        "--doubt",
+        help="Also write the words that may be read otherwise with this probability",
+    ),
     as_json: bool = Opt(False, "--json", "-j", help="Print the summary as JSON only"),
     code: Path | None = CODE,
     verbose: bool = VERBOSE,
@@ -186,7 +191,7 @@ def annotate_cli(
             model, inputs, output, engine=chosen or LocalEngine(retries), format=format.value, text_field=text_field,
             id_field=id_field, score_attr=score_attr, batch_words=batch_words, give_up=give_up,
             names=names.value if names else None,
-            text_seconds=text_seconds, gpu_id=gpu_id, code=code,
+            text_seconds=text_seconds, doubt=doubt, gpu_id=gpu_id, code=code,
         )  # fmt: skip
     if as_json:
         typer.echo(json.dumps(summary.to_dict(), ensure_ascii=False))

@@ -84,6 +84,7 @@ def annotate_corpus(
     give_up: int = 100,
     names: str | None = None,
     text_seconds: float = 600.0,
+    doubt: float | None = None,
     gpu_id: int = -1,
     code: str | Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -111,6 +112,8 @@ def annotate_corpus(
     names (str | None): "two-pass" to build a name memory of the whole corpus first, in this process,
         and to use it for all documents; "off" to use none; None for what the pipeline says.
     text_seconds (float): Seconds after which a text is set aside; 0 for no limit.
+    doubt (float | None): Probability from which other readings make words doubtful, so that they are
+        written as such (see `ShardSettings`); needs a model with maral_ner.
     gpu_id (int): GPU of the local engine, -1 for the CPU.
     code (str | Path | None): Python file that each worker imports first.
     on_progress (Callable | None): Called with the progress after each step.
@@ -122,8 +125,7 @@ def annotate_corpus(
     home, name = storage.absolute(str(output)), str(model)
     settings = ShardSettings(
         model_version(name), format, text_field, id_field, score_attr, batch_words, give_up,
-        names,
-        text_seconds,
+        names, text_seconds, doubt,
     )  # fmt: skip
     shards = find_shards(map(str, given), home)
     engine = engine or LocalEngine()

@@ -20,6 +20,7 @@ from ...model.encoder.batches import group_rows
 from ...model.memory import give_back_memory
 from ...model.predictions import entity_score
 from .corpus_files import FORMATS, REJECTED, Places, kind_of
+from .doubtful import doubtful_spans, doubtful_words
 from .readers import Document, Rejected, ShardReader, set_aside
 from .storage import absolute, describe, join
 from .time_limit import time_limit
@@ -49,6 +50,8 @@ class ShardSettings:
     names (str | None): Name memory of maral_ner: "two-pass" for that of the corpus, "off" for none;
         None for what the pipeline says.
     text_seconds (float): Seconds after which a text is set aside; 0 for no limit.
+    doubt (float | None): Probability from which other readings of a text make its words doubtful (see
+        `doubtful_words`), and are written as such; None to write no doubtful words.
     """
 
     model: str
@@ -60,6 +63,7 @@ class ShardSettings:
     give_up: int = 100
     names: str | None = None
     text_seconds: float = 600.0
+    doubt: float | None = None
 
     def __post_init__(self) -> None:
         for name, holds, rule in (
@@ -68,6 +72,7 @@ class ShardSettings:
             ("give_up", self.give_up >= 1, "at least 1"),
             ("names", self.names in (None, *NAMES), f"one of {', '.join(NAMES)}"),
             ("text_seconds", self.text_seconds >= 0, "at least 0"),
+            ("doubt", self.doubt is None or 0 < self.doubt <= 1, "above 0, at most 1"),
         ):
             if not holds:
                 value = getattr(self, name)
@@ -76,10 +81,9 @@ class ShardSettings:
     def fingerprint(self) -> dict[str, Any]:
         """RETURNS (dict): The settings that determine the output."""
         found = {k: v for k, v in asdict(self).items() if k not in FREE}
-        if self.names is None:
-            # runs of earlier releases do not have it
-            del found["names"]
-        return found
+        # runs of earlier releases do not have them
+        later = [name for name in ("names", "doubt") if found[name] is None]
+        return {name: value for name, value in found.items() if name not in later}
 
 
 @dataclass
@@ -163,7 +167,8 @@ def annotate_steps(
     reader = ShardReader(address, name, text_field=settings.text_field, id_field=settings.id_field)
     # the output is the last to get its name: it must not exist without the rejected documents
     with (
-        open_writer(places.output, settings.format) as write,
+        doubtful_spans(nlp, settings.doubt),
+        open_writer(places.output, settings.format, doubt=settings.doubt is not None) as write,
         rejected_writer(places.rejected) as reject,
         closing(reader.__iter__()) as documents,
     ):
@@ -302,4 +307,6 @@ class Annotator:
             )
             for ent in doc.ents
         ]  # fmt: skip
-        return Annotated(document.id, document.text, entities, self.settings.model)
+        doubt = self.settings.doubt
+        doubtful = None if doubt is None else doubtful_words(doc, doubt)
+        return Annotated(document.id, document.text, entities, self.settings.model, doubtful)

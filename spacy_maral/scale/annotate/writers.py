@@ -21,25 +21,30 @@ DIGITS = 6
 
 @dataclass
 class Annotated:
-    """A document with its entities (scores None without) and the version of the model."""
+    """A document with its entities (scores None without), the version of the model, and the first
+    characters and ends of its doubtful words (None if they are not asked for)."""
 
     id: str
     text: str
     entities: list[ScoredEntity]
     model: str
+    doubtful: list[tuple[int, int]] | None = None
 
 
 Write = Callable[[Annotated], None]
 
 
-def open_writer(address: str, kind: str) -> AbstractContextManager[Write]:
+def open_writer(address: str, kind: str, *, doubt: bool = False) -> AbstractContextManager[Write]:
     """Write annotated documents to a file, whole or not at all.
 
     address (str): The file.
     kind (str): One of `corpus_files.FORMATS`.
+    doubt (bool): Whether the documents have doubtful words.
     RETURNS (AbstractContextManager): Gives the function that writes a document.
     """
-    return _parquet_writer(address) if kind == "parquet" else _jsonl_writer(address)
+    if kind == "parquet":
+        return _parquet_writer(address, doubt)
+    return _jsonl_writer(address)
 
 
 @contextmanager
@@ -59,7 +64,11 @@ def _to_dict(document: Annotated) -> dict[str, Any]:
         {**entity._asdict(), "score": None if entity.score is None else round(entity.score, DIGITS)}
         for entity in document.entities
     ]
-    return {**vars(document), "entities": entities}
+    found = {**vars(document), "entities": entities}
+    doubtful = found.pop("doubtful")
+    if doubtful is None:
+        return found
+    return {**found, "doubtful": [{"start": start, "end": end} for start, end in doubtful]}
 
 
 def _write_line(stream: IO[bytes], data: dict[str, Any]) -> None:
@@ -67,14 +76,17 @@ def _write_line(stream: IO[bytes], data: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _parquet_writer(address: str) -> Iterator[Write]:
+def _parquet_writer(address: str, doubt: bool) -> Iterator[Write]:
     pa, pq = import_pyarrow("The format parquet")
     entity = pa.struct(
         {"start": pa.int32(), "end": pa.int32(), "label": pa.string(), "score": pa.float32()}
     )
-    schema = pa.schema(
-        {"id": pa.string(), "text": pa.string(), "entities": pa.list_(entity), "model": pa.string()}
-    )
+    columns = {
+        "id": pa.string(), "text": pa.string(), "entities": pa.list_(entity), "model": pa.string(),
+    }  # fmt: skip
+    if doubt:
+        columns["doubtful"] = pa.list_(pa.struct({"start": pa.int32(), "end": pa.int32()}))
+    schema = pa.schema(columns)
     rows: list[dict[str, Any]] = []
     n_chars = 0
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import spacy
 from hypothesis import given
@@ -156,7 +157,60 @@ def test_a_shard_is_not_read_further_than_needed(ruler, monkeypatch):
         assert len(next(windows)) == drawn / number == 96 / 4
 
 
-@pytest.mark.parametrize("change", [{"format": "csv"}, {"batch_words": 0}, {"give_up": 0}])
+def doubtful_by_hand(nlp, text, doubt):
+    """Doubtful characters, from the probabilities of all spans."""
+    doc = nlp(text)
+    with nlp.select_pipes(disable="maral_ner"):
+        read_doc = nlp(text)
+    found = nlp.get_pipe("maral_ner").predict([read_doc])
+    starts, ends = found.candidates.in_documents()
+    uncertain, certain = set(), set()
+    for start, end, scores in zip(starts, ends, found.scores, strict=True):
+        span = doc[start : end + 1]
+        characters = set(range(span.start_char, span.end_char))
+        p = np.exp(scores - scores.max())
+        p /= p.sum()
+        written = [ent.label_ for ent in doc.ents if (ent.start, ent.end) == (start, end + 1)]
+        own = 1 + nlp.get_pipe("maral_ner").labels.index(written[0]) if written else 0
+        if written:
+            (certain if 1 - p[own] < doubt else uncertain).update(characters)
+        elif p[1:].max() >= doubt:
+            uncertain |= characters
+    return {place for place in uncertain - certain if text[place] != " "}
+
+
+@pytest.mark.parametrize("doubt", [0.003, 0.02, 0.9])
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_doubtful_words_are_written(tmp_path, doubt, kind):
+    nlp = spacy.load(GOLDEN)
+    (tmp_path / "s.txt").write_text("\n".join(LINES), encoding="utf8")
+    output = tmp_path / f"out.{kind}"
+    settings = ShardSettings("v", kind, doubt=doubt)
+    annotate_shard(nlp, str(tmp_path / "s.txt"), str(output), settings)
+    if kind == "parquet":
+        rows = pytest.importorskip("pyarrow.parquet").read_table(output).to_pylist()
+    else:
+        rows = read(output)
+    plain, _, _ = annotate(nlp, tmp_path, LINES)
+    assert nlp.get_pipe("maral_ner").cfg["spans_key"] is None
+    for row, without in zip(rows, plain, strict=True):
+        found = {x for part in row["doubtful"] for x in range(part["start"], part["end"])}
+        text = row["text"]
+        wanted = doubtful_by_hand(nlp, text, doubt)
+        assert {x for x in found if text[x] != " "} == wanted
+        assert "doubtful" not in without
+        assert [e["label"] for e in row["entities"]] == [e["label"] for e in without["entities"]]
+    assert any(row["doubtful"] for row in rows) == (doubt < 0.5)
+
+
+def test_doubt_needs_scored_spans(ruler, tmp_path):
+    with pytest.raises(MaralError, match="M314"):
+        annotate(spacy.load(ruler), tmp_path, LINES, ShardSettings("v", doubt=0.1))
+
+
+@pytest.mark.parametrize(
+    "change", [{"format": "csv"}, {"batch_words": 0}, {"give_up": 0}, {"doubt": 0.0}]
+)
 def test_settings_out_of_range(change):
     with pytest.raises(MaralError, match=rf"M481.*{next(iter(change))}"):
         ShardSettings("v", **change)
