@@ -34,8 +34,30 @@ def smaller_section(meta: Mapping[str, Any]) -> str:
     parts = []
     for task, report in meta.get(KEY, {}).items():
         table = markdown_table(["", "before", "after"], rows_of(report))
-        parts.append(f"`{task}`\n\n{table}")
+        heading = [f"`{task}`", describe_teacher(report), table]
+        parts.append("\n\n".join(part for part in heading if part))
     return f"{TITLE}\n\n" + "\n".join(parts) if parts else ""
+
+
+def describe_teacher(report: Mapping[str, Any]) -> str:
+    """Say who labelled the text that a pipeline was trained on.
+
+    report (Mapping): The report on a distilled pipeline.
+    RETURNS (str): Some sentences; empty for a report on another change.
+    """
+    if "teacher" not in report:
+        return ""
+    silver = report["silver"]
+    counts = [f"{silver[name]:,} {name}" for name in ("words", "entities") if name in silver]
+    parts = [
+        f"Trained on {silver['documents']:,} texts ({', '.join(counts)}) that {report['teacher']} "
+        "labelled."
+    ]
+    if silver.get("doubtful_words"):
+        parts.append(f"{silver['doubtful_words']:,} words were left out as doubtful.")
+    if gold := report.get("gold"):
+        parts.append(f"{gold['documents']:,} texts with gold labels joined them.")
+    return " ".join(parts)
 
 
 def rows_of(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -45,6 +67,8 @@ def rows_of(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     RETURNS (list[tuple]): Rows of name, value before, value after.
     """
     rows = []
+    if "layers" in report:
+        rows.append(("layers", *_both(report["layers"], "{:,.0f}")))
     if "pieces" in report:
         rows.append(("word pieces", *_both(report["rows"], "{:,.0f}")))
     rows.append(("files, MiB", *_both(report["bytes"], "{:,.1f}", MIB)))

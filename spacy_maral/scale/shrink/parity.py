@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from spacy.language import Language
 from spacy.tokens import Doc
 
@@ -20,6 +21,8 @@ from ...evaluation.evaluate import (
 )
 from ...evaluation.metrics import EntityReport, score_entities
 from ...model.architectures import get_encoder
+from ...model.spans import resolve_overlaps
+from ...training.pipelines import COMPONENT
 
 BLOCK_WORDS = 3000
 WARM_UP = 16
@@ -31,14 +34,14 @@ class Parity:
 
     reports (tuple): Scores of both.
     agreement (float): Share of the entities found by either that both find.
-    tokenisation (dict): See `compare_pieces`.
+    tokenisation (dict | None): See `compare_pieces`; None if one of them has no word pieces.
     words_per_second (tuple): Speed of both.
     speed_up (float): Ratio of their times, the median over blocks of documents.
     """
 
     reports: tuple[EntityReport, EntityReport]
     agreement: float
-    tokenisation: dict[str, Any]
+    tokenisation: dict[str, Any] | None
     words_per_second: tuple[float, float]
     speed_up: float
 
@@ -71,15 +74,19 @@ def pair(before: Any, after: Any) -> dict[str, Any]:
     return {"before": before, "after": after}
 
 
-def compare_pipelines(before: Language, after: Language, docs: Sequence[Doc]) -> Parity:
+def compare_pipelines(
+    before: Language, after: Language, docs: Sequence[Doc], *, spans_key: str | None = None
+) -> Parity:
     """Let two pipelines label the same documents, taking turns block by block.
 
     before (Language): The original pipeline.
     after (Language): The pipeline made from it.
     docs (Sequence[Doc]): Gold documents.
+    spans_key (str | None): Key of doc.spans under which the second pipeline writes its entities; None
+        for doc.ents.
     RETURNS (Parity): The comparison.
     """
-    both = (before, after)
+    both, keys = (before, after), (None, spans_key)
     for nlp in both:
         list(nlp.pipe(without_labels(nlp, docs[:WARM_UP])))
     gold = list(read_entities(docs))
@@ -90,7 +97,9 @@ def compare_pipelines(before: Language, after: Language, docs: Sequence[Doc]) ->
         # the first changes, as other work of the machine may favour one
         for side in (0, 1) if number % 2 else (1, 0):
             started = time.perf_counter()
-            ents = list(read_entities(both[side].pipe(without_labels(both[side], block))))
+            labelled = both[side].pipe(without_labels(both[side], block))
+            key = keys[side]
+            ents = list(read_entities(labelled) if key is None else read_spans(labelled, key))
             times[side].append(time.perf_counter() - started)
             found[side].extend((doc + done, start, end, label) for doc, start, end, label in ents)
         done += len(block)
@@ -105,10 +114,35 @@ def compare_pipelines(before: Language, after: Language, docs: Sequence[Doc]) ->
     return Parity(
         (reports[0], reports[1]),
         len(set(found[0]) & set(found[1])) / len(either) if either else 1.0,
-        compare_pieces(get_encoder(before)[1], get_encoder(after)[1], docs),
+        _compare_tokenizers(before, after, docs),
         (n_words / sum(times[0]), n_words / sum(times[1])),
         statistics.median(b / a for b, a in zip(*times, strict=True)),
     )
+
+
+def read_spans(docs: Iterable[Doc], key: str) -> Iterator[Row]:
+    """Yield the best spans without overlaps of documents that spaCy's spancat has labelled.
+
+    docs (Iterable[Doc]): The documents.
+    key (str): Key of doc.spans.
+    YIELDS (Row): The spans, as entities.
+    """
+    for number, doc in enumerate(docs):
+        group = doc.spans[key]
+        places = np.array([(span.start, span.end - 1) for span in group], dtype=np.int64)
+        starts, ends = places.reshape(-1, 2).T
+        scores = np.asarray(group.attrs["scores"], dtype=np.float64)
+        for kept in resolve_overlaps(starts, ends, scores).tolist():
+            yield number, int(starts[kept]), int(ends[kept]), group[kept].label_
+
+
+def _compare_tokenizers(
+    before: Language, after: Language, docs: Sequence[Doc]
+) -> dict[str, Any] | None:
+    """See `compare_pieces`; None if a pipeline has no maral_ner, and so perhaps no word pieces."""
+    if COMPONENT not in before.pipe_names or COMPONENT not in after.pipe_names:
+        return None
+    return compare_pieces(get_encoder(before)[1], get_encoder(after)[1], docs)
 
 
 def blocks(docs: Sequence[Doc]) -> Iterator[list[Doc]]:

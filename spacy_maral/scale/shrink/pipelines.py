@@ -99,27 +99,52 @@ def save_small(
     RETURNS (Smaller): The comparison.
     RAISES (MaralError): If a file cannot be read or written.
     """
-    docs = None if test is None else read_gold(test)
+    if test is not None:
+        read_gold(test)
     _set_weights(nlp, weights)
     old = load_pipeline(model)
     with writing_output(output), replacing(output) as folder:
         nlp.to_disk(folder)
-        new = load_pipeline(folder)
-        parity = None if docs is None else compare_pipelines(old, new, docs)
-        report = {**facts, "weights": weights, **_sizes(old, model, folder)}
-        if parity is not None:
-            report["test"] = {"data": Path(str(test)).name, **parity.to_dict()}
-        report |= {
-            "machine": describe_machine(-1),
-            "threads": torch.get_num_threads(),
-            "versions": {name: version(name) for name in PACKAGES},
-        }
         _keep_summary(old, folder)
-        meta = json.loads((folder / META).read_text(encoding="utf8"))
-        meta[KEY] = {**meta.get(KEY, {}), task: report}
-        meta["notes"] = with_section(meta.get("notes") or "", meta)
-        write_json(folder / META, meta)
-        write_json(folder / f"{task}.json", report)
+        return report_small(old, folder, task, {**facts, "weights": weights}, test=test)
+
+
+def report_small(
+    old: Language,
+    folder: Path,
+    task: str,
+    facts: Mapping[str, Any],
+    *,
+    test: str | Path | None,
+    spans_key: str | None = None,
+) -> Smaller:
+    """Compare a smaller pipeline with its original, and write report and model card to its folder.
+
+    old (Language): The original, loaded from a folder.
+    folder (Path): Folder of the smaller pipeline.
+    task (str): Name of the change, and of the report in the folder.
+    facts (Mapping): Further content of the report.
+    test (str | Path): Labelled documents (.spacy) to compare the pipelines on.
+    spans_key (str | None): Key of doc.spans under which the smaller pipeline writes its entities; None
+        for doc.ents.
+    RETURNS (Smaller): The comparison.
+    RAISES (MaralError): If a file cannot be read or written.
+    """
+    parity = None
+    report = {**facts, **_sizes(Path(str(old.path)), folder)}
+    if test is not None:
+        parity = compare_pipelines(old, load_pipeline(folder), read_gold(test), spans_key=spans_key)
+        report["test"] = {"data": Path(test).name, **parity.to_dict()}
+    report |= {
+        "machine": describe_machine(-1),
+        "threads": torch.get_num_threads(),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+    meta = json.loads((folder / META).read_text(encoding="utf8"))
+    meta[KEY] = {**meta.get(KEY, {}), task: report}
+    meta["notes"] = with_section(meta.get("notes") or "", meta)
+    write_json(folder / META, meta)
+    write_json(folder / f"{task}.json", report)
     return Smaller(report, parity)
 
 
@@ -133,10 +158,10 @@ def _set_weights(nlp: Language, weights: str) -> None:
                 dot_to_object(config, ".".join(path[:-1]))["weights"] = weights
 
 
-def _sizes(old: Language, model: str | Path, folder: Path) -> dict[str, Any]:
-    before, after = measure_loading([model, folder])
+def _sizes(old: Path, new: Path) -> dict[str, Any]:
+    before, after = measure_loading([old, new])
     return {
-        "bytes": pair(folder_bytes(Path(str(old.path))), folder_bytes(folder)),
+        "bytes": pair(folder_bytes(old), folder_bytes(new)),
         "loading": {key: pair(before[key], after[key]) for key in before},
     }
 

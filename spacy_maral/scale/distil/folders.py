@@ -1,0 +1,73 @@
+"""The output folder of a distillation, and within it the folder of what it is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...data.docs import read_docs
+from ...data.files import prove_writable
+from ...data.layout import RUN_FOLDER
+from ...errors import Errors, MaralError
+from ...training.inputs import Paths, annotated_docs, as_paths
+from ...training.target_gold import text_keys
+from ..shrink.pipelines import check_output
+from .silver import Labelled
+
+WORK = "distil"
+
+
+def work_folder(output: Path) -> Path:
+    """Make sure that an output can be written, and find the folder for what it is made from.
+
+    output (Path): The output: free, a pipeline made smaller before, or the folder of a stopped run.
+    RETURNS (Path): The folder; what a stopped run has left is in it.
+    RAISES (MaralError): If the output cannot be written, or holds anything else.
+    """
+    check_begun(output)
+    work = output / RUN_FOLDER / WORK
+    prove_writable(work, folder=True)
+    return work
+
+
+def check_begun(output: Path) -> None:
+    """Make sure that an output is free, a pipeline made smaller before, or the folder of a stopped run.
+
+    RAISES (MaralError): If it cannot be written, or holds anything else.
+    """
+    if not output.is_dir() or [path.name for path in output.iterdir()] != [RUN_FOLDER]:
+        check_output(output)
+
+
+def read_labelled(
+    labels: tuple[str, ...], *, gold: Paths | None, dev: Paths | None, test: Paths | None
+) -> Labelled:
+    """Read the labelled data of a distillation.
+
+    labels (tuple[str, ...]): The teacher's labels.
+    gold, dev, test (Paths | None): Files (.spacy) to train on, to choose the epoch by, and to measure
+        on. The texts of dev and test are not trained on.
+    RETURNS (Labelled): The documents.
+    RAISES (MaralError): If a file cannot be read or has no annotation, or gold data have other labels.
+    """
+    sides = {name: _read(paths) for name, paths in (("gold", gold), ("dev", dev), ("test", test))}
+    unknown = sorted({ent.label_ for doc in sides["gold"] for ent in doc.ents} - {*labels})
+    if unknown:
+        path = ", ".join(map(str, as_paths(gold or ())))
+        found = {"labels": ", ".join(unknown), "known": ", ".join(labels)}
+        raise MaralError(Errors.M572.format(path=path, **found))
+    measured = text_keys([*sides["dev"], *sides["test"]])
+    trained = [doc for doc in sides["gold"] if not text_keys([doc]) & measured]
+    return Labelled(trained, sides["dev"] if dev else None, measured)
+
+
+def _read(paths: Paths | None) -> list[Any]:
+    files = as_paths(paths or ())
+    return [doc for path in files for doc in annotated_docs(read_docs(path), path)]
+
+
+def describe_gold(labelled: Labelled) -> Mapping[str, int]:
+    """Count the gold documents that are trained on, for the report."""
+    entities = sum(len(doc.ents) for doc in labelled.gold)
+    return {"documents": len(labelled.gold), "entities": entities}

@@ -1,0 +1,184 @@
+"""Distil a pipeline into spaCy's own tok2vec and ner, which need neither torch nor this package."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import spacy
+from spacy.language import Language
+from spacy.training.initialize import init_nlp
+from spacy.training.loop import DIR_MODEL_BEST
+from spacy.training.loop import train as train_nlp
+from thinc.api import Config
+
+from ...data.files import replacing, writing_output
+from ...errors import Errors, MaralError
+from ...evaluation.evaluate import load_pipeline
+from ...model.architectures import get_span_module
+from ...model.checks import check_choice
+from ...training.inputs import Paths, as_paths
+from ...training.interrupts import sole_run
+from ...training.pipelines import require_component
+from ..annotate.corpus_files import FORMATS, find_shards, places
+from ..annotate.corpus_run import CorpusSummary, annotate_corpus
+from ..annotate.worker import Engine
+from ..names import component as maral_ner
+from ..shrink.pipelines import Smaller, report_small
+from .folders import describe_gold, read_labelled, work_folder
+from .silver import Labelled, SilverCorpus, SilverCounts
+from .spacy_config import COMPONENTS, LABELS, NER, SmallPlan, copy_tokenizer
+
+ANNOTATED, CORPUS, TRAINED, CONFIG = "annotated", "corpus", "trained", "config.cfg"
+FORMAT = "jsonl.gz"
+TASK = "distil"
+KEPT_META = ("author", "email", "url", "license", "sources")
+DOUBT = 0.3
+
+
+def distil_tok2vec(
+    model: str | Path,
+    texts: str | Path | Sequence[str | Path],
+    output: str | Path,
+    *,
+    gold: Paths | None = None,
+    dev: Paths | None = None,
+    test: str | Path | None = None,
+    component: str = NER,
+    vectors: str | Path | None = None,
+    doubt: float = DOUBT,
+    text_field: str = "text",
+    overrides: dict[str, Any] | None = None,
+    engine: Engine | None = None,
+    gpu_id: int = -1,
+) -> Smaller:
+    """Distil a pipeline into spaCy's own tok2vec and ner, trained on text that the pipeline labels.
+
+    The text is labelled shard by shard, as by `annotate_corpus`; a call that was stopped goes on when it
+    is repeated. spaCy's own training then learns from it. Words whose annotation is in doubt count as
+    missing, not as outside. The result loads with spaCy alone.
+
+    EXAMPLE: distil_tok2vec("student", ["german/"], "small", test="de-test.spacy").parity.f1_change
+
+    model (str | Path): The teacher: the folder of a pipeline with maral_ner, or its name.
+    texts (str | Path | Sequence): Raw text as for `annotate_corpus`: files (.txt, .jsonl, both also
+        .gz, .parquet), folders of them, or patterns.
+    output (str | Path): Folder for the new pipeline.
+    gold (Paths | None): Labelled documents (.spacy) to train on, too.
+    dev (Paths | None): Labelled documents (.spacy) that choose the epoch, and on which the pipelines
+        are compared if there is no test; by default a part of the silver text chooses the epoch.
+    test (str | Path | None): Labelled documents (.spacy) to compare the two pipelines on.
+    component (str): "ner" or "spancat".
+    vectors (str | Path | None): Pipeline with word vectors or floret vectors, which the new one gets.
+    doubt (float): Probability from which other readings of a text make its words doubtful (see
+        `ShardSettings`); with 1 none is. spancat is not trained on texts with doubtful words.
+    text_field (str): Key or column of the text.
+    overrides (dict | None): Settings that replace those of the new pipeline's configuration, such as
+        {"training.max_steps": 5000}.
+    engine (Engine | None): Labels the text: a LocalEngine (default) or a RayEngine.
+    gpu_id (int): GPU to use, -1 for the CPU.
+    RETURNS (Smaller): The changes, also in distil.json and meta.json of the new pipeline.
+    RAISES (MaralError): If the teacher, the text or the labelled data cannot be used, or a file cannot be
+        written.
+    RAISES (ConfigValidationError): If a setting is unknown or out of range.
+    """
+    output = Path(output)
+    check_choice("component", component, list(COMPONENTS))
+    given = [texts] if isinstance(texts, str | Path) else list(texts)
+    teacher = load_pipeline(model, gpu_id=gpu_id)
+    require_component(teacher, model)
+    pipe = maral_ner(teacher)
+    labelled = read_labelled(pipe.labels, gold=gold, dev=dev, test=test)
+    width = get_span_module(pipe.model).max_width
+    plan = SmallPlan(
+        teacher, pipe.labels, width, component, check_vectors(vectors), overrides or {}
+    )
+    work = work_folder(output)
+    plan.blank(plan.config(work / CORPUS, n_documents=0))
+    with sole_run(work):
+        summary = annotate_corpus(
+            model, given, work / ANNOTATED, engine=engine, format=FORMAT, text_field=text_field,
+            doubt=doubt, gpu_id=gpu_id,
+        )  # fmt: skip
+        counts = write_silver(plan, given, work, labelled, summary)
+        n_documents = counts.documents + len(labelled.gold)
+        config = plan.config(work / CORPUS, n_documents=n_documents)
+        nlp = train(plan, config, work, gpu_id=gpu_id)
+    finish(nlp, teacher)
+    facts: dict[str, Any] = {
+        "to": "tok2vec", "component": component, "teacher": summary.model,
+        "silver": {**counts.to_dict(), "doubt": doubt},
+        "vectors": None if vectors is None else Path(vectors).name,
+    }  # fmt: skip
+    if labelled.gold:
+        facts["gold"] = describe_gold(labelled)
+    measured = test or (as_paths(dev)[0] if dev else None)
+    with writing_output(output), replacing(output) as folder:
+        nlp.to_disk(folder)
+        return report_small(teacher, folder, TASK, facts, test=measured, spans_key=plan.spans_key)
+
+
+def check_vectors(given: str | Path | None) -> str | None:
+    """Find word vectors.
+
+    given (str | Path | None): Folder or name of a pipeline.
+    RETURNS (str | None): Its absolute path, or its name.
+    RAISES (MaralError): If there is no such pipeline, or it has no vectors.
+    """
+    if given is None:
+        return None
+    if not load_pipeline(given).vocab.vectors.size:
+        raise MaralError(Errors.M570.format(path=given))
+    return str(Path(given).absolute()) if Path(given).exists() else str(given)
+
+
+def write_silver(
+    plan: SmallPlan,
+    texts: Sequence[str | Path],
+    work: Path,
+    labelled: Labelled,
+    summary: CorpusSummary,
+) -> SilverCounts:
+    """Write what the teacher has labelled as documents for spaCy's training."""
+    home = str(work / ANNOTATED)
+    shards = find_shards(map(str, texts), home)
+    files = [places(summary.output, shard.name, FORMATS[FORMAT]).output for shard in shards]
+    config = plan.config(work / CORPUS, n_documents=summary.documents)
+    corpus = SilverCorpus(
+        plan.blank(config), labelled, spans_key=plan.spans_key,
+        n_documents=max(1, summary.documents), seed=int(config["system"]["seed"]),
+    )  # fmt: skip
+    with writing_output(work), replacing(work / CORPUS) as folder:
+        return corpus.write(files, folder)
+
+
+def train(plan: SmallPlan, config: Config, work: Path, *, gpu_id: int) -> Language:
+    """Train the pipeline of a configuration by spaCy's own loop; RETURNS (Language): The best one."""
+    with writing_output(work):
+        config.to_disk(work / CONFIG)
+        (work / TRAINED).mkdir(exist_ok=True)
+        (work / CORPUS / LABELS).write_text(json.dumps(plan.label_data()), encoding="utf8")
+    nlp = init_nlp(config, use_gpu=gpu_id)
+    copy_tokenizer(plan.teacher, nlp)
+    train_nlp(nlp, work / TRAINED, use_gpu=gpu_id, stdout=sys.stdout, stderr=sys.stderr)
+    return spacy.load(work / TRAINED / DIR_MODEL_BEST)
+
+
+def finish(nlp: Language, teacher: Language) -> None:
+    """Give a trained pipeline the teacher's name and facts, and no paths of this machine."""
+    nlp.config["paths"] = dict.fromkeys(nlp.config["paths"])
+    nlp.config["initialize"]["components"] = {}
+    nlp.meta |= {key: teacher.meta[key] for key in KEPT_META if teacher.meta.get(key)}
+    lang = teacher.meta["lang"]
+    nlp.meta |= {
+        "lang": lang,
+        "name": f"{teacher.meta['name']}_{TASK}",
+        "version": teacher.meta["version"],
+    }
+    labels = ", ".join(label for found in nlp.meta["labels"].values() for label in found)
+    nlp.meta["description"] = (
+        f"Entities ({labels}), distilled from {lang}_{teacher.meta['name']} into spaCy's own components."
+    )
