@@ -21,7 +21,8 @@ class Sizes:
     trial. memory_sentences, data_sentences: Sentences of the cases memory_vs_literal and data.
     vmf_spans: Scored spans. pcla_scale: Factor on the number of candidate spans of the cases pcla.
     infer_sentences: Sentences that pipelines annotate in a trial. train_sentences: Sentences that
-    these pipelines are trained on. product: Side of the large matrix product.
+    these pipelines are trained on. distil_sentences: Sentences of each language that student and
+    distilled pipelines are trained on. product: Side of the large matrix product.
     """
 
     sentences: int = 3000
@@ -32,12 +33,13 @@ class Sizes:
     pcla_scale: float = 1.0
     infer_sentences: int = 400
     train_sentences: int = 1500
+    distil_sentences: int = 20_000
     product: int = 2048
 
 
 SMOKE = Sizes(
     sentences=60, steps=2, memory_sentences=60, data_sentences=60, vmf_spans=500, pcla_scale=0.01,
-    infer_sentences=12, train_sentences=24, product=128,
+    infer_sentences=12, train_sentences=24, distil_sentences=160, product=128,
 )  # fmt: skip
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .errors import MaralError
     from .evaluation.evaluate import evaluate_pipeline
     from .evaluation.evaluate import load_pipeline as load
-    from .scale import annotate_corpus, optimise, trim_vocab
+    from .scale import annotate_corpus, distil_layers, distil_tok2vec, optimise, trim_vocab
     from .training.calibrate import calibrate
     from .training.suspects import find_suspects
     from .training.teacher import train_teacher
@@ -46,6 +46,8 @@ _HOMES = {
     "annotate_corpus": "scale",
     "calibrate": "training.calibrate",
     "convert": "data.convert",
+    "distil_layers": "scale",
+    "distil_tok2vec": "scale",
     "evaluate_pipeline": "evaluation.evaluate",
     "export": "data.export",
     "find_suspects": "training.suspects",
@@ -70,6 +72,8 @@ __all__ = [
     "annotate_corpus",
     "calibrate",
     "convert",
+    "distil_layers",
+    "distil_tok2vec",
     "evaluate_pipeline",
     "export",
     "find_suspects",

@@ -353,6 +353,7 @@ class Warnings(metaclass=CodedMessages):
     W450 = "F1 on the test data changes by {change} points, a loss of more than {most}. Give 'trim-vocab' more text, or keep the original pipeline."
     W451 = "There are no test data, so the loss in accuracy is not known. Give labelled data with --test."
     W452 = "This processor does not compute in bfloat16, so here the new pipeline is only as fast as the original."
+    W570 = "F1 on the labelled data changes by {change} points, a loss of more than {most}. Give 'distil' more raw text, and labelled text with --gold, or ship the teacher."
     W465 = (
         "{n} shards have changed since they were annotated, so they are annotated again: {shards}."
     )

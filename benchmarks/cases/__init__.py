@@ -32,6 +32,10 @@ CASES = {
     "pcla_epoch": "pcla",
     "data": "data",
     "second_start": "data",
+    "distil_speed": "distil",
+    "distil_f1": "distil",
+    "layers_speed": "distil",
+    "layers_f1": "distil",
 }
 
 

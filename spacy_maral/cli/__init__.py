@@ -8,6 +8,7 @@ from . import (  # noqa: F401
     card,
     data,
     debug_data,
+    distilling,
     evaluation,
     init_config,
     labelling,

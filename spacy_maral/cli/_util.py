@@ -38,7 +38,7 @@ ORDER = (
     "init-config", "convert", "export", "prepare-text", "stats", "debug-data", "train", "train-teacher",
     "suggest", "pseudo-label", "adapt", "evaluate", "compare", "calibrate", "suspects", "annotate", "names",
     "report", "card", "push",
-    "trim-vocab", "optimise",
+    "trim-vocab", "optimise", "distil",
 )  # fmt: skip
 
 

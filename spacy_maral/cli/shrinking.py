@@ -65,7 +65,7 @@ def trim_vocab_cli(
         )  # fmt: skip
     shares = [f"{name} {100 * share:.1f} %" for name, share in result.facts["scripts"].items()]
     msg.text(f"Scripts of the text: {', '.join(shares[:8])}")
-    _show(result, output)
+    show_smaller(result, output)
 
 
 @app.command("optimise")
@@ -92,11 +92,14 @@ def optimise_cli(
         msg.warn(Warnings.W452)
     with reported("optimise the pipeline"):
         result = optimise(model, output, test=test)
-    _show(result, output)
+    show_smaller(result, output)
 
 
-def _show(result: Smaller, output: Path) -> None:
-    """Print the comparison of both pipelines, and warn if the new one is worse or was not tested."""
+def show_smaller(result: Smaller, output: Path, *, worse: str = Warnings.W450) -> None:
+    """Print the comparison of both pipelines, and warn if the new one is worse or was not tested.
+
+    worse (str): The warning if it is worse.
+    """
     from ..evaluation.report.smaller import rows_of
 
     rows = rows_of(result.facts)
@@ -104,5 +107,5 @@ def _show(result: Smaller, output: Path) -> None:
     if result.parity is None:
         msg.warn(Warnings.W451)
     elif result.parity.f1_change < -MOST_LOST:
-        msg.warn(Warnings.W450.format(change=f"{result.parity.f1_change:+.2f}", most=MOST_LOST))
+        msg.warn(worse.format(change=f"{result.parity.f1_change:+.2f}", most=MOST_LOST))
     msg.good("Saved pipeline", output)

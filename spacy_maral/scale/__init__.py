@@ -1,4 +1,4 @@
-"""Run a trained pipeline on any corpus, here or on a Ray cluster, or make it smaller and faster."""
+"""Run a trained pipeline on any corpus, here or on a Ray cluster, or make it smaller and faster, or distil it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from .annotate.ray_engine import RayEngine
     from .annotate.shard import ShardSettings, ShardSummary, annotate_shard
     from .annotate.worker import LocalEngine
+    from .distil.layers import distil_layers
+    from .distil.tok2vec import distil_tok2vec
     from .shrink.optimising import optimise
     from .shrink.trimming import trim_vocab
 
@@ -20,6 +22,8 @@ _HOMES = {
     "ShardSummary": "annotate.shard",
     "annotate_corpus": "annotate.corpus_run",
     "annotate_shard": "annotate.shard",
+    "distil_layers": "distil.layers",
+    "distil_tok2vec": "distil.tok2vec",
     "optimise": "shrink.optimising",
     "trim_vocab": "shrink.trimming",
 }
@@ -31,6 +35,8 @@ __all__ = [
     "ShardSummary",
     "annotate_corpus",
     "annotate_shard",
+    "distil_layers",
+    "distil_tok2vec",
     "optimise",
     "trim_vocab",
 ]

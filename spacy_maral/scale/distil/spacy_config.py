@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import spacy
 from spacy.cli.init_config import init_config
@@ -97,5 +97,6 @@ class SmallPlan:
 
 def copy_tokenizer(teacher: Language, nlp: Language) -> None:
     """Give a pipeline the tokenizer rules of another one."""
-    if hasattr(teacher.tokenizer, "to_bytes"):
-        nlp.tokenizer.from_bytes(teacher.tokenizer.to_bytes())
+    ours, others = cast(Any, nlp.tokenizer), cast(Any, teacher.tokenizer)
+    if hasattr(others, "to_bytes"):
+        ours.from_bytes(others.to_bytes())

@@ -100,8 +100,8 @@ def test_the_card_names_teacher_sizes_and_both_scores(small, world):
     meta = json.loads((output / "meta.json").read_text("utf8"))
     report = meta["maral_smaller"]["distil"]
     assert report == json.loads((output / "distil.json").read_text("utf8")) == result.facts
-    assert report["teacher"].startswith("xx_pipeline-0.0.0+") and report["to"] == "tok2vec"
-    assert report["bytes"]["after"] < report["bytes"]["before"]
+    assert report["teacher"].startswith("xx_") and report["to"] == "tok2vec"
+    assert 2**17 < report["bytes"]["after"] < 2**20
     notes = meta["notes"]
     for part in (report["teacher"], "files, MiB", "F1 on de.spacy", "words/s", "texts ("):
         assert part in notes

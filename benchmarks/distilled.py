@@ -1,0 +1,112 @@
+"""A student, and the pipelines distilled from it, on raw text of the target language.
+
+Each is made once for all cases of a call. The raw text has none of the sentences that are measured on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from spacy.tokens import Doc
+
+from spacy_maral.adaptation.train import STUDENT, train
+from spacy_maral.data.convert import write_docs
+from spacy_maral.scale import distil_layers, distil_tok2vec, optimise
+from spacy_maral.training.target_gold import text_key, text_keys
+
+from .setting import CONFIG, SOURCE, TARGET, Setting
+from .world import read_part, read_sample
+
+KEPT_LAYERS = 6
+# what the tiny encoder of a trial run has
+SMOKE_LAYERS = 1
+SMOKE_STEPS = {"training.max_steps": 4, "training.eval_frequency": 2}
+
+
+def raw_text(setting: Setting) -> list[Doc]:
+    """Sentences of the target that are neither in its development nor in its test data."""
+    measured = text_keys([*read_part(setting, TARGET, "dev"), *read_part(setting, TARGET, "test")])
+    docs = read_sample(setting, TARGET, "train", setting.sizes.distil_sentences)
+    return [doc for doc in docs if text_key(doc) not in measured]
+
+
+def measured_docs(setting: Setting) -> list[Doc]:
+    """The test sentences of the target."""
+    return read_sample(setting, TARGET, "test", setting.sizes.infer_sentences)
+
+
+def make_student(setting: Setting) -> Path:
+    """Train teacher and student; RETURNS (Path): The student's folder."""
+    output = setting.scratch / "distil" / "run"
+    overrides: dict[str, Any] = {"paths.encoder": str(setting.encoder)}
+    if setting.smoke:
+        overrides |= {
+            "teacher.freeze_layers": 1, "student.freeze_layers": 1, "teacher.epochs": 1,
+            "student.epochs": 2, "teacher.min_updates": 0, "student.min_updates": 0,
+        }  # fmt: skip
+    if not (output / STUDENT / "meta.json").is_file():
+        source = _written(setting, "source", _labelled(setting))
+        train(
+            CONFIG, output=output, source=source, dev=_part(setting, SOURCE, "dev"),
+            target=_written(setting, "target", raw_text(setting)), lang=TARGET,
+            overrides=overrides,
+        )  # fmt: skip
+    return output / STUDENT
+
+
+def make_optimised(setting: Setting) -> Path:
+    """RETURNS (Path): The folder of the student in bfloat16."""
+    output = setting.scratch / "distil" / "optimised"
+    if not output.is_dir():
+        optimise(make_student(setting), output)
+    return output
+
+
+def make_tok2vec(setting: Setting, size: int) -> Path:
+    """Distil the student into spaCy's own components; RETURNS (Path): The folder.
+
+    size (int): Sentences of raw text that it learns from.
+    """
+    output = setting.scratch / "distil" / f"tok2vec-{size}"
+    if not output.is_dir():
+        lines = [doc.text.replace("\n", " ") for doc in raw_text(setting)[:size]]
+        text = setting.scratch / "distil" / f"raw-{size}.txt"
+        text.write_text("\n".join(lines) + "\n", encoding="utf8")
+        overrides = SMOKE_STEPS if setting.smoke else {}
+        student = make_student(setting)
+        distil_tok2vec(
+            student, text, output, dev=_part(setting, TARGET, "dev"), overrides=overrides
+        )
+    return output
+
+
+def make_layers(setting: Setting) -> Path:
+    """Distil the student into one with half of the layers; RETURNS (Path): The folder."""
+    output = setting.scratch / "distil" / "layers"
+    if not output.is_dir():
+        overrides = {"student.epochs": 1, "student.min_updates": 0} if setting.smoke else {}
+        distil_layers(
+            make_student(setting), _written(setting, "target", raw_text(setting)), output,
+            keep=str(SMOKE_LAYERS if setting.smoke else KEPT_LAYERS),
+            dev=_part(setting, TARGET, "dev"), overrides=overrides,
+        )  # fmt: skip
+    return output
+
+
+def _labelled(setting: Setting) -> list[Doc]:
+    return read_sample(setting, SOURCE, "train", setting.sizes.distil_sentences)
+
+
+def _part(setting: Setting, language: str, part: str) -> Path:
+    """A file of all sentences as .spacy."""
+    read_part(setting, language, part)
+    return setting.scratch / f"{language}-{part}.spacy"
+
+
+def _written(setting: Setting, name: str, docs: list[Doc]) -> Path:
+    """Write documents once; RETURNS (Path): The file."""
+    path = setting.scratch / "distil" / f"{name}.spacy"
+    if not path.is_file():
+        write_docs(path, docs)
+    return path
