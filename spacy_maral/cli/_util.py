@@ -150,6 +150,28 @@ def read_overrides(ctx: typer.Context) -> dict[str, Any]:
     return parse_config_overrides(ctx.args)
 
 
+def divide_words(ctx: typer.Context, words: list[str]) -> list[str]:
+    """Divide the words of an argument that takes any number of them, which get the overrides as well.
+
+    ctx (typer.Context): The command; the overrides are added to the arguments that are not its own.
+    words (list[str]): The words.
+    RETURNS (list[str]): Those that are no overrides.
+    RAISES (typer.BadParameter): If none is left.
+    """
+    rest, found = list(words), []
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            found.append(word)
+            continue
+        ctx.args.append(word)
+        if "=" not in word and rest:
+            ctx.args.append(rest.pop(0))
+    if not found:
+        raise typer.BadParameter("There is no text among the arguments.")
+    return found
+
+
 def show_counts(title: str, counts: dict[str, int]) -> None:
     """Print counts by name, or nothing if there are none."""
     if counts:

@@ -11,7 +11,7 @@ from spacy.cli._util import Arg, Opt
 
 from ..errors import Errors, MaralError, Warnings
 from ._options import CODE, FILE, GPU_ID, LANG, MODEL, VERBOSE
-from ._util import WITH_OVERRIDES, app, prepare, read_overrides, reported
+from ._util import WITH_OVERRIDES, app, divide_words, prepare, read_overrides, reported
 from .shrinking import OUTPUT, TEST, show_smaller
 
 OVERRIDES = """To override settings of the training, pass them as command line options:
@@ -60,7 +60,7 @@ def distil_cli(
     doubt: float | None = Opt(
         None,
         "--doubt",
-        help="Probability from which other readings make words count as missing (tok2vec)",
+        help="Probability from which other readings make words count as missing (tok2vec; default: 0.3)",
     ),
     text_field: str | None = Opt(
         None, "--text-field", help="Key or column with the text (tok2vec; default: text)"
@@ -85,6 +85,7 @@ def distil_cli(
     development data, and the comparison is saved in the new pipeline's
     distil.json and model card. To continue a stopped run, repeat the command.
     """  # fmt: skip
+    texts = divide_words(ctx, texts)
     overrides = read_overrides(ctx)
     prepare(code, verbose)
     shared: dict[str, Any] = {

@@ -19,25 +19,17 @@ WORK = "distil"
 
 
 def work_folder(output: Path) -> Path:
-    """Make sure that an output can be written, and find the folder for what it is made from.
+    """Make sure that an output can be written, and make the folder for what it is made from.
 
-    output (Path): The output: free, a pipeline made smaller before, or the folder of a stopped run.
-    RETURNS (Path): The folder; what a stopped run has left is in it.
+    output (Path): The output: free, a pipeline made smaller before, or that of a stopped run.
+    RETURNS (Path): The folder, which marks a run that is not finished; what a stopped run has left is in it.
     RAISES (MaralError): If the output cannot be written, or holds anything else.
     """
-    check_begun(output)
     work = output / RUN_FOLDER / WORK
+    if not work.is_dir():
+        check_output(output)
     prove_writable(work, folder=True)
     return work
-
-
-def check_begun(output: Path) -> None:
-    """Make sure that an output is free, a pipeline made smaller before, or the folder of a stopped run.
-
-    RAISES (MaralError): If it cannot be written, or holds anything else.
-    """
-    if not output.is_dir() or [path.name for path in output.iterdir()] != [RUN_FOLDER]:
-        check_output(output)
 
 
 def read_labelled(

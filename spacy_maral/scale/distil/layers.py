@@ -13,6 +13,7 @@ from spacy.tokens import Doc
 from thinc.api import Config
 from tqdm.auto import tqdm
 
+from ...data.files import remove, writing_output
 from ...errors import Errors, MaralError
 from ...evaluation.evaluate import load_pipeline, without_labels
 from ...model.checks import check_choice
@@ -44,7 +45,7 @@ from ..names import component
 from ..shrink.parity import pair
 from ..shrink.pipelines import Smaller, find_encoder, report_small
 from .cutting import choose_layers, cut_layers
-from .folders import check_begun, describe_gold, read_labelled
+from .folders import describe_gold, read_labelled, work_folder
 from .silver import Labelled
 
 TASK = "distil"
@@ -110,7 +111,7 @@ def distil_layers(
     config = Config().from_str(DEFAULTS, overrides=overrides or {})
     settings = read_settings(config, teacher)
     labelled = read_labelled(labels, gold=gold, dev=dev, test=test)
-    check_begun(output)
+    work = work_folder(output)
     paths = as_paths(texts)
     docs = [
         doc
@@ -142,7 +143,10 @@ def distil_layers(
     if labelled.gold:
         facts["gold"] = describe_gold(labelled)
     measured = test or (as_paths(dev)[0] if dev else None)
-    return report_small(teacher, output, TASK, facts, test=measured)
+    result = report_small(teacher, output, TASK, facts, test=measured)
+    with writing_output(output):
+        remove(work)
+    return result
 
 
 def read_settings(config: Config, teacher: Language) -> StudentSettings:
