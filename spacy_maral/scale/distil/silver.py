@@ -107,16 +107,13 @@ class SilverCorpus:
         RAISES (MaralError): If no document is left to train on or to choose the epoch by.
         """
         docs = self._docs(tqdm(rows(shards), desc="Silver text", unit=" texts", disable=None))
-        number, left = 0, True
-        while left:
+        for number in range(self.n_files):
             # the strings of a file's documents are freed together
             with self.nlp.memory_zone():
                 chunk = list(islice(docs, FILE_DOCS))
                 every = [*chunk, *self.labelled.gold[number :: self.n_files]]
-                left = bool(chunk) or number < self.n_files
                 if every:
                     self._write(folder / TRAIN / f"{number:05d}{SUFFIX}", every)
-            number += 1
         self.counts.left_out = dict(sorted(self.left_out.items()))
         self._check()
         self.counts.held_out = 0 if self.labelled.dev is not None else len(self.dev)

@@ -12,9 +12,10 @@ from spacy.language import Language
 from spacy.schemas import ConfigSchemaTraining
 from spacy.tokens import Doc, Span
 from spacy.training import Example
-from spacy.util import load_model_from_config, registry
+from spacy.util import dict_to_dot, load_model_from_config, registry
 from thinc.api import Config
 
+from ...errors import Errors, MaralError, did_you_mean
 from .silver import DEV, TRAIN
 
 COMPONENTS = (NER, SPANCAT) = ("ner", "spancat")
@@ -63,6 +64,7 @@ class SmallPlan:
             config["training"]["max_epochs"] = -1
         if self.vectors is not None:
             config["paths"]["vectors"] = self.vectors
+            config["initialize"]["vectors"] = "${paths.vectors}"
             config["components"]["tok2vec"]["model"]["embed"]["include_static_vectors"] = True
         if self.component == SPANCAT:
             config["components"][SPANCAT]["spans_key"] = SPANS_KEY
@@ -77,9 +79,15 @@ class SmallPlan:
     def blank(self, config: Config) -> Language:
         """Make the pipeline, untrained, with the teacher's tokenizer, and check the configuration.
 
-        RAISES (ConfigValidationError): If a setting is unknown or out of range.
+        RAISES (ConfigValidationError): If a setting is out of range.
+        RAISES (MaralError): If an override names a setting that there is not.
         """
         nlp = load_model_from_config(config, auto_fill=True)
+        # spaCy drops what it does not know
+        known = dict_to_dot(nlp.config)
+        if unknown := [name for name in self.overrides if name not in known]:
+            hint = did_you_mean(unknown[0], known)
+            raise MaralError(Errors.M577.format(names=", ".join(unknown), hint=hint))
         registry.resolve(nlp.config.interpolate()["training"], schema=ConfigSchemaTraining)
         copy_tokenizer(self.teacher, nlp)
         return nlp

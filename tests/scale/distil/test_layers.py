@@ -95,7 +95,8 @@ def test_a_cut_encoder_computes_what_its_layers_do(family, tmp_path):
     if family == "ModernBert":
         with pytest.raises(MaralError, match=r"M575.*1 and 0 differ in kind"):
             cutting.cut_layers(shim, [1, 2])
-    keep = [0, 2]
+    # of ModernBERT, the third layer is of the first one's kind
+    keep, skipped = ([0, 1], 2) if family == "ModernBert" else ([0, 2], 1)
     old = shim._model.eval()
     _, stack = layer_stack(old)
     ids = torch.tensor([[0, 5, 6, 7, 2]])
@@ -105,7 +106,7 @@ def test_a_cut_encoder_computes_what_its_layers_do(family, tmp_path):
         states = inputs[0] if inputs else next(iter(kwargs.values()))
         return (states, *output[1:]) if isinstance(output, tuple) else states
 
-    handle = stack[1].register_forward_hook(skip, with_kwargs=True)
+    handle = stack[skipped].register_forward_hook(skip, with_kwargs=True)
     with torch.no_grad():
         wanted = old(**given).last_hidden_state
     handle.remove()
@@ -152,9 +153,12 @@ def test_the_soft_labels_are_the_teachers(deep, texts):
     for name in nlp.pipe_names[:-1]:
         copies = list(nlp.get_pipe(name).pipe(copies))
     wanted = softmax(nlp.get_pipe("maral_ner").predict(copies).scores)
+    # the labels are computed in bfloat16 where the processor has it, with 8 bits of precision
     torch.testing.assert_close(
-        torch.tensor(stream.targets), torch.tensor(wanted), rtol=1e-3, atol=1e-4
+        torch.tensor(stream.targets), torch.tensor(wanted), rtol=0, atol=0.03
     )
+    sure = wanted.max(1) > 0.6
+    assert (stream.targets.argmax(1) == wanted.argmax(1))[sure].all() and sure.mean() > 0.5
     assert stream.prior.sum() == pytest.approx(1)
 
 
