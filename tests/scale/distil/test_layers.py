@@ -155,7 +155,7 @@ def test_the_soft_labels_are_the_teachers(deep, texts):
     wanted = softmax(nlp.get_pipe("maral_ner").predict(copies).scores)
     # the labels are computed in bfloat16 where the processor has it, with 8 bits of precision
     torch.testing.assert_close(
-        torch.tensor(stream.targets), torch.tensor(wanted), rtol=0, atol=0.03
+        torch.tensor(stream.targets), torch.tensor(wanted).float(), rtol=0, atol=0.03
     )
     sure = wanted.max(1) > 0.6
     assert (stream.targets.argmax(1) == wanted.argmax(1))[sure].all() and sure.mean() > 0.5
@@ -175,7 +175,7 @@ def test_it_goes_on_and_is_not_done_twice(
     monkeypatch.setattr(layers, "report_small", real)
     result = distil_layers(deep, texts, output, **arguments)
     assert result.facts["gold"]["documents"] == 80 and "W304" in caplog.text
-    with pytest.raises(MaralError, match=r"M323.*layers"):
+    with pytest.raises(MaralError, match=r"(?s)M323.*layers: "):
         distil_layers(deep, texts, output, **{**arguments, "keep": "3"})
     with pytest.raises(MaralError, match="M406"):
         distil_layers(deep, texts, deep, **arguments)
@@ -184,7 +184,7 @@ def test_it_goes_on_and_is_not_done_twice(
 def test_wrong_input_of_layers(world, deep, texts, tmp_path):
     with pytest.raises(MaralError, match="M464"):
         distil_layers(world["teacher"], texts, tmp_path / "x")
-    with pytest.raises(MaralError, match=r"M302.*epochs"):
+    with pytest.raises(MaralError, match=r"(?s)M302.*epochs = 0"):
         distil_layers(deep, texts, tmp_path / "x", keep="2", overrides={"student.epochs": 0})
     with pytest.raises(MaralError, match=r"select.*source_dev, last"):
         distil_layers(
