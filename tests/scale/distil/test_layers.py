@@ -21,6 +21,7 @@ from spacy_maral.model.encoder.layers import layer_stack
 from spacy_maral.scale.distil import cutting, layers
 from spacy_maral.scale.distil.cutting import choose_layers
 from spacy_maral.scale.distil.layers import distil_layers
+from spacy_maral.scale.shrink.parity import Parity
 from spacy_maral.scale.shrink.pipelines import find_encoder
 from spacy_maral.training.teacher import train_teacher
 
@@ -195,7 +196,9 @@ def test_wrong_input_of_layers(world, deep, texts, tmp_path):
         distil_layers(deep, tmp_path / "a.txt", tmp_path / "x", keep="2", lang="xx")
 
 
-def test_the_command(deep, texts, labelled, short, tmp_path):
+def test_the_command(deep, texts, labelled, short, tmp_path, monkeypatch):
+    monkeypatch.setattr(Parity, "f1_change", -5.0)
+
     def run(*words):
         return CliRunner().invoke(app, ["distil", str(deep), str(texts), *map(str, words)])
 
@@ -206,6 +209,7 @@ def test_the_command(deep, texts, labelled, short, tmp_path):
     done = run("-o", tmp_path / "small", "--to", "tok2vec", "--dev", labelled, *overrides)
     assert done.exit_code == 0, done.output
     assert "F1 on de.spacy" in done.output and "Saved pipeline" in done.output
+    assert "W570" in done.output and "-5.00" in done.output
     settings = [x for name, value in EPOCHS.items() for x in (f"--{name}", str(value))]
     done = run("-o", tmp_path / "cut", "--to", "layers", "--keep", "2", "-l", "xx", *settings)
     assert done.exit_code == 0, done.output
