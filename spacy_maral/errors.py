@@ -147,8 +147,8 @@ class Errors(metaclass=CodedMessages):
 
     # M2xx: architectures and pipeline
     M201 = "The span model has no classes yet. Call nlp.initialize() with labelled examples, or load a trained pipeline."
-    M202 = 'The span model has no encoder, because no transformer comes before the component, or its tok2vec is another than spacy-maral.WordPieceEnds.v1. Keep the default tok2vec, initialise the whole pipeline with nlp.initialize(), and put a transformer first: pipeline = ["transformer","maral_ner"] in [nlp], and\n[components.transformer]\nfactory = "transformer"\n[components.transformer.model]\n@architectures = "spacy-maral.TransformerModel.v1"\nname = "intfloat/multilingual-e5-small"\n[components.transformer.model.get_spans]\n@span_getters = "spacy-maral.bounded_windows.v1"'
-    M203 = "The span model needs the output of spacy-maral.WordPieceEnds.v1 over that of a transformer, found {found}. Use a component 'transformer' with the architecture spacy-maral.TransformerModel.v1, and spacy-maral.WordPieceEnds.v1 as the tok2vec of the span model."
+    M202 = 'The span model has no encoder, because no transformer comes before the component. To use the word vectors of spaCy\'s tok2vec, set its tok2vec to spacy-maral.WordVectors.v1; otherwise initialise the whole pipeline with nlp.initialize(), and put a transformer first: pipeline = ["transformer","maral_ner"] in [nlp], and\n[components.transformer]\nfactory = "transformer"\n[components.transformer.model]\n@architectures = "spacy-maral.TransformerModel.v1"\nname = "intfloat/multilingual-e5-small"\n[components.transformer.model.get_spans]\n@span_getters = "spacy-maral.bounded_windows.v1"'
+    M203 = "The span model needs the first and the last vector of each word, found {found}. Take them from a transformer with the tok2vec spacy-maral.WordPieceEnds.v1, or put the layer that is there now into spacy-maral.WordVectors.v1, as its tok2vec."
     M204 = "The saved span model cannot be read: {problem}. The component's file 'model' is damaged, or spacy-maral did not write it. Copy the pipeline again, or train a new one."
     M205 = "The saved span model has format version {found}, but this release reads only up to {known}. Install a newer release of spacy-maral."
     M206 = "There is no initialised transformer in the pipeline (it has: {pipes}). Add a component 'transformer' before maral_ner and call nlp.initialize()."
@@ -170,7 +170,7 @@ class Errors(metaclass=CodedMessages):
     M225 = "The saved encoder has format version {found}, but this release reads only up to {known}. Install a newer release of spacy-maral."
     M226 = "threshold must be a probability from 0 to 1, found {threshold}. Change this setting of the component; with 0 it writes all entities."
     M227 = "The loss {block} cannot be made: {problem}. Set @losses in the block of the loss to one of {known}, or to a loss that you have registered."
-    M228 = "'{name}' has no word vectors for the document {text!r}, because no transformer has read it. Load, enable or source the pipeline's transformer with the component, before it, or join the two first with nlp.replace_listeners('transformer', '{name}', ['model.tok2vec'])."
+    M228 = "'{name}' has no word vectors for the document {text!r}, because no {source} has read it. Load, enable or source the pipeline's {source} with the component, before it, or join the two first with nlp.replace_listeners('{source}', '{name}', ['{place}'])."
     M230 = "{path} names Python code that would run when the encoder is loaded (auto_map). Use an encoder whose architecture transformers has itself. If you trust the code, set trust_remote_code = true in the transformer's tokenizer_config and transformer_config."
 
     # M3xx: training, configuration, checkpoints
@@ -303,6 +303,11 @@ class Errors(metaclass=CodedMessages):
     # M52x: offset, test sets of benchmarks
     M520 = "offset must be a number from -{most:,.0f} to {most:,.0f}, or such a number for each of some labels, found {offset!r}. Change this setting of the component; with 0 it does not shift any score."
     M521 = "offset names labels that the component does not have: {unknown}. Its labels are: {labels}. Correct the names, or give one number for all labels."
+    # M59x: word vectors of other components
+    M590 = '\'{name}\' listens to a {kind}, but none comes before it (the pipeline is: {pipes}). To take the word vectors of spaCy\'s tok2vec, put it first: pipeline = ["tok2vec","{name}"] in [nlp], and\n[components.{name}.model.tok2vec]\n@architectures = "spacy-maral.WordVectors.v1"\n[components.{name}.model.tok2vec.tok2vec]\n@architectures = "spacy.Tok2VecListener.v1"\nwidth = {width}'
+    M591 = "spacy-maral.WordVectors.v1 needs an array for each document, with a row for each word{wanted}, but its tok2vec gave {found}. Use a tok2vec of spaCy; a listener needs the width of the component that it listens to."
+    M592 = "{where}: this command trains or reads the transformer of a pipeline itself, and '{name}' has none (the pipeline is: {pipes}). Train a pipeline on spaCy's tok2vec with 'spacy train', as in configs/tok2vec.cfg; as a teacher of another pipeline, label the target with it by 'spacy maral pseudo-label'."
+
     # M5xx: name memories
     M500 = "names.{name} must be {rule}, found {value}. Change this setting of the component."
     M501 = "The saved name memory has format version {found}, but this release reads only up to {known}. Install a newer release of spacy-maral."

@@ -1,4 +1,4 @@
-"""Registered architectures: word vectors from the transformer, and the span model over them."""
+"""The registered span model: a Thinc model over word vectors, its saved form, its torch module."""
 
 from __future__ import annotations
 
@@ -18,13 +18,11 @@ from safetensors.torch import save as save_tensors
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.util import logger
-from spacy_transformers.layers import TransformerListener, TransformerModel, split_trf_batch
 from thinc.api import (
     ArgsKwargs,
     Model,
     PyTorchShim,
     PyTorchWrapper_v3,
-    chain,
     get_torch_default_device,
     torch2xp,
     xp2torch,
@@ -32,12 +30,12 @@ from thinc.api import (
 from thinc.types import Floats2d
 
 from ..errors import Errors, MaralError, Warnings
-from .encoder.transformer import window_getter
 from .encoder.weights import digest_tensors
+from .listening import listeners
 from .span_model import SpanModel, SpanOutput, check_settings, check_sizes
 from .spans import Candidates, word_shapes
 from .visible import VisibleWords
-from .word_ends import WordEnds, word_ends
+from .word_vectors import WordEnds, output_width
 
 FORMAT_VERSION = 1
 HEADER = "spacy_maral"
@@ -55,22 +53,6 @@ class SpanBatch:
     candidates: Candidates
     z: Floats2d
     logits: Floats2d
-
-
-def build_word_piece_ends(
-    grad_factor: float = 1.0, upstream: str = "*"
-) -> Model[list[Doc], WordEnds]:
-    """Give each word the transformer's vectors at its first and at its last word piece.
-
-    grad_factor (float): Factor on the gradient passed to the transformer; 0 stops the gradient.
-    upstream (str): Name of the transformer component to listen to, "*" for any.
-    RETURNS (Model): Maps documents to two arrays of shape (n_words, width). The words of all
-        documents follow one another; the rows of a word without a piece are zeros.
-    """
-    listener = TransformerListener(upstream_name=upstream)
-    model: Model[list[Doc], WordEnds] = chain(listener, word_ends(grad_factor))
-    model.set_ref("listener", listener)
-    return model
 
 
 def build_span_model(
@@ -111,10 +93,10 @@ def build_span_model(
         "temperature": temperature, "pseudo_count": pseudo_count,
     }  # fmt: skip
     check_settings(decision="likelihood", max_batch_spans=max_batch_spans, **settings)  # type: ignore[arg-type]
-    if isinstance(tok2vec, TransformerModel):
-        # nlp.replace_listeners writes this model to the configuration: build the layers that it
-        # makes in memory
-        tok2vec = chain(chain(tok2vec, split_trf_batch()), word_ends(1.0))
+    if is_transformer(tok2vec):
+        from .word_ends import over_own_transformer
+
+        tok2vec = over_own_transformer(tok2vec)
     span_model = _wrap(torch.nn.Module())
     return Model(
         "maral_span_model",
@@ -141,15 +123,16 @@ def _initialize(
     model: Model, X: list[Doc] | None = None, Y: Any = None, *, settings: dict[str, Any]
 ) -> None:
     tok2vec, span_model = model.layers
-    encoders = [n for n in tok2vec.walk() if isinstance(n, TransformerListener | TransformerModel)]
-    if not encoders or any(is_listener(n) and not n.has_dim("nO") for n in encoders):
+    if any(not listener.has_dim("nO") for listener in listeners(tok2vec)):
         raise MaralError(Errors.M202)
     if not model.has_dim("nO"):
         raise MaralError(Errors.M201)
     tok2vec.initialize(X=X)
+    if X:
+        _check_ends(tok2vec.predict(X))
     if settings["pseudo_count"] == 0:
         logger.warning(Warnings.W208)
-    module = SpanModel(encoders[0].get_dim("nO"), model.get_dim("nO"), **settings)
+    module = SpanModel(output_width(tok2vec), model.get_dim("nO"), **settings)
     span_model.shims[0]._model = module.to(get_torch_default_device())
 
 
@@ -158,8 +141,7 @@ def _forward_spans(model: Model, docs: list[Doc], is_train: bool) -> tuple[SpanB
     tok2vec, span_model = model.layers
     module = get_span_module(model)
     ends, backprop_words = tok2vec(docs, is_train)
-    if not isinstance(ends, tuple):
-        raise MaralError(Errors.M203.format(found=type(ends).__name__))
+    _check_ends(ends)
     visible = VisibleWords.of(docs)
     shapes = word_shapes(visible.texts)
     candidates = visible.candidates(module.max_width)
@@ -182,6 +164,12 @@ def _forward_spans(model: Model, docs: list[Doc], is_train: bool) -> tuple[SpanB
         return docs
 
     return SpanBatch(candidates, z, logits), backprop
+
+
+def _check_ends(ends: Any) -> None:
+    """RAISES (MaralError): If a layer does not give the first and the last vectors of the words."""
+    if not isinstance(ends, tuple):
+        raise MaralError(Errors.M203.format(found=type(ends).__name__))
 
 
 def _spread(model: Model, d_rows: Floats2d, rows: Any, size: int) -> Floats2d:
@@ -322,28 +310,12 @@ def deserialize(module: torch.nn.Module, data: bytes, device: torch.device) -> t
     return built.to(device)
 
 
-def is_listener(node: Model) -> bool:
-    """Whether a layer takes the output of a transformer component from the documents."""
-    return isinstance(node, TransformerListener)
+def is_transformer(node: Model) -> bool:
+    """Whether a layer is a transformer of spacy-transformers or of this package, which has a mark.
 
-
-def listens(model: Model) -> bool:
-    """Whether a model made by `build_span_model` takes word vectors from a transformer component."""
-    return any(map(is_listener, model.layers[0].walk()))
-
-
-def check_encoded(model: Model, name: str, docs: list[Doc]) -> None:
-    """Refuse documents that no transformer has read: the listener would take zeros for their words.
-
-    model (Model): A model made by `build_span_model`.
-    name (str): Name of the component, for the message.
-    docs (list[Doc]): The documents.
-    RAISES (MaralError): If the model listens to a transformer, and a document lacks its output.
+    Its class would be known only to those who import transformers.
     """
-    if listens(model):
-        for doc in docs:
-            if not (doc.has_extension("trf_data") and doc._.trf_data is not None):
-                raise MaralError(Errors.M228.format(name=name, text=doc.text[:40]))
+    return "has_transformer" in node.attrs
 
 
 def get_span_module(model: Model) -> SpanModel:
@@ -370,8 +342,10 @@ def get_encoder(nlp: Language) -> tuple[torch.nn.Module, Any, Callable]:
     for _, pipe in nlp.pipeline:
         model = getattr(pipe, "model", None)
         for node in model.walk() if isinstance(model, Model) else ():
-            if isinstance(node, TransformerModel) and node.attrs["has_transformer"]:
-                return node.transformer, node.tokenizer, window_getter(node)
+            if is_transformer(node) and node.attrs["has_transformer"]:
+                from .encoder.transformer import window_getter
+
+                return node.transformer, node.tokenizer, window_getter(node)  # type: ignore[attr-defined,arg-type]
     raise MaralError(Errors.M206.format(pipes=", ".join(nlp.pipe_names) or "none"))
 
 

@@ -21,17 +21,15 @@ from spacy.scorer import get_ner_prf
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.util import logger
-from thinc.api import Config, Model, Optimizer, torch2xp
+from thinc.api import Config, Model, Optimizer, set_dropout_rate, torch2xp
 from thinc.types import Floats2d
 
 from ..errors import Errors, MaralError, Warnings
 from .architectures import (
     SpanBatch,
     SpanGradients,
-    check_encoded,
     class_scores,
     get_span_module,
-    listens,
     to_torch,
 )
 from .checks import (
@@ -49,8 +47,8 @@ from .checks import (
     translate_cfg,
     translate_loss,
 )
-from .encoder.dropped import drop_output
 from .gold import annotated_runs, gold_classes
+from .listening import check_encoded, check_source, listens_to_transformer
 from .losses import MaxMargin, SpanLoss, label_spans
 from .memory import give_back_memory
 from .name_files import NAMES, names_from_bytes, names_to_bytes
@@ -388,9 +386,11 @@ class MaralNER(TrainablePipe):
         nlp (Language): The pipeline.
         labels (list[str]): The labels, in the format of `label_data`. By default, the labels of the
             examples and those added before, in alphabetical order.
-        RAISES (MaralError): If there are no labels.
+        RAISES (MaralError): If there are no labels, or what the component listens to is not before it.
         """
         validate_get_examples(get_examples, "MaralNER.initialize")
+        if nlp is not None:
+            check_source(self.model, self.name, nlp)
         counts: Counter[str] = Counter()
         lengths: list[int] = []
         for eg in get_examples():
@@ -427,8 +427,8 @@ class MaralNER(TrainablePipe):
         docs (Iterable[Doc]): The documents.
         RETURNS (Predictions): The candidates and their scores, corrected by the other mentions of
             their strings where the setting `names` is on, then shifted by the offset.
-        RAISES (MaralError): If the component is not initialised, or no transformer has read a
-            document.
+        RAISES (MaralError): If the component is not initialised, or what it listens to has not
+            read a document.
         """
         docs = list(docs)
         found = self.score_spans(docs)
@@ -469,7 +469,9 @@ class MaralNER(TrainablePipe):
         """
         docs = list(docs)
         annotate(docs, predictions, self.labels, self.cfg)
-        if not self.cfg["keep_trf_data"] and listens(self.model):
+        if not self.cfg["keep_trf_data"] and listens_to_transformer(self.model):
+            from .encoder.dropped import drop_output
+
             drop_output(docs)
         self._n_words += sum(map(len, docs))
         if self._n_words >= WORDS_TO_TRIM:
@@ -488,7 +490,8 @@ class MaralNER(TrainablePipe):
         """Train on a batch, then update the class means with its spans (Eq. 8).
 
         examples (Iterable[Example]): The batch.
-        drop (float): Not used: the span model and the transformer have dropout rates of their own.
+        drop (float): Dropout rate of a tok2vec that belongs to this component alone. The span model
+            and a transformer have rates of their own.
         sgd (Optimizer): The optimizer.
         losses (dict): Losses by component; the loss of the batch is added.
         RETURNS (dict): The updated losses.
@@ -499,6 +502,7 @@ class MaralNER(TrainablePipe):
         validate_examples(examples := list(examples), "MaralNER.update")
         if not any_visible(eg.predicted for eg in examples):
             return losses
+        set_dropout_rate(self.model, drop)
         batch, backprop = self.model.begin_update([eg.predicted for eg in examples])
         classes = self._gold(examples)
         loss, d_output = self._loss(batch, classes)

@@ -1,4 +1,4 @@
-"""The layer that takes word vectors from a transformer's output and returns their gradient."""
+"""Layers that take the vectors of words from a transformer's output and return their gradient."""
 
 from __future__ import annotations
 
@@ -6,15 +6,41 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from spacy.tokens import Doc
 from spacy_transformers.data_classes import TransformerData
-from thinc.api import Model
-from thinc.types import Floats2d
+from spacy_transformers.layers import TransformerListener, split_trf_batch
+from thinc.api import Model, chain
 from transformers.file_utils import ModelOutput
 
 from ..errors import Errors, MaralError
 from .spans import word_piece_ends
+from .word_vectors import WordEnds
 
-WordEnds = tuple[Floats2d, Floats2d]
+
+def build_word_piece_ends(
+    grad_factor: float = 1.0, upstream: str = "*"
+) -> Model[list[Doc], WordEnds]:
+    """Give each word the transformer's vectors at its first and at its last word piece.
+
+    grad_factor (float): Factor on the gradient passed to the transformer; 0 stops the gradient.
+    upstream (str): Name of the transformer component to listen to, "*" for any.
+    RETURNS (Model): Maps documents to two arrays of shape (n_words, width). The words of all
+        documents follow one another; the rows of a word without a piece are zeros.
+    """
+    listener = TransformerListener(upstream_name=upstream)
+    model: Model[list[Doc], WordEnds] = chain(listener, word_ends(grad_factor))
+    model.set_ref("listener", listener)
+    return model
+
+
+def over_own_transformer(transformer: Model) -> Model[list[Doc], WordEnds]:
+    """Make the layers that `nlp.replace_listeners` leaves in memory.
+
+    transformer (Model): The component's own copy of the transformer, which `replace_listeners`
+        writes to the configuration in place of the listener.
+    RETURNS (Model): Maps documents to what `build_word_piece_ends` gives.
+    """
+    return chain(chain(transformer, split_trf_batch()), word_ends(1.0))
 
 
 def word_ends(grad_factor: float) -> Model[list[TransformerData], WordEnds]:

@@ -21,7 +21,6 @@ from spacy_maral.model import architectures
 from spacy_maral.model.architectures import (
     HEADER,
     build_span_model,
-    build_word_piece_ends,
     class_scores,
     deserialize,
     get_encoder,
@@ -30,7 +29,7 @@ from spacy_maral.model.architectures import (
 )
 from spacy_maral.model.span_model import SpanModel
 from spacy_maral.model.spans import enumerate_spans
-from spacy_maral.model.word_ends import word_ends
+from spacy_maral.model.word_ends import build_word_piece_ends, word_ends
 
 LONG = "Angela Merkel visited Paris in May . " * 12
 

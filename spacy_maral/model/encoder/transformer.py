@@ -180,7 +180,7 @@ def replace_listener_cfg(transformer: dict[str, Any], listener: dict[str, Any]) 
     RAISES (MaralError): If the listener belongs to another package, which cannot use it.
     """
     found = listener["@architectures"]
-    if not found.startswith("spacy-maral."):
+    if found != "spacy-maral.WordPieceEnds.v1":
         raise MaralError(Errors.M223.format(found=found))
     return transformer.copy()
 
