@@ -21,7 +21,13 @@ from ..errors import Errors, MaralError
 from ..evaluation import evaluate
 from ..training.corpus import digest_docs
 from ..training.network import collect
-from ..training.pipelines import COMPONENT, Pipeline, as_pipeline, check_folder
+from ..training.pipelines import (
+    COMPONENT,
+    Pipeline,
+    as_pipeline,
+    check_folder,
+    reads_pieces,
+)
 from .annotators import Mention, Reading, as_labels, find_mentions, read_silver
 from .pseudo_labels import PseudoLabels, resolve_overlaps
 
@@ -88,8 +94,8 @@ def load_annotator(given: Annotator, gpu_id: int = -1) -> Pipeline | Language | 
     """Load an annotator of the target.
 
     given (Annotator): Folder or name of a pipeline, a pipeline, or a file of silver entities.
-    RETURNS (Pipeline | Language | Path): A maral_ner pipeline as a `Pipeline`, any other pipeline
-        as it is, or the file.
+    RETURNS (Pipeline | Language | Path): A maral_ner pipeline with a transformer as a `Pipeline`,
+        any other pipeline as it is, or the file.
     RAISES (MaralError): If there is no such pipeline.
     """
     if not isinstance(given, Language):
@@ -99,7 +105,9 @@ def load_annotator(given: Annotator, gpu_id: int = -1) -> Pipeline | Language | 
         if path.is_dir():
             check_folder(path)
         given = evaluate.load_pipeline(given, gpu_id=gpu_id)
-    return as_pipeline(given, None) if COMPONENT in given.pipe_names else given
+    if COMPONENT in given.pipe_names and reads_pieces(given):
+        return as_pipeline(given, None)
+    return given
 
 
 def label_docs(

@@ -16,6 +16,9 @@ from ..errors import Errors, MaralError
 from .spans import word_piece_ends
 from .word_vectors import WordEnds
 
+# name of the layer over a transformer's word pieces
+WORD_PIECE_ENDS = "word_piece_ends"
+
 
 def build_word_piece_ends(
     grad_factor: float = 1.0, upstream: str = "*"
@@ -49,7 +52,7 @@ def word_ends(grad_factor: float) -> Model[list[TransformerData], WordEnds]:
     grad_factor (float): Factor on the gradient passed to the transformer.
     RETURNS (Model): Maps the output for documents to two arrays of shape (n_words, width).
     """
-    return Model("word_piece_ends", _forward_ends, attrs={"grad_factor": grad_factor})
+    return Model(WORD_PIECE_ENDS, _forward_ends, attrs={"grad_factor": grad_factor})
 
 
 def _forward_ends(

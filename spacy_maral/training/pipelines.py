@@ -25,6 +25,7 @@ from ..model.checks import make_loss, translate_loss, translate_outside
 from ..model.encoder.weights import check_trainable
 from ..model.maral_ner import DEFAULT_CONFIG
 from ..model.offsets import Offset
+from ..model.word_ends import WORD_PIECE_ENDS
 from .cache import Cache
 from .corpus import Corpus, digest_docs, digest_tokenizer, encode
 from .hooks import Evaluate
@@ -168,10 +169,22 @@ def check_folder(path: Path) -> None:
 
 
 def require_component(nlp: Language, where: object) -> None:
-    """RAISES (MaralError): If a pipeline has no maral_ner; the message says where it is from."""
+    """Refuse a pipeline that the package's own commands cannot train.
+
+    RAISES (MaralError): If it has no maral_ner, or one without a transformer; the message says where
+        the pipeline is from.
+    """
+    pipes = ", ".join(nlp.pipe_names)
     if COMPONENT not in nlp.pipe_names:
-        pipes = ", ".join(nlp.pipe_names)
         raise MaralError(Errors.M314.format(where=where, component=COMPONENT, pipes=pipes))
+    if not reads_pieces(nlp):
+        raise MaralError(Errors.M592.format(where=where, name=COMPONENT, pipes=pipes))
+
+
+def reads_pieces(nlp: Language) -> bool:
+    """Whether the maral_ner of a pipeline takes its word vectors from a transformer's word pieces."""
+    model = nlp.get_pipe(COMPONENT).model  # type: ignore[attr-defined]
+    return any(node.name == WORD_PIECE_ENDS for node in model.walk())
 
 
 def as_pipeline(nlp: Language, settings: TrainingSettings | None) -> Pipeline:
