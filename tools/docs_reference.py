@@ -133,6 +133,42 @@ def write_config() -> str:
         '`nlp.get_pipe("maral_ner").set_offset({"LOC": 1.0})`. `spacy.load(config=…)` takes one number for all',
         "labels only, because spaCy cannot replace a number by a section.", "",
     ]  # fmt: skip
+    lines += [
+        "### Where word vectors come from", "",
+        "The span model takes word vectors from its block `[components.maral_ner.model.tok2vec]`:", "",
+        table(
+            ["Source", "Block", "Trained by"],
+            [
+                [
+                    "a transformer of spacy-transformers, with the encoder of this package or its own",
+                    "`spacy-maral.WordPieceEnds.v1`",
+                    "all commands, `spacy train`",
+                ],
+                [
+                    "spaCy's component `tok2vec`: a CNN over hashed features, static or floret vectors",
+                    "`spacy-maral.WordVectors.v1` over `spacy.Tok2VecListener.v1` (`configs/tok2vec.cfg`)",
+                    "`spacy train`",
+                ],
+                [
+                    "a layer of the component's own, such as `spacy.HashEmbedCNN.v2`",
+                    "`spacy-maral.WordVectors.v1` over this layer",
+                    "`spacy train`",
+                ],
+                [
+                    "a transformer whose word pieces are pooled",
+                    "`spacy-maral.WordVectors.v1` over `spacy-transformers.TransformerListener.v1`",
+                    "`spacy train`",
+                ],
+            ],
+        ), "",
+        "A pipeline without a transformer is small and fast, but knows the words of its training language only:",
+        "for another language it needs vectors that are aligned across languages, and no adaptation trains it.",
+        "`pseudo-label` takes its entities and their confidences as labels for a student with a transformer. Its",
+        "tok2vec reads words and white space as they are, while a transformer reads them in one form of Unicode.",
+        "The other components on the same `tok2vec` go on using it.", "",
+        "spacy-curated-transformers 2 needs thinc 9, so that it cannot be installed with spaCy 3.8. Release 0.3.1",
+        "can be, but this package is not tested with it.", "",
+    ]  # fmt: skip
     for registry, name, function in registered():
         doc = read_docstring(function)
         lines += [f"## {name}", "", f"`@{registry}`. {doc.text}", ""]

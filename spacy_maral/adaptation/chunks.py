@@ -27,6 +27,7 @@ from ..training.pipelines import (
     as_pipeline,
     check_folder,
     reads_pieces,
+    require_component,
 )
 from .annotators import Mention, Reading, as_labels, find_mentions, read_silver
 from .pseudo_labels import PseudoLabels, resolve_overlaps
@@ -108,6 +109,21 @@ def load_annotator(given: Annotator, gpu_id: int = -1) -> Pipeline | Language | 
     if COMPONENT in given.pipe_names and reads_pieces(given):
         return as_pipeline(given, None)
     return given
+
+
+def with_probabilities(annotator: Pipeline | Language | Path, name: str) -> Pipeline:
+    """Refuse an annotator that gives entities alone, where probabilities show what it doubts.
+
+    annotator (Pipeline | Language | Path): The annotator, as `load_annotator` returns it.
+    name (str): Its name in messages.
+    RETURNS (Pipeline): The annotator.
+    RAISES (MaralError): If it has no maral_ner, or one without a transformer.
+    """
+    if isinstance(annotator, Language) and COMPONENT in annotator.pipe_names:
+        require_component(annotator, name)
+    if not isinstance(annotator, Pipeline):
+        raise MaralError(Errors.M515.format(model=name))
+    return annotator
 
 
 def label_docs(

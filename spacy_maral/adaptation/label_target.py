@@ -19,7 +19,7 @@ from ..training.inputs import Inputs, Paths, as_paths
 from ..training.pipelines import COMPONENT, Pipeline
 from .annotators import Reading
 from .ask import Expert, ask_experts
-from .chunks import Annotator, Mapper, Task, label_docs, load_annotator
+from .chunks import Annotator, Mapper, Task, label_docs, load_annotator, with_probabilities
 from .pseudo_labels import merge_labels
 
 
@@ -100,8 +100,8 @@ def pseudo_label(
     docs = Inputs.read(lang, target=target).docs["target"]
     names = [describe(one) for one in (*given, *experts)]
     annotators = [load_annotator(one, gpu_id) for one in (*given, *experts)]
-    if experts and not isinstance(annotators[0], Pipeline):
-        raise MaralError(Errors.M515.format(model=names[0]))
+    if experts:
+        with_probabilities(annotators[0], names[0])
     known = model_facts(annotators, names, labels=labels, source=source)
     width = max_width or known[1] or config_width(config)
     reading = Reading(

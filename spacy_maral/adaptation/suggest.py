@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from spacy.language import Language
 from spacy.tokens import Doc, Span
 
 from ..data.export import check_format, write_suggestions
@@ -19,8 +18,7 @@ from ..model.machine import use_device
 from ..model.spans import OUTSIDE
 from ..model.visible import VisibleWords
 from ..training.inputs import Inputs, Paths, as_paths
-from ..training.pipelines import COMPONENT, Pipeline, require_component
-from .chunks import Annotator, load_annotator, predict
+from .chunks import Annotator, load_annotator, predict, with_probabilities
 from .doubt import choose_docs, usable_sentences
 from .label_target import describe
 from .pseudo_labels import PseudoLabels
@@ -79,11 +77,7 @@ def suggest(
     if n < 1:
         raise MaralError(Errors.M153.format(name="n", rule="at least 1", value=n))
     use_device(gpu_id)
-    annotator = load_annotator(model, gpu_id)
-    if isinstance(annotator, Language) and COMPONENT in annotator.pipe_names:
-        require_component(annotator, describe(model))
-    if not isinstance(annotator, Pipeline):
-        raise MaralError(Errors.M515.format(model=describe(model)))
+    annotator = with_probabilities(load_annotator(model, gpu_id), describe(model))
     docs = Inputs.read(lang, target=target).docs["target"]
     usable = usable_sentences(docs, exclude)
     if not len(usable):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
+from typing import Any
 
 from spacy.language import Language
 from spacy.pipeline.tok2vec import Tok2Vec, Tok2VecListener
@@ -11,10 +13,9 @@ from spacy.ty import ListenedToComponent
 from thinc.api import Model
 
 from ..errors import Errors, MaralError
+from .word_vectors import WORD_VECTORS
 
 TRANSFORMER, TOK2VEC = "transformer", "tok2vec"
-# place of the listener in the settings of the component, as in the configurations that come along
-PLACES = {TRANSFORMER: "model.tok2vec", TOK2VEC: "model.tok2vec.tok2vec"}
 
 
 def listeners(model: Model) -> list[Model]:
@@ -43,8 +44,8 @@ def check_source(model: Model, name: str, nlp: Language) -> None:
     nlp (Language): The pipeline.
     RAISES (MaralError): If a listener has no component before it; the message shows what to write.
     """
-    before = nlp.pipeline[: nlp.pipe_names.index(name)]
-    sources = [pipe for _, pipe in before if isinstance(pipe, ListenedToComponent)]
+    before = takewhile(lambda named: named[0] != name, nlp.pipeline)
+    sources: list[Any] = [pipe for _, pipe in before if isinstance(pipe, ListenedToComponent)]
     for listener in listeners(model):
         if any(listener in source.listeners for source in sources):
             continue
@@ -67,7 +68,9 @@ def check_encoded(model: Model, name: str, docs: Sequence[Doc]) -> None:
     for kind in {kind_of(listener) for listener in listeners(model)}:
         for doc in docs:
             if len(doc) and not _has_read(kind, doc):
-                found = {"source": kind, "place": PLACES[kind], "text": doc.text[:40]}
+                # the layer of words in the settings is the listener, or is over it
+                place = "model.tok2vec" + ".tok2vec" * (model.layers[0].name == WORD_VECTORS)
+                found = {"source": kind, "place": place, "text": doc.text[:40]}
                 raise MaralError(Errors.M228.format(name=name, **found))
 
 

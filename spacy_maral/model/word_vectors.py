@@ -12,6 +12,8 @@ from thinc.types import Floats2d
 from ..errors import Errors, MaralError
 
 WordEnds = tuple[Floats2d, Floats2d]
+# name of the layer over a tok2vec
+WORD_VECTORS = "word_vectors"
 
 
 def build_word_vectors(tok2vec: Model[list[Doc], list[Floats2d]]) -> Model[list[Doc], WordEnds]:
@@ -24,7 +26,7 @@ def build_word_vectors(tok2vec: Model[list[Doc], list[Floats2d]]) -> Model[list[
     RETURNS (Model): Maps documents to two arrays of shape (n_words, width), which are the same one.
         The words of all documents follow one another.
     """
-    return Model("word_vectors", _forward, init=_initialize, layers=[tok2vec], dims={"nO": None})
+    return Model(WORD_VECTORS, _forward, init=_initialize, layers=[tok2vec], dims={"nO": None})
 
 
 def output_width(model: Model) -> int:
@@ -42,10 +44,11 @@ def _forward(model: Model, docs: list[Doc], is_train: bool) -> tuple[WordEnds, C
     vectors, backprop_vectors = model.layers[0](docs, is_train)
     _check(vectors, [(len(doc), model.get_dim("nO")) for doc in docs])
     joined = model.ops.xp.concatenate(vectors)
+    lengths = model.ops.asarray1i([len(doc) for doc in docs])
 
     def backprop(d_ends: WordEnds) -> list[Doc]:
         d_first, d_last = d_ends
-        backprop_vectors(model.ops.unflatten(d_first + d_last, list(map(len, docs))))
+        backprop_vectors(model.ops.unflatten(d_first + d_last, lengths))
         return docs
 
     return (joined, joined), backprop

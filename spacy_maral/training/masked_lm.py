@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForMaskedLM
+from transformers import AutoModelForMaskedLM
 
 from ..errors import Errors, MaralError
 from ..model.architectures import get_encoder
-from ..model.encoder.files import loading_encoder
+from ..model.encoder.files import loading_encoder, read_encoder_config
 from ..model.encoder.layers import input_embeddings
 from .corpus import Batch
 from .network import Network
@@ -35,7 +35,7 @@ def check_head(pipeline: Pipeline, settings: MaskedText) -> None:
     _, tokenizer, _ = get_encoder(pipeline.nlp)
     name = encoder_name(pipeline)
     with loading_encoder(name):
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        config = read_encoder_config(name, trust_remote_code=False)
     architectures = config.architectures or []
     if not any(a.endswith("ForMaskedLM") for a in architectures) or tokenizer.mask_token_id is None:
         raise MaralError(Errors.M318.format(encoder=name, architectures=", ".join(architectures)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,18 @@ import spacy
 import srsly
 import torch
 from make_golden import GOLDEN
-from transformers import BertConfig, BertModel, XLMRobertaConfig, XLMRobertaModel
+from transformers import (
+    AutoModel,
+    BertConfig,
+    BertModel,
+    XLMRobertaConfig,
+    XLMRobertaModel,
+    modeling_utils,
+)
 
 from spacy_maral.errors import MaralError
 from spacy_maral.model.architectures import get_encoder, get_span_module
+from spacy_maral.model.encoder.files import check_encoder
 
 ARCHITECTURE = "spacy-maral.TransformerModel.v1"
 LABELS = ["LOC", "PER"]
@@ -147,6 +156,46 @@ def test_code_in_a_saved_pipeline_is_not_run(tmp_path, monkeypatch):
         spacy.load(edited(tmp_path / "model", auto_map=names, model_type="unknown"))
     # transformers has this architecture itself
     spacy.load(edited(tmp_path / "known", auto_map=names))
+
+
+KERNEL = "someone/kernel:attend"
+# older releases of transformers know no kernels
+HAS_KERNELS = hasattr(modeling_utils, "is_kernels_available")
+
+
+@pytest.fixture
+def kernels(monkeypatch):
+    """The names of the kernels that transformers fetches, as where the package kernels is installed."""
+    fetched = []
+
+    def get_kernel(name):
+        fetched.append(name)
+        return SimpleNamespace(attend=None)
+
+    monkeypatch.setattr(modeling_utils, "is_kernels_available", lambda: True, raising=False)
+    monkeypatch.setattr(modeling_utils, "get_kernel", get_kernel, raising=False)
+    return fetched
+
+
+def test_a_kernel_that_an_encoder_names_is_not_fetched(tmp_path, encoder_dir, kernels):
+    """CVE-2026-4372"""
+    key = "_attn_implementation_internal"
+    shutil.copytree(encoder_dir, tmp_path / "encoder")
+    file = tmp_path / "encoder" / "config.json"
+    values = json.loads(file.read_text(encoding="utf8"))
+    file.write_text(json.dumps({**values, key: KERNEL}), encoding="utf8")
+    with pytest.raises(MaralError, match=rf"^\[M593\].*{KERNEL}"):
+        make_pipeline(tmp_path / "encoder")
+    with pytest.raises(MaralError, match=r"^\[M593\]"):
+        check_encoder(str(tmp_path / "encoder"))
+    with pytest.raises(MaralError, match=r"^\[M593\]"):
+        spacy.load(edited(tmp_path / "model", **{key: KERNEL}))
+    assert not kernels
+    if HAS_KERNELS:
+        # without the check it is fetched, and only then found not to fit
+        with pytest.raises(KeyError, match="kernel"):
+            AutoModel.from_pretrained(tmp_path / "encoder", trust_remote_code=False)
+        assert kernels == ["someone/kernel"]
 
 
 def test_code_that_the_configuration_trusts_is_run_with_a_warning(

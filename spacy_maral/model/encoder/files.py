@@ -134,6 +134,27 @@ def _asking_file(folder: Path) -> Path:
     return next((p for p in files if p.is_file() and b'"auto_map"' in p.read_bytes()), folder)
 
 
+def read_encoder_config(name: str | Path, **settings: Any) -> PretrainedConfig:
+    """Read the configuration of an encoder, unless it names code to be fetched from a hub.
+
+    Releases of transformers before 5.3 take the name of an attention kernel, such as "ORG/NAME:FUNCTION",
+    from the file, and fetch and run it if the package kernels is installed.
+
+    name (str | Path): Name or folder of the encoder.
+    settings: Further settings; an attention kernel that they name is the user's own choice.
+    RETURNS (PretrainedConfig): The configuration.
+    RAISES (MaralError): If the file names a kernel.
+    """
+    config = AutoConfig.from_pretrained(name, **settings)
+    wanted = settings.get("attn_implementation")
+    for part in (config, *(getattr(config, key, None) for key in config.sub_configs)):
+        found = getattr(part, "_attn_implementation_internal", None)
+        for kernel in found.values() if isinstance(found, dict) else [found]:
+            if kernel != wanted and "/" in str(kernel):
+                raise MaralError(Errors.M593.format(name=name, kernel=kernel))
+    return config
+
+
 def load_pretrained(
     name: str, tokenizer_config: dict[str, Any], transformer_config: dict[str, Any]
 ) -> HFObjects:
@@ -155,7 +176,7 @@ def load_pretrained(
         # tokenizers of one tokenizer.json have no other file
         vocabulary = getattr(tokenizer, "vocab_file", None)
         contents = Path(vocabulary).read_bytes() if vocabulary else None
-        config = AutoConfig.from_pretrained(name, **settings)
+        config = read_encoder_config(name, **settings)
         encoder = AutoModel.from_pretrained(name, config=config, **trust)
     encoder.to(get_torch_default_device())
     return HFObjects(tokenizer, encoder, contents)
@@ -175,7 +196,7 @@ def check_encoder(name: str) -> PretrainedConfig | None:
         return None
     with loading_encoder(name):
         settings = {"local_files_only": True, "trust_remote_code": False}
-        config = AutoConfig.from_pretrained(name, **settings)
+        config = read_encoder_config(name, **settings)
         AutoTokenizer.from_pretrained(name, **settings)
         if config.is_encoder_decoder:
             raise ValueError(f"{config.model_type} is not only an encoder, but also a decoder")
@@ -248,7 +269,7 @@ def make_objects(
                 raise MaralError(Errors.M224.format(problem=f"it has a file named {file!r}"))
             (folder / file).write_bytes(content)
         local = {**NO_CODE, "local_files_only": True}
-        settings = AutoConfig.from_pretrained(folder, **local)
+        settings = read_encoder_config(folder, **local)
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=use_fast, **local)
         vocabulary = getattr(tokenizer, "vocab_file", None)
         contents = Path(vocabulary).read_bytes() if vocabulary else None
