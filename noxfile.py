@@ -49,7 +49,7 @@ def run_tests(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests with the newest dependencies within the bounds."""
     session.install(TORCH)
-    session.install("-e", ".[dev,test-ray,docs]")
+    session.install("-e", ".[dev,test-ray,test-crowd,docs]")
     run_tests(session)
 
 

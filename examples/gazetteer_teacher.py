@@ -4,8 +4,9 @@
 
 The list knows most names of the German text and misses others. Its labels are filtered and refined
 while the student learns, as those of a trained teacher are, and the student finds names that are in no
-list. (A list that misses most names teaches that they are none.) Any spaCy pipeline that sets doc.ents can take the ruler's place,
-and a second annotator can be given: what both say alike starts as reliable.
+list. (If a list misses most names, give it as `partial` too, or it teaches that they are none.) Any spaCy
+pipeline that sets doc.ents can take the ruler's place, and others can be given beside it: they are
+weighed by how right they are.
 """
 
 from __future__ import annotations

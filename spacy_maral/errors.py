@@ -324,6 +324,10 @@ class Errors(metaclass=CodedMessages):
     M515 = "{model} has no component 'maral_ner', which gives the probabilities that show what it doubts. Give the output of 'spacy maral train-teacher' or 'adapt'."
     M516 = "There is no sentence to suggest in {paths}: each has no words or is excluded. Give more text, or fewer files with --exclude."
     M517 = "{n} labelled sentences of {path} are wanted, but only {found} are neither in the raw text nor in the test set. Lower target_gold or target_sentences in the benchmark."
+    # M61x: several annotators
+    M610 = "'{unknown}' is marked as partial (--partial), but is not one of the annotators: {annotators}. Write it as it stands there."
+    M611 = "combine is {value}, but has to be one of: {known}."
+    M612 = "{annotator} is marked as partial (--partial), but it has a component 'maral_ner', which says something about every span. Leave it out of --partial."
 
 
 class Warnings(metaclass=CodedMessages):
@@ -353,7 +357,7 @@ class Warnings(metaclass=CodedMessages):
     W332 = "{n:,} of {n_docs:,} documents of {path} have no entity annotation. They are left out: missing annotation does not say that there are no entities."
     W333 = "The pseudo-labels of the target have no entity at all: {annotator} found nothing. The student would learn that the target has no entities. Check teacher, target and labels."
     W334 = "No span of the target has a pseudo-label of: {labels}. The student learns these labels from the source alone."
-    W335 = "{annotator}: {n} of {n_all} entities are not used as labels: {counts}. Their words are labelled as outside."
+    W335 = "{annotator}: {n} of {n_all} entities are not used as labels: {counts}. The labels of their words are {words}."
 
     # W4xx: evaluation, command line, project
     W402 = "{n:,} of {n_docs:,} documents of {path} have no entity annotation. They are left out of the scores."
@@ -377,3 +381,7 @@ class Warnings(metaclass=CodedMessages):
     W510 = 'None of the {n} labelled sentences of the target is held out, so that none can choose the epoch: select = "{usual}" does. Give {enough} sentences or more, or set target_gold_holdout.'
     W511 = "{n:,} of {n_docs:,} sentences of {path} are also in the development data or the diagnosis. They are left out: what measures a model must not teach it."
     W512 = "{n} sentences are wanted, but there are only {found} different ones. All are suggested. Give more text, or fewer files with --exclude."
+
+    # W61x: several annotators
+    W610 = "{path} lacks {n:,} of {n_docs:,} target documents. As a partial annotator it says nothing about them."
+    W611 = "There is no pipeline with maral_ner among the annotators ({annotators}), and fewer than {enough} annotators: their agreement alone hardly shows which of them is right. Add the teacher, or another annotator."

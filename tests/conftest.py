@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -77,6 +78,13 @@ def encoder_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     (path / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf8")
     return path
+
+
+@pytest.fixture
+def warned(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """What the package has logged in a test so far."""
+    monkeypatch.setattr(logging.getLogger("spacy"), "propagate", True)
+    return lambda: " ".join(record.getMessage() for record in caplog.records)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Pseudo-labels from any annotator: the entities of a spaCy pipeline or of a file."""
+"""Pseudo-labels from any annotator: the entities of a spaCy pipeline or of a file, or a name memory."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ from ..data.raw import describe_counts, is_docbin
 from ..data.tokens import Splitter
 from ..errors import Errors, MaralError, Warnings
 from ..evaluation.evaluate import without_labels
+from ..model.name_files import names_from_bytes
+from ..model.names import span_keys
 from ..model.predictions import checked_score, entity_score
 from ..model.spans import OUTSIDE, Candidates, overlap_losers
 from ..model.visible import VisibleWords
 from ..training.corpus import digest_docs
-from .pseudo_labels import PseudoLabels
+from .pseudo_labels import PseudoLabels, resolve_overlaps
 
 logger = logging.getLogger("spacy")
 
@@ -50,7 +52,8 @@ class Reading:
     label_map: New names for some of the annotator's labels. score_attr: Extension attribute that
     holds the score of an entity; None for the first of SCORES that is set. spans_key: Read
     doc.spans[spans_key] and its scores in place of doc.ents; None to read doc.ents. langs:
-    Languages of silver text to be split into sentences.
+    Languages of silver text to be split into sentences. partial: Whether the annotator names some
+    entities only, so that it says nothing about the words of no entity.
     """
 
     labels: list[str]
@@ -60,6 +63,7 @@ class Reading:
     score_attr: str | None = None
     spans_key: str | None = None
     langs: tuple[str, ...] = ("xx",)
+    partial: bool = False
 
     def __post_init__(self) -> None:
         if not 0.5 < self.confidence <= 1:
@@ -82,13 +86,14 @@ def read_silver(path: str | Path, docs: Sequence[Doc], reading: Reading) -> Pseu
     """Read the entities that a file holds for the text of documents.
 
     The file's texts are matched with the documents by their characters, so that the tokens may
-    differ. A text that is not a whole document is split into sentences, as in `read_raw`.
+    differ. A text that is not a whole document is split into sentences, as in `read_raw`. A partial
+    annotator says nothing about the documents that the file lacks; a warning counts them.
 
     path (str | Path): Documents with entities (.spacy) or rows of texts (see `read_texts`).
     docs (Sequence[Doc]): The documents to label.
     reading (Reading): How entities become labels.
     RETURNS (PseudoLabels): Labels of the candidate spans.
-    RAISES (MaralError): If the file is not in its format, or lacks a document.
+    RAISES (MaralError): If the file is not in its format, or lacks a document and is not partial.
     """
     wanted: dict[str, list[int]] = {}
     for number, doc in enumerate(docs):
@@ -105,10 +110,33 @@ def read_silver(path: str | Path, docs: Sequence[Doc], reading: Reading) -> Pseu
                 mentions += place(inside, number, docs[number], start, end, counts)
     missing = sorted(number for numbers in wanted.values() for number in numbers)
     if missing:
-        text = docs[missing[0]].text[:80]
-        found = {"n": len(missing), "n_docs": len(docs), "path": path, "text": text}
-        raise MaralError(Errors.M154.format(**found))
+        found = {"n": len(missing), "n_docs": len(docs), "path": path}
+        if not reading.partial:
+            raise MaralError(Errors.M154.format(**found, text=docs[missing[0]].text[:80]))
+        logger.warning(Warnings.W610.format(**found))
     return as_labels(mentions, docs, reading, str(path), counts)
+
+
+def read_names(path: str | Path, docs: Sequence[Doc], reading: Reading) -> PseudoLabels:
+    """Let a saved name memory label the strings that it holds, each by the mean of its mentions.
+
+    path (str | Path): The memory, a file in the folder of a component.
+    docs (Sequence[Doc]): The documents to label.
+    reading (Reading): The labels, which have to be those of the memory, and the longest span.
+    RETURNS (PseudoLabels): Labels of the candidate spans, missing where the memory lacks the string.
+    RAISES (MaralError): If the file is damaged, or has other labels.
+    """
+    memory = names_from_bytes(Path(path).read_bytes(), reading.labels)
+    visible = VisibleWords.of(docs)
+    candidates = visible.candidates(reading.max_width)
+    rows, places = memory.find(span_keys(visible.texts, candidates))
+    table = np.tile(np.eye(1, len(reading.labels) + 1, OUTSIDE), (len(candidates), 1))
+    sums = memory.sums[places].astype(np.float64)
+    table[rows] = sums / sums.sum(1, keepdims=True)
+    resolve_overlaps(table, candidates.words)
+    known = np.zeros(len(candidates), dtype=bool)
+    known[rows] = True
+    return PseudoLabels(table, reading.labels, reading.max_width, digest_docs(docs), known=known)
 
 
 def silver_texts(path: str | Path, reading: Reading) -> Iterator[tuple[str, list[ScoredEntity]]]:
@@ -190,7 +218,8 @@ def as_labels(
 
     The class of an entity gets its score (or the reading's confidence), and outside gets the rest.
     A candidate that is not an entity is outside with the reading's confidence; the entity classes
-    share the rest. A warning reports the entities that cannot become labels, by reason.
+    share the rest. If the annotator is partial, the labels of candidates that share no word with an
+    entity are missing. A warning reports the entities that cannot become labels, by reason.
 
     name (str): Name of the annotator in messages.
     counts (Counter): Entities lost so far by reason; updated in place.
@@ -204,12 +233,15 @@ def as_labels(
         reasons = describe_counts(dict(counts)) or "it found none at all"
         labels = ", ".join(reading.labels)
         raise MaralError(Errors.M341.format(annotator=name, labels=labels, counts=reasons))
-    table = write_table(usable, visible.candidates(reading.max_width), reading, counts)
+    candidates = visible.candidates(reading.max_width)
+    table, named = write_table(usable, candidates, reading, counts)
     lost = {reason: n for reason, n in counts.most_common() if n}
     if lost:
         found = {"n": sum(lost.values()), "n_all": n_all, "counts": describe_counts(lost)}
-        logger.warning(Warnings.W335.format(annotator=name, **found))
-    return PseudoLabels(table, reading.labels, reading.max_width, digest_docs(docs))
+        words = "missing" if reading.partial else "outside"
+        logger.warning(Warnings.W335.format(annotator=name, **found, words=words))
+    known = touching(candidates, named) if reading.partial else None
+    return PseudoLabels(table, reading.labels, reading.max_width, digest_docs(docs), known=known)
 
 
 def visible_mentions(
@@ -229,8 +261,11 @@ def visible_mentions(
 
 def write_table(
     mentions: list[Mention], candidates: Candidates, reading: Reading, counts: Counter[str]
-) -> NDArray[np.float32]:
-    """Class probabilities of the candidates of documents, shape (n_spans, K); see `as_labels`."""
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Class probabilities of the candidates of documents, and the candidates that are entities.
+
+    RETURNS (tuple): Shape (n_spans, K), see `as_labels`, and shape (n,).
+    """
     n_labels = len(reading.labels)
     nothing = np.full(n_labels + 1, (1 - reading.confidence) / n_labels, dtype=np.float32)
     nothing[OUTSIDE] = reading.confidence
@@ -251,7 +286,17 @@ def write_table(
     losers = overlap_losers(table, *candidates.words)
     table[losers] = nothing
     counts["overlaps a surer one"] += len(losers)
-    return table
+    return table, np.setdiff1d(rows, losers)
+
+
+def touching(candidates: Candidates, chosen: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each candidate shares a word with one of the chosen ones, shape (n_spans,)."""
+    starts, ends = candidates.words
+    change = np.zeros(int(candidates.lengths.sum()) + 1, dtype=np.int64)
+    np.add.at(change, starts[chosen], 1)
+    np.add.at(change, ends[chosen] + 1, -1)
+    before = np.concatenate([[0], np.cumsum(np.cumsum(change[:-1]) > 0)])
+    return before[ends + 1] > before[starts]
 
 
 def read_label(mention: Mention, reading: Reading, counts: Counter[str]) -> Mention | None:

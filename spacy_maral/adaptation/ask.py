@@ -23,19 +23,21 @@ from ..model.visible import VisibleWords
 from ..training.folders import digest_pipeline
 from ..training.interrupts import sole_run
 from ..training.pipelines import Pipeline
-from .annotators import Reading, read_silver, scored_spans
-from .chunks import predict
+from .annotators import Reading, scored_spans
+from .chunks import Task, label_docs
 from .doubt import choose_docs, usable_sentences
-from .pseudo_labels import PseudoLabels, check_alike, merge_labels
+from .merge import Annotation, known_of, merge_labels
+from .pseudo_labels import PseudoLabels, check_alike
 
 FINGERPRINT = 12
 
 
 class Expert(NamedTuple):
-    """An expensive annotator, and its name in messages."""
+    """An expensive annotator, its name in messages, and whether it names some entities only."""
 
     annotator: Pipeline | Language | Path
     name: str
+    partial: bool = False
 
 
 def ask_experts(
@@ -52,7 +54,8 @@ def ask_experts(
     The choice is that of `suggest`: each sentence is chosen for doubtful names that no other has.
     Documents with the same text get the same answer.
 
-    experts (Sequence[Expert]): What to ask; the labels of several are merged (see `merge_labels`).
+    experts (Sequence[Expert]): What to ask; the labels of several are averaged (see `merge_labels`).
+        The teacher's labels stay where partial ones say nothing.
     labels (PseudoLabels): The teacher's labels of all documents.
     docs (Sequence[Doc]): The documents.
     reading (Reading): How entities become labels.
@@ -74,16 +77,14 @@ def ask_experts(
     answered = np.array([doc.text.strip() in texts for doc in docs])
     shown = [doc for doc, is_shown in zip(docs, answered.tolist(), strict=True) if is_shown]
     found = []
-    for annotator, name in experts:
-        if isinstance(annotator, Pipeline):
-            found.append(predict(annotator, shown))
-            continue
+    for annotator, name, partial in experts:
+        own = replace(reading, partial=partial)
         if isinstance(annotator, Language):
-            annotator = ask(annotator, asked, name, folder, reading)
-        found.append(read_silver(annotator, shown, reading))
-    names = [expert.name for expert in experts]
+            annotator = ask(annotator, asked, name, folder, own)
+        answers = label_docs(annotator, shown, Task("", name, own))
+        found.append(Annotation(name, answers, isinstance(annotator, Pipeline)))
     candidates = VisibleWords.of(shown).candidates(labels.max_width)
-    merged = merge_labels(found, names, candidates.words)
+    merged, _ = merge_labels(found, candidates.words, "mean")
     sizes = np.diff(VisibleWords.of(docs).candidates(labels.max_width).offsets)
     return put_in(merged, labels, np.repeat(answered, sizes), len(asked))
 
@@ -91,7 +92,7 @@ def ask_experts(
 def put_in(
     found: PseudoLabels, labels: PseudoLabels, rows: NDArray[np.bool_], n_asked: int
 ) -> PseudoLabels:
-    """Put labels in place of some of the rows of others.
+    """Put labels in place of some of the rows of others, where they are not missing.
 
     found (PseudoLabels): Labels of the rows, of the same classes and width.
     rows (NDArray[np.bool_]): Which rows of `labels` they replace, shape (n_spans,).
@@ -100,11 +101,13 @@ def put_in(
     """
     check_alike([labels, found], ["the teacher", "the asked annotators"])
     probabilities = labels.probabilities.astype(np.float32)
-    probabilities[rows] = found.probabilities
+    known = known_of(found)
+    replaced = np.flatnonzero(rows)[known]
+    probabilities[replaced] = found.probabilities[known]
     reliable = None
     if found.reliable is not None:
         reliable = np.ones(len(rows), dtype=bool)
-        reliable[rows] = found.reliable
+        reliable[replaced] = found.reliable[known]
     return replace(labels, probabilities=probabilities, reliable=reliable, asked=n_asked)
 
 

@@ -19,6 +19,8 @@ from spacy.vocab import Vocab
 
 from ..errors import Errors, MaralError
 from ..evaluation import evaluate
+from ..model.name_files import is_memory
+from ..model.visible import VisibleWords
 from ..training.corpus import digest_docs
 from ..training.network import collect
 from ..training.pipelines import (
@@ -29,7 +31,7 @@ from ..training.pipelines import (
     reads_pieces,
     require_component,
 )
-from .annotators import Mention, Reading, as_labels, find_mentions, read_silver
+from .annotators import Mention, Reading, as_labels, find_mentions, read_names, read_silver
 from .pseudo_labels import PseudoLabels, resolve_overlaps
 
 CHUNK_DOCS = 10_000
@@ -94,7 +96,8 @@ class ChunkWorker:
 def load_annotator(given: Annotator, gpu_id: int = -1) -> Pipeline | Language | Path:
     """Load an annotator of the target.
 
-    given (Annotator): Folder or name of a pipeline, a pipeline, or a file of silver entities.
+    given (Annotator): Folder or name of a pipeline, a pipeline, or a file of silver entities or
+        names.
     RETURNS (Pipeline | Language | Path): A maral_ner pipeline with a transformer as a `Pipeline`,
         any other pipeline as it is, or the file.
     RAISES (MaralError): If there is no such pipeline.
@@ -132,7 +135,7 @@ def label_docs(
     task: Task,
     engine: Mapper | None = None,
 ) -> PseudoLabels:
-    """Label documents with one annotator; a maral_ner pipeline gives soft labels.
+    """Label documents with one annotator; a maral_ner pipeline gives soft labels, as `score_docs` does.
 
     The chunks do not depend on the engine, so that the labels do not depend on it either.
 
@@ -142,12 +145,13 @@ def label_docs(
     RAISES (MaralError): If no entity has one of the labels, or a score is not a number from 0 to 1.
     """
     if isinstance(annotator, Path):
-        return read_silver(annotator, docs, task.reading)
+        read = read_names if is_memory(annotator) else read_silver
+        return read(annotator, docs, task.reading)
     chunks = split(docs)
     packed = () if engine is None else engine.map_items(ChunkWorker, task, [*map(pack, chunks)])
     if isinstance(annotator, Pipeline):
         tables = [np.load(io.BytesIO(data), allow_pickle=False) for data in packed]
-        return predict(annotator, docs, tables)
+        return score_docs(annotator, docs, tables)
     if engine is None:
         parts = (find_mentions(annotator, chunk, task.reading, task.name) for chunk in chunks)
     else:
@@ -160,11 +164,23 @@ def label_docs(
     return as_labels(mentions, docs, task.reading, task.name, Counter())
 
 
-def predict(
+def predict(teacher: Pipeline, docs: Sequence[Doc]) -> PseudoLabels:
+    """Predict soft labels of documents, without overlaps, with a maral_ner pipeline.
+
+    RAISES (MaralError): If the documents have no words.
+    """
+    labels = score_docs(teacher, docs)
+    words = VisibleWords.of(docs).candidates(labels.max_width).words
+    resolve_overlaps(labels.probabilities, words)
+    return labels
+
+
+def score_docs(
     teacher: Pipeline, docs: Sequence[Doc], tables: Sequence[NDArray[np.floating]] = ()
 ) -> PseudoLabels:
-    """Predict soft labels of documents with a maral_ner pipeline, or join its workers' tables.
+    """Find the class probabilities of all candidates with a maral_ner pipeline, overlaps included.
 
+    tables (Sequence[NDArray]): Those of the chunks, if workers have found them.
     RAISES (MaralError): If the documents have no words.
     """
     if not any(map(len, docs)):
@@ -175,17 +191,15 @@ def predict(
 
 
 def label_chunk(teacher: Pipeline, docs: Sequence[Doc]) -> NDArray[np.floating]:
-    """Class probabilities of the candidates of documents, without overlaps, shape (n_spans, K)."""
+    """Class probabilities of the candidates of documents, shape (n_spans, K)."""
     network, n_classes = teacher.network, len(teacher.labels) + 1
     if not any(map(len, docs)):
         return np.zeros((0, n_classes), dtype=np.float16)
     corpus = teacher.encode(docs, labelled=False, name="target")
-    probabilities = collect(
+    return collect(
         network, corpus, n_classes, lambda output: network.class_scores(output).softmax(-1),
         batch_tokens=LABEL_TOKENS, name="Pseudo-label",
     )  # fmt: skip
-    resolve_overlaps(probabilities, corpus.span_words())
-    return probabilities
 
 
 def split(docs: Sequence[Doc]) -> list[Sequence[Doc]]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..data.files import replacing, write_text
 from ..data.layout import DIAGNOSTICS_VERSION
 from ..model.geometry import centroid_cosine, class_quantiles, compactness, span_margins
-from ..model.spans import OUTSIDE, UNKNOWN
+from ..model.spans import OUTSIDE, UNKNOWN, class_counts
 from ..training.hooks import Hook
 from ..training.shares import Share
 from .filter import Mixture
@@ -51,7 +51,7 @@ class EpochState:
     """The labels that an epoch was trained on, and the state of the adaptation at its end.
 
     source: Spans of the neighbour bank, with gold classes. target: Candidates with the
-    pseudo-labels of the epoch; all of them or, of more than SAMPLE_SPANS, a sample. scores: rho of
+    pseudo-labels of the epoch; all that have one or, of more than SAMPLE_SPANS, a sample. scores: rho of
     these candidates, shape (n, K). directions: Mean directions of the classes, shape (K, q).
     before, after: Labels of all candidates, before and after the improvement. mixtures: Mixtures by
     class, empty without a filter. gold: Gold classes of all candidates, None where they may not be
@@ -92,11 +92,12 @@ class Diagnostics(Hook):
         adaptation.watch = self.wanted
 
     def wanted(self, epoch: int, classes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Choose the target spans that the figures of an epoch describe; ascending."""
-        if len(classes) <= SAMPLE_SPANS:
-            return np.arange(len(classes))
+        """Choose the target spans with labels that the figures of an epoch describe; ascending."""
+        known = np.flatnonzero(classes != UNKNOWN)
+        if len(known) <= SAMPLE_SPANS:
+            return known
         rng = np.random.default_rng([self.adaptation.seed, epoch, 105])
-        return balanced_sample(classes, SAMPLE_SPANS, rng)
+        return known[balanced_sample(classes[known], SAMPLE_SPANS, rng)]
 
     def on_epoch_start(self, epoch: int) -> None:
         if epoch == 0 and self.adaptation.target.share.ranks.is_first:
@@ -189,9 +190,11 @@ class EpochFiles:
                 asdict(state.mixtures[c]) if c in state.mixtures else None for c in range(n_classes)
             ],
             "filtered": bool(state.mixtures),
-            "pseudo_labels": np.bincount(before.classes, minlength=n_classes).tolist(),
-            "reliable": np.bincount(before.classes[after.reliable], minlength=n_classes).tolist(),
-            "changes": _table(before.classes, after.classes, n_classes).tolist(),
+            "pseudo_labels": class_counts(before.classes, n_classes).tolist(),
+            "reliable": class_counts(before.classes[after.reliable], n_classes).tolist(),
+            "changes": _table(
+                before.classes[before.known], after.classes[before.known], n_classes
+            ).tolist(),
             "gold": None if gold is None else _against_gold(rho, classes, gold, n_classes),
             "centroid_cosine": _plain(centroid_cosine(state.directions)),
             "source": _geometry(state.source, state.directions),

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
+from ..model.spans import UNKNOWN
+
 MIN_SPANS = 10
 MAX_FIT = 100_000
 MIN_SPREAD = 1e-6
@@ -39,7 +41,7 @@ def split_spans(
     """Decide class by class which pseudo-labels are reliable (see `split_scores`).
 
     scores (NDArray): rho of each span under its pseudo-label's class, shape (n,).
-    classes (NDArray): Pseudo-labels, shape (n,).
+    classes (NDArray): Pseudo-labels, shape (n,); missing ones (UNKNOWN) are not reliable.
     seed (int): Seed of the mixtures and of the samples that they are fitted to.
     limits (NDArray[np.integer]): Maximum number of unreliable labels of each class, shape (K,). If
         the mixture finds more, only those with the lowest scores are unreliable. None for no limit.
@@ -48,7 +50,7 @@ def split_spans(
     """
     reliable = np.zeros(len(scores), dtype=bool)
     mixtures: dict[int, Mixture] = {}
-    for c in np.unique(classes):
+    for c in np.unique(classes[classes != UNKNOWN]):
         members = np.flatnonzero(classes == c)
         kept, mixture = split_scores(scores[members], seed=seed)
         if mixture is not None and limits is not None and (~kept).sum() > limits[c]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.names import other_shares
-from ..model.spans import OUTSIDE, class_shares, overlap_losers, softmax
+from ..model.spans import OUTSIDE, UNKNOWN, class_counts, class_shares, overlap_losers, softmax
 from ..training.settings import AdaptationSettings
 from .filter import Mixture, expected_errors, split_spans
 from .refinery import above_mean, class_means, refine, sample_classes
@@ -23,8 +23,8 @@ Neighbours = Callable[[NDArray[np.int64]], NDArray[np.floating]]
 class TargetLabels:
     """Pseudo-labels of the target's candidate spans, as a student is trained on them.
 
-    probabilities: Soft labels, shape (n, K). classes: Hard labels without overlaps, shape (n,).
-    reliable: Whether each label is trained on, shape (n,). prior: Mean soft label, shape (K,).
+    probabilities: Soft labels, shape (n, K). classes: Hard labels without overlaps, UNKNOWN where the
+    label is missing, shape (n,). reliable: Whether each label is trained on, shape (n,). prior: Mean soft label, shape (K,).
     part_priors: Mean soft label of each file of the target, shape (n_parts, K); None for a single
     file.
     """
@@ -42,16 +42,30 @@ class TargetLabels:
         reliable: NDArray[np.bool_],
         words: Words,
         parts: Sequence[slice] | None = None,
+        known: NDArray[np.bool_] | None = None,
     ) -> TargetLabels:
-        """Derive hard labels and priors from soft labels; for `words` and `parts` see `improve`."""
+        """Derive hard labels and priors from soft labels; for `words` and `parts` see `improve`.
+
+        known (NDArray[np.bool_] | None): Which labels are not missing, shape (n,); None for all.
+        """
         classes = probabilities.argmax(1).astype(np.int64)
         classes[overlap_losers(probabilities, *words)] = OUTSIDE
+        counted = probabilities
+        if known is not None:
+            reliable = reliable & known
+            classes[~known] = UNKNOWN
+            counted = np.where(known[:, None], probabilities, np.float32(0))
         priors = [
-            class_shares(probabilities[rows].sum(0, dtype=np.float64))
+            class_shares(counted[rows].sum(0, dtype=np.float64))
             for rows in (slice(None), *(parts or ()))
         ]
         each = None if parts is None else np.stack(priors[1:])
         return cls(probabilities, classes, reliable, priors[0], each)
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Which labels are not missing, shape (n,)."""
+        return self.classes != UNKNOWN
 
 
 def improve(
@@ -71,7 +85,7 @@ def improve(
     The filter splits the scores of each class's labels by a mixture of two Gaussians. The refinery
     moves the unreliable labels, or all labels where there is no filter, towards the classes that
     the class densities, the nearest neighbours (Eq. 10, 11) and, with keys, the other mentions of their
-    strings allow.
+    strings allow. Missing labels stay missing.
 
     labels (TargetLabels): Labels of n spans, on which the last epoch was trained.
     rho (NDArray[np.floating]): Score of each span under each class (Eq. 6), shape (n, K).
@@ -90,13 +104,14 @@ def improve(
     """
     reliable = labels.reliable
     mixtures: dict[int, Mixture] = {}
-    refined = np.arange(len(rho))
+    known = labels.known
+    refined = np.flatnonzero(known)
     if settings.filter:
-        own = rho[refined, labels.classes]
+        own = rho[np.arange(len(rho)), labels.classes]
         reliable, mixtures = split_spans(
             own, labels.classes, seed=seed, limits=filter_limits(labels, settings)
         )
-        refined = np.flatnonzero(~reliable)
+        refined = np.flatnonzero(known & ~reliable)
     probabilities = labels.probabilities
     if settings.guidance != "none" or keys is not None:
         by_density, by_neighbours = _guidance(
@@ -112,15 +127,17 @@ def improve(
             if keys is None
             else _by_names(labels, rho, keys, refined, settings),
         )
-    return TargetLabels.of(probabilities, reliable, words, parts), mixtures
+    every = None if known.all() else known
+    return TargetLabels.of(probabilities, reliable, words, parts, every), mixtures
 
 
 def filter_limits(labels: TargetLabels, settings: AdaptationSettings) -> NDArray[np.int64]:
     """Maximum number of labels of each class that the filter may take out, shape (K,)."""
-    counts = np.bincount(labels.classes, minlength=labels.probabilities.shape[1])
+    counts = class_counts(labels.classes, labels.probabilities.shape[1])
     limits = counts.astype(np.int64)
     if settings.filter_limit == "doubt":
-        expected = expected_errors(labels.probabilities, labels.classes)
+        known = labels.known
+        expected = expected_errors(labels.probabilities[known], labels.classes[known])
         limits = np.minimum(limits, np.ceil(expected).astype(np.int64))
     outside = int(settings.filter_outside * counts[OUTSIDE])
     limits[OUTSIDE] = min(limits[OUTSIDE], outside)
@@ -182,6 +199,6 @@ def _by_names(
         return shares[refined]
     means = None
     if settings.guidance_mean == "class":
-        known = shares.any(1)
+        known = shares.any(1) & labels.known
         means = class_means(shares[known], labels.classes[known])
     return above_mean(shares[refined], means)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from spacy.language import Language
@@ -20,7 +21,7 @@ from ..training.pipelines import COMPONENT, Pipeline
 from .annotators import Reading
 from .ask import Expert, ask_experts
 from .chunks import Annotator, Mapper, Task, label_docs, load_annotator, with_probabilities
-from .pseudo_labels import merge_labels
+from .merge import COMBINE, Annotation, AnnotatorReport, Combine, merge_labels
 
 
 def pseudo_label(
@@ -36,19 +37,23 @@ def pseudo_label(
     confidence: float = 0.9,
     score_attr: str | None = None,
     spans_key: str | None = None,
+    partial: Annotator | Sequence[Annotator] = (),
+    combine: Combine = "dawid-skene",
     only_doubtful: Annotator | None = None,
     max_share: float = 0.2,
     lang: str | Sequence[str] | None = None,
     gpu_id: int = -1,
     engine: Mapper | None = None,
     code: str | Path | None = None,
+    report: Callable[[list[AnnotatorReport]], None] | None = None,
 ) -> Path:
-    """Label text of the target language with a teacher, or with any other annotator.
+    """Label text of the target language with a teacher, or with any other annotators.
 
     A pipeline with maral_ner gives soft labels. Any other pipeline, or a file, gives entities: the
     class of an entity gets the entity's score, or else the confidence, and outside gets the rest;
-    all other spans are outside with the confidence. The probabilities of several annotators are
-    averaged, and the spans on which all annotators agree start as reliable.
+    all other spans are outside with the confidence, or their labels are missing if the annotator is
+    partial. Several annotators are weighed by how right they are, which needs no gold labels (see
+    `merge_labels`).
 
     With `only_doubtful`, that pipeline labels the text, and the annotators are asked only for the
     sentences that it doubts most (see `suggest`). Their answers are kept beside the output: another
@@ -58,9 +63,10 @@ def pseudo_label(
     EXAMPLE: pseudo_label(["en_core_web_trf", "silver.jsonl"], "de.txt", "labels.npz", lang="de",
         labels=["LOC", "PER"], label_map={"PERSON": "PER", "GPE": "LOC"})
     EXAMPLE: pseudo_label("prompted", "de.spacy", "labels.npz", only_doubtful="teacher")
+    EXAMPLE: pseudo_label(["teacher", "gazetteer"], "de.spacy", "labels.npz", partial="gazetteer")
 
-    model (Annotator | Sequence[Annotator]): Folder or name of a pipeline, a pipeline, or a file of
-        silver entities (.spacy, .jsonl); or several of them.
+    model (Annotator | Sequence[Annotator]): Folder or name of a pipeline, a pipeline, a file of
+        silver entities (.spacy, .jsonl), or a name memory; or several of them.
     target (Paths): Documents (.spacy), whose entities are ignored, or raw text.
     output (str | Path): File for the labels (.npz).
     labels (Sequence[str] | None): Entity labels of the model to be trained. Not needed with a
@@ -76,6 +82,11 @@ def pseudo_label(
     score_attr (str | None): Extension attribute with the score of an entity; by default
         ent._.maral_score or ent._.score, whichever is set.
     spans_key (str | None): Read doc.spans[spans_key] and its scores in place of doc.ents.
+    partial (Annotator | Sequence[Annotator]): Those of the annotators that name some entities only,
+        such as gazetteers, and say nothing about other words. A name memory always is one.
+    combine (Combine): How several annotators are combined: "dawid-skene", or "mean" for the mean of
+        their probabilities, with the spans on which all agree as reliable ones. Those that
+        are asked for doubtful sentences only are averaged.
     only_doubtful (Annotator | None): Pipeline with maral_ner whose doubts choose the sentences that
         the annotators are asked for, and whose labels all others keep; None to ask for all.
     max_share (float): Largest share of the sentences to ask for, above 0, at most 1.
@@ -84,6 +95,7 @@ def pseudo_label(
     engine (Mapper | None): Distributes the work, such as a `scale.RayEngine`; None to label in this
         process. The labels are the same. Doubtful sentences are always asked for by this process.
     code (str | Path | None): Python file that the workers of an engine import first.
+    report (Callable | None): Called with how right each annotator is, if there are several.
     RETURNS (Path): The file.
     RAISES (MaralError): If an annotator or a document cannot be used, the labels are unknown, or the
         file cannot be written.
@@ -92,6 +104,8 @@ def pseudo_label(
     prove_writable(output)
     experts: list[Annotator] = []
     given = [model] if isinstance(model, Annotator) else list(model)
+    some = [partial] if isinstance(partial, Annotator) else list(partial)
+    check_combination(given, some, combine)
     if only_doubtful is not None:
         check_share(max_share)
         experts, given = given, [only_doubtful]
@@ -102,6 +116,8 @@ def pseudo_label(
     annotators = [load_annotator(one, gpu_id) for one in (*given, *experts)]
     if experts:
         with_probabilities(annotators[0], names[0])
+    are_partial = [is_among(one, some) for one in (*given, *experts)]
+    check_partial(annotators, are_partial, names)
     known = model_facts(annotators, names, labels=labels, source=source)
     width = max_width or known[1] or config_width(config)
     reading = Reading(
@@ -110,17 +126,23 @@ def pseudo_label(
     )  # fmt: skip
     source_code = None if code is None else str(Path(code).absolute())
     found = []
-    for one, annotator, name in zip(given, annotators, names, strict=False):
-        task = Task(address(one, engine), name, reading, getattr(engine, "gpu_id", -1), source_code)
-        found.append(label_docs(annotator, docs, task, engine))
+    for one, annotator, name, silent in zip(given, annotators, names, are_partial, strict=False):
+        own = replace(reading, partial=silent)
+        task = Task(address(one, engine), name, own, getattr(engine, "gpu_id", -1), source_code)
+        labelled = label_docs(annotator, docs, task, engine)
+        found.append(Annotation(name, labelled, isinstance(annotator, Pipeline)))
     words = VisibleWords.of(docs).candidates(reading.max_width).words
-    merged = merge_labels(found, names[: len(given)], words)
+    merged, reports = merge_labels(found, words, combine)
     if experts:
-        asked = [Expert(*one) for one in zip(annotators[1:], names[1:], strict=True)]
+        asked = [
+            Expert(*one) for one in zip(annotators[1:], names[1:], are_partial[1:], strict=True)
+        ]
         folder = answers_folder(output)
         merged = ask_experts(asked, merged, docs, reading, max_share=max_share, folder=folder)
     merged.warn(", ".join(names))
     merged.save(output)
+    if report is not None and reports:
+        report(reports)
     return output
 
 
@@ -136,6 +158,42 @@ def check_share(share: float) -> None:
 def answers_folder(output: Path) -> Path:
     """Folder of the answers to the questions for a file of labels."""
     return output.with_name(f"{output.name}.answers")
+
+
+def check_partial(
+    annotators: Sequence[Pipeline | Language | Path],
+    are_partial: Sequence[bool],
+    names: Sequence[str],
+) -> None:
+    """Refuse partial annotators that say something about every span.
+
+    RAISES (MaralError): If one has a component maral_ner.
+    """
+    for annotator, is_partial, name in zip(annotators, are_partial, names, strict=True):
+        if is_partial and isinstance(annotator, Pipeline):
+            raise MaralError(Errors.M612.format(annotator=name))
+
+
+def check_combination(
+    given: Sequence[Annotator], partial: Sequence[Annotator], combine: str
+) -> None:
+    """Check which annotators are partial, and how they are combined.
+
+    RAISES (MaralError): If a partial annotator is none of those given, or there is no such way.
+    """
+    unknown = [describe(one) for one in partial if not is_among(one, given)]
+    if unknown:
+        names = ", ".join(map(describe, given))
+        raise MaralError(Errors.M610.format(unknown=", ".join(unknown), annotators=names))
+    if combine not in COMBINE:
+        raise MaralError(Errors.M611.format(value=repr(combine), known=", ".join(COMBINE)))
+
+
+def is_among(one: Annotator, others: Sequence[Annotator]) -> bool:
+    """Whether an annotator is one of several: the same pipeline in memory, or the same path or name."""
+    if isinstance(one, Language):
+        return any(one is other for other in others)
+    return str(one) in [str(other) for other in others if not isinstance(other, Language)]
 
 
 def address(given: Annotator, engine: Mapper | None) -> str:

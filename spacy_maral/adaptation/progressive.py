@@ -73,7 +73,8 @@ class Adaptation(Hook):
     source (Share): Labelled documents.
     target (Share): Documents of the target language. Gold labels, if present, are read only for
         figures in the log and the diagnostics, and only if the settings allow it.
-    labels (PseudoLabels): The soft labels to start with (see `start_labels`).
+    labels (PseudoLabels): The soft labels to start with (see `start_labels`). Missing ones are never
+        trained on.
     training (StudentSettings): The section [student].
     settings (AdaptationSettings): The section [adaptation].
     seed (int): Seeds the bank and the mixtures.
@@ -121,6 +122,7 @@ class Adaptation(Hook):
         reliable = np.ones(target.n_spans, dtype=bool)
         if labels.reliable is not None:
             reliable = labels.reliable.astype(bool)
+        self.known = labels.known
         self._take(labels.probabilities.astype(np.float32), reliable)
         self.before = self.labels
         self.first_classes = self.labels.classes.astype(np.int16)
@@ -219,7 +221,8 @@ class Adaptation(Hook):
         self.source_features = KeptFeatures.of(source, bank if needed else bank[:0], dim)
 
     def _take(self, probabilities: NDArray[np.float32], reliable: NDArray[np.bool_]) -> None:
-        self._train_on(TargetLabels.of(probabilities, reliable, self.words, self.part_spans))
+        parts = self.part_spans
+        self._train_on(TargetLabels.of(probabilities, reliable, self.words, parts, self.known))
 
     def _train_on(self, labels: TargetLabels) -> None:
         """Set the labels of the target stream."""
@@ -310,8 +313,8 @@ def describe_labels(
 ) -> dict[str, Any]:
     """Count the labels and the reliable share of each class, and the noise where gold may be read."""
     classes, reliable = labels.classes[rows], labels.reliable[rows]
-    sizes = np.bincount(classes, minlength=len(names))
-    kept = np.bincount(classes[reliable], minlength=len(names))
+    sizes = class_counts(classes, len(names))
+    kept = class_counts(classes[reliable], len(names))
     info: dict[str, Any] = {
         "pseudo_labels": dict(zip(names, sizes.tolist(), strict=True)),
         "reliable": {

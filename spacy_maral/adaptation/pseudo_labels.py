@@ -15,7 +15,7 @@ from spacy.tokens import Doc
 
 from ..data.files import replacing, writing_output
 from ..errors import Errors, MaralError, Warnings
-from ..model.spans import OUTSIDE, overlap_losers, span_counts
+from ..model.spans import OUTSIDE, UNKNOWN, overlap_losers, span_counts
 from ..model.visible import VisibleWords
 from ..training.corpus import digest_docs
 from ..training.inputs import Inputs, Paths, as_paths
@@ -24,7 +24,7 @@ from ..training.target_gold import text_key
 
 logger = logging.getLogger("spacy")
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass
@@ -33,7 +33,9 @@ class PseudoLabels:
 
     labels: Entity labels; class i + 1 is labels[i]. max_width: Longest candidate, in words.
     digest: Fingerprint of the documents (see `corpus.digest_docs`). reliable: Whether each span may
-    be trained on before the first filter, shape (n_spans,); None for all of them. asked: Number of
+    be trained on before the first filter, shape (n_spans,); None for all of them. known: Whether an
+    annotator says something about each span, shape (n_spans,); None for all of them. The labels of
+    the others are missing: they are never trained on, and their rows here say outside. asked: Number of
     doubtful sentences for which other annotators were asked.
     """
 
@@ -42,14 +44,27 @@ class PseudoLabels:
     max_width: int
     digest: str
     reliable: NDArray[np.bool_] | None = None
+    known: NDArray[np.bool_] | None = None
     asked: int = 0
+
+    @property
+    def masks(self) -> dict[str, NDArray[np.bool_]]:
+        """The masks that do not hold for all spans, by name."""
+        masks = {"reliable": self.reliable, "known": self.known}
+        return {name: mask for name, mask in masks.items() if mask is not None}
+
+    @property
+    def votes(self) -> NDArray[np.int64]:
+        """Most probable class of each span, UNKNOWN where the label is missing, shape (n_spans,)."""
+        classes = self.probabilities.argmax(1)
+        return classes if self.known is None else np.where(self.known, classes, UNKNOWN)
 
     def save(self, path: Path) -> None:
         """Write the labels to one file, whole or not at all.
 
         RAISES (MaralError): If it cannot be written.
         """
-        arrays: dict[str, Any] = {} if self.reliable is None else {"reliable": self.reliable}
+        arrays: dict[str, Any] = {**self.masks}
         with writing_output(path), replacing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(
                 file,
@@ -80,7 +95,7 @@ class PseudoLabels:
                     labels=[str(label) for label in file["labels"]],
                     max_width=int(file["max_width"]),
                     digest=str(file["digest"]),
-                    reliable=file["reliable"] if "reliable" in file.files else None,
+                    **{name: file[name] for name in ("reliable", "known") if name in file.files},
                     asked=int(file["asked"]) if "asked" in file.files else 0,
                 )
         except Exception as error:
@@ -112,7 +127,7 @@ class PseudoLabels:
 
     def problem(self) -> str:
         """Describe why the parts do not fit together; "" if they do."""
-        table, mask = self.probabilities, self.reliable
+        table = self.probabilities
         if table.ndim != 2 or table.shape[1] != len(self.labels) + 1:
             return f"a table of shape {table.shape} for {len(self.labels)} labels and outside"
         # half precision rounds: allow slightly more than 1
@@ -120,8 +135,10 @@ class PseudoLabels:
             return "the table holds something else than probabilities"
         if len(set(self.labels)) < len(self.labels) or {"", "O"} & set(self.labels):
             return f"the labels are {self.labels}"
-        if mask is not None and (mask.dtype != bool or mask.shape != (len(table),)):
-            return f"{mask.shape} values of type {mask.dtype} say which of {len(table)} rows are reliable"
+        for name, mask in self.masks.items():
+            if mask.dtype != bool or mask.shape != (len(table),):
+                values = f"{mask.shape} values of type {mask.dtype}"
+                return f"{values} say which of {len(table)} rows are {name}"
         return "" if self.max_width >= 1 else f"the widest span has {self.max_width} words"
 
 
@@ -157,17 +174,21 @@ def read_labels(paths: Paths, inputs: Inputs, labels: Sequence[str] | None = Non
     for file, size in zip(files, sizes, strict=True):
         parts.append(load_for(file, list(islice(docs, size)), labels))
     check_alike(parts, files)
-    masks = [
-        np.ones(len(part.probabilities), dtype=bool) if part.reliable is None else part.reliable
-        for part in parts
-    ]
     return replace(
         parts[0],
         probabilities=np.concatenate([part.probabilities for part in parts]),
         digest=digest_docs(target),
-        reliable=None if all(part.reliable is None for part in parts) else np.concatenate(masks),
+        **{name: joined_masks(parts, name) for name in ("reliable", "known")},
         asked=sum(part.asked for part in parts),
     )
+
+
+def joined_masks(parts: Sequence[PseudoLabels], name: str) -> NDArray[np.bool_] | None:
+    """Join a mask of several files; None if it holds for all spans of all of them."""
+    if not any(name in part.masks for part in parts):
+        return None
+    masks = [part.masks.get(name, np.ones(len(part.probabilities), dtype=bool)) for part in parts]
+    return np.concatenate(masks)
 
 
 def without_texts(labels: PseudoLabels, inputs: Inputs, texts: Set[str]) -> PseudoLabels:
@@ -196,34 +217,8 @@ def without_texts(labels: PseudoLabels, inputs: Inputs, texts: Set[str]) -> Pseu
         labels,
         probabilities=labels.probabilities[rows],
         digest=digest_docs(inputs.docs["target"]),
-        reliable=None if labels.reliable is None else labels.reliable[rows],
+        **{name: mask[rows] for name, mask in labels.masks.items()},
     )
-
-
-def merge_labels(
-    annotators: Sequence[PseudoLabels],
-    names: Sequence[object],
-    words: tuple[NDArray[np.int64], NDArray[np.int64]],
-) -> PseudoLabels:
-    """Merge the labels of several annotators of the same documents.
-
-    Probabilities are averaged. Spans to which all annotators give the same class start as reliable,
-    the others as unreliable.
-
-    annotators (Sequence[PseudoLabels]): Labels of each annotator.
-    names (Sequence): Names of the annotators in messages.
-    words (tuple): First and last words of the candidates, numbered over the documents.
-    RAISES (MaralError): If their entity labels or widths differ.
-    """
-    check_alike(annotators, names)
-    if len(annotators) == 1:
-        return annotators[0]
-    tables = [np.asarray(one.probabilities, dtype=np.float32) for one in annotators]
-    classes = [table.argmax(1) for table in tables]
-    agreed = np.logical_and.reduce([classes[0] == other for other in classes[1:]])
-    probabilities = np.mean(tables, axis=0)
-    resolve_overlaps(probabilities, words)
-    return replace(annotators[0], probabilities=probabilities, reliable=agreed)
 
 
 def resolve_overlaps(

@@ -135,12 +135,14 @@ def class_means(values: NDArray[np.floating], classes: NDArray[np.integer]) -> N
     """Mean value of each class over the spans that have it as their label (Eq. 10).
 
     values (NDArray): Value of each class for each span, shape (n, K).
-    classes (NDArray): Label of each span, shape (n,).
+    classes (NDArray): Label of each span, UNKNOWN for spans that do not count, shape (n,).
     RETURNS (NDArray[np.float64]): Shape (K,); infinite for a class without a span, which is then
         above no mean.
     """
     n_classes = values.shape[1]
-    own = values[np.arange(len(values)), classes].astype(np.float64)
+    rows = np.flatnonzero(classes != UNKNOWN)
+    classes = classes[rows]
+    own = values[rows, classes].astype(np.float64)
     counts = np.bincount(classes, minlength=n_classes)
     sums = np.bincount(classes, weights=own, minlength=n_classes)
     return np.divide(sums, counts, out=np.full(n_classes, np.inf), where=counts > 0)
@@ -151,12 +153,12 @@ def sample_classes(
 ) -> NDArray[np.int64]:
     """Draw some spans of each class.
 
-    classes (NDArray): Label of each span, shape (n,).
+    classes (NDArray): Label of each span, UNKNOWN for spans that are not drawn, shape (n,).
     most (int): Maximum number of spans of a class.
     rng (np.random.Generator): Draws the spans of larger classes.
     RETURNS (NDArray[np.int64]): Chosen spans, ascending.
     """
-    members = (np.flatnonzero(classes == c) for c in np.unique(classes))
+    members = (np.flatnonzero(classes == c) for c in np.unique(classes[classes != UNKNOWN]))
     return np.sort(np.concatenate([rng.permutation(spans)[:most] for spans in members]))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ def start_labels(
     strings: Strings,
     settings: AdaptationSettings,
     parts: Sequence[slice] | None = None,
+    known: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.float32], list[OperatingPoint]]:
     """Shift a teacher's labels to the operating point of the text, and let names correct them.
 
@@ -27,10 +29,16 @@ def start_labels(
     strings (Strings): The strings of the candidates.
     settings (AdaptationSettings): `label_offset`, `names` and its weights.
     parts (Sequence[slice] | None): Candidates of each file of the target; None for a single file.
+    known (NDArray[np.bool_] | None): Which labels are not missing, shape (n,); None for all. Missing
+        ones have no say, and their rows become outside.
     RETURNS (tuple): Soft labels without overlaps, shape (n, K), and the operating point of each file
         where the offset is "auto".
     """
     new = probabilities.astype(np.float32)
+    rows_known = slice(None) if known is None else np.flatnonzero(known)
+    if known is not None:
+        strings = replace(strings, once=strings.once & known)
+        new[~known] = np.eye(1, new.shape[1], OUTSIDE)
     points: list[OperatingPoint] = []
     for rows in parts or [slice(0, len(new))]:
         offset = settings.label_offset
@@ -40,7 +48,7 @@ def start_labels(
         new[rows] = shift_entities(new[rows], offset)
     if settings.names != "off":
         weights = NameSettings(settings.names_type_weight, settings.names_mixed_weight)
-        new = refine_labels(strings.keys, new, weights)
+        new[rows_known] = refine_labels(strings.keys[rows_known], new[rows_known], weights)
     resolve_overlaps(new, strings.words)
     return new, points
 

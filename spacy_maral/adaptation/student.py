@@ -309,8 +309,9 @@ def prepare_student(
     strings = Strings.of(docs["target"], target.max_width)
     parts = inputs.parts.get("target")
     start, points = start_labels(
-        labels.probabilities, strings, adaptation, None if parts is None else parts.spans(target)
-    )
+        labels.probabilities, strings, adaptation, None if parts is None else parts.spans(target),
+        labels.known,
+    )  # fmt: skip
     hook = Adaptation(
         student.network, source, target, replace(labels, probabilities=start),
         training=training, settings=adaptation, seed=plan.seed, parts=inputs.parts,

@@ -15,6 +15,7 @@ from ._options import CODE, FILE, GPU_ID, LANG, MODEL, TARGET_TEXT, VERBOSE
 from ._util import app, prepare, reported, show_counts
 
 if TYPE_CHECKING:
+    from ..adaptation.merge import AnnotatorReport
     from ..scale import RayEngine
 
 
@@ -26,6 +27,11 @@ class Engine(str, Enum):
 class Names(str, Enum):
     two_pass = "two-pass"
     off = "off"
+
+
+class Combine(str, Enum):
+    dawid_skene = "dawid-skene"
+    mean = "mean"
 
 
 class Format(str, Enum):
@@ -76,11 +82,25 @@ def _choose_engine(engine: Engine, *ray: Any) -> RayEngine | None:
 
 @app.command("pseudo-label")
 def pseudo_label_cli(
-    model: str = Arg(..., help="Teacher: a pipeline, or a file of entities (.spacy, .jsonl)"),
+    model: str = Arg(
+        ..., help="Teacher: a pipeline, a file of entities (.spacy, .jsonl), or a name memory"
+    ),
     target: list[Path] = Arg(..., exists=True, help=TARGET_TEXT),
     output: Path = Opt(..., "--output", "-o", dir_okay=False, help="Output file for labels (.npz)"),
     also: list[str] = Opt(
         [], "--also", "-a", help="Another annotator of the same text; can be repeated"
+    ),
+    partial: list[str] = Opt(
+        [],
+        "--partial",
+        "-p",
+        help="Which of the annotators names some entities only, such as a gazetteer: the words that "
+        "it does not name are missing, not outside; can be repeated",
+    ),
+    combine: Combine = Opt(
+        Combine.dawid_skene,
+        "--combine",
+        help="How several annotators are combined: weighed by how right they are, or averaged",
     ),
     lang: list[str] = LANG,
     labels: str | None = LABELS,
@@ -109,12 +129,13 @@ def pseudo_label_cli(
     Let a teacher label text of the target language. The output file holds the
     class probabilities of every candidate span, for the adapt command. The
     teacher is the output of train-teacher, or any other annotator: a pipeline
-    that sets doc.ents, or a file with entities for the text. With several
-    annotators, spans on which all agree start as reliable. With '--engine ray'
-    workers share the text; the labels are the same. An expensive teacher, such
-    as a large language model, can be asked for a few sentences only: with
-    '--only-doubtful PIPELINE', that pipeline labels the rest. To continue a
-    stopped run, repeat the command: no sentence is asked for twice.
+    that sets doc.ents, or a file with entities for the text. Several annotators
+    are weighed by how right they are, which their agreement shows; the estimated
+    precision and recall of each are printed. With '--engine ray' workers share
+    the text; the labels are the same. An expensive teacher, such as a large
+    language model, can be asked for a few sentences only: with '--only-doubtful
+    PIPELINE', that pipeline labels the rest. To continue a stopped run, repeat
+    the command: no sentence is asked for twice.
     """
     prepare(code, verbose)
     from ..adaptation.label_target import pseudo_label
@@ -125,10 +146,28 @@ def pseudo_label_cli(
             [model, *also], target, output, lang=lang or None, source=source or None,
             labels=labels.split(",") if labels else None, config=config, max_width=max_width,
             label_map=label_map, confidence=confidence, score_attr=score_attr,
-            spans_key=spans_key, only_doubtful=only_doubtful, max_share=max_share, gpu_id=gpu_id,
-            engine=chosen, code=code,
+            spans_key=spans_key, partial=partial, combine=combine.value, only_doubtful=only_doubtful,
+            max_share=max_share, gpu_id=gpu_id, engine=chosen, code=code, report=_show_annotators,
         )  # fmt: skip
     msg.good("Saved pseudo-labels", path)
+
+
+def _show_annotators(reports: list[AnnotatorReport]) -> None:
+    """Print how right each annotator is."""
+    rows = [
+        ("" if i else report.name, label, f"{right.found:,.0f}", *map(_percent, right[1:]))
+        for report in reports
+        for i, (label, right) in enumerate(report.classes.items())
+    ]
+    msg.table(
+        rows, title="Annotators, by what all of them say together",
+        header=("", "", "found", "precision", "recall"), aligns=("l", "l", "r", "r", "r"),
+        divider=True,
+    )  # fmt: skip
+
+
+def _percent(share: float) -> str:
+    return "-" if share != share else f"{100 * share:.1f}"
 
 
 @app.command("annotate")

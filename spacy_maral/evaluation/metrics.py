@@ -153,11 +153,11 @@ def score_entities(
 def noise_ratio(pseudo: NDArray[np.integer], gold: NDArray[np.integer]) -> float:
     """Compute the share of wrong pseudo-labels among spans that are an entity by pseudo-label or gold.
 
-    pseudo (NDArray): Pseudo-labels of spans, shape (n,).
+    pseudo (NDArray): Pseudo-labels of spans, shape (n,); UNKNOWN for missing ones.
     gold (NDArray): Gold classes of the same spans, shape (n,); UNKNOWN for spans that do not count.
     RETURNS (float): In [0, 1]; 0 if there is no entity.
     """
-    counted = ((pseudo != OUTSIDE) | (gold != OUTSIDE)) & (gold != UNKNOWN)
+    counted = ((pseudo != OUTSIDE) | (gold != OUTSIDE)) & (gold != UNKNOWN) & (pseudo != UNKNOWN)
     if not counted.any():
         return 0.0
     return float((pseudo[counted] != gold[counted]).mean())

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..model.spans import OUTSIDE
+from ..model.spans import OUTSIDE, UNKNOWN
 
 MORE, FEWER = 1.25, 0.8
 """Ratios of the student's entities to those of the labels, outside of which the number departs."""
@@ -29,14 +29,15 @@ def compare_on_raw(
     """Count the entities that labels and student find in the same text.
 
     before (NDArray[np.integer]): Class of each candidate span by the labels that a student started
-        with, shape (n,); entities do not overlap.
+        with, shape (n,); entities do not overlap. Spans whose label is missing (UNKNOWN) do not count.
     after (NDArray[np.integer]): The same by the student's decisions.
     labels (Sequence[str]): Entity labels; class i + 1 is labels[i].
     n_words (int): Number of words of the text.
     RETURNS (dict): "words"; the entities by label of "labels" and "student"; "same", the number of
         entities that both have.
     """
-    n = len(labels) + 1
+    n, known = len(labels) + 1, before != UNKNOWN
+    before, after = before[known], after[known]
     counted = {
         name: dict(zip(labels, np.bincount(classes, minlength=n)[1:].tolist(), strict=True))
         for name, classes in (("labels", before), ("student", after))

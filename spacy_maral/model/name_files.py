@@ -20,6 +20,7 @@ NAMES = "names"
 """Name of the file in the folder of the component."""
 FORMAT_VERSION = 1
 HEADER = "spacy_maral_names"
+MAX_HEADER = 1 << 20
 TYPES = {"keys": np.uint64, "sums": np.float32, "mentions": np.uint32}
 
 
@@ -62,6 +63,13 @@ def names_from_bytes(data: bytes, labels: Sequence[str]) -> NameMemory:
     if found != list(labels):
         raise MaralError(Errors.M503.format(found=", ".join(found), labels=", ".join(labels)))
     return NameMemory(**{name: arrays[name] for name in TYPES})
+
+
+def is_memory(path: Path) -> bool:
+    """Whether a file looks like a saved memory, by its header."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        return size <= path.stat().st_size and HEADER.encode() in file.read(min(size, MAX_HEADER))
 
 
 def count_names(path: Path) -> int:

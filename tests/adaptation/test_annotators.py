@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import logging
 
 import numpy as np
 import pytest
 import spacy
 from spacy.tokens import Doc, DocBin, Span
-from toys import toy_corpus
 from worlds import NAMES, OTHERS, adapt_in, f1_of, make_docs, rows_of
 
 from spacy_maral.adaptation.annotators import Reading, read_silver
 from spacy_maral.adaptation.chunks import Task, label_docs
 from spacy_maral.adaptation.label_target import pseudo_label
-from spacy_maral.adaptation.pseudo_labels import PseudoLabels, merge_labels
+from spacy_maral.adaptation.pseudo_labels import PseudoLabels
 from spacy_maral.errors import MaralError
 from spacy_maral.model.spans import OUTSIDE, enumerate_spans
 from spacy_maral.training.corpus import digest_docs
@@ -53,12 +51,6 @@ def entities_of(labels, docs):
     return {
         key: LABELS[row.argmax() - 1] for key, row in table_of(labels, docs).items() if row.argmax()
     }
-
-
-@pytest.fixture
-def warned(caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("spacy"), "propagate", True)
-    return lambda: " ".join(record.getMessage() for record in caplog.records)
 
 
 # pipelines
@@ -189,26 +181,6 @@ def test_documents_that_nobody_labelled(tmp_path):
         read_silver(path, docs, READING)
 
 
-# several annotators
-
-
-def test_agreement_is_reliable():
-    corpus = toy_corpus(4)
-    rng = np.random.default_rng(0)
-    tables = [rng.dirichlet(np.ones(3) / 5, corpus.n_spans) for _ in range(3)]
-    both = [PseudoLabels(table, LABELS, 2, "d") for table in tables]
-    merged = merge_labels(both, "abc", corpus.span_words())
-    classes = np.stack([table.argmax(1) for table in tables])
-    assert (merged.reliable == (classes == classes[0]).all(0)).all()
-    assert 0 < merged.reliable.sum() < corpus.n_spans
-    mean = np.mean(tables, axis=0)
-    kept = merged.probabilities[:, OUTSIDE] != 1
-    np.testing.assert_allclose(merged.probabilities[kept], mean[kept], atol=1e-6)
-    assert merge_labels(both[:1], "a", corpus.span_words()) is both[0]
-    with pytest.raises(MaralError, match=r"M339.*b and a do not match: their labels is \['PER'\]"):
-        merge_labels([both[0], PseudoLabels(tables[1], ["PER"], 2, "d")], "ab", (None, None))
-
-
 # end to end
 
 
@@ -236,7 +208,7 @@ def test_two_annotators_and_their_doubts_reach_the_warm_up(world, gazetteer, tmp
     labels = pseudo_label(
         [gazetteer, tmp_path / "other"], world["target"], tmp_path / "labels.npz",
         labels=[*(f" {label} " for label in LABELS), ""],  # as --labels "LOC, PER," gives them
-        max_width=3,
+        max_width=3, combine="mean",
     )  # fmt: skip
     docs = list(DocBin().from_disk(world["target"]).get_docs(spacy.blank("xx").vocab))
     found = PseudoLabels.load(labels, digest=digest_docs(docs))
