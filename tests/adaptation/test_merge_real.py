@@ -11,6 +11,7 @@ import json
 import logging
 import os
 from collections import Counter, defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from spacy.tokens import DocBin
 from spacy_maral.adaptation.annotators import Reading, read_silver
 from spacy_maral.adaptation.chunks import Task, label_docs, score_docs
 from spacy_maral.adaptation.merge import Annotation, merge_labels
+from spacy_maral.adaptation.pseudo_labels import resolve_overlaps
 from spacy_maral.data.convert import convert
 from spacy_maral.model.visible import VisibleWords
 from spacy_maral.training.pipelines import load_pipeline
@@ -117,14 +119,17 @@ def noisy_file(path, docs, *, kept=0.7, mixed_up=0.15, spurious=0.2, seed=0):
     return path
 
 
-def scores_of(labels, docs):
-    """Precision, recall and F1 of the entities of labels, in percent."""
+def entities_of(labels, docs):
+    """Entities of labels without overlaps, as `gold_of` has them."""
     candidates = VisibleWords.of(docs).candidates(labels.max_width)
     found = np.flatnonzero(labels.votes > 0)
     starts, ends = candidates.in_documents(found)
     columns = (candidates.owner[found], starts, ends, labels.votes[found])
-    entities = {(i, j, k, LABELS[c - 1]) for i, j, k, c in zip(*columns, strict=True)}
-    gold = gold_of(docs)
+    return {(i, j, k, LABELS[c - 1]) for i, j, k, c in zip(*columns, strict=True)}
+
+
+def scores_of(entities, gold):
+    """Precision, recall and F1, in percent."""
     right, sizes = len(entities & gold), (len(entities), len(gold))
     return tuple(100 * x for x in (right / sizes[0], right / sizes[1], 2 * right / sum(sizes)))
 
@@ -146,13 +151,29 @@ def merged_scores(name, given, docs, how="dawid-skene"):
     """Scores of merged labels, which are shown with what is estimated of each annotator."""
     words = VisibleWords.of(docs).candidates(MAX_WIDTH).words
     labels, reports = merge_labels(given, words, how)
-    scores = scores_of(labels, docs)
+    scores = scores_of(entities_of(labels, docs), gold_of(docs))
     logger.info("%-28s%s", name, " ".join(f"{score:6.2f}" for score in scores))
-    for one in reports if how == "dawid-skene" else ():
-        classes = one.classes.items()
-        shown = (f"{c} {100 * r.precision:.0f}/{100 * r.recall:.0f}" for c, r in classes)
-        logger.info("    %-12s%s", one.name, " ".join(shown))
+    for one, report in zip(given, reports, strict=False) if how == "dawid-skene" else ():
+        for label, precision, recall, *true in compare(one, report, words, docs):
+            logger.info(
+                "    %-8s%s %3.0f %3.0f, truly %3.0f %3.0f",
+                one.name,
+                label,
+                precision,
+                recall,
+                *true,
+            )
     return scores
+
+
+def compare(annotation, report, words, docs):
+    """Estimated precision and recall of an annotator by label, and the true ones."""
+    resolved = replace(annotation.labels, probabilities=annotation.labels.probabilities.copy())
+    resolve_overlaps(resolved.probabilities, words)
+    sides = entities_of(resolved, docs), gold_of(docs)
+    for label, right in report.classes.items():
+        entities, gold = ({e for e in side if e[3] == label} for side in sides)
+        yield label, 100 * right.precision, 100 * right.recall, *scores_of(entities, gold)[:2]
 
 
 @pytest.mark.parametrize("seed", range(3))
