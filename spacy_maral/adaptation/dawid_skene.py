@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from ..model.spans import UNKNOWN
 
 STRENGTH = 1.0
+"""Spans by which each response of an annotator is shrunk to saying nothing."""
 ROUNDS = 500
 TOLERANCE = 1e-7
 SMALLEST = 1e-12
@@ -83,7 +84,8 @@ def find_consensus(
     pseudo = strength * shares[:, None] * used[:, None, :]
     found, before = base, np.zeros((len(sizes), n_classes))
     for _ in range(ROUNDS):
-        mass = np.stack([np.bincount(items, w * weights, len(sizes)) for w in found.T], axis=1)
+        sums = [np.bincount(items, w * weights, len(sizes)) for w in found.T]
+        mass = np.stack(sums, axis=1).astype(np.float64)
         means = mass / sizes[:, None]
         if np.abs(means - before).max(initial=0) < TOLERANCE:
             break

@@ -55,7 +55,7 @@ def merge_labels(
     A label is missing in the result if it is missing with every annotator.
 
     annotations (Sequence[Annotation]): What each annotator says; the labels of a single one only lose
-        their overlaps.
+        their overlaps, in place.
     words (tuple): First and last words of the candidates, numbered over the documents.
     how (Combine): "dawid-skene" weighs the annotators by how right they are (see `weigh`), "mean"
         averages their probabilities (see `average`).

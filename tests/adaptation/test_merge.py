@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from worlds import NAMES, OTHERS, adapt_in, make_docs, rows_of, write
 
 from spacy_maral.adaptation.annotators import read_names, read_silver
+from spacy_maral.adaptation.chunks import Task, label_docs, load_annotator
 from spacy_maral.adaptation.diagnostics import Diagnostics
 from spacy_maral.adaptation.label_target import pseudo_label
 from spacy_maral.adaptation.merge import Annotation, merge_labels
@@ -91,6 +92,9 @@ def test_a_name_memory_knows_its_strings_only(tmp_path):
     assert known_texts(labels, docs) == {"Ada": 2, "Rome": 1, "not": 0}
     np.testing.assert_allclose(table_of(labels, docs)[1, 0, 0], [0.2, 0.7, 0.1], atol=1e-5)
     assert labels.digest == digest_docs(docs)
+    loaded = load_annotator(tmp_path / "names")
+    again = label_docs(loaded, docs, Task("", "names", READING))
+    assert (again.probabilities == labels.probabilities).all()
     with pytest.raises(MaralError, match="M503"):
         read_names(tmp_path / "names", docs, replace(READING, labels=["ORG"]))
 

@@ -22,7 +22,6 @@ from spacy.tokens import DocBin
 from spacy_maral.adaptation.annotators import Reading, read_silver
 from spacy_maral.adaptation.chunks import Task, label_docs, score_docs
 from spacy_maral.adaptation.merge import Annotation, merge_labels
-from spacy_maral.adaptation.pseudo_labels import resolve_overlaps
 from spacy_maral.data.convert import convert
 from spacy_maral.model.visible import VisibleWords
 from spacy_maral.training.pipelines import load_pipeline
@@ -147,10 +146,16 @@ def from_file(path, docs, *, partial=False):
     )
 
 
+def copied(annotation):
+    """An annotation whose labels may lose their overlaps."""
+    labels = annotation.labels
+    return annotation._replace(labels=replace(labels, probabilities=labels.probabilities.copy()))
+
+
 def merged_scores(name, given, docs, how="dawid-skene"):
     """Scores of merged labels, which are shown with what is estimated of each annotator."""
     words = VisibleWords.of(docs).candidates(MAX_WIDTH).words
-    labels, reports = merge_labels(given, words, how)
+    labels, reports = merge_labels([copied(one) for one in given], words, how)
     scores = scores_of(entities_of(labels, docs), gold_of(docs))
     logger.info("%-28s%s", name, " ".join(f"{score:6.2f}" for score in scores))
     for one, report in zip(given, reports, strict=False) if how == "dawid-skene" else ():
@@ -168,9 +173,8 @@ def merged_scores(name, given, docs, how="dawid-skene"):
 
 def compare(annotation, report, words, docs):
     """Estimated precision and recall of an annotator by label, and the true ones."""
-    resolved = replace(annotation.labels, probabilities=annotation.labels.probabilities.copy())
-    resolve_overlaps(resolved.probabilities, words)
-    sides = entities_of(resolved, docs), gold_of(docs)
+    alone, _ = merge_labels([copied(annotation)], words, "mean")
+    sides = entities_of(alone, docs), gold_of(docs)
     for label, right in report.classes.items():
         entities, gold = ({e for e in side if e[3] == label} for side in sides)
         yield label, 100 * right.precision, 100 * right.recall, *scores_of(entities, gold)[:2]

@@ -31,6 +31,9 @@ def test_it_counts_the_entities_of_both():
     # F1 of the student with the labels as gold: 2 of 4 are right, 2 of 4 are found
     assert agreement(raw) == pytest.approx(0.5)
     assert agreement(compare_on_raw(before[:1], after[:1], LABELS, 1)) == 1
+    # spans whose label is missing
+    before, after = np.append(before, [-1, -1]), np.append(after, [2, 0])
+    assert compare_on_raw(before, after, LABELS, 7) == raw
 
 
 @pytest.mark.parametrize(
