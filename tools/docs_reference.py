@@ -30,6 +30,7 @@ RANGES = {
     "3": "Training, pseudo-labels, checkpoints",
     "4": "Evaluation, command line, reports, project",
     "5": "Names, labelled sentences of the target, offsets, robustness, the paper, and more",
+    "6": "Several annotators, and more",
 }
 
 
