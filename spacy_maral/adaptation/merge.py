@@ -115,7 +115,7 @@ def weigh(annotations: Sequence[Annotation]) -> PseudoLabels:
     models = [one.labels.probabilities for one in annotations if one.is_model]
     others = [one.labels for one in annotations if not one.is_model]
     known = np.logical_or.reduce([known_of(one.labels) for one in annotations])
-    prior = None if not models else np.mean(models, axis=0, dtype=np.float64)
+    prior = np.stack(models).mean(0, keepdims=True, dtype=np.float64)[0] if models else None
     if prior is None and len(others) < ENOUGH:
         names = ", ".join(one.name for one in annotations)
         logger.warning(Warnings.W611.format(annotators=names, enough=ENOUGH))

@@ -178,7 +178,8 @@ def read_labels(paths: Paths, inputs: Inputs, labels: Sequence[str] | None = Non
         parts[0],
         probabilities=np.concatenate([part.probabilities for part in parts]),
         digest=digest_docs(target),
-        **{name: joined_masks(parts, name) for name in ("reliable", "known")},
+        reliable=joined_masks(parts, "reliable"),
+        known=joined_masks(parts, "known"),
         asked=sum(part.asked for part in parts),
     )
 

@@ -42,24 +42,25 @@ def chosen_row(run: Run) -> dict[str, Any]:
 def settle_offset(pipeline: Pipeline, run: Run, gold: TargetGold | None = None) -> dict[str, Any]:
     """Give a trained pipeline the offset of its settings, unless its component has one.
 
-    "auto" is the offset of the best expected F1 by source dev, moved by labelled target sentences that
-    were held out of the training, if there are any (see `balanced_offset`).
-
     RETURNS (dict): The row of the saved epoch, with the scores on development data that the offset
         changes.
     """
-    row, offset = chosen_row(run), run.settings.offset
+    row, given = chosen_row(run), run.settings.offset
     if np.any(run.network.offsets):
         return row
-    if offset == "auto":
-        offset = best_f1_offset(row["dev_f1"])
-        if gold is not None and gold.held_out:
-            offset = offset_on(pipeline, gold.held_out, offset)
-        offset = round(offset, 3)
-    pipeline.set_offset(offset)
+    pipeline.set_offset(chosen_offset(pipeline, row, gold) if given == "auto" else given)
     if np.any(run.network.offsets) and run.evaluate is not None:
         row = {**row, **run.evaluate(run.network)}
     return row
+
+
+def chosen_offset(pipeline: Pipeline, row: dict[str, Any], gold: TargetGold | None) -> float:
+    """The offset of the best expected F1 by source dev, moved by labelled target sentences that were held
+    out of the training, if there are any (see `balanced_offset`)."""
+    offset = best_f1_offset(row["dev_f1"])
+    if gold is not None and gold.held_out:
+        offset = offset_on(pipeline, gold.held_out, offset)
+    return round(offset, 3)
 
 
 def offset_on(pipeline: Pipeline, docs: Sequence[Doc], start: float) -> float:
