@@ -104,7 +104,7 @@ class SmallPlan:
 
 
 def copy_tokenizer(teacher: Language, nlp: Language) -> None:
-    """Give a pipeline the tokenizer rules of another one."""
+    """Give a pipeline the tokenizer rules of another one, without its vocabulary."""
     ours, others = cast(Any, nlp.tokenizer), cast(Any, teacher.tokenizer)
     if hasattr(others, "to_bytes"):
-        ours.from_bytes(others.to_bytes())
+        ours.from_bytes(others.to_bytes(exclude=["vocab"]), exclude=["vocab"])
