@@ -71,11 +71,12 @@ def test_a_partial_file_may_lack_documents(tmp_path, warned):
     row = {"text": "Ada met Bob", "ents": [[0, 3, "PER", 0.4], [8, 11, "PET"]]}
     (tmp_path / "s.jsonl").write_text(json.dumps(row), encoding="utf8")
     docs = docs_of("Bob met Ada", "Ada met Bob")
-    with pytest.raises(MaralError, match="lacks 1 of 2 target documents"):
+    with pytest.raises(MaralError, match=r"M154.*lacks 1 of 2 target documents"):
         read_silver(tmp_path / "s.jsonl", docs, READING)
     labels = read_silver(tmp_path / "s.jsonl", docs, PARTIAL)
     # an entity with a low score is a statement, too
     assert known_texts(labels, docs) == {"Ada": 0, "Ada met": 0, "Ada met Bob": 0}
+    assert "[W610]" in warned()
     assert "lacks 1 of 2 target documents" in warned() and "label PET 1" in warned()
     assert "The labels of their words are missing." in warned()
 
@@ -154,7 +155,7 @@ def test_one_annotator_and_models_alone():
     merged, mean = (merge_labels(models, words, how)[0] for how in ("dawid-skene", "mean"))
     assert (merged.probabilities == mean.probabilities).all()
     other = Annotation("b", PseudoLabels(second, ["PER"], 2, "d"), False)
-    with pytest.raises(MaralError, match=r"b and a do not match: their labels is \['PER'\]"):
+    with pytest.raises(MaralError, match=r"M339.*b and a do not match: their labels is \['PER'\]"):
         merge_labels([one, other], words, "mean")
 
 
@@ -179,6 +180,7 @@ def test_two_annotators_without_a_model_are_a_guess(warned):
     merge_labels(with_model, corpus.span_words(), "dawid-skene")
     assert warned() == ""
     merge_labels(given[:2], corpus.span_words(), "dawid-skene")
+    assert "[W611]" in warned()
     assert "no pipeline with maral_ner among the annotators (a, b)" in warned()
 
 
@@ -378,11 +380,11 @@ def test_the_console_shows_how_right_annotators_are(world, tmp_path):
 def test_annotators_that_do_not_fit_together(world, tmp_path):
     names = ruler([("Paris", "LOC")])
     given, output = [world["teacher"], names], tmp_path / "labels.npz"
-    with pytest.raises(MaralError, match=r"'nowhere' is marked as partial .*is not one of"):
+    with pytest.raises(MaralError, match=r"M610.*'nowhere' is marked as partial .*is not one of"):
         pseudo_label(given, world["target"], output, partial="nowhere")
-    with pytest.raises(MaralError, match="combine is 'vote', but has to be one of"):
+    with pytest.raises(MaralError, match=r"M611.*combine is 'vote', but has to be one of"):
         pseudo_label(given, world["target"], output, combine="vote")
-    with pytest.raises(MaralError, match="which says something about every span"):
+    with pytest.raises(MaralError, match=r"M612.*which says something about every span"):
         pseudo_label(given, world["target"], output, partial=[str(world["teacher"])])
     # a pipeline in memory is itself, not every pipeline that looks like it
     with pytest.raises(MaralError, match="is not one of"):
