@@ -268,6 +268,17 @@ def test_no_more_labels_of_a_class_are_unreliable_than_its_limit(limits):
     assert (free == split_spans(scores, classes, seed=0, limits=np.full(3, 10_000))[0]).all()
 
 
+def test_a_limit_that_is_just_met_changes_neither_labels_nor_mixture():
+    classes = np.random.default_rng(1).permutation(np.repeat([0, 1, 2], 1000))
+    scores = two_gaussians(1500, 1500, -3.0, 3.0, 1.0, 1.0)
+    free, mixtures = split_spans(scores, classes, seed=0)
+    just = np.bincount(classes[~free], minlength=3)
+    reliable, limited = split_spans(scores, classes, seed=0, limits=just)
+    assert (reliable == free).all() and limited == mixtures
+    _, less = split_spans(scores, classes, seed=0, limits=just - 1)
+    assert all(less[c].cut != mixtures[c].cut for c in range(3))
+
+
 def test_equal_scores_at_the_limit_are_all_reliable():
     scores = np.concatenate([np.full(30, -5.0), np.full(20, -4.0), np.linspace(5, 6, 100)])
     classes = np.zeros(150, dtype=int)
