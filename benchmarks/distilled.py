@@ -25,8 +25,8 @@ SMOKE_STEPS = {"training.max_steps": 4, "training.eval_frequency": 2}
 
 
 def raw_text(setting: Setting) -> list[Doc]:
-    """Sentences of the target that are neither in its development nor in its test data."""
-    measured = text_keys([*read_part(setting, TARGET, "dev"), *read_part(setting, TARGET, "test")])
+    """Sentences of the target that are not in its test data."""
+    measured = text_keys(read_part(setting, TARGET, "test"))
     docs = read_sample(setting, TARGET, "train", setting.sizes.distil_sentences)
     return [doc for doc in docs if text_key(doc) not in measured]
 
@@ -46,9 +46,11 @@ def make_student(setting: Setting) -> Path:
             "student.epochs": 2, "teacher.min_updates": 0, "student.min_updates": 0,
         }  # fmt: skip
     if not (output / STUDENT / "meta.json").is_file():
-        source = _written(setting, "source", _labelled(setting))
+        size = setting.sizes.distil_sentences
+        source = _written(setting, "source", read_sample(setting, SOURCE, "train", size))
+        dev = _written(setting, "dev", read_part(setting, SOURCE, "dev"))
         train(
-            CONFIG, output=output, source=source, dev=_part(setting, SOURCE, "dev"),
+            CONFIG, output=output, source=source, dev=dev,
             target=_written(setting, "target", raw_text(setting)), lang=TARGET,
             overrides=overrides,
         )  # fmt: skip
@@ -74,10 +76,7 @@ def make_tok2vec(setting: Setting, size: int) -> Path:
         text = setting.scratch / "distil" / f"raw-{size}.txt"
         text.write_text("\n".join(lines) + "\n", encoding="utf8")
         overrides = SMOKE_STEPS if setting.smoke else {}
-        student = make_student(setting)
-        distil_tok2vec(
-            student, text, output, dev=_part(setting, TARGET, "dev"), overrides=overrides
-        )
+        distil_tok2vec(make_student(setting), text, output, overrides=overrides)
     return output
 
 
@@ -89,19 +88,9 @@ def make_layers(setting: Setting) -> Path:
         distil_layers(
             make_student(setting), _written(setting, "target", raw_text(setting)), output,
             keep=str(SMOKE_LAYERS if setting.smoke else KEPT_LAYERS),
-            dev=_part(setting, TARGET, "dev"), overrides=overrides,
+            overrides=overrides,
         )  # fmt: skip
     return output
-
-
-def _labelled(setting: Setting) -> list[Doc]:
-    return read_sample(setting, SOURCE, "train", setting.sizes.distil_sentences)
-
-
-def _part(setting: Setting, language: str, part: str) -> Path:
-    """A file of all sentences as .spacy."""
-    read_part(setting, language, part)
-    return setting.scratch / f"{language}-{part}.spacy"
 
 
 def _written(setting: Setting, name: str, docs: list[Doc]) -> Path:
