@@ -130,6 +130,19 @@ def test_only_the_most_doubtful_sentences_are_asked_for(tmp_path, capsys):
     assert "expert 0: 2 sentences to ask for, 0 answered before" in shown
 
 
+def test_the_teacher_keeps_what_a_partial_expert_says_nothing_about(tmp_path):
+    docs = docs_of(TEXTS)
+    names = Expert(expert(Anna="PER"), "names", partial=True)
+    labels = ask_experts(
+        [names], judged(docs), docs, READING, max_share=0.23, folder=tmp_path
+    )  # fmt: skip
+    before = judged(docs)
+    own, old = (rows_of_doc(one, docs, 0) for one in (labels, before))
+    assert own[0].tolist() == pytest.approx([0.1, 0, 0.9]) and own[1, 0] == pytest.approx(0.9)
+    np.testing.assert_array_equal(own[2:], old[2:])
+    np.testing.assert_array_equal(*(rows_of_doc(one, docs, 1) for one in (labels, before)))
+
+
 @pytest.mark.parametrize(("share", "n"), [(0.11, 0), (0.12, 1), (0.34, 2), (1.0, 2)])
 def test_no_more_than_the_share_and_no_more_than_is_doubtful(tmp_path, share, n):
     docs = docs_of(TEXTS)
