@@ -232,7 +232,8 @@ def test_vectors_are_taken_over(world, texts, short, tmp_path):
     )
     assert result.facts["vectors"] == "vectors" and result.parity is None
     loaded = spacy.load(output)
-    assert loaded.vocab.vectors.shape == (2, 10)
+    # spaCy makes room for more
+    assert loaded.vocab.vectors.n_keys == 2 and loaded.vocab.vectors.shape[1] == 10
     embed = loaded.config["components"]["tok2vec"]["model"]["embed"]
     assert embed["include_static_vectors"] is True
     assert "Merkel" in alone(output, "lebt Merkel nach Paris")
