@@ -72,11 +72,12 @@ def make_tok2vec(setting: Setting, size: int) -> Path:
     """
     output = setting.scratch / "distil" / f"tok2vec-{size}"
     if not output.is_dir():
+        student = make_student(setting)
         lines = [doc.text.replace("\n", " ") for doc in raw_text(setting)[:size]]
         text = setting.scratch / "distil" / f"raw-{size}.txt"
         text.write_text("\n".join(lines) + "\n", encoding="utf8")
         overrides = SMOKE_STEPS if setting.smoke else {}
-        distil_tok2vec(make_student(setting), text, output, overrides=overrides)
+        distil_tok2vec(student, text, output, overrides=overrides)
     return output
 
 
