@@ -145,8 +145,13 @@ def test_an_optimised_pipeline_is_not_trained(optimised):
     nlp = spacy.load(optimised[0])
     with pytest.raises(MaralError, match="M463"):
         nlp.update([Example(nlp.make_doc("a"), nlp.make_doc("a"))])
-    result = CliRunner().invoke(app, ["optimise", "nowhere", "also-nowhere"])
-    assert "[W452]" in result.output and result.exit_code == 1
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_a_processor_without_bfloat16_is_named(native, monkeypatch, tmp_path):
+    monkeypatch.setattr("spacy_maral.model.encoder.weights.has_bfloat16", lambda: native)
+    result = CliRunner().invoke(app, ["optimise", "nowhere", "-o", str(tmp_path / "fast")])
+    assert ("[W452]" in result.output) != native and result.exit_code == 1
 
 
 def test_nothing_is_optimised_twice(optimised, corpus, tmp_path):
