@@ -23,6 +23,7 @@ from ..data.languages import (
 )
 from ..errors import Errors, MaralError
 from ..model.encoder.files import check_encoder
+from .settings import TrainingSettings
 from .steps import SMALLEST_BATCH
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ WIDTHS = {"small": 8, "paper": 4}
 ENCODERS = {"small": "intfloat/multilingual-e5-small", "paper": "xlm-roberta-large"}
 FREEZE_LAYERS = 6
 BATCH_TOKENS, EPOCHS, MOST_EPOCHS = 384, 4, 20
-# 400 sentences of news, with their padding, take 27 word pieces each; 500 updates train them well
-SENTENCE_PIECES, UPDATES = 27, 600
+# a sentence of news, with its padding
+SENTENCE_PIECES = 27
+UPDATES = TrainingSettings.model_fields["min_updates"].default
 SECTION = re.compile(r"^\[(.+)\]$", re.MULTILINE)
 DEFAULTS_NOTE = "# further settings, with their defaults"
 
@@ -109,7 +111,7 @@ def make_config(choices: Choices, *, name: str = "config.cfg", fill: bool = True
 
 
 def batch_and_epochs(sentences: int | None) -> tuple[int, int]:
-    """Choose batch size and epochs so that a training has some 600 updates, also with little text.
+    """Choose batch size and epochs so that a training has `min_updates` updates, also with little text.
 
     sentences (int | None): About how many sentences there are; None for the defaults.
     RETURNS (tuple): Word pieces in a batch, and epochs: the defaults with much text, smaller batches

@@ -82,7 +82,7 @@ class TrainingSettings(Section):
     """Passes over the labelled or the unlabelled text, whichever is longer."""
     batch_tokens: int = Field(384, ge=1)
     """Maximum number of word pieces in a batch, padding included."""
-    min_updates: int = Field(500, ge=0)
+    min_updates: int = Field(1000, ge=0)
     """Number of updates below which a run makes its batches smaller than batch_tokens (down to 64 word
     pieces, and accumulate first), since few updates leave a model untrained; 0 to leave the batches
     as they are."""

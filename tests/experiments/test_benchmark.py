@@ -110,7 +110,11 @@ def test_all_variants_are_there():
     teachers = {name: v.teacher for name, v in matrix.variants.items() if not v.adapt}
     all_layers = {"teacher.freeze_layers": 0}
     plain = {"teacher": {}, "teacher_100": {}, "supervised": {}}
-    assert teachers == {**plain, "teacher_all_layers": all_layers}
+    changed = {
+        "teacher_500_updates": {"teacher.min_updates": 500},
+        "teacher_all_layers": all_layers,
+    }
+    assert teachers == {**plain, **changed}
     gold = {name: v.target_gold for name, v in matrix.variants.items() if v.target_gold}
     assert gold == {"teacher_100": 100, "maral_100": 100}
     assert set(matrix.variants) == {*teachers, *CHANGES}

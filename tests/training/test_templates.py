@@ -56,7 +56,7 @@ def test_the_demonstration_differs_in_the_students_epochs_only():
     small, demo = (load((CONFIGS / f"{x}.cfg").read_text("utf8")) for x in ("maral_small", "demo"))
     assert demo["student"].pop("epochs") < small["student"].pop("epochs")
     for section in ("teacher", "student"):
-        assert (demo[section].pop("min_updates"), small[section].pop("min_updates")) == (0, 500)
+        assert (demo[section].pop("min_updates"), small[section].pop("min_updates")) == (0, 1000)
     assert demo == small
 
 
@@ -69,7 +69,7 @@ def test_sizes_of_the_command_are_those_of_the_template():
 
 @pytest.mark.parametrize(
     ("sentences", "batch_tokens", "epochs"),
-    [(1, 64, 20), (100, 64, 15), (400, 64, 4), (1000, 176, 4), (10_000, 384, 4), (10**7, 384, 4)],
+    [(1, 64, 20), (100, 64, 20), (400, 64, 6), (1000, 96, 4), (10_000, 384, 4), (10**7, 384, 4)],
 )
 def test_batches_and_epochs_are_chosen_for_the_sentences(sentences, batch_tokens, epochs):
     assert batch_and_epochs(sentences) == (batch_tokens, epochs)
@@ -89,7 +89,7 @@ def test_sentences_do_not_change_the_papers_setting(tmp_path):
     with pytest.raises(MaralError, match=r"M560.*500 sentences"):
         make_config(Choices(size="paper", sentences=500))
     result = run("init-config", tmp_path / "a.cfg", "--sentences", "400")
-    assert "For 400 sentences: batch_tokens = 64, epochs = 4" in result.stdout
+    assert "For 400 sentences: batch_tokens = 64, epochs = 6" in result.stdout
 
 
 @pytest.mark.parametrize("size", WIDTHS)
