@@ -155,7 +155,7 @@ def test_what_other_commands_name_exists(page: str, line: str) -> None:
 def unknown_names(words: list[str]) -> Iterator[str]:
     """What a command that is not run names and that is not there: targets, files, options."""
     if words[0] == "make":
-        targets = set(re.findall(r"^(\w+):", read("Makefile"), re.M))
+        targets = set(re.findall(r"^([\w-]+):", read("Makefile"), re.M))
         variables = set(re.findall(r"^(\w+) \?=", read("Makefile"), re.M))
         for word in words[1:]:
             name, _, value = word.partition("=")

@@ -125,7 +125,8 @@ def test_every_code_is_said_by_the_package(kind):
 
 @pytest.mark.parametrize("extra", PROJECT["optional-dependencies"])
 def test_every_extra_is_named_by_a_page_or_imported(extra):
-    named = re.search(rf"(spacy-maral|\.)\[{extra}\]", DOCS + (ROOT / "Makefile").read_text())
+    texts = [DOCS, *((ROOT / name).read_text("utf8") for name in ("Makefile", "CONTRIBUTING.md"))]
+    named = re.search(rf"(spacy-maral|\.)\[{extra}\]", "".join(texts))
     packages = {
         re.split(r"\W", requirement.replace("-", "_"))[0]
         for requirement in PROJECT["optional-dependencies"][extra]

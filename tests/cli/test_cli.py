@@ -351,7 +351,7 @@ def test_pseudo_label_passes_everything_on(files, called):
     args, options = called["pseudo_label"]
     assert args == ([str(files["teacher"])], [files["target"]], files["output"])
     assert {name for name, value in options.items() if value is not None} == {
-        "confidence", "gpu_id",
+        "confidence", "gpu_id", "max_share", "partial", "combine", "report",
     }  # fmt: skip
 
 

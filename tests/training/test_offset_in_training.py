@@ -7,7 +7,7 @@ import spacy
 from spacy.tokens import Doc, DocBin
 from worlds import adapt_in, rows_of
 
-from spacy_maral.adaptation.chunks import label_chunk
+from spacy_maral.adaptation.chunks import predict
 from spacy_maral.training.network import predict_entities
 from spacy_maral.training.pipelines import load_pipeline
 from spacy_maral.training.teacher import train_teacher
@@ -36,7 +36,7 @@ def test_training_decides_as_the_pipeline_does(world, tmp_path, offset):
     corpus = pipeline.encode(docs, labelled=False, name="target")
     predicted = predict_entities(pipeline.network, corpus, batch_tokens=400)
     assert list(zip(*(column.tolist() for column in predicted), strict=True)) == wanted
-    labels = label_chunk(pipeline, docs).argmax(1)
+    labels = predict(pipeline, docs).probabilities.argmax(1)
     assert (labels > 0).sum() == len(wanted)
     found = {pipeline.labels[number - 1] for *_, number in wanted}
     assert found == (

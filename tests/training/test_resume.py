@@ -237,8 +237,7 @@ def test_widths_and_heads_are_looked_at_before_any_work(world, tmp_path, no_work
     with pytest.raises(MaralError, match=r"M317.*up to 3 words.*max_width = 2"):
         adapt_in(world, tmp_path / "a", overrides=narrow)
     headless = SimpleNamespace(architectures=["XLMRobertaModel"])
-    reader = SimpleNamespace(from_pretrained=lambda name, **settings: headless)
-    monkeypatch.setattr(masked_lm, "AutoConfig", reader)
+    monkeypatch.setattr(masked_lm, "read_encoder_config", lambda name, **settings: headless)
     with pytest.raises(MaralError, match="M318"):
         adapt_in(world, tmp_path / "b", overrides={"adaptation.mlm_weight": 0.1})
     headless.architectures, headless.vocab_size = ["XLMRobertaForMaskedLM"], 7
