@@ -187,9 +187,10 @@ def test_teachers_are_shared_where_their_settings_are_the_same(tmp_path):
     }
     own = {name: keys[name] for name in keys if keys[name] != keys["maral"]}
     gold = {"teacher_100", "maral_100"}
-    assert set(own) == {"width_4", "width_12", "teacher_all_layers", *gold}
+    changed = {"width_4", "width_12", "teacher_all_layers", "teacher_500_updates"}
+    assert set(own) == {*changed, *gold}
     assert len({own[name] for name in gold}) == 1
-    assert len(set(own.values())) == 4
+    assert len(set(own.values())) == 5
     of_maral = {
         (r.pair.name, r.seed): benchmark.teacher_key(r) for r in runs if r.variant == "maral"
     }
