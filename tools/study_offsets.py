@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 import typer
 from numpy.typing import NDArray
 
@@ -31,11 +30,9 @@ from spacy_maral.model.offsets import TRIED, balanced_offset, class_offsets
 from spacy_maral.model.spans import Candidates, decode
 from spacy_maral.model.visible import VisibleWords
 from spacy_maral.training.corpus import Corpus
-from spacy_maral.training.network import collect
 from spacy_maral.training.pipelines import COMPONENT, Pipeline, load_pipeline
 
 DEFAULT = (-2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
-TOKENS = 2048
 DRAWS = 100
 
 
@@ -46,7 +43,7 @@ def measure(model: Path, raw: Path, gold: Path, offsets: list[float]) -> list[li
     point, memory = read.point, read.memory
     docs = list(read_docs(gold))
     corpus = pipeline.encode(docs, labelled=True, name=gold.name)
-    scores = scores_of(pipeline, corpus)
+    scores = pipeline.class_scores(corpus)
     visible = VisibleWords.of(docs)
     keys = span_keys(visible.texts, visible.candidates(corpus.max_width))
     settings = NameSettings(type_weight=0.75, mixed_weight=0.25)
@@ -62,7 +59,7 @@ def few_labelled(model: Path, gold: Path, sizes: list[int]) -> list[list[str]]:
     """Rows of the second table: the number of sentences, and F1 on the rest by each choice."""
     pipeline = load_pipeline(model)
     corpus = pipeline.encode(list(read_docs(gold)), labelled=True, name=gold.name)
-    scores = scores_of(pipeline, corpus)
+    scores = pipeline.class_scores(corpus)
     own = pipeline.nlp.get_pipe(COMPONENT).cfg["offset"]
     counts = count_by_sentence(pipeline, corpus, scores)
     candidates = Candidates(np.diff(corpus.doc_words), corpus.max_width)
@@ -115,14 +112,6 @@ def count_by_sentence(pipeline: Pipeline, corpus: Corpus, scores: NDArray[np.flo
         found[i] = np.bincount(owner, minlength=n)
         right[i] = np.bincount(owner[corpus.classes[kept] == classes], minlength=n)
     return Counts(found, right, np.bincount(corpus.entities.docs, minlength=n))
-
-
-def scores_of(pipeline: Pipeline, corpus: Corpus) -> NDArray[np.floating]:
-    """Class scores of all candidates without an offset, shape (n, K)."""
-    return collect(
-        pipeline.network, corpus, len(pipeline.labels) + 1, pipeline.network.span_model.class_scores,
-        batch_tokens=TOKENS, name="Scores", dtype=torch.float32,
-    )  # fmt: skip
 
 
 def shown(pipeline, corpus, scores, offset: float) -> str:  # type: ignore[no-untyped-def]

@@ -25,7 +25,7 @@ from ..evaluation.evaluate import without_labels
 from ..model.name_files import names_from_bytes
 from ..model.names import span_keys
 from ..model.predictions import checked_score, entity_score
-from ..model.spans import OUTSIDE, Candidates, overlap_losers
+from ..model.spans import OUTSIDE, Candidates, overlap_losers, touching
 from ..model.visible import VisibleWords
 from ..training.corpus import digest_docs
 from .pseudo_labels import PseudoLabels, resolve_overlaps
@@ -240,7 +240,7 @@ def as_labels(
         found = {"n": sum(lost.values()), "n_all": n_all, "counts": describe_counts(lost)}
         words = "missing" if reading.partial else "outside"
         logger.warning(Warnings.W335.format(annotator=name, **found, words=words))
-    known = touching(candidates, named) if reading.partial else None
+    known = touching(*candidates.words, named) if reading.partial else None
     return PseudoLabels(table, reading.labels, reading.max_width, digest_docs(docs), known=known)
 
 
@@ -287,16 +287,6 @@ def write_table(
     table[losers] = nothing
     counts["overlaps a surer one"] += len(losers)
     return table, np.setdiff1d(rows, losers)
-
-
-def touching(candidates: Candidates, chosen: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether each candidate shares a word with one of the chosen ones, shape (n_spans,)."""
-    starts, ends = candidates.words
-    change = np.zeros(int(candidates.lengths.sum()) + 1, dtype=np.int64)
-    np.add.at(change, starts[chosen], 1)
-    np.add.at(change, ends[chosen] + 1, -1)
-    before = np.concatenate([[0], np.cumsum(np.cumsum(change[:-1]) > 0)])
-    return before[ends + 1] > before[starts]
 
 
 def read_label(mention: Mention, reading: Reading, counts: Counter[str]) -> Mention | None:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..model.confidence import sigmoid
-from ..model.spans import OUTSIDE, resolve_overlaps
+from ..model.spans import OUTSIDE, resolve_overlaps, touching
 
 REACH = 6.0
 """Least log odds, below 0, of a candidate that is looked at."""
@@ -110,11 +110,7 @@ def find_mentions(
     kept = near[resolve_overlaps(starts[near], ends[near], np.minimum(odds[near], FAR) + REACH)]
     is_mention = np.zeros(len(odds), dtype=bool)
     is_mention[kept] = True
-    taken = np.zeros(int(ends.max(initial=-1)) + 2, dtype=np.int64)
-    np.add.at(taken, starts[is_mention], 1)
-    np.add.at(taken, ends[is_mention] + 1, -1)
-    before = np.concatenate([[0], np.cumsum(np.cumsum(taken[:-1]) > 0)])
-    free = before[ends + 1] == before[starts]
+    free = ~touching(starts, ends, kept)
     chosen = np.flatnonzero(is_mention | (free & np.isin(keys, np.unique(keys[is_mention]))))
     return chosen, np.where(is_mention[chosen], odds[chosen], -np.inf)
 

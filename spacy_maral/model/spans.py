@@ -275,6 +275,22 @@ def decode(
     return entities[kept], best[kept], confidence
 
 
+def touching(starts: ArrayLike, ends: ArrayLike, chosen: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Find the spans that share a word with chosen ones.
+
+    starts, ends (ArrayLike): First and last words, inclusive, shape (n,); spans of different documents
+        must not share words.
+    chosen (NDArray[np.int64]): Numbers of the chosen spans, shape (m,).
+    RETURNS (NDArray[np.bool_]): True for these and for the spans that share a word with one, shape (n,).
+    """
+    first, last = np.asarray(starts, dtype=np.int64), np.asarray(ends, dtype=np.int64)
+    change = np.zeros(int(last.max(initial=-1)) + 2, dtype=np.int64)
+    np.add.at(change, first[chosen], 1)
+    np.add.at(change, last[chosen] + 1, -1)
+    before = np.concatenate([[0], np.cumsum(np.cumsum(change[:-1]) > 0)])
+    return before[last + 1] > before[first]
+
+
 def word_piece_ends(
     pieces: ArrayLike, lengths: ArrayLike, row_length: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import spacy
 import torch
+from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.util import load_model_from_config
@@ -29,7 +30,7 @@ from ..model.word_ends import WORD_PIECE_ENDS
 from .cache import Cache
 from .corpus import Corpus, digest_docs, digest_tokenizer, encode
 from .hooks import Evaluate
-from .network import Network, predict_entities
+from .network import Network, collect, predict_entities
 from .processes import Ranks
 from .settings import TrainingSettings, read_languages
 from .shares import Share
@@ -37,6 +38,7 @@ from .shares import Share
 logger = logging.getLogger("spacy")
 
 COMPONENT = "maral_ner"
+SCORE_TOKENS = 2048
 DEFAULTS_OF_0_1 = {"prior_scale": 1.0}
 # settings that the component also has, so that a saved pipeline can be trained further
 SHARED_OPTIONS = ("decision", "prior_scale", "outside_weight")
@@ -80,6 +82,13 @@ class Pipeline:
         corpus = Corpus.from_arrays(self.cache.arrays(key, lambda: make().arrays()))
         self.network.remember(corpus, self.cache)
         return corpus
+
+    def class_scores(self, corpus: Corpus) -> NDArray[np.floating]:
+        """Scores of all candidate spans by the decision rule, without an offset, shape (n_spans, K)."""
+        return collect(
+            self.network, corpus, len(self.labels) + 1, self.network.span_model.class_scores,
+            batch_tokens=SCORE_TOKENS, name="Scores", dtype=torch.float32,
+        )  # fmt: skip
 
     def set_offset(self, offset: Offset) -> None:
         """Decide with another offset (see `MaralNER.set_offset`)."""

@@ -24,13 +24,10 @@ from ..model.memory import peak_memory
 from ..model.offsets import balanced_offset, best_f1_offset
 from .checkpoint import list_checkpoints, writing
 from .loop import Run
-from .network import collect
 from .pipelines import COMPONENT, Pipeline
 from .saving import write_pipeline
 from .settings import SELECTION, Section
 from .target_gold import TARGET_GOLD, TargetGold
-
-SCORE_TOKENS = 2048
 
 
 def chosen_row(run: Run) -> dict[str, Any]:
@@ -67,13 +64,10 @@ def offset_on(pipeline: Pipeline, docs: Sequence[Doc], start: float) -> float:
     """The offset that balances precision and recall on labelled documents (see `balanced_offset`)."""
     corpus = pipeline.encode(docs, labelled=True, name=TARGET_GOLD)
     assert corpus.classes is not None
-    scores = collect(
-        pipeline.network, corpus, len(pipeline.labels) + 1, pipeline.network.span_model.class_scores,
-        batch_tokens=SCORE_TOKENS, name="Offset", dtype=torch.float32,
-    )  # fmt: skip
     return balanced_offset(
-        scores, corpus.span_words(), corpus.classes, len(corpus.entities.starts), start
-    )
+        pipeline.class_scores(corpus), corpus.span_words(), corpus.classes,
+        len(corpus.entities.starts), start,
+    )  # fmt: skip
 
 
 def finish(

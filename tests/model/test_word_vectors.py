@@ -14,6 +14,7 @@ from sentences import TEXTS
 from spacy.cli import app
 from spacy.tokens import Doc, DocBin
 from spacy.util import load_config, load_model_from_config
+from test_pipeline import CNN, POOLED
 from thinc.api import Config, Model
 from typer.testing import CliRunner
 
@@ -34,14 +35,6 @@ SMALL = {
     "components.maral_ner.model.max_width": 4,
     "components.maral_ner.model.dropout": 0.0,
 }
-CNN = {
-    "@architectures": "spacy.HashEmbedCNN.v2", "width": 32, "depth": 2, "embed_size": 100,
-    "window_size": 1, "maxout_pieces": 2, "subword_features": True, "pretrained_vectors": None,
-}  # fmt: skip
-POOLED = {
-    "@architectures": "spacy-transformers.TransformerListener.v1", "grad_factor": 1.0,
-    "pooling": {"@layers": "reduce_mean.v1"},
-}  # fmt: skip
 
 
 def over(tok2vec):
