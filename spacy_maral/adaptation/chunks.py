@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
@@ -22,7 +23,6 @@ from ..evaluation import evaluate
 from ..model.name_files import is_memory
 from ..model.visible import VisibleWords
 from ..training.corpus import digest_docs
-from ..training.network import collect
 from ..training.pipelines import (
     COMPONENT,
     Pipeline,
@@ -35,7 +35,6 @@ from .annotators import Mention, Reading, as_labels, find_mentions, read_names, 
 from .pseudo_labels import PseudoLabels, resolve_overlaps
 
 CHUNK_DOCS = 10_000
-LABEL_TOKENS = 8192
 
 Annotator = str | Path | Language
 
@@ -192,14 +191,10 @@ def score_docs(
 
 def label_chunk(teacher: Pipeline, docs: Sequence[Doc]) -> NDArray[np.floating]:
     """Class probabilities of the candidates of documents, shape (n_spans, K)."""
-    network, n_classes = teacher.network, len(teacher.labels) + 1
     if not any(map(len, docs)):
-        return np.zeros((0, n_classes), dtype=np.float16)
+        return np.zeros((0, len(teacher.labels) + 1), dtype=np.float16)
     corpus = teacher.encode(docs, labelled=False, name="target")
-    return collect(
-        network, corpus, n_classes, lambda output: network.class_scores(output).softmax(-1),
-        batch_tokens=LABEL_TOKENS, name="Pseudo-label",
-    )  # fmt: skip
+    return teacher.class_probabilities(corpus, name="Pseudo-label", dtype=torch.float16)
 
 
 def split(docs: Sequence[Doc]) -> list[Sequence[Doc]]:

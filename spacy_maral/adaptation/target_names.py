@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from spacy.tokens import Doc
 
@@ -14,10 +13,9 @@ from ..model.maral_ner import set_names
 from ..model.names import NameMemory, span_keys
 from ..model.spans import OUTSIDE, decode
 from ..model.visible import VisibleWords
-from ..training.network import collect
 from ..training.pipelines import COMPONENT, Pipeline
 from ..training.settings import AdaptationSettings
-from .chunks import LABEL_TOKENS, split
+from .chunks import split
 from .operating_point import OperatingPoint, find_operating_point
 
 
@@ -81,7 +79,7 @@ def read_target(student: Pipeline, docs: Sequence[Doc]) -> TargetReading:
     """
     # the text is read once more, so that nothing of it is worth a place on the disk
     reader = replace(student, cache=None)
-    model, n_classes = student.network.span_model, len(student.labels) + 1
+    max_width = student.network.span_model.max_width
     chunks = [chunk for chunk in split(docs) if any(map(len, chunk))]
     points: list[OperatingPoint] = []
     decided: list[NDArray[np.int16]] = []
@@ -89,19 +87,16 @@ def read_target(student: Pipeline, docs: Sequence[Doc]) -> TargetReading:
 
     def spans() -> Iterator[tuple[NDArray[np.uint64], NDArray[np.floating]]]:
         for chunk in chunks:
-            probabilities = collect(
-                student.network, reader.encode(chunk, labelled=False, name="target"), n_classes,
-                lambda output: model.class_scores(output).softmax(-1),
-                batch_tokens=LABEL_TOKENS, name="Target", dtype=torch.float32,
-            )  # fmt: skip
-            strings = Strings.of(chunk, model.max_width)
+            corpus = reader.encode(chunk, labelled=False, name="target")
+            probabilities = student.class_probabilities(corpus, name="Target", offset=False)
+            strings = Strings.of(chunk, max_width)
             if not points:
                 points.append(strings.operating_point(probabilities))
             decided.append(decide(probabilities, 0 if offsets is None else offsets, strings.words))
             yield strings.keys, probabilities
 
-    keys = (Strings.of(chunk, model.max_width).keys for chunk in chunks)
-    memory = NameMemory.streamed(spans(), keys, n_classes)
+    keys = (Strings.of(chunk, max_width).keys for chunk in chunks)
+    memory = NameMemory.streamed(spans(), keys, len(student.labels) + 1)
     point = points[0] if points else OperatingPoint()
     return TargetReading(point, memory, np.concatenate([*decided, np.zeros(0, dtype=np.int16)]))
 

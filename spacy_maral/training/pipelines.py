@@ -38,7 +38,7 @@ from .shares import Share
 logger = logging.getLogger("spacy")
 
 COMPONENT = "maral_ner"
-SCORE_TOKENS = 2048
+SCORE_TOKENS = 8192
 DEFAULTS_OF_0_1 = {"prior_scale": 1.0}
 # settings that the component also has, so that a saved pipeline can be trained further
 SHARED_OPTIONS = ("decision", "prior_scale", "outside_weight")
@@ -88,6 +88,21 @@ class Pipeline:
         return collect(
             self.network, corpus, len(self.labels) + 1, self.network.span_model.class_scores,
             batch_tokens=SCORE_TOKENS, name="Scores", dtype=torch.float32,
+        )  # fmt: skip
+
+    def class_probabilities(
+        self, corpus: Corpus, *, name: str, offset: bool = True, dtype: torch.dtype = torch.float32
+    ) -> NDArray[np.floating]:
+        """Class probabilities of all candidate spans, shape (n_spans, K).
+
+        name (str): Title of the progress bar.
+        offset (bool): Whether the pipeline's offset shifts them, as it does its decisions.
+        dtype (torch.dtype): Number format of the table.
+        """
+        scores = (self.network if offset else self.network.span_model).class_scores
+        return collect(
+            self.network, corpus, len(self.labels) + 1, lambda output: scores(output).softmax(-1),
+            batch_tokens=SCORE_TOKENS, name=name, dtype=dtype,
         )  # fmt: skip
 
     def set_offset(self, offset: Offset) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from spacy.language import Language
 from spacy.tokens import Doc
 from thinc.api import Config
@@ -24,7 +23,6 @@ from ...training.folders import digest_pipeline, fingerprint, is_finished, run_f
 from ...training.inputs import Paths, as_paths, read_targets
 from ...training.logging import reporting
 from ...training.loop import Run
-from ...training.network import collect
 from ...training.pipelines import (
     COMPONENT,
     Pipeline,
@@ -49,7 +47,6 @@ from .folders import describe_gold, read_labelled, work_folder
 from .silver import Labelled
 
 TASK = "distil"
-LABEL_TOKENS = 8192
 DEFAULTS = """
 [system]
 seed = 0
@@ -247,12 +244,8 @@ def soft_stream(
     """Make the stream of raw text with the teacher's probabilities of all candidate spans."""
     share = student.deal(docs, ALONE, labelled=False, name="target")
     stream = Stream("target", share, settings.prior_scale, None)
-    network, n_classes = teacher.network, len(teacher.labels) + 1
-    stream.targets = collect(
-        network, teacher.encode(docs, labelled=False, name="target"), n_classes,
-        lambda output: network.class_scores(output).softmax(-1), batch_tokens=LABEL_TOKENS,
-        name="Soft labels", dtype=torch.float32,
-    )  # fmt: skip
+    corpus = teacher.encode(docs, labelled=False, name="target")
+    stream.targets = teacher.class_probabilities(corpus, name="Soft labels")
     stream.classes = stream.targets.argmax(1)
-    stream.prior = class_shares(class_counts(stream.classes, n_classes))
+    stream.prior = class_shares(class_counts(stream.classes, len(teacher.labels) + 1))
     return stream
