@@ -34,6 +34,7 @@ from spacy_maral.training.interrupts import Interrupted
 ROOT = Path(__file__).parents[2]
 MATRIX = ROOT / "configs/benchmark_study.yml"
 PAGE = ROOT / "configs/benchmark.yml"
+QUICK = ROOT / "configs/benchmark_quick.yml"
 WIDTH = "components.maral_ner.model.max_width"
 TEMPERATURE = "components.maral_ner.model.temperature"
 LINEAR = {"student.loss.@losses": "spacy-maral.CrossEntropy.v1", "student.decision": "linear"}
@@ -146,8 +147,15 @@ def test_the_page_has_few_variants_and_another_half():
     assert len(page.seeds) == 3 and len(plan_runs(page)) == 147
 
 
+def test_the_quick_benchmark_asks_less_of_the_same_study():
+    quick, study = read_matrix(QUICK), read_matrix(MATRIX)
+    assert quick.variants == {name: study.variants[name] for name in quick.variants}
+    assert set(quick.pairs) < set(study.pairs) and quick.test_half == study.test_half == "study"
+    assert quick.source_sentences < study.source_sentences and quick.seeds == study.seeds
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("path", [PAGE, MATRIX], ids=["page", "study"])
+@pytest.mark.parametrize("path", [PAGE, QUICK, MATRIX], ids=["page", "quick", "study"])
 def test_the_public_files_are_found(path, tmp_path):
     """Every file that a run of a shipped matrix needs, under its publisher's name."""
     folder = os.environ.get("MARAL_DATA")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import sys
 
 import numpy as np
 import pytest
 import spacy
+import study_calibration
 from spacy.tokens import Doc, Span
 from typer.testing import CliRunner
 from worlds import make_docs, write
@@ -120,3 +122,22 @@ def test_scored_spans_are_those_of_gold_and_prediction(model):
     }
     columns = zip(found.docs, found.starts, found.ends, found.predicted, strict=True)
     assert {(d, s, e, names[p]) for d, s, e, p in columns if p != OUTSIDE} == predicted
+
+
+def test_the_study_measures_on_other_sentences(model, gold, monkeypatch, capsys):
+    """A row for each way to fit; its error without calibration is that of the pipeline."""
+    paths = [str(model), str(gold), "--source", str(gold), "--few", "2", "40"]
+    monkeypatch.setattr(sys, "argv", ["study_calibration.py", *paths, "--precision", "0.7"])
+    study_calibration.main()
+    table = capsys.readouterr().out.splitlines()[2:]
+    lines = [line.split("|") for line in table if line]
+    rows = {cells[1].strip(): cells[2:-1] for cells in lines}
+    assert list(rows) == ["source", "2", "40", "half (40)"]
+    before, after, precision = (float(cell.split(" ± ")[0]) for cell in rows["source"][:3])
+    report = calibrate(model, gold, precision=0.7)
+    # here the sentences are those that it was fitted to
+    assert before == pytest.approx(100 * report.before, abs=0.1) and after < before
+    assert precision == pytest.approx(100 * report.precision, abs=0.1)
+    # two sentences have too few entities for a fit
+    assert rows["2"][0].strip() == "–" and rows["2"][-1].strip() == "0 of 100"
+    assert float(rows["40"][1].split(" ± ")[0]) < float(rows["40"][0].split(" ± ")[0]) / 1.5
