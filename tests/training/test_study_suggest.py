@@ -1,0 +1,48 @@
+"""The tool that compares suggested sentences with random ones."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+import study_suggest
+from worlds import make_docs, write
+
+from spacy_maral.data.docs import read_docs
+from spacy_maral.evaluation.evaluate import evaluate_pipeline, load_pipeline
+
+
+@pytest.fixture
+def arguments(world, tmp_path, monkeypatch):
+    """Call the tool with a pool of German sentences; RETURNS (Path): The output folder."""
+    pool = write(tmp_path / "pool.spacy", make_docs("target", 60, 11))
+    data = {"source": world["source"], "dev": world["dev"], "pool": pool, "test": world["dev"]}
+    given = [world["config"], world["teacher"], tmp_path / "study"]
+    given += [part for name, path in data.items() for part in (f"--{name}", path)]
+    given += ["-n", 4, "--seeds", 0, 1, "--set", "teacher.epochs=1"]
+    monkeypatch.setattr(sys, "argv", ["study_suggest.py", *map(str, given)])
+    return tmp_path / "study"
+
+
+def test_both_choices_are_trained_on_and_measured(world, arguments, capsys, monkeypatch):
+    study_suggest.main()
+    printed = capsys.readouterr().out
+    table = printed[printed.index("| sentences ") :]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    assert [row[:2] for row in rows if row] == [["4", "random"], ["4", "suggested"]]
+    chosen = {}
+    for name in ("random-4-0", "random-4-1", "suggested-4-0"):
+        found = json.loads((arguments / f"{name}.json").read_text(encoding="utf8"))
+        model = load_pipeline(arguments / name)
+        assert found["f1"] == evaluate_pipeline(model, world["dev"]).report.f1
+        docs = list(read_docs(arguments / f"{name}.spacy"))
+        assert found["words"] == sum(map(len, docs)) and len(docs) == 4
+        assert found["entities"] == sum(len(doc.ents) for doc in docs) > 0
+        chosen[name] = {doc.text for doc in docs}
+    assert len({frozenset(texts) for texts in chosen.values()}) == 3
+
+    # what is there is not trained again
+    monkeypatch.setattr(study_suggest, "train_teacher", None)
+    study_suggest.main()
+    assert capsys.readouterr().out == table

@@ -1,0 +1,104 @@
+"""Compare sentences that `suggest` chooses with sentences drawn at random, by the teachers that they make.
+
+    python tools/study_suggest.py CONFIG TEACHER OUTPUT --source EN.spacy --dev EN-DEV.spacy --pool DE.spacy --test DE-TEST.spacy
+
+TEACHER, trained on the source alone, chooses n sentences of the pool, whose labels it does not see; a new teacher is
+trained on the source and these sentences with their labels, as with `train-teacher --target-gold`, and measured on the
+test set. The table has mean and standard deviation over the seeds, and how many words and entities an annotator would
+read. Trainings that are in OUTPUT already are not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+from spacy.tokens import DocBin
+
+from spacy_maral.adaptation.suggest import suggest
+from spacy_maral.data.docs import read_docs
+from spacy_maral.data.files import write_json
+from spacy_maral.evaluation.evaluate import evaluate_pipeline, load_pipeline
+from spacy_maral.evaluation.tables import markdown_table
+from spacy_maral.training.target_gold import text_key
+from spacy_maral.training.teacher import train_teacher
+
+CHOICES = ("random", "suggested")
+
+
+def choose(teacher: Path, pool: Path, output: Path, n: int, choice: str, seed: int) -> Path:
+    """Choose sentences; RETURNS (Path): Them with their labels in the pool, a .spacy file."""
+    suggest(teacher, pool, output, n=n, random=choice == "random", seed=seed)
+    labelled = {text_key(doc): doc for doc in read_docs(pool)}
+    docs = [labelled[text_key(doc)] for doc in read_docs(output)]
+    DocBin(attrs=["ENT_IOB", "ENT_TYPE"], docs=docs).to_disk(output)
+    return output
+
+
+def run(args: argparse.Namespace, n: int, choice: str, seed: int) -> dict[str, Any]:
+    """One training and its F1; RETURNS (dict): What its file in the output folder holds."""
+    path = args.output / f"{choice}-{n}-{seed}.json"
+    if path.is_file():
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
+        return found
+    args.output.mkdir(parents=True, exist_ok=True)
+    gold = choose(args.teacher, args.pool, path.with_suffix(".spacy"), n, choice, seed)
+    model = train_teacher(
+        args.config, source=args.source, dev=args.dev, output=path.with_suffix(""),
+        target_gold=gold, resume=True, overrides={**dict(args.set), "system.seed": seed},
+    )  # fmt: skip
+    report = evaluate_pipeline(load_pipeline(model), args.test).report
+    docs = list(read_docs(gold))
+    result = {
+        "n": n, "choice": choice, "seed": seed, "f1": report.f1, "words": sum(map(len, docs)),
+        "entities": sum(len(doc.ents) for doc in docs),
+    }  # fmt: skip
+    write_json(path, result)
+    return result
+
+
+def summarise(results: list[dict[str, Any]]) -> list[str]:
+    """A row of the table: sentences, choice, mean words and entities, and F1."""
+    f1 = [100 * result["f1"] for result in results]
+    means = (f"{np.mean([result[key] for result in results]):.0f}" for key in ("words", "entities"))
+    first = results[0]
+    return [str(first["n"]), first["choice"], *means, f"{np.mean(f1):.1f} ± {np.std(f1):.1f}"]
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """Read a setting such as "teacher.epochs=2"."""
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", type=Path, help="configuration of the trainings")
+    parser.add_argument("teacher", type=Path, help="folder of the teacher that suggests")
+    parser.add_argument("output", type=Path, help="folder for trainings and results")
+    for name, text in (
+        ("source", "labelled source text (.spacy)"), ("dev", "the same to choose the epoch by"),
+        ("pool", "labelled target text (.spacy) to choose from"), ("test", "and to measure on"),
+    ):  # fmt: skip
+        parser.add_argument(f"--{name}", type=Path, required=True, help=text)
+    parser.add_argument("-n", type=int, nargs="+", default=[50, 100], help="numbers of sentences")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--set", type=setting, nargs="*", default=[], metavar="SECTION.KEY=VALUE")
+    args = parser.parse_args()
+    rows = [
+        summarise([run(args, n, choice, seed) for seed in args.seeds])
+        for n in args.n
+        for choice in CHOICES
+    ]
+    typer.echo(markdown_table(["sentences", "choice", "words", "entities", "F1"], rows))
+
+
+if __name__ == "__main__":
+    main()
