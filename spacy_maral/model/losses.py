@@ -122,14 +122,15 @@ def supcon(
         member = (classes.unsqueeze(1) == labels).to(unit.dtype)
         n_positive = member @ member.sum(0) - 1
         is_anchor = n_positive > 0
-        span_weights = _span_weights(unit[:, 0], weights) * is_anchor
+        # 0 for every span, with a graph
+        log_partition = unit.sum(1) * 0
+        span_weights = _span_weights(log_partition, weights) * is_anchor
         anchors = (span_weights > 0).nonzero().squeeze(1)
         recompute = partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
         partition = [
             recompute(_log_partition, rows, unit, present, temperature)
             for rows in anchors.split(chunk_size)
         ]
-        log_partition = unit.sum(1) * 0
         if partition:
             log_partition = log_partition.index_add(0, anchors, torch.cat(partition))
         # the sum of similarities to the positives needs only the sum of the class's features
@@ -188,7 +189,7 @@ class LabelledSpans(NamedTuple):
     @property
     def classes(self) -> Tensor:
         """The most probable class of each span, shape (N,)."""
-        return self.targets if self.targets.ndim == 1 else self.targets.argmax(-1)
+        return most_probable(self.targets)
 
     def rho(self) -> Tensor:
         """Compute the class scores rho (Eq. 6), shape (N, K), with a graph to z."""
@@ -231,6 +232,11 @@ def trains_head(loss: SpanLoss) -> bool:
     return getattr(loss, "trains_head", True)
 
 
+def most_probable(targets: Tensor) -> Tensor:
+    """The classes that are given, shape (N,), or the most probable ones of distributions, shape (N, K)."""
+    return targets if targets.ndim == 1 else targets.argmax(-1)
+
+
 def label_spans(
     model: SpanModel,
     output: SpanOutput,
@@ -252,7 +258,7 @@ def label_spans(
         other spans are compared with.
     RETURNS (LabelledSpans): The spans.
     """
-    classes = targets if targets.ndim == 1 else targets.argmax(-1)
+    classes = most_probable(targets)
     given = torch.ones_like(classes, dtype=torch.float) if weights is None else weights
     known = (classes >= 0) & (given > 0)
     weighed = torch.where(classes == OUTSIDE, given * outside_weight, given) * known

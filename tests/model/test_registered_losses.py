@@ -37,6 +37,21 @@ def spans() -> LabelledSpans:
     return label_spans(model, output, targets, log_prior=log_prior, outside_weight=0.3)
 
 
+def test_soft_labels_count_as_their_most_probable_class(spans):
+    """In the weights and for losses of classes; the loss of a distribution keeps all of it."""
+    model = SpanModel(5, K, max_width=2, dim=DIM, hidden_width=8)
+    output, soft = SpanOutput(spans.z, spans.logits), torch.full((N, K), 0.1)
+    soft[range(N), spans.targets] = 0.7
+    given = torch.linspace(0, 1, N)
+    found = label_spans(model, output, soft, weights=given, outside_weight=0.3)
+    assert found.targets is soft and torch.equal(found.classes, spans.targets)
+    assert found.known.tolist() == [False] + [True] * (N - 1)
+    factors = [0.3 if target == 0 else 1.0 for target in spans.targets.tolist()]
+    assert found.weights.tolist() == pytest.approx(
+        [f * g for f, g in zip(factors, given.tolist(), strict=True)]
+    )
+
+
 def mean_of(losses: torch.Tensor, spans: LabelledSpans) -> torch.Tensor:
     """Mean by weight, span by span."""
     total, weight, losses = 0.0, 0.0, losses.detach()
