@@ -21,6 +21,7 @@ from spacy_maral.model.spans import (
     softmax,
     span_counts,
     span_index,
+    touching,
     word_piece_ends,
     word_shapes,
 )
@@ -370,3 +371,18 @@ def test_softmax():
     assert softmax(scores[30]).tolist() == found[30].tolist()
     assert softmax(np.zeros((0, 4))).shape == (0, 4)
     assert softmax(np.zeros((0, 0))).shape == (0, 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_spans_that_touch_chosen_ones(data):
+    n = data.draw(st.integers(1, 9))
+    spans = spans_by_loops(n, data.draw(st.integers(1, 4)))
+    chosen = data.draw(st.lists(st.integers(0, len(spans) - 1), max_size=3))
+    found = touching(*np.array(spans).T, np.array(chosen, dtype=np.int64))
+    assert found.tolist() == [any(overlap(span, spans[i]) for i in chosen) for span in spans]
+
+
+def test_no_spans_touch():
+    nothing = np.zeros(0, dtype=np.int64)
+    assert touching(nothing, nothing, nothing).shape == (0,)
