@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,13 @@ from spacy_maral.data.files import digest
 from spacy_maral.errors import MaralError
 from spacy_maral.experiments import runs as runs_module
 from spacy_maral.experiments.corpora import choose_sentences, file_hash, prepare_corpora, raw_files
-from spacy_maral.experiments.matrix import choose_runs, configs_of, plan_runs, read_matrix
+from spacy_maral.experiments.matrix import (
+    Matrix,
+    choose_runs,
+    configs_of,
+    plan_runs,
+    read_matrix,
+)
 from spacy_maral.experiments.processes import run_process
 from spacy_maral.experiments.results import is_plain
 from spacy_maral.experiments.runs import Benchmark, as_many_steps, run_all, summarise_training
@@ -106,8 +113,22 @@ def flat(config: Any, prefix: str = "") -> dict[str, Any]:
 # the matrix that is shipped
 
 
+@cache
+def shipped(path: Path) -> Matrix:
+    """A matrix that is shipped, read and checked once: each of its variants is a configuration."""
+    return read_matrix(path)
+
+
+@cache
+def shipped_configs(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings of a variant's teacher and student, by their dotted names."""
+    matrix = shipped(MATRIX)
+    teacher, student = configs_of(matrix, matrix.variants[name], seed=0)
+    return flat(teacher), flat(student)
+
+
 def test_all_variants_are_there():
-    matrix = read_matrix(MATRIX)
+    matrix = shipped(MATRIX)
     teachers = {name: v.teacher for name, v in matrix.variants.items() if not v.adapt}
     all_layers = {"teacher.freeze_layers": 0}
     plain = {"teacher": {}, "teacher_100": {}, "supervised": {}}
@@ -126,7 +147,7 @@ def test_all_variants_are_there():
 
 def test_the_page_has_few_variants_and_another_half():
     """They are those of the study, so that one file can say what the other has chosen."""
-    page, study = read_matrix(PAGE), read_matrix(MATRIX)
+    page, study = shipped(PAGE), shipped(MATRIX)
     assert list(page.variants) == [
         "teacher", "self_training", "maral", "maral_no_names", "teacher_100", "maral_100", "supervised",
     ]  # fmt: skip
@@ -170,11 +191,8 @@ def test_the_public_files_are_found(path, tmp_path):
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_variants_change_what_they_say(name):
-    matrix = read_matrix(MATRIX)
-    variant = matrix.variants[name]
-    base, changed = (configs_of(matrix, v, seed=0) for v in (matrix.variants["maral"], variant))
     for before, after, expected in zip(
-        map(flat, base), map(flat, changed),
+        shipped_configs("maral"), shipped_configs(name),
         ({WIDTH: CHANGES[name][WIDTH]} if WIDTH in CHANGES[name] else {}, CHANGES[name]),
         strict=True,
     ):  # fmt: skip
@@ -185,7 +203,7 @@ def test_variants_change_what_they_say(name):
 
 
 def test_teachers_are_shared_where_their_settings_are_the_same(tmp_path):
-    matrix = read_matrix(MATRIX)
+    matrix = shipped(MATRIX)
     runs = plan_runs(matrix)
     benchmark = Benchmark(matrix, tmp_path, tmp_path)
     keys = {
