@@ -82,6 +82,12 @@ def encoder_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def quick_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Places in the map of a report that take no time: t-SNE takes seconds, and has its own test."""
+    monkeypatch.setattr("spacy_maral.evaluation.report.figures.tsne", lambda z, seed: z[:, :2])
+
+
+@pytest.fixture
 def warned(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
     """What the package has logged in a test so far."""
     monkeypatch.setattr(logging.getLogger("spacy"), "propagate", True)

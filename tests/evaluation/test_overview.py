@@ -136,7 +136,7 @@ def two_targets(world, tmp_path_factory):
     return {"run": run, "gold": write(folder / "gold.spacy", make_docs("target", 30, 5))}
 
 
-def test_the_report_shows_teacher_and_every_target(world, two_targets, tmp_path):
+def test_the_report_shows_teacher_and_every_target(world, two_targets, tmp_path, quick_map):
     more = shutil.copy(world["dev"], tmp_path / "more.spacy")
     arguments = [
         "report", two_targets["run"], "-o", tmp_path / "r.html", "--teacher", world["teacher"],

@@ -96,7 +96,7 @@ def test_ordinary_names_stay(name):
     assert escape_markdown(name) == name
 
 
-def test_a_report_of_damaged_records_is_refused_with_a_code(world, tmp_path):
+def test_a_report_of_damaged_records_is_refused_with_a_code(world, tmp_path, quick_map):
     run = adapt_in(world, tmp_path / "run", overrides={"student.epochs": 2})
     write_report(run, tmp_path / "whole.html")
     files = sorted(
@@ -134,7 +134,7 @@ def old(path: Path, age: float) -> Path:
     return path
 
 
-def test_folders_of_killed_commands_are_removed(tmp_path):
+def test_folders_of_killed_commands_are_removed(tmp_path, quick_loading):
     dead = old(tmp_path / ".small.0123456789ab.tmp", 3600)
     alive = old(tmp_path / ".small.123456789abc.tmp", 10)
     other = old(tmp_path / ".other.0123456789ab.tmp", 3600)

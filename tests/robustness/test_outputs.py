@@ -41,7 +41,7 @@ def test_a_link_is_written_through(tmp_path):
     assert '"a": 1' in target.read_text() and sorted(os.listdir(target.parent)) == ["a.json"]
 
 
-def test_a_link_to_a_folder_is_written_through(tmp_path):
+def test_a_link_to_a_folder_is_written_through(tmp_path, quick_loading):
     old, link = tmp_path / "old", tmp_path / "link"
     old.mkdir()
     link.symlink_to(old)

@@ -238,7 +238,9 @@ def test_labels_that_the_target_lacks_are_said(caplog):
     assert not caplog.text
 
 
-def test_a_class_without_pseudo_labels_is_in_line_report_and_table(world, tmp_path, caplog):
+def test_a_class_without_pseudo_labels_is_in_line_report_and_table(
+    world, tmp_path, caplog, quick_map
+):
     from spacy_maral.evaluation.report.page import write_report
 
     saved = PseudoLabels.load(
