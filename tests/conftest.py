@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import signal
@@ -27,6 +28,12 @@ WINDOW = {
     "stride": 16,
     "max_chars": 60,
 }
+
+
+def pytest_collection_finish() -> None:
+    """Libraries and tests are here to stay: the garbage collector need not look at them again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
