@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,18 +35,27 @@ def write(path: Path, docs: list[Doc]) -> Path:
     return path
 
 
-@pytest.fixture
-def files(tmp_path, encoder_dir):
-    config = tmp_path / "config.cfg"
+@pytest.fixture(scope="module")
+def written(tmp_path_factory, encoder_dir) -> Path:
+    """A configuration and data without faults."""
+    folder = tmp_path_factory.mktemp("written")
     text = make_config(Choices("en", ["de"], encoder=str(encoder_dir), max_width=3))
-    config.write_text(text, encoding="utf8")
+    (folder / "config.cfg").write_text(text, encoding="utf8")
     target = [Doc(VOCAB, words=["ada", "wohnt", "in", "rom", str(i)]) for i in range(20)]
-    return {
-        "config": config,
-        "--source": write(tmp_path / "source.spacy", sentences(2000, "saw")),
-        "--dev": write(tmp_path / "dev.spacy", sentences(60, "met")),
-        "--target": write(tmp_path / "target.spacy", target),
-        "--test": write(tmp_path / "test.spacy", sentences(60, "likes")),
+    write(folder / "source.spacy", sentences(2000, "saw"))
+    write(folder / "dev.spacy", sentences(60, "met"))
+    write(folder / "target.spacy", target)
+    write(folder / "test.spacy", sentences(60, "likes"))
+    return folder
+
+
+@pytest.fixture
+def files(tmp_path, written):
+    """A copy of them that a test may change."""
+    shutil.copytree(written, tmp_path, dirs_exist_ok=True)
+    names = ("source", "dev", "target", "test")
+    return {"config": tmp_path / "config.cfg"} | {
+        f"--{name}": tmp_path / f"{name}.spacy" for name in names
     }
 
 
@@ -182,11 +190,7 @@ def test_what_cannot_be_read(files, tmp_path):
     assert run({**files, "--dev": tmp_path / "nowhere.spacy"})[0] == 2
 
 
-def test_in_a_program_of_its_own(files):
-    arguments = [files["config"], *(x for k, v in files.items() if k[0] == "-" for x in (k, v))]
-    result = subprocess.run(
-        [sys.executable, "-m", "spacy", "maral", "debug-data", *map(str, arguments), "-NF"],
-        capture_output=True, text=True, encoding="utf8", timeout=200, check=True,
-    )  # fmt: skip
-    assert "\x1b" not in result.stdout and "Traceback" not in result.stderr
-    assert "errors" not in result.stdout
+def test_its_output_can_be_read_by_programs(files):
+    code, shown, result = run(files, "-NF")
+    assert code == 0 and result.stderr == ""
+    assert "\x1b" not in result.stdout and "errors" not in shown

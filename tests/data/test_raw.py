@@ -122,7 +122,7 @@ def test_length_limit_and_sample(tmp_path):
     assert drawn == texts(path, "en", limit=20, seed=1) != texts(path, "en", limit=20, seed=2)
 
 
-def test_every_sentence_is_drawn_alike(tmp_path):
+def test_every_sentence_is_drawn_alike(tmp_path, one_tokenizer):
     path = tmp_path / "ten.txt"
     path.write_text("\n".join(f"This is number {i}" for i in range(10)), encoding="utf8")
     drawn = [text for seed in range(100) for text in texts(path, "en", limit=3, seed=seed)]

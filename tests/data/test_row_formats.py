@@ -15,6 +15,8 @@ from spacy_maral.data.statistics import stats
 from spacy_maral.errors import MaralError
 from spacy_maral.model.predictions import register_score
 
+pytestmark = pytest.mark.usefixtures("one_tokenizer")
+
 TEXT = "Ada Lovelace met Acme Corp. in London."
 ENTS = [[0, 12, "PER"], [17, 27, "ORG"], [31, 37, "LOC"]]
 WORDS = ["Ada", "Lovelace", "met", "Acme", "Corp.", "in", "London", "."]

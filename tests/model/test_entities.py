@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import spacy
@@ -142,38 +138,18 @@ def test_json_has_what_a_reader_of_it_needs(annotated):
     assert [s["value"] for s in data["underscore_span"][SCORE]] == [f[3] for f in found(doc)]
 
 
-SEVERAL_PROCESSES = """
-import json, sys
-import spacy
-import torch
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    nlp = spacy.load(sys.argv[1])
-    texts = json.loads(sys.argv[2])
-    for n_process in (2, 1):
-        docs = nlp.pipe(texts, n_process=n_process, batch_size=4)
-        rows = [[(e.start, e.label_, e._.maral_score) for e in doc.ents] for doc in docs]
-        print(json.dumps(rows))
-"""
-
-
-def test_confidences_from_several_processes(make_nlp, train_examples, tmp_path):
+def test_confidences_from_several_processes(make_nlp, train_examples):
+    """Forked here, where torch has one thread; test_processes.py starts programs of their own."""
     nlp = make_nlp(spans_key=KEY)
     sgd = nlp.resume_training()
     sgd.learn_rate = 0.005
     for _ in range(25):
         nlp.update(train_examples(nlp), sgd=sgd)
-    nlp.to_disk(tmp_path / "nlp")
-    # In a program of its own: torch does not survive a fork once it has threads, which is why
-    # spaCy's manual asks for torch.set_num_threads(1) there.
-    (tmp_path / "several.py").write_text(SEVERAL_PROCESSES, encoding="utf8")
-    texts = json.dumps([text for text, _ in TEXTS] * 2)
-    result = subprocess.run(
-        [sys.executable, tmp_path / "several.py", tmp_path / "nlp", texts],
-        capture_output=True, text=True, encoding="utf8", timeout=150, check=True,
-    )  # fmt: skip
-    together, alone = (json.loads(line) for line in result.stdout.splitlines()[-2:])
+    texts = [text for text, _ in TEXTS] * 2
+    together, alone = (
+        [[(e.start, e.label_, e._.maral_score) for e in doc.ents] for doc in docs]
+        for docs in (nlp.pipe(texts, n_process=2, batch_size=4), nlp.pipe(texts, batch_size=4))
+    )
     assert sum(map(len, alone)) >= 10
     for ours, theirs in zip(alone, together, strict=True):
         assert [f[:2] for f in ours] == [f[:2] for f in theirs]
