@@ -88,6 +88,14 @@ def encoder_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def smoke_inputs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Encoder and text of the benchmarks' trial runs, which two programs make."""
+    from benchmarks.smoke import make_inputs
+
+    return make_inputs(tmp_path_factory.mktemp("smoke"))
+
+
 @pytest.fixture
 def quick_map(monkeypatch: pytest.MonkeyPatch) -> None:
     """Places in the map of a report that take no time: t-SNE takes seconds, and has its own test."""

@@ -111,11 +111,16 @@ def test_literal_leaves_no_overlaps():
     assert len(kept) == len(chosen)
 
 
+@pytest.fixture
+def inputs_once(monkeypatch, smoke_inputs):
+    monkeypatch.setattr("benchmarks.smoke.make_inputs", lambda folder: smoke_inputs)
+
+
 def run(path, *cases):
     return main(["--smoke", "--threads", "1", "--repeats", "1", "-o", str(path), "--cases", *cases])
 
 
-def test_a_run_goes_on_where_it_stopped(tmp_path, threads, capsys):
+def test_a_run_goes_on_where_it_stopped(tmp_path, threads, inputs_once, capsys):
     path = tmp_path / "found.json"
     assert run(path, "vmf_vs_miller") == 0
     first = json.loads(path.read_text())

@@ -13,12 +13,17 @@ from benchmarks.gpu_cases import largest_difference
 from spacy_maral.errors import MaralError
 
 
+@pytest.fixture
+def inputs_once(monkeypatch, smoke_inputs):
+    monkeypatch.setattr(gpu, "make_inputs", lambda folder: smoke_inputs)
+
+
 def run(path, *cases: str) -> int:
     chosen = ("--cases", *cases) if cases else ()
     return gpu.main(["--device", "cpu", "--smoke", *chosen, "-o", str(path)])
 
 
-def test_both_sides_agree_on_one_device(tmp_path, monkeypatch):
+def test_both_sides_agree_on_one_device(tmp_path, inputs_once, monkeypatch):
     path = tmp_path / "gpu.json"
     assert run(path, "agree") == 0
     row = json.loads(path.read_text())["agree"]
@@ -38,7 +43,7 @@ def test_a_difference_is_seen():
     assert largest_difference(first, np.array([0.5, -np.inf, 2.0])) == 0.5
 
 
-def test_a_case_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+def test_a_case_that_fails_does_not_stop_the_others(tmp_path, inputs_once, monkeypatch, capsys):
     def fail(function, setting, **given):
         if given["device"] == "cpu" and function.endswith(":agree"):
             raise MaralError("out of memory")

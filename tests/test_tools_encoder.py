@@ -141,7 +141,7 @@ def test_tokenizer_normalises_and_frames(packed):
     assert tokenizer.token_to_id("<mask>") == len(PIECES)
 
 
-@pytest.mark.parametrize("n_keys", [1, 40, 3000])
+@pytest.mark.parametrize("n_keys", [1, 40, 1000])
 def test_charsmap_is_read_as_written(n_keys):
     rng = np.random.default_rng(n_keys)
     keys = [chr(c) for c in rng.choice(np.arange(0xA1, 0x2E00), n_keys, replace=False)]
