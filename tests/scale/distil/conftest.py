@@ -23,7 +23,7 @@ def short() -> dict:
     return SHORT
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="module")
 def loading():
     """Loading is measured in new processes, which take their time."""
     with pytest.MonkeyPatch.context() as patch:

@@ -206,7 +206,8 @@ def test_the_command(deep, texts, labelled, short, tmp_path, monkeypatch):
     refused = run("-o", tmp_path / "x", "--to", "layers", "--doubt", "0.1", "--vectors", "v")
     assert refused.exit_code == 1 and "M573" in refused.output
     assert "--vectors, --doubt" in refused.output
-    overrides = [x for name, value in short.items() for x in (f"--{name}", json.dumps(value))]
+    few = {**short, "training.max_steps": 20, "training.eval_frequency": 10}
+    overrides = [x for name, value in few.items() for x in (f"--{name}", json.dumps(value))]
     done = run("-o", tmp_path / "small", "--to", "tok2vec", "--dev", labelled, *overrides)
     assert done.exit_code == 0, done.output
     assert "F1 on de.spacy" in done.output and "Saved pipeline" in done.output

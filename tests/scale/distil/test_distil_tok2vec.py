@@ -57,6 +57,11 @@ def alone(path: Path, text: str) -> str:
     return done.stdout
 
 
+def found_in(path: Path) -> set[str]:
+    """The entities that a pipeline finds in a sentence, in this process."""
+    return {ent.text for ent in spacy.load(path)("lebt Merkel nach Paris").ents}
+
+
 def train_docs(work: Path) -> list:
     vocab = spacy.blank("xx").vocab
     files = sorted((work / "corpus" / "train").glob("*.spacy"))
@@ -195,10 +200,11 @@ def test_much_text_is_streamed(world, texts, short, tmp_path, monkeypatch):
     monkeypatch.setattr(tok2vec, "train", look)
     distil_tok2vec(world["teacher"], texts, tmp_path / "small", overrides=short)
     assert epochs == [-1]
-    assert "Merkel" in alone(tmp_path / "small", "lebt Merkel nach Paris")
+    assert found_in(tmp_path / "small") == {"Merkel", "Paris"}
 
 
 def test_a_stopped_run_goes_on(world, texts, short, tmp_path, monkeypatch):
+    short = {**short, "training.max_steps": 20, "training.eval_frequency": 10}
     output = tmp_path / "small"
     real = tok2vec.write_silver
     monkeypatch.setattr(tok2vec, "write_silver", lambda *_: 1 / 0)
@@ -236,7 +242,7 @@ def test_vectors_are_taken_over(world, texts, short, tmp_path):
     assert loaded.vocab.vectors.n_keys == 2 and loaded.vocab.vectors.shape[1] == 10
     embed = loaded.config["components"]["tok2vec"]["model"]["embed"]
     assert embed["include_static_vectors"] is True
-    assert "Merkel" in alone(output, "lebt Merkel nach Paris")
+    assert found_in(output) == {"Merkel", "Paris"}
 
 
 def test_too_little_text(world, short, tmp_path):
