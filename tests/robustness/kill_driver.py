@@ -1,13 +1,14 @@
 """Runs trainings in processes that are killed and resumed; `test_kill.py` starts it.
 
-It imports everything once and forks a process for each attempt, so that an attempt costs a second
-and not ten. A process is killed from outside after a time, or kills itself at a line of the package:
-of the functions that save, filter, refine, evaluate and end a run one is drawn, then one of its
-lines, then which time it runs.
+It imports everything once, what loading a pipeline imports too, and forks a process for each attempt, so
+that an attempt costs a second and not ten. A process is killed from outside after a time, or kills
+itself at a line of the package: of the functions that save, filter, refine, evaluate and end a run one
+is drawn, then one of its lines, then which time it runs.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -20,6 +21,7 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
+import spacy
 import torch
 
 import spacy_maral
@@ -160,4 +162,10 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(main(json.loads(sys.argv[1]))))
+    job = json.loads(sys.argv[1])
+    torch.set_num_threads(1)
+    # which imports much: under the trace of an attempt that takes long
+    spacy.load(job["loads"])
+    gc.collect()
+    gc.freeze()
+    sys.stdout.write(json.dumps(main(job)))

@@ -16,15 +16,15 @@ from worlds import rows_of
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 
 DRIVER = Path(__file__).parent / "kill_driver.py"
-# some 70 steps; checkpoints also within epochs; random numbers of dropout and of masked pieces
+# some 35 steps; checkpoints also within epochs; random numbers of dropout and of masked pieces
 OVERRIDES = {
-    "student.epochs": 4, "student.batch_docs": 5, "student.select": "source_dev",
+    "student.epochs": 4, "student.batch_docs": 10, "student.select": "source_dev",
     "student.checkpoint_minutes": 0.002, "student.accumulate": 2, "adaptation.mlm_weight": 0.1,
     "adaptation.alpha_start": 0.6, "adaptation.alpha_end": 0.4,
 }  # fmt: skip
 
 OF_TEACHER = {
-    "teacher.epochs": 3, "teacher.batch_docs": 5, "teacher.select": "source_dev",
+    "teacher.epochs": 3, "teacher.batch_docs": 10, "teacher.select": "source_dev",
     "teacher.checkpoint_minutes": 0.002, "teacher.accumulate": 2, "teacher.mlm_weight": 0.1,
 }  # fmt: skip
 
@@ -52,7 +52,7 @@ def kill_and_resume(
         "training": training, "arguments": arguments,
         "overrides": OVERRIDES if training == "adapt" else OF_TEACHER,
         "folder": str(folder), "errors": str(folder / "errors.txt"), "seed": seed,
-        "kills": kills, "kills_a_run": kills_a_run,
+        "kills": kills, "kills_a_run": kills_a_run, "loads": str(world["teacher"]),
     }  # fmt: skip
     one_thread = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
     result = subprocess.run(
