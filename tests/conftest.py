@@ -5,8 +5,9 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,17 @@ WINDOW = {
 }
 
 
+# Files that take long. `make test` begins with them, so that no process is left alone with one.
+LONG = (
+    "test_ray.py", "test_docs.py", "test_ranks.py", "test_kill.py", "test_tools_digest.py",
+    "test_resume.py", "test_determinism.py", "test_safety.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
 def pytest_collection_finish() -> None:
     """Libraries and tests are here to stay: the garbage collector need not look at them again."""
     gc.collect()
@@ -40,6 +52,14 @@ def pytest_collection_finish() -> None:
 def one_thread() -> None:
     """Sums have one order, tiny matrices are not shared out, and forks wait for no thread."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """Temporary files need not survive a power cut. What is written to the disk, see test_durability.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -68,6 +68,23 @@ def test_all_is_on_the_disk_before_the_checkpoints_go(world, tmp_path, monkeypat
     assert after[2:] == [("folder", output / "training")]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="folders are not written there")
+def test_every_file_and_then_its_folder_is_written_to_the_disk(tmp_path, monkeypatch):
+    outer = tmp_path / "outer"
+    for name in ("inner/a", "inner/b", "c"):
+        write_text(outer / name, name)
+    written = []
+    monkeypatch.setattr(os, "fsync", lambda number: written.append(os.fstat(number).st_ino))
+    files.sync_all(outer)
+    names = ("c", "inner/a", "inner/b", "inner", "")
+    assert written == [(outer / name).stat().st_ino for name in names]
+    written.clear()
+    # a file before it has its name, and then the folder
+    with files.replacing(outer / "d", durable=True) as path:
+        path.write_text("d", encoding="utf8")
+    assert written == [(outer / name).stat().st_ino for name in ("d", "")]
+
+
 LOSSES = {
     "lost": "[W530]", "changed": "[W530]", "no meta.json": "[W530]", "summary": "[W531]"
 }  # fmt: skip
