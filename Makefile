@@ -52,10 +52,11 @@ demo: $(STAMP)
 	MARAL_OVERRIDES="$(OVERRIDES)" $(PY) -m spacy project run all . $(DEMO_$(DEMO)) $(VARS)
 	@cat metrics/$(or $(RUN_$(DEMO)),demo-$(DEMO))/table.md
 
-# One process per core. Tests of one file stay in one process, because they share fixtures.
+# One process per core. Tests of one file stay in one process, because they share fixtures, and files
+# are begun in the order of tests/conftest.py, not with those that have the most tests.
 test: export OMP_NUM_THREADS ?= 1
 test: $(STAMP)
-	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # make bench ENCODER=encoders/e5-small DATA=data/wikiann: takes long; run it again to continue
 bench: $(STAMP)
