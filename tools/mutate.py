@@ -53,6 +53,8 @@ EQUIVALENT: Mapping[str, str] = {
     "(mixture.predict_proba([[high]])[0, top] < 0.5)": "no fit has exactly one half",
     "spacy_maral/adaptation/refinery.py module: 16 -> (17)": "number of lists that a search reads: "
     "one more is as good",
+    "spacy_maral/adaptation/progressive.py module: 65_536 -> (65537)": "spans of a batch: their scores "
+    "are the same",
     "spacy_maral/adaptation/improve.py module: 2000 -> (2001)": "size of a sample: one more is as good",
 }
 """Reason why a mutant may live, by its `Mutant.key`."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +15,7 @@ from worlds import adapt_in, make_docs, rows_of, tensors_of, write
 from spacy_maral.data.config import read_config
 from spacy_maral.errors import MaralError
 from spacy_maral.model.losses import CrossEntropy
-from spacy_maral.training.masked_lm import masked_lm
+from spacy_maral.training.masked_lm import MaskedLM, masked_lm
 from spacy_maral.training.objective import batch_loss
 from spacy_maral.training.pipelines import build_pipeline
 from spacy_maral.training.settings import AdaptationSettings, TeacherSettings, read_section
@@ -112,3 +115,18 @@ def test_text_without_labels_has_no_loss_and_no_classes():
 @pytest.mark.parametrize("model", [TeacherSettings, AdaptationSettings])
 def test_the_settings_are_those_of_both(model):
     assert (model().mlm_weight, model().mask_rate) == (0.0, 0.25)
+
+
+def test_a_batch_without_a_masked_piece_has_no_loss():
+    """As a short one may have: the sum stays 0, with a graph, and counts no piece."""
+    states = torch.ones(2, 3, 4, requires_grad=True)
+    network = SimpleNamespace(
+        device=torch.device("cpu"), autocast=contextlib.nullcontext, tensor=torch.from_numpy,
+        encode=lambda ids, mask: states,
+    )  # fmt: skip
+    batch = SimpleNamespace(input_ids=np.full((2, 3), 7), attention_mask=np.ones((2, 3)))
+    loss, n = MaskedLM(torch.nn.Linear(4, 9), 1.0, 8, [0, 1], 0.0)(network, batch)
+    assert (loss.item(), n) == (0.0, 0) and loss.requires_grad
+    batch.input_ids[:] = 1
+    loss, n = MaskedLM(torch.nn.Linear(4, 9), 1.0, 8, [0, 1], 1.0)(network, batch)
+    assert (loss.item(), n) == (0.0, 0)
