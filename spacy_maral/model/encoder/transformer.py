@@ -35,6 +35,7 @@ from .files import (
     HUB_NAME,
     PLACE,
     apart,
+    bytes_start,
     digest_file,
     load_objects,
     load_pretrained,
@@ -42,6 +43,7 @@ from .files import (
     tokenizer_files,
     write_nested,
 )
+from .mapped import ALIGNED, forget, map_file, unpack
 from .reading import readable, restore
 from .weights import WEIGHTS, check_trainable, stored_tensors
 
@@ -128,16 +130,16 @@ class BoundedTransformer(TransformerModel):
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
             state = Path(folder) / "state"
             save_file(apart(stored_tensors(encoder, shim.weights)), state)
+            outer = self._without_encoder()
             inner = srsly.msgpack_dumps(shim.message(PLACE, digest_file(state)))
-            shim.stand_in = PLACE
-            try:
-                outer = self.to_bytes()
-            finally:
-                shim.stand_in = None
             write_nested(path, outer, inner, state)
 
     def to_bytes(self) -> bytes:
         """RETURNS (bytes): The model, without the path of the folder that its encoder came from."""
+        self._without_encoder()
+        return self._to_bytes()
+
+    def _to_bytes(self) -> bytes:
         name = self.attrs["name"]
         if not HUB_NAME.fullmatch(name):
             self.attrs["name"] = Path(name).name
@@ -146,6 +148,17 @@ class BoundedTransformer(TransformerModel):
         finally:
             self.attrs["name"] = name
 
+    def _without_encoder(self) -> bytes:
+        """The bytes of the model with PLACE for those of its encoder, which learns where they start."""
+        shim = cast(EncoderShim, self.layers[0].shims[0])
+        shim.stand_in = PLACE
+        try:
+            outer = self._to_bytes()
+        finally:
+            shim.stand_in = None
+        shim.start = bytes_start(outer)
+        return outer
+
     def from_bytes(self, bytes_data: bytes) -> BoundedTransformer:
         """Load the bytes that `to_bytes` returned; the encoder's name stays that of the configuration.
 
@@ -153,8 +166,27 @@ class BoundedTransformer(TransformerModel):
         RETURNS (BoundedTransformer): Itself.
         RAISES (MaralError): See `EncoderShim.from_bytes`.
         """
+        return self._from_view(memoryview(bytes_data))
+
+    def from_disk(self, path: Path | str) -> BoundedTransformer:
+        """Load a file that `to_disk` wrote; large tables of embeddings stay in it (see `map_file`).
+
+        path (Path | str): The file.
+        RETURNS (BoundedTransformer): Itself.
+        RAISES (MaralError): See `EncoderShim.from_bytes`.
+        """
+        data = map_file(Path(path))
+        self._from_view(data)
+        forget(data)
+        return self
+
+    def _from_view(self, data: memoryview) -> BoundedTransformer:
         name = self.attrs["name"]
-        super().from_bytes(bytes_data)
+        try:
+            message = unpack(data)
+        except Exception as error:
+            raise MaralError(Errors.M224.format(problem=error)) from error
+        self.from_dict(message)
         self.attrs["name"] = name
         return self
 
@@ -281,8 +313,9 @@ class EncoderShim(HFShim):
     ) -> None:
         self.max_batch_pieces = max_batch_pieces
         self.weights = weights
-        # placeholder for the bytes of the shim (see `BoundedTransformer.to_disk`)
+        # placeholder for the bytes of the shim, and their place in the file (see `BoundedTransformer`)
         self.stand_in: bytes | None = None
+        self.start = 0
         super().__init__(model, **settings)
 
     def begin_update(self, inputs: ArgsKwargs) -> tuple[ModelOutput, Callable]:
@@ -339,7 +372,8 @@ class EncoderShim(HFShim):
 
         state (bytes | None): The tensors; None without an encoder.
         digest (str): SHA-256 of the tensors.
-        RETURNS (dict): Configuration, tokenizer, tensors and the SHA-256 of all.
+        RETURNS (dict): Configuration, tokenizer, tensors and the SHA-256 of all. Padding lets the
+            tensors start at a multiple of 8 bytes of the file, so that it can be mapped into memory.
         """
         objects = self._hfmodel
         if state is None:
@@ -356,18 +390,21 @@ class EncoderShim(HFShim):
             "config": config,
             "tokenizer": tokenizer_files(objects),
             "use_fast": objects.tokenizer.is_fast,
+            "padding": b"",
         }
+        probe = srsly.msgpack_dumps({**message, "sha256": digest, "state": PLACE})
+        message["padding"] = bytes(-(self.start + bytes_start(probe)) % ALIGNED)
         return {**message, "sha256": message_digest(message, digest), "state": state}
 
-    def from_bytes(self, bytes_data: bytes) -> EncoderShim:
+    def from_bytes(self, bytes_data: bytes | memoryview) -> EncoderShim:
         """Load the bytes that `to_bytes` returned.
 
-        bytes_data (bytes): The bytes.
+        bytes_data (bytes | memoryview): The bytes.
         RETURNS (EncoderShim): Itself.
         RAISES (MaralError): If the bytes are damaged, or of a newer format or another architecture.
         """
         try:
-            message = srsly.msgpack_loads(bytes_data)
+            message = unpack(memoryview(bytes_data))
             version = message["version"]
             if version > FORMAT_VERSION:
                 raise MaralError(Errors.M225.format(found=version, known=FORMAT_VERSION))

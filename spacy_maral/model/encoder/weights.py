@@ -50,6 +50,17 @@ def digest_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
     return sha.hexdigest()
 
 
+def inference_dtype(weights: str, device: torch.device) -> torch.dtype:
+    """Number format in which a loaded encoder computes.
+
+    weights (str): Format of the saved weights, one of WEIGHTS.
+    device (torch.device): The encoder's device.
+    RETURNS (torch.dtype): bfloat16 if it was saved so and the device is a CPU that can, else float32.
+    """
+    native = weights == FOR_INFERENCE and device.type == "cpu" and has_bfloat16()
+    return torch.bfloat16 if native else torch.float32
+
+
 def prepare_inference(encoder: nn.Module, weights: str) -> None:
     """Let an encoder on a CPU compute in bfloat16, if it was saved so and the processor can.
 
@@ -59,9 +70,9 @@ def prepare_inference(encoder: nn.Module, weights: str) -> None:
     if weights != FOR_INFERENCE:
         return
     encoder.inference_only = True  # type: ignore[assignment]
-    device = next(encoder.parameters()).device
-    if device.type == "cpu" and has_bfloat16():
-        encoder.to(torch.bfloat16)
+    dtype = inference_dtype(weights, next(encoder.parameters()).device)
+    if dtype != torch.float32:
+        encoder.to(dtype)
         encoder.register_forward_hook(_to_float32)
 
 
