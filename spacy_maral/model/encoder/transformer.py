@@ -44,6 +44,7 @@ from .files import (
     write_nested,
 )
 from .mapped import ALIGNED, forget, map_file, unpack
+from .packed import PackedEncoder, pack
 from .reading import readable, restore
 from .weights import WEIGHTS, check_trainable, stored_tensors
 
@@ -316,6 +317,7 @@ class EncoderShim(HFShim):
         # placeholder for the bytes of the shim, and their place in the file (see `BoundedTransformer`)
         self.stand_in: bytes | None = None
         self.start = 0
+        self._packed: PackedEncoder | None = None
         super().__init__(model, **settings)
 
     def begin_update(self, inputs: ArgsKwargs) -> tuple[ModelOutput, Callable]:
@@ -324,6 +326,7 @@ class EncoderShim(HFShim):
         RAISES (MaralError): If the encoder can only predict.
         """
         check_trainable(self._model)
+        self._packed = None
         return super().begin_update(inputs)
 
     def predict(self, inputs: ArgsKwargs) -> ModelOutput:
@@ -339,6 +342,7 @@ class EncoderShim(HFShim):
         """
         if self._model.training:
             self._model.eval()
+        encoder = self._fastest()
         mask = inputs.kwargs["attention_mask"]
         lengths = row_lengths(mask).cpu().numpy()
         least = PART_PIECES.get(mask.device.type, PART_PIECES["cuda"])
@@ -351,11 +355,17 @@ class EncoderShim(HFShim):
                 longest = max(1, int(lengths[rows].max(initial=0)))
                 chosen = torch.as_tensor(rows, device=mask.device)
                 given = {k: tensor[chosen, :longest] for k, tensor in inputs.kwargs.items()}
-                outputs.append(self._model(**given))
+                outputs.append(encoder(**given))
         if len(parts) == 1 and longest == mask.shape[1]:
             return outputs[0]
         places = torch.as_tensor(np.argsort(np.concatenate(parts)), device=mask.device)
         return concat_outputs(outputs, places, mask.shape[1])
+
+    def _fastest(self) -> Any:
+        """The encoder, packed where this is possible."""
+        if self._packed is None or not self._packed.is_current(self._model):
+            self._packed = pack(self._model)
+        return self._packed or self._model
 
     def to_bytes(self) -> bytes:
         """RETURNS (bytes): Encoder and tokenizer: safetensors within a MessagePack message."""
