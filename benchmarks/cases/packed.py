@@ -6,6 +6,8 @@ Words per second of `nlp.pipe` over texts of 20 words. Both sides have the same 
 
 from __future__ import annotations
 
+import cProfile
+import pstats
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +26,19 @@ from ..world import read_sample
 
 LENGTHS = (5, 20)
 OTHER = "the layers of transformers, with matrices in PyTorch's order"
+# where cProfile shows the parts of a prediction: part of a file's path, and of a function's name
+ENCODER = "encoder"
+INNER = {
+    "encoder, products of matrices": ("~", "_linear_pointwise"),
+    "encoder, attention": ("~", "scaled_dot_product_attention"),
+}
+OUTER = {
+    "words (spaCy)": ("language.py", "make_doc"),
+    "word pieces and their alignment": ("encoder", "tokenize"),
+    "span model and class scores": ("maral_ner.py", "score_spans"),
+    "entities": ("maral_ner.py", "set_annotations"),
+}
+PARTS = {ENCODER: ("packed.py", "__call__"), **INNER, **OUTER}
 QUANTILES = {"p50": 0.5, "p99": 0.99}
 
 
@@ -66,7 +81,30 @@ def throughput(nlps: dict[str, Language], words: list[str], repeats: int) -> dic
     texts = texts_of(words, LENGTHS[-1])
     sides = {side: partial(in_batches, nlp, texts, CONTEXTS[side]) for side, nlp in nlps.items()}
     found = compare(alternate(sides, repeats), unit="words/s")
-    return found | {"texts": len(texts), "words": LENGTHS[-1], "batch": PIPE_BATCH}
+    header = ["part", "share of the CPU time"]
+    return found | {
+        "texts": len(texts),
+        "words": LENGTHS[-1],
+        "batch": PIPE_BATCH,
+        "tables": {"where the time goes": [header, *shares(nlps["ours"], texts)]},
+    }
+
+
+def shares(nlp: Language, texts: list[str]) -> list[list[Any]]:
+    """Shares of the parts of `nlp.pipe`, by cProfile, whose own cost is part of them."""
+    profile = cProfile.Profile(time.process_time)
+    profile.runcall(in_batches, nlp, texts, as_it_is)
+    stats = pstats.Stats(profile)
+    seconds: dict[str, float] = dict.fromkeys(PARTS, 0.0)
+    for (file, _, name), (*_, cumulated, _) in stats.stats.items():  # type: ignore[attr-defined]
+        for part, (place, function) in PARTS.items():
+            if place in file and function in name:
+                seconds[part] += cumulated
+    total = stats.total_tt  # type: ignore[attr-defined]
+    encoder = seconds.pop(ENCODER)
+    seconds["encoder, rest"] = encoder - sum(seconds[part] for part in INNER)
+    rest = total - encoder - sum(seconds[part] for part in OUTER)
+    return [[part, value / total] for part, value in {**seconds, "rest": rest}.items()]
 
 
 def texts_of(words: list[str], length: int) -> list[str]:

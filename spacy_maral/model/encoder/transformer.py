@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from copy import deepcopy
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 from inspect import signature
 from pathlib import Path
@@ -243,9 +243,15 @@ def _convert_inputs(
     Some tokenizers make token_type_ids for encoders without them, such as ModernBERT.
     """
     arguments, backprop = convert(model, pieces, is_train)
-    taken = signature(model.shims[0]._model.forward).parameters
+    taken = _argument_names(type(model.shims[0]._model))
     given = {name: tensor for name, tensor in arguments.kwargs.items() if name in taken}
     return ArgsKwargs(args=(), kwargs=given), backprop
+
+
+@cache
+def _argument_names(encoder: type) -> frozenset[str]:
+    """Names of the arguments that encoders of a class take."""
+    return frozenset(signature(encoder.forward).parameters)  # type: ignore[attr-defined]
 
 
 def _forward(
