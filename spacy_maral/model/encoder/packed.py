@@ -84,7 +84,7 @@ class PackedEncoder:
 
     def __init__(self, encoder: nn.Module) -> None:
         self.encoder: Any = encoder
-        self.n_heads = self.encoder.config.num_attention_heads
+        self.n_heads: int = cast(Any, encoder).config.num_attention_heads
         self._linears = [m for layer in _layers(encoder) for m in _linears(layer)]
         self._packed_from = self._versions()
         self._matrices = [_pack_layer(layer) for layer in _layers(encoder)]

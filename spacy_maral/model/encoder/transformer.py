@@ -54,6 +54,8 @@ NO_LIMIT = 1 << 20
 # shorter rows begin a new part once a part has this many pieces: smaller parts would leave a GPU
 # idle
 PART_PIECES = {"cpu": 256, "cuda": 8192}
+# larger parts have more padding, and a CPU is not faster with them
+MOST_PIECES = {"cpu": 384}
 
 
 def build_transformer(
@@ -243,7 +245,7 @@ def _convert_inputs(
     Some tokenizers make token_type_ids for encoders without them, such as ModernBERT.
     """
     arguments, backprop = convert(model, pieces, is_train)
-    taken = _argument_names(type(model.shims[0]._model))
+    taken = _argument_names(type(model.shims[0]._model))  # type: ignore[arg-type]
     given = {name: tensor for name, tensor in arguments.kwargs.items() if name in taken}
     return ArgsKwargs(args=(), kwargs=given), backprop
 
@@ -251,7 +253,7 @@ def _convert_inputs(
 @cache
 def _argument_names(encoder: type) -> frozenset[str]:
     """Names of the arguments that encoders of a class take."""
-    return frozenset(signature(encoder.forward).parameters)  # type: ignore[attr-defined]
+    return frozenset(signature(cast(Any, encoder).forward).parameters)
 
 
 def _forward(
@@ -352,8 +354,10 @@ class EncoderShim(HFShim):
         mask = inputs.kwargs["attention_mask"]
         lengths = row_lengths(mask).cpu().numpy()
         least = PART_PIECES.get(mask.device.type, PART_PIECES["cuda"])
+        bound = self.max_batch_pieces
+        most = min(bound, MOST_PIECES.get(mask.device.type, bound))
         order = np.argsort(-lengths, kind="stable")
-        parts = group_rows(order, lengths, most=self.max_batch_pieces, least=least) or [order]
+        parts = group_rows(order, lengths, most=most, least=least) or [order]
         parts = [np.sort(part) for part in parts]
         outputs = []
         with torch.no_grad(), torch.autocast("cuda", enabled=self._mixed_precision):
