@@ -20,7 +20,16 @@ loaded = sorted(set(sys.modules) - before)
 nlp("Anna visits Berlin")
 print(json.dumps([loaded, "faiss" in sys.modules]))
 """
-NOT_NEEDED = ("sklearn", "faiss", "scipy", "pandas", "datasets", "typer", "torch._inductor", "jinja2")
+NOT_NEEDED = (
+    "sklearn",
+    "faiss",
+    "scipy",
+    "pandas",
+    "datasets",
+    "typer",
+    "torch._inductor",
+    "jinja2",
+)
 
 
 def test_loading_imports_only_what_it_needs(encoder_dir, tmp_path):

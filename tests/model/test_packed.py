@@ -123,6 +123,11 @@ def test_other_encoders_are_left_to_themselves():
     config = DistilBertConfig(vocab_size=50, dim=32, n_layers=1, n_heads=2, hidden_dim=48)
     assert pack(DistilBertModel(config)) is None
     encoder = make(BertModel, BertConfig)
+    packed = pack(encoder)
+    handle = encoder.register_forward_pre_hook(lambda *args: None)
+    assert pack(encoder) is None and not packed.is_current(encoder)
+    handle.remove()
+    assert packed.is_current(encoder)
     encoder.encoder.layer[0].output.register_forward_hook(lambda *args: None)
     assert pack(encoder) is None
     assert pack(make(BertModel, BertConfig).double()) is None

@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from .weights import to_float32
+
 FAMILIES = {"bert": "BertModel", "roberta": "RobertaModel", "xlm_roberta": "XLMRobertaModel"}
 # number of pieces that the order of the matrices is chosen for; all others are multiplied, too
 PIECES = 256
@@ -59,9 +61,14 @@ def _is_known(encoder: nn.Module) -> bool:
     return (
         all(type(m) is nn.Linear and m.weight.device.type == "cpu" for m in linears)
         and {m.weight.dtype for m in linears} <= {torch.float32, torch.bfloat16}
-        # that of bfloat16 is `weights._to_float32`
-        and not any(m._forward_hooks for m in encoder.modules() if m is not encoder)
+        and not any(_has_hooks(module) for module in encoder.modules())
     )
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    """Whether a module calls functions of others, apart from what `weights` adds to it."""
+    after = [hook for hook in module._forward_hooks.values() if hook is not to_float32]
+    return bool(after or module._forward_pre_hooks)
 
 
 def _layers(encoder: nn.Module) -> list[Any]:
@@ -97,11 +104,12 @@ class PackedEncoder:
         return type(None), ()
 
     def is_current(self, encoder: nn.Module) -> bool:
-        """Whether this is the encoder, with the weights that it has now.
+        """Whether this is the encoder, with the weights that it has now, and no hooks.
 
         Changes through `tensor.data` are not noticed, nor those of thinc's optimisers.
         """
-        return encoder is self.encoder and self._versions() == self._packed_from
+        same = encoder is self.encoder and not _has_hooks(encoder)
+        return same and self._versions() == self._packed_from
 
     def _versions(self) -> list[tuple[int, int, int]]:
         tensors = (t for m in self._linears for t in (m.weight, m.bias))

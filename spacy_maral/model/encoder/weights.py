@@ -73,7 +73,7 @@ def prepare_inference(encoder: nn.Module, weights: str) -> None:
     dtype = inference_dtype(weights, next(encoder.parameters()).device)
     if dtype != torch.float32:
         encoder.to(dtype)
-        encoder.register_forward_hook(_to_float32)
+        encoder.register_forward_hook(to_float32)
 
 
 def check_trainable(encoder: nn.Module) -> None:
@@ -86,7 +86,7 @@ def check_trainable(encoder: nn.Module) -> None:
         raise MaralError(Errors.M463.format(weights=FOR_INFERENCE))
 
 
-def _to_float32(module: nn.Module, inputs: Any, output: Any) -> Any:
+def to_float32(module: nn.Module, inputs: Any, output: Any) -> Any:
     """Convert the output to float32, since NumPy has no bfloat16."""
     for name, value in output.items():
         if isinstance(value, Tensor) and value.is_floating_point():
