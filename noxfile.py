@@ -3,6 +3,7 @@
 nox -l                      list the sessions
 nox -s tests                the newest dependencies, on each Python from 3.10 to 3.13
 nox -s oldest               the lower bounds of pyproject.toml
+nox -s newest_transformers  transformers 5, without spacy-transformers
 nox -s lint types           style and types
 nox -s tests-3.11 -- -k fuzz   pass further arguments to pytest
 
@@ -58,6 +59,16 @@ def oldest(session: nox.Session) -> None:
     """Run the tests with the oldest dependencies; these have no wheels for the newest Python."""
     session.install(TORCH)
     session.install("-e", ".[dev]", *lower_bounds(str(session.python)))
+    run_tests(session)
+
+
+@nox.session(python=PYTHONS)
+def newest_transformers(session: nox.Session) -> None:
+    """Run the tests with the newest transformers, and so without spacy-transformers."""
+    session.install(TORCH)
+    extras = nox.project.load_toml("pyproject.toml")["project"]["optional-dependencies"]
+    session.install("-r", "requirements/transformers-5.txt", *extras["dev"])
+    session.install("--no-deps", "-e", ".")
     run_tests(session)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,8 @@ from wasabi import Printer
 
 from spacy_maral.data.files import write_json
 from spacy_maral.errors import MaralError
-from spacy_maral.model.machine import describe_machine
+from spacy_maral.model.machine import describe_machine, package_versions
 
-PACKAGES = ("spacy-maral", "spacy", "spacy-transformers", "thinc", "torch", "transformers", "numpy")
 FIELDS = ("ratio", "ours", "other", "unit")
 
 
@@ -50,7 +48,7 @@ def facts() -> dict[str, Any]:
     """Machine, versions and date of a result."""
     return {
         "machine": describe_machine(-1),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": package_versions(),
         "date": time.strftime("%Y-%m-%d"),
     }
 

@@ -308,6 +308,7 @@ class Errors(metaclass=CodedMessages):
     M591 = "spacy-maral.WordVectors.v1 needs an array for each document, with a row for each word{wanted}, but its tok2vec gave {found}. Use a tok2vec of spaCy; a listener needs the width of the component that it listens to."
     M592 = "{where}: this command trains or reads the transformer of a pipeline itself, and '{name}' has none (the pipeline is: {pipes}). Train a pipeline on spaCy's tok2vec with 'spacy train', as in configs/tok2vec.cfg; as a teacher of another pipeline, label the target with it by 'spacy maral pseudo-label'."
     M593 = "The configuration of the encoder '{name}' names code that would be fetched and run ({kernel}, an attention kernel). Take an encoder without it, or remove _attn_implementation_internal from its config.json. If you trust the code, set attn_implementation = \"{kernel}\" in the transformer's transformer_config."
+    M594 = "spacy-transformers {spacy_transformers} does not work with transformers {transformers}: {problem}. Either 'pip install \"transformers<4.53.3\"', or 'pip uninstall spacy-transformers': pipelines of spacy-maral do not need it."
 
     # M5xx: name memories
     M500 = "names.{name} must be {rule}, found {value}. Change this setting of the component."

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import spacy
 import torch
+from installed import ARCHITECTURE
 from sentences import LABELS, TEXTS
 from spacy.language import Language
 from spacy.training import Example, offsets_to_biluo_tags
@@ -133,7 +134,7 @@ def make_nlp(encoder_dir: Path, examples_for: Callable) -> Callable[..., Languag
         spacy.util.fix_random_seed(seed)
         nlp = spacy.blank(lang)
         encoder = {
-            "@architectures": "spacy-transformers.TransformerModel.v3",
+            "@architectures": ARCHITECTURE,
             "name": str(encoder_dir),
             "get_spans": window or WINDOW,
             "tokenizer_config": {"use_fast": True},

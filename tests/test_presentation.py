@@ -83,6 +83,14 @@ def test_ray_is_no_dependency_of_the_tests():
     assert not [x for x in PROJECT["optional-dependencies"]["dev"] if x.startswith("ray")]
 
 
+def test_requirements_for_transformers_5_are_those_of_the_package():
+    path = ROOT / "requirements" / "transformers-5.txt"
+    lines = [x for x in path.read_text(encoding="utf8").splitlines() if not x.startswith("#")]
+    others = [x for x in PROJECT["dependencies"] if not x.startswith("spacy-transformers")]
+    wanted = ["transformers>=5,<6" if x.startswith("transformers") else x for x in others]
+    assert lines == wanted and len(others) == len(PROJECT["dependencies"]) - 1
+
+
 @pytest.mark.parametrize("name", ["error", "idea"])
 def test_issue_templates_ask_for_what_helps(name):
     form = read_yaml(f".github/ISSUE_TEMPLATE/{name}.yml")

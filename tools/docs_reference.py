@@ -141,7 +141,7 @@ def write_config() -> str:
             ["Source", "Block", "Trained by"],
             [
                 [
-                    "a transformer of spacy-transformers, with the encoder of this package or its own",
+                    "a component `transformer`, with the encoder of this package or of spacy-transformers",
                     "`spacy-maral.WordPieceEnds.v1`",
                     "all commands, `spacy train`",
                 ],

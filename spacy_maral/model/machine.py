@@ -1,11 +1,12 @@
-"""The machine: the device that torch computes on, and a description for measured figures."""
+"""The machine: the device that torch computes on, and a description for measured figures and results."""
 
 from __future__ import annotations
 
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ import torch
 from thinc.api import set_gpu_allocator
 
 from ..errors import Errors, MaralError, first_line
+
+# what decides the numbers that a pipeline computes
+PACKAGES = ("spacy-maral", "spacy", "spacy-transformers", "thinc", "torch", "transformers", "numpy")
 
 
 def describe_machine(gpu_id: int) -> dict[str, Any]:
@@ -29,6 +33,15 @@ def describe_machine(gpu_id: int) -> dict[str, Any]:
         "processors": os.cpu_count(),
         "gpu": _gpu(gpu_id) if gpu_id >= 0 else None,
     }
+
+
+def package_versions() -> dict[str, str]:
+    """Releases of the packages that decide results, without those that are not installed."""
+    found = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _processor() -> str:

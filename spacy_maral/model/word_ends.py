@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 from spacy.tokens import Doc
-from spacy_transformers.data_classes import TransformerData
-from spacy_transformers.layers import TransformerListener, split_trf_batch
 from thinc.api import Model, chain
-from transformers.file_utils import ModelOutput
+from transformers.utils import ModelOutput
 
 from ..errors import Errors, MaralError
+from .encoder.shared import TransformerData, TransformerListener
+from .encoder.transformer import split_batch
 from .spans import word_piece_ends
 from .word_vectors import WordEnds
 
@@ -43,7 +43,7 @@ def over_own_transformer(transformer: Model) -> Model[list[Doc], WordEnds]:
         writes to the configuration in place of the listener.
     RETURNS (Model): Maps documents to what `build_word_piece_ends` gives.
     """
-    return chain(chain(transformer, split_trf_batch()), word_ends(1.0))
+    return chain(chain(transformer, split_batch()), word_ends(1.0))
 
 
 def word_ends(grad_factor: float) -> Model[list[TransformerData], WordEnds]:
@@ -75,7 +75,7 @@ def _forward_ends(
     def backprop(d_ends: WordEnds) -> list[TransformerData]:
         factor, row, result = model.attrs["grad_factor"], 0, []
         for item, places in zip(data, pieces, strict=True):
-            # like spacy-transformers' own layers: documents without words have no gradient
+            # documents without words have no gradient
             if places is None:
                 continue
             hidden = _hidden(item)

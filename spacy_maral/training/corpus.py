@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from ..errors import Errors, MaralError
 from ..evaluation.metrics import Entities
 from ..model.encoder.batches import group_rows
-from ..model.encoder.transformer import tokenize
+from ..model.encoder.pieces import tokenize
 from ..model.gold import annotated_words
 from ..model.spans import (
     Candidates,
@@ -207,11 +207,10 @@ def _encode_chunk(docs, has_words, tokenizer, get_spans):  # type: ignore[no-unt
     """Rows of pieces, number of rows per document, and (row, first, last) of each visible word."""
     nested = [w if some else [] for w, some in zip(get_spans(docs), has_words, strict=True)]
     counts = [len(windows) for windows in nested]
-    flat = [window for windows in nested for window in windows]
-    if not flat:
+    if not any(nested):
         nothing = np.zeros(0, dtype=np.int64)
         return [], counts, (nothing, nothing, nothing)
-    wordpieces, align = tokenize(tokenizer, flat)
+    wordpieces, align = tokenize(tokenizer, nested)
     length = wordpieces.input_ids.shape[1]
     ends = word_piece_ends(np.asarray(align.dataXd), np.asarray(align.lengths), length)
     shown = VisibleWords.of([windows[0].doc for windows in nested if windows]).mask
@@ -269,7 +268,7 @@ def digest_tokenizer(tokenizer: Any, get_spans: Callable, docs: Sequence[Doc]) -
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     # padding and truncation are leftovers of the last call
     state.pop("padding"), state.pop("truncation")
-    versions = [version(name) for name in ("tokenizers", "transformers", "spacy-transformers")]
+    versions = [version(name) for name in ("tokenizers", "transformers")]
     sha.update(json.dumps([state, tokenizer.model_max_length, versions]).encode())
     for i in range(0, len(docs), ENCODE_DOCS):
         windows = get_spans(list(docs[i : i + ENCODE_DOCS]))

@@ -6,7 +6,6 @@ import json
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from ..data.layout import CACHE, SUMMARY
 from ..evaluation.tables import describe_saved
 from ..model.architectures import get_encoder
 from ..model.encoder.files import forget_last_call
+from ..model.machine import package_versions
 from ..model.memory import peak_memory
 from ..model.offsets import balanced_offset, best_f1_offset
 from .checkpoint import list_checkpoints, writing
@@ -134,7 +134,7 @@ def summarise(
         "threads": torch.get_num_threads(),
         "processes": run.ranks.size,
         "machine": platform.platform(),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": package_versions(),
         "labels": pipeline.labels,
         "offset": pipeline.nlp.get_pipe(COMPONENT).cfg["offset"],  # type: ignore[attr-defined]
         "data": {
@@ -148,6 +148,3 @@ def summarise(
         "settings": {name: section.model_dump(mode="json") for name, section in settings.items()},
         "fingerprint": run.fingerprint,
     }
-
-
-PACKAGES = ("spacy-maral", "spacy", "spacy-transformers", "thinc", "torch", "transformers")

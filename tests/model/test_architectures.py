@@ -10,11 +10,9 @@ import pytest
 import spacy
 import torch
 from spacy.tokens import Doc
-from spacy_transformers.data_classes import TransformerData, WordpieceBatch
-from spacy_transformers.layers import TransformerListener
 from thinc.api import Model
 from thinc.types import Ragged
-from transformers.file_utils import ModelOutput
+from transformers.utils import ModelOutput
 
 from spacy_maral.errors import MaralError
 from spacy_maral.model import architectures
@@ -27,6 +25,7 @@ from spacy_maral.model.architectures import (
     get_span_module,
     serialize,
 )
+from spacy_maral.model.encoder.shared import TransformerData, TransformerListener, WordpieceBatch
 from spacy_maral.model.span_model import SpanModel
 from spacy_maral.model.spans import enumerate_spans
 from spacy_maral.model.word_ends import build_word_piece_ends, word_ends
@@ -40,7 +39,8 @@ def trf_data(hidden, pieces):
         np.array([p for word in pieces for p in word], dtype="i"),
         np.array([len(word) for word in pieces], dtype="i"),
     )
-    wordpieces = WordpieceBatch.zeros([length] * rows)
+    ids, mask = np.zeros((rows, length), dtype="i8"), np.ones((rows, length), dtype="f")
+    wordpieces = WordpieceBatch([[""] * length] * rows, ids, mask, [length] * rows, None)
     return TransformerData(wordpieces, ModelOutput(last_hidden_state=hidden), align)
 
 

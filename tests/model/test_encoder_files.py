@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 import spacy
 import srsly
@@ -7,7 +9,13 @@ import torch
 from transformers import AutoModel
 
 from spacy_maral.model.architectures import get_encoder
-from spacy_maral.model.encoder.files import PLACE, apart, make_objects, write_nested
+from spacy_maral.model.encoder.files import (
+    PLACE,
+    apart,
+    make_objects,
+    tokenizer_files,
+    write_nested,
+)
 from spacy_maral.model.encoder.transformer import build_transformer
 
 WINDOW = {
@@ -92,7 +100,14 @@ def test_tensors_that_this_release_lacks_are_left_out_with_a_warning(encoder_dir
     names = ("tokenizer.json", "tokenizer_config.json")
     files = {name: (encoder_dir / name).read_bytes() for name in names}
     with pytest.warns(UserWarning, match=r"W205.*embeddings\.of_another_release"):
-        found = make_objects(encoder.config.to_dict(), files, tensors, "float32").transformer
+        found = make_objects(encoder.config.to_dict(), files, tensors, "float32").encoder
     assert all(
         torch.equal(a, b) for a, b in zip(found.parameters(), encoder.parameters(), strict=True)
     )
+
+
+def test_a_saved_tokenizer_has_a_class_that_all_releases_know(encoder_dir):
+    """transformers 5 would write a name of its own, which transformers 4 does not have."""
+    shim = pipeline(encoder_dir).get_pipe("transformer").model.shim
+    settings = json.loads(tokenizer_files(shim.objects)["tokenizer_config.json"])
+    assert settings["tokenizer_class"] == "PreTrainedTokenizerFast"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import spacy
 import torch
+from installed import needs_spacy_transformers
 from sentences import LABELS, TEXTS
 from spacy.tokens import Doc, DocBin, Span
 from spacy.training import Example
@@ -515,7 +516,7 @@ POOLED = {
 
 
 @pytest.mark.parametrize("before", [None, "tok2vec", "transformer last"])
-@pytest.mark.parametrize("tok2vec", [None, POOLED])
+@pytest.mark.parametrize("tok2vec", [None, pytest.param(POOLED, marks=needs_spacy_transformers)])
 def test_without_a_transformer_before_it(make_nlp, train_examples, before, tok2vec):
     nlp = make_nlp(labels=None)
     nlp.remove_pipe("maral_ner")
@@ -548,7 +549,7 @@ def train_texts():
     return [Example(doc.copy(), doc)]
 
 
-@pytest.mark.parametrize("tok2vec", [CNN, POOLED])
+@pytest.mark.parametrize("tok2vec", [CNN, pytest.param(POOLED, marks=needs_spacy_transformers)])
 def test_one_vector_a_word_is_refused_before_training(make_nlp, train_examples, tok2vec):
     model = {"@architectures": "spacy-maral.SpanModel.v1", "tok2vec": tok2vec}
     nlp = make_nlp(labels=None, model=model)

@@ -11,6 +11,7 @@ import pytest
 import spacy
 import srsly
 import torch
+from installed import OURS, THEIRS, needs_spacy_transformers
 from safetensors.torch import load as load_tensors
 from sentences import LABELS, TEXTS
 from spacy.tokens import Doc
@@ -18,15 +19,13 @@ from spacy.vocab import Vocab
 
 from spacy_maral.errors import MaralError
 from spacy_maral.model.architectures import get_encoder
+from spacy_maral.model.encoder.shim import FORMAT_VERSION, PART_PIECES
 from spacy_maral.model.encoder.transformer import (
-    FORMAT_VERSION,
-    PART_PIECES,
     build_transformer,
     replace_listener_cfg,
     window_getter,
 )
 
-OURS, THEIRS = "spacy-maral.TransformerModel.v1", "spacy-transformers.TransformerModel.v3"
 WINDOW = {
     "@span_getters": "spacy-maral.bounded_windows.v1", "max_words": 24, "stride": 16, "max_chars": 60,
 }  # fmt: skip
@@ -58,6 +57,7 @@ def ours(encoder_dir):
     return pipeline(encoder_dir)
 
 
+@needs_spacy_transformers
 def test_only_our_architecture_changes_what_is_read(encoder_dir, ours):
     words = ["Zu\u0308rich", "\n", "Bonn"]
     for nlp, wanted in ((ours, ["Zürich", "Bonn"]), (pipeline(encoder_dir, THEIRS), words)):
@@ -66,6 +66,7 @@ def test_only_our_architecture_changes_what_is_read(encoder_dir, ours):
         assert [token.text for window in windows for token in window] == wanted
 
 
+@needs_spacy_transformers
 def test_gives_what_spacy_transformers_gives(encoder_dir, ours):
     texts = [text for text, _ in TEXTS] + EXTRA
     for found, wanted in zip(
@@ -80,6 +81,7 @@ def test_gives_what_spacy_transformers_gives(encoder_dir, ours):
         np.testing.assert_allclose(vectors(found), vectors(wanted), atol=1e-5)
 
 
+@needs_spacy_transformers
 def test_loading_shows_no_warning_of_transformers(encoder_dir):
     shown = logging.Handler()
     shown.records = []
@@ -219,6 +221,7 @@ def test_refuses_what_it_cannot_read(ours, values, code):
         shim.from_bytes(changed(shim, **values))
 
 
+@needs_spacy_transformers
 def test_refuses_bytes_of_spacy_transformers(ours, encoder_dir):
     theirs = shim_of(pipeline(encoder_dir, THEIRS))
     with pytest.raises(MaralError, match="M224"):

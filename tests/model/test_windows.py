@@ -5,11 +5,17 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from installed import needs_spacy_transformers
 from spacy.tokens import Doc
 from spacy.vocab import Vocab
 
 from spacy_maral.errors import MaralError
-from spacy_maral.model.encoder.windows import configure_bounded_windows
+from spacy_maral.model.encoder.windows import (
+    configure_bounded_windows,
+    configure_documents,
+    configure_sentences,
+    configure_strides,
+)
 
 VOCAB = Vocab()
 
@@ -35,7 +41,6 @@ def test_windows_cover_and_keep_bounds(texts, settings):
     assert bool(windows) == bool(len(doc))
     starts, ends = [w.start for w in windows], [w.end for w in windows]
     assert starts == sorted(set(starts))
-    # spacy-transformers reads a document's words from its first window's first to its last's last
     assert ends == sorted(set(ends)), "each window has a word that the ones before do not have"
 
 
@@ -73,3 +78,34 @@ def test_several_documents_and_none():
     docs = [Doc(VOCAB, words=["a"]), Doc(VOCAB), Doc(VOCAB, words=["b", "c"])]
     assert [[w.text for w in windows] for windows in get_spans(docs)] == [["a"], [], ["b c"]]
     assert get_spans([]) == []
+
+
+def test_windows_of_a_fixed_number_of_words():
+    docs = [Doc(VOCAB, words=["a"] * n) for n in (0, 3, 4, 5, 11)]
+    found = configure_strides(window=4, stride=3)(docs)
+    places = [[(w.start, w.end) for w in windows] for windows in found]
+    assert places == [[], [(0, 3)], [(0, 4)], [(0, 4), (3, 5)], [(0, 4), (3, 7), (6, 10), (9, 11)]]
+
+
+def test_sentences_and_documents_as_windows():
+    doc = Doc(VOCAB, words=["a", "b", "c"], sent_starts=[True, False, True])
+    (windows,) = configure_sentences()([doc])
+    assert [(w.start, w.end) for w in windows] == [(0, 2), (2, 3)]
+    whole, nothing = configure_documents()([doc, Doc(VOCAB)])
+    assert [(w.start, w.end) for w in whole] == [(0, 3)] and nothing == []
+
+
+@needs_spacy_transformers
+@given(
+    st.integers(0, 40),
+    st.integers(1, 9).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, n))),
+)
+def test_strides_are_those_of_spacy_transformers(n_words, settings):
+    from spacy_transformers.span_getters import configure_strided_spans
+
+    doc, (window, stride) = Doc(VOCAB, words=["a"] * n_words), settings
+    found, wanted = (
+        [(w.start, w.end) for w in configure(window, stride)([doc])[0]]
+        for configure in (configure_strides, configure_strided_spans)
+    )
+    assert found == wanted

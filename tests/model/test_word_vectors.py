@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import spacy
+from installed import OURS, needs_spacy_transformers, without
 from sentences import TEXTS
 from spacy.cli import app
 from spacy.tokens import Doc, DocBin
@@ -166,7 +167,13 @@ def test_replace_listeners(trained, tmp_path, examples_for):
     train(loaded, examples_for(loaded, TEXTS), steps=1)
 
 
-@pytest.mark.parametrize("tok2vec", [CNN, POOLED], ids=["own", "pooled transformer"])
+@pytest.mark.parametrize(
+    "tok2vec",
+    [
+        pytest.param(CNN, id="own"),
+        pytest.param(POOLED, id="pooled transformer", marks=needs_spacy_transformers),
+    ],
+)
 def test_layers_of_other_kinds(make_nlp, examples_for, tok2vec):
     """A CNN of the component's own, and word pieces of a transformer that are pooled."""
     nlp = make_nlp(labels=None, **over(tok2vec))
@@ -179,7 +186,7 @@ def test_layers_of_other_kinds(make_nlp, examples_for, tok2vec):
     if tok2vec is POOLED:
         with pytest.raises(MaralError, match="M223"):
             path = "model.tok2vec.tok2vec"
-            ours = {"@architectures": "spacy-maral.TransformerModel.v1"}
+            ours = {"@architectures": OURS}
             model = nlp.get_pipe("transformer").model
             from spacy_maral.model.encoder.transformer import replace_listener_cfg
 
@@ -339,27 +346,14 @@ def files(tmp_path, examples_for):
     return tmp_path, words
 
 
-WITHOUT = """
-import importlib.metadata, sys
-
-for name in ("transformers", "spacy_transformers"):
-    sys.modules[name] = None
-# as in an environment where spacy-transformers is not installed
-found = importlib.metadata.distributions
-importlib.metadata.distributions = lambda **given: (
-    d for d in found(**given) if d.metadata["Name"] != "spacy-transformers"
-)
-
-import spacy
-from spacy.cli import setup_cli
-setup_cli()
-"""
+WITHOUT = without("transformers", "spacy_transformers") + "import spacy\n"
+COMMAND = "from spacy.cli import setup_cli\nsetup_cli()\n"
 
 
 def test_train_and_load_a_package_where_transformers_is_missing(files):
     folder, overrides = files
 
-    def command(*words, code=WITHOUT):
+    def command(*words, code=WITHOUT + COMMAND):
         done = subprocess.run(
             [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True,
             encoding="utf8", cwd=ROOT, check=False,
@@ -375,7 +369,7 @@ def test_train_and_load_a_package_where_transformers_is_missing(files):
     arguments = ["package", str(model), str(folder), "--build", "none", "--name", "small"]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     model = next(folder.rglob("xx_small-*/xx_small/*/config.cfg")).parent
-    load = WITHOUT.replace("setup_cli()", "") + (
+    load = WITHOUT + (
         f"doc = spacy.load({str(model)!r})({TEXTS[0][0]!r})\n"
         "print([(ent.text, ent.label_) for ent in doc.ents])\n"
     )

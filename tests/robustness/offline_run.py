@@ -32,12 +32,12 @@ import torch  # noqa: E402
 from typer.main import get_command  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+from installed import ARCHITECTURE, OURS  # noqa: E402
 from worlds import CONFIG, make_docs  # noqa: E402
 
 from spacy_maral.cli import app  # noqa: E402
 from spacy_maral.training import summary  # noqa: E402
 
-OURS, THEIRS = "spacy-maral.TransformerModel.v1", "spacy-transformers.TransformerModel.v3"
 LABEL = "../../../escaped"
 
 
@@ -63,7 +63,7 @@ def main() -> None:
     torch.set_num_threads(1)
     config = folder / "toy.cfg"
     text = CONFIG.replace("ENCODER", ENCODER).replace("epochs = 4", "epochs = 2")
-    config.write_text(text.replace(THEIRS, OURS), encoding="utf8")
+    config.write_text(text.replace(ARCHITECTURE, OURS), encoding="utf8")
     sizes = {"train": ("source", 40), "dev": ("source", 12), "target": ("target", 24)}
     for seed, (name, (side, n_docs)) in enumerate(sizes.items()):
         raw = write_conll(folder / f"{name}.conll", side, n_docs, seed)

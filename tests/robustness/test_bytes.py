@@ -7,19 +7,18 @@ from pathlib import Path
 import build_package
 import pytest
 import spacy
+from installed import ARCHITECTURE, OURS
 from test_damage import digests
 from worlds import CONFIG
 
 from spacy_maral.training.teacher import train_teacher
-
-OURS = '"spacy-maral.TransformerModel.v1"'
 
 
 @pytest.fixture(scope="module")
 def trained(world, encoder_dir, tmp_path_factory) -> Path:
     """A pipeline of our own transformer, with the encoder's folder in [paths]."""
     folder = tmp_path_factory.mktemp("trained")
-    text = CONFIG.replace('"spacy-transformers.TransformerModel.v3"', OURS)
+    text = CONFIG.replace(ARCHITECTURE, OURS)
     text = text.replace('name = "ENCODER"', "name = ${paths.encoder}").replace(
         "epochs = 4", "epochs = 1"
     )

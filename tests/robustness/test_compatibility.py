@@ -20,7 +20,7 @@ from spacy_maral.data import layout
 from spacy_maral.errors import MaralError
 from spacy_maral.evaluation.report import run_record
 from spacy_maral.model import architectures
-from spacy_maral.model.encoder import transformer
+from spacy_maral.model.encoder import shim
 from spacy_maral.model.maral_ner import set_names
 from spacy_maral.model.names import NameMemory
 from spacy_maral.training import checkpoint
@@ -87,7 +87,7 @@ def test_newer_span_model_is_refused(tmp_path, monkeypatch):
 
 def test_newer_encoder_is_refused(tmp_path, monkeypatch):
     nlp = spacy.load(GOLDEN / "0.1" / "model")
-    monkeypatch.setattr(transformer, "FORMAT_VERSION", 99)
+    monkeypatch.setattr(shim, "FORMAT_VERSION", 99)
     nlp.to_disk(tmp_path / "newer")
     monkeypatch.undo()
     with pytest.raises(MaralError, match=r"^\[M225\].*99"):

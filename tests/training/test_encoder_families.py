@@ -10,6 +10,7 @@ import pytest
 import spacy
 import torch
 import transformers
+from installed import ARCHITECTURE, OURS
 from spacy.cli.package import package
 from spacy.tokens import Doc
 from spacy.training import Example
@@ -79,9 +80,7 @@ def trained(request, tmp_path_factory):
     """Folder with an encoder, data, a configuration, and a teacher with a frozen lowest layer."""
     folder = tmp_path_factory.mktemp(request.param)
     encoder = make_encoder(folder / "encoder", request.param)
-    text = CONFIG.replace(
-        "spacy-transformers.TransformerModel.v3", "spacy-maral.TransformerModel.v1"
-    )
+    text = CONFIG.replace(ARCHITECTURE, OURS)
     (folder / "toy.cfg").write_text(text.replace("ENCODER", str(encoder)), encoding="utf8")
     write(folder / "source.spacy", make_docs("source", 60, 0))
     write(folder / "dev.spacy", make_docs("source", 20, 1))

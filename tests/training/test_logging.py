@@ -14,7 +14,8 @@ from spacy.util import registry
 from worlds import adapt_in, rows_of
 
 from spacy_maral.errors import MaralError
-from spacy_maral.training.logging import SpacyLogger, describe_row, numbers
+from spacy_maral.training.logging import SpacyLogger, describe_row
+from spacy_maral.training.tensorboard import numbers
 
 ROW = {
     "epoch": 1, "steps": 3, "losses": {"source": 0.5, "target": 0.25}, "score": 0.4,

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import spacy
 import torch
+from installed import ARCHITECTURE
 from spacy.tokens import Doc, DocBin, Span
 
 from spacy_maral.adaptation.label_target import pseudo_label
@@ -18,7 +19,7 @@ from spacy_maral.training.teacher import train_teacher
 NAMES = {"LOC": ["Paris", "Madrid", "York"], "PER": ["Merkel", "Obama", "Pedro"]}
 OTHERS = {"source": ["visited", "met", "in", "the"], "target": ["lebt", "und", "nach", "trifft"]}
 
-CONFIG = """
+CONFIG = f"""
 [system]
 seed = 3
 
@@ -32,7 +33,7 @@ pipeline = ["transformer","maral_ner"]
 factory = "transformer"
 
 [components.transformer.model]
-@architectures = "spacy-transformers.TransformerModel.v3"
+@architectures = "{ARCHITECTURE}"
 name = "ENCODER"
 
 [components.transformer.model.get_spans]

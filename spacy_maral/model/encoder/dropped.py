@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from spacy.tokens import Doc
-from spacy_transformers.data_classes import TransformerData
 
 from ...errors import Errors, MaralError
+from .shared import TransformerData
 
 
 class DroppedData(TransformerData):

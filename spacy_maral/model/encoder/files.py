@@ -10,21 +10,21 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, cast
+from typing import Any
 
 import srsly
 import torch
 from safetensors import SafetensorError
-from spacy_transformers.data_classes import HFObjects
 from thinc.api import get_torch_default_device
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig
-from transformers.modeling_utils import no_init_weights
 
 from ...errors import Errors, MaralError, Warnings, first_line
 from .mapped import digest_view, read_tensors
+from .releases import DTYPE, no_init_weights
 from .weights import inference_dtype, prepare_inference
 
 # PLACE marks the position in a message of bytes that are written separately; COPIED is the number
@@ -33,8 +33,27 @@ MESSAGE = 200
 HUB_NAME = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*")
 PLACE = b"spacy-maral: bytes that are written apart"
 COPIED = 1 << 24
+# what transformers 5 calls PreTrainedTokenizerFast; releases before it know the latter only
+NEW_CLASS = "TokenizersBackend"
 # transformers would otherwise ask whether to run the Python code of an encoder's folder
 NO_CODE = {"trust_remote_code": False}
+
+
+@dataclass
+class EncoderObjects:
+    """An encoder and its tokenizer, or what they will be loaded with.
+
+    tokenizer (PreTrainedTokenizerBase): The tokenizer; None before it is loaded.
+    encoder (nn.Module): The encoder; None before it is loaded.
+    vocabulary (bytes): Contents of the file that the tokenizer names as its vocabulary, if any.
+    tokenizer_config, encoder_config (dict): Settings for loading.
+    """
+
+    tokenizer: Any = None
+    encoder: Any = None
+    vocabulary: bytes | None = None
+    tokenizer_config: dict[str, Any] = field(default_factory=dict)
+    encoder_config: dict[str, Any] = field(default_factory=dict)
 
 
 def write_nested(path: Path, outer: bytes, inner: bytes, innermost: Path) -> None:
@@ -78,18 +97,23 @@ def _bytes_header(size: int) -> bytes:
     return struct.pack(">BI", 0xC6, size)
 
 
-def tokenizer_files(objects: HFObjects) -> dict[str, bytes]:
+def tokenizer_files(objects: EncoderObjects) -> dict[str, bytes]:
     """Contents of a tokenizer's files by name."""
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = objects.tokenizer
-        if objects.vocab_file_contents is not None:
+        if objects.vocabulary is not None:
             # the file that the tokenizer was loaded from may be gone
             vocabulary = Path(folder) / tokenizer.vocab_files_names["vocab_file"]
-            vocabulary.write_bytes(objects.vocab_file_contents)
+            vocabulary.write_bytes(objects.vocabulary)
             tokenizer.vocab_file = str(vocabulary)
         forget_last_call(tokenizer)
         tokenizer.save_pretrained(folder)
-        return {p.name: p.read_bytes() for p in sorted(Path(folder).iterdir()) if p.is_file()}
+        files = {p.name: p.read_bytes() for p in sorted(Path(folder).iterdir()) if p.is_file()}
+    settings = json.loads(files["tokenizer_config.json"])
+    if settings.get("tokenizer_class") == NEW_CLASS:
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+        files["tokenizer_config.json"] = json.dumps(settings, indent=2).encode()
+    return files
 
 
 def forget_last_call(tokenizer: Any) -> None:
@@ -166,13 +190,13 @@ def read_encoder_config(name: str | Path, **settings: Any) -> PretrainedConfig:
 
 def load_pretrained(
     name: str, tokenizer_config: dict[str, Any], transformer_config: dict[str, Any]
-) -> HFObjects:
+) -> EncoderObjects:
     """Load a pretrained encoder and its tokenizer.
 
     name (str): Name or folder of the encoder.
     tokenizer_config (dict): Settings of the tokenizer.
     transformer_config (dict): Settings of the encoder.
-    RETURNS (HFObjects): Tokenizer and encoder; the encoder is on its device.
+    RETURNS (EncoderObjects): Tokenizer and encoder; the encoder is on its device.
     RAISES (MaralError): If the encoder does not exist, its files cannot be read, or it needs Python
         code and the settings do not trust it.
     """
@@ -188,7 +212,7 @@ def load_pretrained(
         config = read_encoder_config(name, **settings)
         encoder = AutoModel.from_pretrained(name, config=config, **trust)
     encoder.to(get_torch_default_device())
-    return HFObjects(tokenizer, encoder, contents)
+    return EncoderObjects(tokenizer, encoder, contents)
 
 
 def check_encoder(name: str) -> PretrainedConfig | None:
@@ -231,14 +255,15 @@ def message_digest(message: dict[str, Any], state: str) -> str:
     return sha256(srsly.msgpack_dumps([rest, state])).hexdigest()
 
 
-def load_objects(message: dict[str, Any], weights: str) -> HFObjects:
+def load_objects(message: dict[str, Any], weights: str) -> EncoderObjects:
     """Encoder and tokenizer from `EncoderShim.to_bytes`'s message, the encoder on its device.
 
     RAISES (ValueError): If the message does not have its checksum, which those of 0.1 lack.
     """
     if "config" not in message:
-        return HFObjects(
-            None, None, None, message["tokenizer_config"], message["transformer_config"]
+        return EncoderObjects(
+            tokenizer_config=message["tokenizer_config"],
+            encoder_config=message["transformer_config"],
         )
     # the files of the tokenizer may be large
     message["tokenizer"] = {name: bytes(part) for name, part in message["tokenizer"].items()}
@@ -259,7 +284,7 @@ def make_objects(
     weights: str,
     *,
     use_fast: bool = True,
-) -> HFObjects:
+) -> EncoderObjects:
     """Encoder and tokenizer from their parts.
 
     config (dict): The encoder's configuration.
@@ -267,7 +292,7 @@ def make_objects(
     tensors (dict): The encoder's tensors, as `stored_tensors` returns them.
     weights (str): Number format of the saved weights (see `build_transformer`).
     use_fast (bool): Whether the tokenizer is a fast one.
-    RETURNS (HFObjects): Tokenizer and encoder; the encoder is on its device.
+    RETURNS (EncoderObjects): Tokenizer and encoder; the encoder is on its device.
     RAISES (MaralError): If parts are missing or do not fit together.
     """
     with tempfile.TemporaryDirectory() as name:
@@ -301,7 +326,7 @@ def make_objects(
         warnings.warn(Warnings.W205.format(names=names), stacklevel=2)
     encoder.to(get_torch_default_device())
     prepare_inference(encoder, weights)
-    return HFObjects(cast(Any, tokenizer), encoder, contents, {}, {})
+    return EncoderObjects(tokenizer, encoder, contents)
 
 
 def _empty_encoder(settings: PretrainedConfig) -> torch.nn.Module:
@@ -310,4 +335,4 @@ def _empty_encoder(settings: PretrainedConfig) -> torch.nn.Module:
     found = MODEL_MAPPING.get(type(settings), None)
     if isinstance(found, type):
         return found(settings)
-    return AutoModel.from_config(settings, torch_dtype=torch.float32)
+    return AutoModel.from_config(settings, **{DTYPE: torch.float32})

@@ -48,14 +48,15 @@ def _has_packing() -> bool:
 def _is_known(encoder: nn.Module) -> bool:
     """Whether an encoder computes what `PackedEncoder` does."""
     known = [f"transformers.models.{n}.modeling_{n}.{model}" for n, model in FAMILIES.items()]
-    config: Any = encoder.config
     if f"{type(encoder).__module__}.{type(encoder).__qualname__}" not in known:
         return False
-    if config.hidden_act != "gelu" or config.is_decoder or not config.return_dict:
-        return False
-    if getattr(config, "position_embedding_type", "absolute") != "absolute":
-        return False
-    if config.output_hidden_states or config.output_attentions:
+    # releases of transformers differ in the settings that they have
+    usual = {
+        "hidden_act": "gelu", "is_decoder": False, "return_dict": True,
+        "position_embedding_type": "absolute", "output_hidden_states": False,
+        "output_attentions": False,
+    }  # fmt: skip
+    if any(getattr(encoder.config, name, value) != value for name, value in usual.items()):
         return False
     linears = [module for layer in _layers(encoder) for module in _linears(layer)]
     return (

@@ -1,12 +1,11 @@
-"""A transformer for spacy-transformers: bounded in memory, thread-safe, saved without pickle."""
+"""The architecture of the encoder: documents in, word pieces with their vectors out."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
 from copy import deepcopy
-from functools import cache, partial
-from hashlib import sha256
+from functools import cache
 from inspect import signature
 from pathlib import Path
 from typing import Any, cast
@@ -14,48 +13,31 @@ from typing import Any, cast
 import numpy as np
 import srsly
 import torch
-from safetensors.torch import save as save_tensors
 from safetensors.torch import save_file
 from spacy.tokens import Doc, Span
-from spacy_transformers.align import get_alignment, get_alignment_via_offset_mapping
-from spacy_transformers.data_classes import FullTransformerBatch, HFObjects, WordpieceBatch
-from spacy_transformers.layers import TransformerModel
-from spacy_transformers.layers.hf_shim import HFShim
-from spacy_transformers.layers.transformer_model import huggingface_tokenize
-from spacy_transformers.truncate import truncate_oversize_splits
-from thinc.api import ArgsKwargs
+from thinc.api import ArgsKwargs, Model, chain, torch2xp, xp2torch
 from thinc.types import Ragged
-from transformers.file_utils import ModelOutput
+from transformers.utils import ModelOutput
 from transformers.utils import logging as hf_logging
 
 from ...errors import Errors, MaralError
 from ..checks import check_choice
-from .batches import concat_outputs, group_rows, row_lengths
 from .files import (
     HUB_NAME,
     PLACE,
+    EncoderObjects,
     apart,
     bytes_start,
     digest_file,
-    load_objects,
     load_pretrained,
-    message_digest,
-    tokenizer_files,
     write_nested,
 )
-from .mapped import ALIGNED, forget, map_file, unpack
-from .packed import PackedEncoder, pack
+from .mapped import forget, map_file, unpack
+from .pieces import tokenize
 from .reading import readable, restore
-from .weights import WEIGHTS, check_trainable, stored_tensors
-
-FORMAT_VERSION = 1
-# tokenizers without a limit report a huge number
-NO_LIMIT = 1 << 20
-# shorter rows begin a new part once a part has this many pieces: smaller parts would leave a GPU
-# idle
-PART_PIECES = {"cpu": 256, "cuda": 8192}
-# larger parts have more padding, and a CPU is not faster with them
-MOST_PIECES = {"cpu": 384}
+from .shared import FullTransformerBatch, TransformerData, WordpieceBatch
+from .shim import EncoderShim
+from .weights import WEIGHTS, stored_tensors
 
 
 def build_transformer(
@@ -67,7 +49,7 @@ def build_transformer(
     grad_scaler_config: dict[str, Any] | None = None,
     max_batch_pieces: int = 32768,
     weights: str = "float32",
-) -> TransformerModel:
+) -> BoundedTransformer:
     """Make the encoder of a transformer component, like spacy-transformers.TransformerModel.v3.
 
     Unlike that model, this encoder reads the windows of a long document in parts, truncates
@@ -86,37 +68,55 @@ def build_transformer(
         are rounded and take half the space. A pipeline loaded from "bfloat16" can only predict; on
         CPUs with native bfloat16 it computes in bfloat16, which is faster. In all other cases the
         weights are float32 in memory.
-    RETURNS (TransformerModel): Maps documents to the vectors of their word pieces.
+    RETURNS (Model): Maps documents to the vectors of their word pieces.
     RAISES (MaralError): If max_batch_pieces is below 1, or weights has another value.
     """
     check_choice("weights", weights, list(WEIGHTS))
     if max_batch_pieces < 1:
         raise MaralError(Errors.M222.format(found=max_batch_pieces))
-    return BoundedTransformer(
-        name, get_spans, max_batch_pieces, weights, mixed_precision=mixed_precision,
-        tokenizer_config=dict(tokenizer_config or {}),
-        transformer_config=dict(transformer_config or {}),
-        grad_scaler_config=dict(grad_scaler_config or {}),
+    objects = EncoderObjects(
+        tokenizer_config=dict(tokenizer_config or {}), encoder_config=dict(transformer_config or {})
+    )
+    shim = EncoderShim(
+        objects, max_batch_pieces=max_batch_pieces, weights=weights,
+        mixed_precision=mixed_precision, grad_scaler_config=grad_scaler_config,
     )  # fmt: skip
+    layer: Model = Model("hf-pytorch", _read, shims=[shim], dims={"nI": None, "nO": None})
+    return BoundedTransformer(name, get_spans, layer)
 
 
-class BoundedTransformer(TransformerModel):
-    """See `build_transformer`."""
+class BoundedTransformer(Model[list[Doc], FullTransformerBatch]):
+    """See `build_transformer`.
 
-    def __init__(
-        self, name: str, get_spans: Callable, max_batch_pieces: int, weights: str, **settings: Any
-    ) -> None:
-        super().__init__(name, get_spans, **settings)
-        self._func = _forward
-        self.init = _init
-        convert = self.layers[0].attrs["convert_inputs"]
-        self.layers[0].attrs["convert_inputs"] = partial(_convert_inputs, convert=convert)
-        objects = cast(HFShim, self.layers[0].shims[0])._hfmodel
-        mixed = {key: settings[key] for key in ("mixed_precision", "grad_scaler_config")}
-        self.layers[0].shims[0] = EncoderShim(
-            objects, max_batch_pieces=max_batch_pieces, weights=weights, **mixed
+    name (str): Name or folder of the pretrained encoder.
+    get_spans (Callable): Cuts documents into windows.
+    layer (Model): Holds the encoder.
+    """
+
+    def __init__(self, name: str, get_spans: Callable, layer: Model) -> None:
+        # by has_transformer, others know a transformer without importing this file
+        attrs = {
+            "name": name, "get_spans": get_spans, "has_transformer": False,
+            "replace_listener": replace_listener, "replace_listener_cfg": replace_listener_cfg,
+        }  # fmt: skip
+        super().__init__(
+            "transformer", _forward, init=_init, layers=[layer], dims={"nO": None}, attrs=attrs
         )
-        self.attrs["replace_listener_cfg"] = replace_listener_cfg
+
+    @property
+    def shim(self) -> EncoderShim:
+        """RETURNS (EncoderShim): Holds the encoder and its tokenizer."""
+        return cast(EncoderShim, self.layers[0].shims[0])
+
+    @property
+    def tokenizer(self) -> Any:
+        """RETURNS (PreTrainedTokenizerBase): The encoder's tokenizer; None before initialisation."""
+        return self.shim.objects.tokenizer
+
+    @property
+    def transformer(self) -> Any:
+        """RETURNS (nn.Module): The encoder; None before initialisation."""
+        return self.shim.objects.encoder
 
     def to_disk(self, path: Path | str) -> None:
         """Write the bytes that `to_bytes` returns, with the tensors written directly to the disk.
@@ -125,8 +125,7 @@ class BoundedTransformer(TransformerModel):
 
         path (Path | str): The file.
         """
-        path, shim = Path(path), cast(EncoderShim, self.layers[0].shims[0])
-        encoder = shim._hfmodel.transformer
+        path, shim, encoder = Path(path), self.shim, self.transformer
         if encoder is None:
             super().to_disk(path)
             return
@@ -153,7 +152,7 @@ class BoundedTransformer(TransformerModel):
 
     def _without_encoder(self) -> bytes:
         """The bytes of the model with PLACE for those of its encoder, which learns where they start."""
-        shim = cast(EncoderShim, self.layers[0].shims[0])
+        shim = self.shim
         shim.stand_in = PLACE
         try:
             outer = self._to_bytes()
@@ -195,15 +194,30 @@ class BoundedTransformer(TransformerModel):
 
     def copy(self) -> BoundedTransformer:
         """RETURNS (BoundedTransformer): A copy that shares no weights with this model."""
-        shim = cast(EncoderShim, self.layers[0].shims[0])
-        copied = BoundedTransformer(
-            self.attrs["name"], self.attrs["get_spans"], shim.max_batch_pieces, shim.weights,
-            mixed_precision=False, grad_scaler_config={},
-        )  # fmt: skip
+        layer = deepcopy(self.layers[0])
+        copied = BoundedTransformer(self.attrs["name"], self.attrs["get_spans"], layer)
         copied.attrs["has_transformer"] = self.attrs["has_transformer"]
         copied._dims = deepcopy(self._dims)
-        copied.layers[0] = deepcopy(self.layers[0])
         return copied
+
+
+def replace_listener(model: BoundedTransformer) -> Model[list[Doc], list[TransformerData]]:
+    """Let a copy of the encoder give what the listener gave in whose place it is put."""
+    return chain(model, split_batch())
+
+
+def split_batch() -> Model[FullTransformerBatch, list[TransformerData]]:
+    """RETURNS (Model): Maps the output for a batch to the output for each document."""
+    return Model("split-trf-batch", _forward_split)
+
+
+def _forward_split(
+    model: Model, batch: FullTransformerBatch, is_train: bool
+) -> tuple[list[TransformerData], Callable]:
+    def backprop(d_outputs: list[TransformerData]) -> FullTransformerBatch:
+        return batch.unsplit_by_doc([list(d_output.tensors) for d_output in d_outputs])
+
+    return batch.doc_data, backprop
 
 
 def replace_listener_cfg(transformer: dict[str, Any], listener: dict[str, Any]) -> dict[str, Any]:
@@ -227,27 +241,16 @@ def _init(model: BoundedTransformer, X: Any = None, Y: Any = None) -> None:
     """
     if model.attrs["has_transformer"]:
         return
-    configs = (model._init_tokenizer_config, model._init_transformer_config)
-    verbosity = hf_logging.get_verbosity()
+    shim, verbosity = model.shim, hf_logging.get_verbosity()
+    configs = (shim.objects.tokenizer_config, shim.objects.encoder_config)
     # without its advice to "TRAIN this model", as happens anyway
     hf_logging.set_verbosity_error()
     try:
-        model.attrs["set_transformer"](model, load_pretrained(model.attrs["name"], *configs))
+        shim.hold(load_pretrained(model.attrs["name"], *configs))
     finally:
         hf_logging.set_verbosity(verbosity)
-
-
-def _convert_inputs(
-    model: Any, pieces: WordpieceBatch, is_train: bool, *, convert: Callable
-) -> tuple[ArgsKwargs, Callable]:
-    """Convert word pieces to the encoder's arguments; leave out those that it does not take.
-
-    Some tokenizers make token_type_ids for encoders without them, such as ModernBERT.
-    """
-    arguments, backprop = convert(model, pieces, is_train)
-    taken = _argument_names(type(model.shims[0]._model))  # type: ignore[arg-type]
-    given = {name: tensor for name, tensor in arguments.kwargs.items() if name in taken}
-    return ArgsKwargs(args=(), kwargs=given), backprop
+    model.attrs["has_transformer"] = True
+    model.set_dim("nO", model.transformer.config.hidden_size)
 
 
 @cache
@@ -257,11 +260,11 @@ def _argument_names(encoder: type) -> frozenset[str]:
 
 
 def _forward(
-    model: TransformerModel, docs: list[Doc], is_train: bool
+    model: BoundedTransformer, docs: list[Doc], is_train: bool
 ) -> tuple[FullTransformerBatch, Callable]:
     read = readable(docs)
     windows = model.attrs["get_spans"](read)
-    pieces, align = tokenize(model.tokenizer, [w for spans in windows for w in spans])
+    pieces, align = tokenize(model.tokenizer, windows)
     windows, align = restore(docs, read, windows, align)
     output, backprop_encoder = model.layers[0](pieces, is_train)
 
@@ -269,13 +272,81 @@ def _forward(
         backprop_encoder(d_output.model_output)
         return docs
 
-    return FullTransformerBatch(windows, pieces, output, align), backprop
+    by_doc = split_by_doc(windows, pieces, output, align)
+    return FullTransformerBatch(windows, pieces, output, align, by_doc), backprop
 
 
-def window_getter(model: TransformerModel) -> Callable[[list[Doc]], list[list[Span]]]:
+def _read(
+    layer: Model, pieces: WordpieceBatch, is_train: bool
+) -> tuple[ModelOutput, Callable[[ModelOutput], list]]:
+    """Give word pieces to the encoder, without those arguments that it does not take.
+
+    Some tokenizers make token_type_ids for encoders without them, such as ModernBERT.
+    """
+    shim = cast(EncoderShim, layer.shims[0])
+    taken = _argument_names(type(shim._model))  # type: ignore[arg-type]
+    arguments: dict[str, Any] = {
+        name: xp2torch(array, device=shim.device)
+        for name in ("input_ids", "attention_mask", "token_type_ids")
+        if name in taken and (array := getattr(pieces, name)) is not None
+    }
+    output, backprop_encoder = shim(ArgsKwargs(args=(), kwargs=arguments), is_train)
+
+    def backprop(d_output: ModelOutput) -> list:
+        gradients = {"grad_tensors": tuple(d_output.values())}
+        backprop_encoder(ArgsKwargs(args=(output.last_hidden_state,), kwargs=gradients))
+        return []
+
+    return output, backprop
+
+
+def split_by_doc(
+    windows: list[list[Span]], pieces: WordpieceBatch, output: ModelOutput, align: Ragged
+) -> list[TransformerData]:
+    """Split the encoder's output for a batch by documents.
+
+    windows (list): Windows of each document.
+    pieces (WordpieceBatch): The pieces of all windows.
+    output (ModelOutput): The encoder's output for them, tensors.
+    align (Ragged): Numbers of the pieces of each word of the documents that have windows.
+    RETURNS (list[TransformerData]): The output for each document, arrays.
+    """
+    arrays, length = _arrays(output, len(pieces)), pieces.input_ids.shape[1]
+    bounds = np.concatenate([[0], np.cumsum(np.asarray(align.lengths))])
+    found, row, word = [], 0, 0
+    for spans in windows:
+        if not spans:
+            found.append(TransformerData.empty())
+            continue
+        rows, words = slice(row, row + len(spans)), slice(word, word + len(spans[0].doc))
+        inner = align.dataXd[bounds[words.start] : bounds[words.stop]] - row * length
+        own = {
+            name: [a[rows] for a in array] if isinstance(array, list) else array[rows]
+            for name, array in arrays.items()
+        }
+        places = Ragged(inner, align.lengths[words])
+        found.append(TransformerData(pieces[rows], ModelOutput(**own), places))
+        row, word = rows.stop, words.stop
+    return found
+
+
+def _arrays(output: ModelOutput, n_rows: int) -> dict[str, Any]:
+    """Tensors, and tuples of tensors, that have a row for each window, as arrays and lists of them."""
+    found: dict[str, Any] = {}
+    for name, value in output.items():
+        if isinstance(value, torch.Tensor):
+            found[name] = torch2xp(value)
+        elif isinstance(value, tuple) and all(
+            isinstance(part, torch.Tensor) and len(part) == n_rows for part in value
+        ):
+            found[name] = [torch2xp(part) for part in value]
+    return found
+
+
+def window_getter(model: Model) -> Callable[[list[Doc]], list[list[Span]]]:
     """Get the function that cuts documents into the windows that a transformer reads.
 
-    model (TransformerModel): The transformer. spacy-maral.TransformerModel.v1 reads documents as
+    model (Model): The transformer. spacy-maral.TransformerModel.v1 reads documents as
         `reading.readable` makes them; the architectures of spacy-transformers read all words.
     RETURNS (Callable): Maps documents to windows, whose documents have all words of the given ones,
         or the visible words only.
@@ -284,155 +355,3 @@ def window_getter(model: TransformerModel) -> Callable[[list[Doc]], list[list[Sp
     if not isinstance(model, BoundedTransformer):
         return get_spans
     return lambda docs: get_spans(readable(docs))
-
-
-def tokenize(tokenizer: Any, windows: list[Span]) -> tuple[WordpieceBatch, Ragged]:
-    """Cut windows into word pieces, as spacy-transformers does.
-
-    Rows are truncated before padding, so that one extremely long word does not lengthen all rows.
-
-    tokenizer (PreTrainedTokenizerBase): The encoder's tokenizer.
-    windows (list[Span]): The windows of a batch of documents.
-    RETURNS (tuple): The pieces, and the alignment of the words of the windows to them.
-    """
-    texts, limit = [window.text for window in windows], tokenizer.model_max_length
-    if tokenizer.is_fast:
-        # keep one piece more than the limit: spacy-transformers drops the last one
-        cut = {"truncation": True, "max_length": limit + 1} if limit < NO_LIMIT else {}
-        encoding = tokenizer(
-            texts, padding="longest", return_tensors="np", return_offsets_mapping=True,
-            return_attention_mask=True, **cut,
-        )  # fmt: skip
-        rows = encoding["input_ids"]
-        encoding["input_texts"] = [tokenizer.convert_ids_to_tokens(row) for row in rows]
-        encoding["pad_token"] = tokenizer.pad_token
-        pieces = WordpieceBatch.from_batch_encoding(encoding)
-        align = get_alignment_via_offset_mapping(windows, encoding["offset_mapping"])
-    else:
-        pieces = WordpieceBatch.from_batch_encoding(huggingface_tokenize(tokenizer, texts))
-        align = get_alignment(windows, pieces.strings, tokenizer.all_special_tokens)
-    return truncate_oversize_splits(pieces, align, limit)
-
-
-class EncoderShim(HFShim):
-    """Holds the encoder and its tokenizer; predicts in parts, and is saved without pickle."""
-
-    def __init__(
-        self, model: HFObjects, *, max_batch_pieces: int, weights: str = "float32", **settings: Any
-    ) -> None:
-        self.max_batch_pieces = max_batch_pieces
-        self.weights = weights
-        # placeholder for the bytes of the shim, and their place in the file (see `BoundedTransformer`)
-        self.stand_in: bytes | None = None
-        self.start = 0
-        self._packed: PackedEncoder | None = None
-        super().__init__(model, **settings)
-
-    def begin_update(self, inputs: ArgsKwargs) -> tuple[ModelOutput, Callable]:
-        """Read word pieces in a training step.
-
-        RAISES (MaralError): If the encoder can only predict.
-        """
-        check_trainable(self._model)
-        self._packed = None
-        return super().begin_update(inputs)
-
-    def predict(self, inputs: ArgsKwargs) -> ModelOutput:
-        """Read rows of word pieces in parts, each of rows of similar length.
-
-        Each part is padded to its own longest row and has at most `max_batch_pieces` pieces, unless
-        a single row is longer. Vectors beyond the padded length of a part are 0. Unlike thinc's
-        shim, this one does not switch the encoder back to training mode, which would affect other
-        threads that predict with it; `begin_update` switches it.
-
-        inputs (ArgsKwargs): Tensors of the shape (rows, length).
-        RETURNS (ModelOutput): Output of the encoder for all rows.
-        """
-        if self._model.training:
-            self._model.eval()
-        encoder = self._fastest()
-        mask = inputs.kwargs["attention_mask"]
-        lengths = row_lengths(mask).cpu().numpy()
-        least = PART_PIECES.get(mask.device.type, PART_PIECES["cuda"])
-        bound = self.max_batch_pieces
-        most = min(bound, MOST_PIECES.get(mask.device.type, bound))
-        order = np.argsort(-lengths, kind="stable")
-        parts = group_rows(order, lengths, most=most, least=least) or [order]
-        parts = [np.sort(part) for part in parts]
-        outputs = []
-        with torch.no_grad(), torch.autocast("cuda", enabled=self._mixed_precision):
-            for rows in parts:
-                longest = max(1, int(lengths[rows].max(initial=0)))
-                chosen = torch.as_tensor(rows, device=mask.device)
-                given = {k: tensor[chosen, :longest] for k, tensor in inputs.kwargs.items()}
-                outputs.append(encoder(**given))
-        if len(parts) == 1 and longest == mask.shape[1]:
-            return outputs[0]
-        places = torch.as_tensor(np.argsort(np.concatenate(parts)), device=mask.device)
-        return concat_outputs(outputs, places, mask.shape[1])
-
-    def _fastest(self) -> Any:
-        """The encoder, packed where this is possible."""
-        if self._packed is None or not self._packed.is_current(self._model):
-            self._packed = pack(self._model)
-        return self._packed or self._model
-
-    def to_bytes(self) -> bytes:
-        """RETURNS (bytes): Encoder and tokenizer: safetensors within a MessagePack message."""
-        if self.stand_in is not None:
-            return self.stand_in
-        encoder = self._hfmodel.transformer
-        if encoder is None:
-            return srsly.msgpack_dumps(self.message(None, ""))
-        state = save_tensors(apart(stored_tensors(encoder, self.weights)))
-        return srsly.msgpack_dumps(self.message(state, sha256(state).hexdigest()))
-
-    def message(self, state: bytes | None, digest: str) -> dict[str, Any]:
-        """Make the message that `to_bytes` packs.
-
-        state (bytes | None): The tensors; None without an encoder.
-        digest (str): SHA-256 of the tensors.
-        RETURNS (dict): Configuration, tokenizer, tensors and the SHA-256 of all. Padding lets the
-            tensors start at a multiple of 8 bytes of the file, so that it can be mapped into memory.
-        """
-        objects = self._hfmodel
-        if state is None:
-            return {
-                "version": FORMAT_VERSION,
-                "tokenizer_config": dict(objects._init_tokenizer_config),
-                "transformer_config": dict(objects._init_transformer_config),
-            }
-        config = objects.transformer.config.to_dict()
-        # the folder that it was loaded from means nothing elsewhere
-        config.pop("_name_or_path", None)
-        message = {
-            "version": FORMAT_VERSION,
-            "config": config,
-            "tokenizer": tokenizer_files(objects),
-            "use_fast": objects.tokenizer.is_fast,
-            "padding": b"",
-        }
-        probe = srsly.msgpack_dumps({**message, "sha256": digest, "state": PLACE})
-        message["padding"] = bytes(-(self.start + bytes_start(probe)) % ALIGNED)
-        return {**message, "sha256": message_digest(message, digest), "state": state}
-
-    def from_bytes(self, bytes_data: bytes | memoryview) -> EncoderShim:
-        """Load the bytes that `to_bytes` returned.
-
-        bytes_data (bytes | memoryview): The bytes.
-        RETURNS (EncoderShim): Itself.
-        RAISES (MaralError): If the bytes are damaged, or of a newer format or another architecture.
-        """
-        try:
-            message = unpack(memoryview(bytes_data))
-            version = message["version"]
-            if version > FORMAT_VERSION:
-                raise MaralError(Errors.M225.format(found=version, known=FORMAT_VERSION))
-            self._hfmodel = load_objects(message, self.weights)
-        except MaralError:
-            raise
-        except Exception as error:
-            # msgpack, transformers, tokenizers and torch each raise exceptions of their own
-            raise MaralError(Errors.M224.format(problem=error)) from error
-        self._model = self._hfmodel.transformer
-        return self

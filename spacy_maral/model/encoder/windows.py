@@ -16,8 +16,8 @@ def configure_bounded_windows(
 ) -> Callable[[Iterable[Doc]], list[list[Span]]]:
     """Make a span getter for the transformer: overlapping windows bounded in words and characters.
 
-    spacy-transformers drops the end of a row that is longer than the encoder's limit, and the words
-    there get no vectors. SentencePiece vocabularies make at most one piece of a character (except
+    The end of a row that is longer than the encoder's limit is dropped, and the words there get no
+    vectors. SentencePiece vocabularies make at most one piece of a character (except
     for rare compatibility characters), so that the default max_chars fits in 512 pieces, special
     pieces included. For byte-level vocabularies, set max_chars to a quarter of the default.
 
@@ -66,3 +66,44 @@ def _cut(doc: Doc, max_words: int, stride: int, max_chars: int) -> list[Span]:
         covered = end
         start += max(1, (end - start) * stride // max_words)
     return windows
+
+
+def configure_strides(window: int, stride: int) -> Callable[[Iterable[Doc]], list[list[Span]]]:
+    """Make a span getter of windows of a fixed number of words.
+
+    window (int): Number of words of a window.
+    stride (int): Number of words from the start of a window to the start of the next one.
+    RETURNS (Callable): Maps documents to their windows.
+    """
+    return partial(strides, window=window, stride=stride)
+
+
+def strides(docs: Iterable[Doc], *, window: int, stride: int) -> list[list[Span]]:
+    """Cut documents into windows of a fixed number of words (see `configure_strides`)."""
+    found = []
+    for doc in docs:
+        # the first window that reaches the end is the last one
+        last = max(0, -((window - len(doc)) // stride)) * stride
+        starts = range(0, min(len(doc), last + 1), stride)
+        found.append([doc[start : start + window] for start in starts])
+    return found
+
+
+def configure_sentences() -> Callable[[Iterable[Doc]], list[list[Span]]]:
+    """RETURNS (Callable): Maps documents to their sentences."""
+    return sentences
+
+
+def sentences(docs: Iterable[Doc]) -> list[list[Span]]:
+    """Cut documents into their sentences, which a component before the transformer must find."""
+    return [list(doc.sents) for doc in docs]
+
+
+def configure_documents() -> Callable[[Iterable[Doc]], list[list[Span]]]:
+    """RETURNS (Callable): Maps documents to windows of all their words."""
+    return whole_documents
+
+
+def whole_documents(docs: Iterable[Doc]) -> list[list[Span]]:
+    """Make one window of each document that has words."""
+    return [[doc[:]] if len(doc) else [] for doc in docs]

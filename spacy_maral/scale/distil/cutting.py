@@ -11,7 +11,7 @@ from torch import nn
 from ...errors import Errors, MaralError
 from ...model.encoder.files import make_objects, tokenizer_files
 from ...model.encoder.layers import layer_stack
-from ...model.encoder.transformer import EncoderShim
+from ...model.encoder.shim import EncoderShim
 from ...model.encoder.weights import stored_tensors
 
 
@@ -53,8 +53,8 @@ def cut_layers(shim: EncoderShim, keep: list[int]) -> None:
     keep (list[int]): Numbers of the layers to keep, ascending.
     RAISES (MaralError): If the encoder has no list of layers, or they differ in kind by their place.
     """
-    objects = shim._hfmodel
-    encoder = objects.transformer
+    objects = shim.objects
+    encoder = objects.encoder
     name, layers = layer_stack(encoder)
     problem = f"{type(encoder).__name__} has no list of layers"
     if len(layers):
@@ -66,11 +66,11 @@ def cut_layers(shim: EncoderShim, keep: list[int]) -> None:
     if isinstance(kinds := getattr(config, "layer_types", None), list):
         config.layer_types = [kinds[number] for number in keep]
     files = tokenizer_files(objects)
-    shim._hfmodel = make_objects(
+    objects = make_objects(
         config.to_dict(), files, kept_tensors(encoder, name, keep), "float32",
         use_fast=objects.tokenizer.is_fast,
     )  # fmt: skip
-    shim._model = shim._hfmodel.transformer
+    shim.hold(objects)
 
 
 def problem_of_places(layers: nn.ModuleList, keep: list[int]) -> str:

@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,9 @@ from ...data.layout import META, RUN_FOLDER, SUMMARY
 from ...errors import Errors, MaralError
 from ...evaluation.evaluate import load_pipeline, read_gold
 from ...evaluation.report.smaller import KEY, with_section
-from ...model.encoder.transformer import BoundedTransformer, EncoderShim
-from ...model.machine import describe_machine
-from ...training.summary import PACKAGES
+from ...model.encoder.shim import EncoderShim
+from ...model.encoder.transformer import BoundedTransformer
+from ...model.machine import describe_machine, package_versions
 from .footprint import folder_bytes, measure_loading
 from .parity import Parity, compare_pipelines, pair
 
@@ -53,7 +52,7 @@ def find_encoder(nlp: Language) -> tuple[EncoderShim, Callable]:
         model = getattr(pipe, "model", None)
         for node in model.walk() if isinstance(model, Model) else ():
             if isinstance(node, BoundedTransformer) and node.attrs["has_transformer"]:
-                return node.layers[0].shims[0], node.attrs["get_spans"]  # type: ignore[return-value]
+                return node.shim, node.attrs["get_spans"]
             if "has_transformer" in node.attrs:
                 found.append(type(node).__name__)
     raise MaralError(Errors.M464.format(found=", ".join(found or nlp.pipe_names) or "none"))
@@ -138,7 +137,7 @@ def report_small(
     report |= {
         "machine": describe_machine(-1),
         "threads": torch.get_num_threads(),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": package_versions(),
     }
     meta = json.loads((folder / META).read_text(encoding="utf8"))
     meta[KEY] = {**meta.get(KEY, {}), task: report}

@@ -18,7 +18,7 @@ from ...data.raw import read_raw
 from ...errors import Errors, MaralError
 from ...evaluation.evaluate import load_pipeline
 from ...model.encoder.files import make_objects, tokenizer_files
-from ...model.encoder.transformer import EncoderShim
+from ...model.encoder.shim import EncoderShim
 from ...model.encoder.weights import check_trainable, stored_tensors
 from .parity import pair
 from .pipelines import Smaller, check_output, find_encoder, save_small
@@ -60,9 +60,9 @@ def trim_vocab(
     nlp = load_pipeline(model)
     shim, get_spans = find_encoder(nlp)
     check_trainable(shim._model)
-    vocabulary = Vocabulary.read(shim._hfmodel.tokenizer)
+    vocabulary = Vocabulary.read(shim.objects.tokenizer)
     docs = read_raw(corpus, lang or str(nlp.lang), split=False, min_words=1, max_words=sys.maxsize)
-    counts = count_pieces(docs, shim._hfmodel.tokenizer, get_spans)
+    counts = count_pieces(docs, shim.objects.tokenizer, get_spans)
     facts = trim(shim, vocabulary, counts, min_count)
     facts |= {"corpus": [Path(path).name for path in corpus], "min_count": min_count}
     weights = weights or shim.weights
@@ -99,8 +99,8 @@ def trim(
     RETURNS (dict): Sizes and scripts, for the report.
     RAISES (MaralError): If the word table and the tokenizer do not fit.
     """
-    objects = shim._hfmodel
-    encoder, tokenizer = objects.transformer, objects.tokenizer
+    objects = shim.objects
+    encoder, tokenizer = objects.encoder, objects.tokenizer
     config = encoder.config.to_dict()
     named = {key: value for key, value in config.items() if key.endswith("_token_id")}
     kept = vocabulary.choose(counts, min_count, needed_pieces(encoder, named))
@@ -112,13 +112,13 @@ def trim(
     new = {int(old): number for number, old in enumerate(rows)}
     config |= {key: _renumbered(value, new) for key, value in named.items()}
     config["vocab_size"] = len(rows)
-    shim._hfmodel = make_objects(
+    objects = make_objects(
         config,
         tokenizer_parts(tokenizer_files(objects), tokenizer, description),
         _trimmed_tensors(encoder, table, rows),
         "float32",
     )
-    shim._model = shim._hfmodel.transformer
+    shim.hold(objects)
     shares = vocabulary.scripts(counts)
     return {
         "scripts": {script: round(share, 6) for script, share in shares.items()},

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers.models.gpt2.tokenization_gpt2 import bytes_to_unicode
 
 from ...errors import Errors, MaralError
 
@@ -26,7 +25,11 @@ COMMON = "COMMON"
 SHARED_NAMES = {"COMBINING", "MODIFIER", "VARIATION", "FEMININE", "MASCULINE"}
 BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 SPACE = "▁"
-BYTES = {character: byte for byte, character in bytes_to_unicode().items()}
+# bytes that byte-level models write as the characters of Latin-1; the others follow from U+0100 on
+VISIBLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+BYTES = {chr(byte): byte for byte in VISIBLE} | {
+    chr(0x100 + number): byte for number, byte in enumerate(sorted({*range(0x100)} - {*VISIBLE}))
+}
 """Bytes by the visible characters that byte-level models write for them."""
 
 

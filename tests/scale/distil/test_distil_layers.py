@@ -8,6 +8,7 @@ import shutil
 import pytest
 import spacy
 import torch
+from installed import ARCHITECTURE, OURS
 from spacy.tokens import Doc
 from spacy.training import Example
 from test_encoder_families import FAMILIES, make_encoder
@@ -43,7 +44,7 @@ def deep(world, encoder_dir, tmp_path_factory):
     config = folder / "deep.cfg"
     text = CONFIG.replace("ENCODER", str(encoder))
     config.write_text(
-        text.replace("spacy-transformers.TransformerModel.v3", "spacy-maral.TransformerModel.v1"),
+        text.replace(ARCHITECTURE, OURS),
         encoding="utf8",
     )
     return train_teacher(
