@@ -285,8 +285,9 @@ def _read(
     """
     shim = cast(EncoderShim, layer.shims[0])
     taken = _argument_names(type(shim._model))  # type: ignore[arg-type]
+    device = shim.device
     arguments: dict[str, Any] = {
-        name: xp2torch(array, device=shim.device)
+        name: xp2torch(array, device=device)
         for name in ("input_ids", "attention_mask", "token_type_ids")
         if name in taken and (array := getattr(pieces, name)) is not None
     }
