@@ -44,7 +44,6 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
         "tables": {
             "loading a pipeline": [
                 ["what", "found", "wanted at most"],
-                ["imports, s", found["imports"], "-"],
                 ["spacy.load, s", found["load"], WANTED_SECONDS],
                 ["spacy.load, s of CPU time", found["load_cpu"], "-"],
                 ["weights, MiB", found["weights"] / MIB, "-"],
@@ -57,7 +56,6 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
 
 def load(setting: Setting, folder: str) -> dict[str, float]:
     """Load the pipeline in this process; RETURNS (dict): Seconds and bytes."""
-    started = time.perf_counter()
     import spacy
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_MAPPING
@@ -69,11 +67,10 @@ def load(setting: Setting, folder: str) -> dict[str, float]:
 
     # the modules of its family
     _ = MODEL_MAPPING[type(AutoConfig.from_pretrained(setting.encoder))]
-    imports = time.perf_counter() - started
     before = peak_memory() or 0
     started, cpu = time.perf_counter(), time.process_time()
     nlp = spacy.load(Path(folder))
     found = {"load": time.perf_counter() - started, "load_cpu": time.process_time() - cpu}
     grown = (peak_memory() or 0) - before
     weights = sum(tensor.nbytes for tensor in get_encoder(nlp)[0].state_dict().values())
-    return {**found, "imports": imports, "grown": grown, "weights": weights}
+    return {**found, "grown": grown, "weights": weights}
