@@ -69,7 +69,7 @@ def test_nothing_is_left_of_a_file_that_could_not_be_written(encoder_dir, tmp_pa
     model = pipeline(encoder_dir).get_pipe("transformer").model
     expected = model.to_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(type(model), "to_bytes", lambda self: 1 / 0)
+        patch.setattr(type(model), "_to_bytes", lambda self: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             model.to_disk(tmp_path / "model")
     assert not [*tmp_path.iterdir()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -195,6 +196,18 @@ class Transformer(TrainablePipe):
 
     def get_loss(self, examples: Iterable[Example], scores: Any) -> None:
         """Do nothing: the components that listen have the losses."""
+
+    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> Transformer:
+        """Load the component from a folder; its encoder is mapped into memory (see `mapped`).
+
+        path (str | Path): The folder.
+        exclude (Iterable[str]): Parts to leave as they are.
+        RETURNS (Transformer): Itself.
+        """
+        super().from_disk(path, exclude=[*exclude, "model"])
+        if "model" not in exclude:
+            self.model.from_disk(Path(path) / "model")
+        return self
 
     def initialize(
         self, get_examples: Callable[[], Iterable[Example]], *, nlp: Language | None = None

@@ -19,13 +19,13 @@ from typing import Any
 import srsly
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from thinc.api import get_torch_default_device
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig
+from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig
 
 from ...errors import Errors, MaralError, Warnings, first_line
+from .mapped import digest_view, read_tensors
 from .releases import DTYPE, no_init_weights
-from .weights import prepare_inference
+from .weights import inference_dtype, prepare_inference
 
 # PLACE marks the position in a message of bytes that are written separately; COPIED is the number
 # of bytes that are copied at once
@@ -59,18 +59,27 @@ class EncoderObjects:
 def write_nested(path: Path, outer: bytes, inner: bytes, innermost: Path) -> None:
     """Write a MessagePack message that holds a second message, which holds the contents of a file.
 
-    path (Path): File to write.
+    path (Path): File to write. A file in its place is replaced at once, so that who has mapped it into
+        memory keeps what was there.
     outer, inner (bytes): The messages, each with PLACE at the position of its content.
-    innermost (Path): File whose contents the inner message holds.
+    innermost (Path): File whose contents the inner message holds, in a folder for temporary files of
+        the same file system.
     """
     before, after = _around(inner)
     size = innermost.stat().st_size
     head = before + _bytes_header(size)
     start, end = _around(outer)
-    with path.open("wb") as file, innermost.open("rb") as content:
+    whole = innermost.with_name("whole")
+    with whole.open("wb") as file, innermost.open("rb") as content:
         file.write(start + _bytes_header(len(head) + size + len(after)) + head)
         shutil.copyfileobj(content, file, COPIED)
         file.write(after + end)
+    whole.replace(path)
+
+
+def bytes_start(message: bytes) -> int:
+    """Where the content that PLACE stands for starts, if it has at least 64 KiB."""
+    return len(_around(message)[0]) + len(_bytes_header(1 << 16))
 
 
 def _around(message: bytes) -> tuple[bytes, bytes]:
@@ -256,11 +265,13 @@ def load_objects(message: dict[str, Any], weights: str) -> EncoderObjects:
             tokenizer_config=message["tokenizer_config"],
             encoder_config=message["transformer_config"],
         )
-    found = message_digest(message, sha256(message["state"]).hexdigest())
+    # the files of the tokenizer may be large
+    message["tokenizer"] = {name: bytes(part) for name, part in message["tokenizer"].items()}
+    state = memoryview(message["state"])
+    found = message_digest(message, digest_view(state))
     if message.get("sha256", found) != found:
         raise ValueError("it does not have its checksum")
-    # bytes, tensors and encoder are three copies: free each as soon as the next one exists
-    tensors = load_tensors(message.pop("state"))
+    tensors = read_tensors(state)
     return make_objects(
         message["config"], message["tokenizer"], tensors, weights, use_fast=message["use_fast"]
     )
@@ -300,9 +311,10 @@ def make_objects(
         contents = Path(vocabulary).read_bytes() if vocabulary else None
     # every weight is replaced below: skip the random initialisation
     with no_init_weights():
-        encoder = AutoModel.from_config(settings, **{DTYPE: torch.float32})
+        encoder = _empty_encoder(settings)
+    dtype = inference_dtype(weights, get_torch_default_device())
     whole = {
-        name: tensor.float() if tensor.is_floating_point() else tensor
+        name: tensor.to(dtype) if tensor.is_floating_point() else tensor
         for name, tensor in tensors.items()
     }
     missing, unknown = encoder.load_state_dict(whole, strict=False, assign=True)
@@ -315,3 +327,12 @@ def make_objects(
     encoder.to(get_torch_default_device())
     prepare_inference(encoder, weights)
     return EncoderObjects(tokenizer, encoder, contents)
+
+
+def _empty_encoder(settings: PretrainedConfig) -> torch.nn.Module:
+    """An encoder of a configuration, in float32."""
+    # AutoModel would import the configurations of all families to look for this one
+    found = MODEL_MAPPING.get(type(settings), None)
+    if isinstance(found, type):
+        return found(settings)
+    return AutoModel.from_config(settings, **{DTYPE: torch.float32})

@@ -15,13 +15,25 @@ from transformers.utils import ModelOutput
 
 from ...errors import Errors, MaralError
 from .batches import concat_outputs, group_rows, row_lengths
-from .files import EncoderObjects, apart, load_objects, message_digest, tokenizer_files
+from .files import (
+    PLACE,
+    EncoderObjects,
+    apart,
+    bytes_start,
+    load_objects,
+    message_digest,
+    tokenizer_files,
+)
+from .mapped import ALIGNED, unpack
+from .packed import PackedEncoder, pack
 from .weights import check_trainable, stored_tensors
 
 FORMAT_VERSION = 1
 # shorter rows begin a new part once a part has this many pieces: smaller parts would leave a GPU
 # idle
 PART_PIECES = {"cpu": 256, "cuda": 8192}
+# larger parts have more padding, and a CPU is not faster with them
+MOST_PIECES = {"cpu": 384}
 
 
 class EncoderShim(PyTorchShim):
@@ -39,8 +51,10 @@ class EncoderShim(PyTorchShim):
         self.objects = objects
         self.max_batch_pieces = max_batch_pieces
         self.weights = weights
-        # placeholder for the bytes of the shim (see `BoundedTransformer.to_disk`)
+        # placeholder for the bytes of the shim, and their place in the file (see `BoundedTransformer`)
         self.stand_in: bytes | None = None
+        self.start = 0
+        self._packed: PackedEncoder | None = None
         scaler = PyTorchGradScaler(**{"enabled": mixed_precision, **(grad_scaler_config or {})})
         super().__init__(objects.encoder, mixed_precision=mixed_precision, grad_scaler=scaler)
 
@@ -58,6 +72,7 @@ class EncoderShim(PyTorchShim):
         RAISES (MaralError): If the encoder can only predict.
         """
         check_trainable(self._model)
+        self._packed = None
         return super().begin_update(inputs)
 
     def predict(self, inputs: ArgsKwargs) -> ModelOutput:
@@ -73,11 +88,14 @@ class EncoderShim(PyTorchShim):
         """
         if self._model.training:
             self._model.eval()
+        encoder = self._fastest()
         mask = inputs.kwargs["attention_mask"]
         lengths = row_lengths(mask).cpu().numpy()
         least = PART_PIECES.get(mask.device.type, PART_PIECES["cuda"])
+        bound = self.max_batch_pieces
+        most = min(bound, MOST_PIECES.get(mask.device.type, bound))
         order = np.argsort(-lengths, kind="stable")
-        parts = group_rows(order, lengths, most=self.max_batch_pieces, least=least) or [order]
+        parts = group_rows(order, lengths, most=most, least=least) or [order]
         parts = [np.sort(part) for part in parts]
         outputs = []
         with torch.no_grad(), torch.autocast("cuda", enabled=self._mixed_precision):
@@ -85,11 +103,17 @@ class EncoderShim(PyTorchShim):
                 longest = max(1, int(lengths[rows].max(initial=0)))
                 chosen = torch.as_tensor(rows, device=mask.device)
                 given = {k: tensor[chosen, :longest] for k, tensor in inputs.kwargs.items()}
-                outputs.append(self._model(**given))
+                outputs.append(encoder(**given))
         if len(parts) == 1 and longest == mask.shape[1]:
             return outputs[0]
         places = torch.as_tensor(np.argsort(np.concatenate(parts)), device=mask.device)
         return concat_outputs(outputs, places, mask.shape[1])
+
+    def _fastest(self) -> Any:
+        """The encoder, packed where this is possible."""
+        if self._packed is None or not self._packed.is_current(self._model):
+            self._packed = pack(self._model)
+        return self._packed or self._model
 
     def to_bytes(self) -> bytes:
         """RETURNS (bytes): Encoder and tokenizer: safetensors within a MessagePack message."""
@@ -106,7 +130,8 @@ class EncoderShim(PyTorchShim):
 
         state (bytes | None): The tensors; None without an encoder.
         digest (str): SHA-256 of the tensors.
-        RETURNS (dict): Configuration, tokenizer, tensors and the SHA-256 of all.
+        RETURNS (dict): Configuration, tokenizer, tensors and the SHA-256 of all. Padding lets the
+            tensors start at a multiple of 8 bytes of the file, so that it can be mapped into memory.
         """
         objects = self.objects
         if state is None:
@@ -123,18 +148,21 @@ class EncoderShim(PyTorchShim):
             "config": config,
             "tokenizer": tokenizer_files(objects),
             "use_fast": objects.tokenizer.is_fast,
+            "padding": b"",
         }
+        probe = srsly.msgpack_dumps({**message, "sha256": digest, "state": PLACE})
+        message["padding"] = bytes(-(self.start + bytes_start(probe)) % ALIGNED)
         return {**message, "sha256": message_digest(message, digest), "state": state}
 
-    def from_bytes(self, bytes_data: bytes) -> EncoderShim:
+    def from_bytes(self, bytes_data: bytes | memoryview) -> EncoderShim:
         """Load the bytes that `to_bytes` returned.
 
-        bytes_data (bytes): The bytes.
+        bytes_data (bytes | memoryview): The bytes.
         RETURNS (EncoderShim): Itself.
         RAISES (MaralError): If the bytes are damaged, or of a newer format or another architecture.
         """
         try:
-            message = srsly.msgpack_loads(bytes_data)
+            message = unpack(memoryview(bytes_data))
             version = message["version"]
             if version > FORMAT_VERSION:
                 raise MaralError(Errors.M225.format(found=version, known=FORMAT_VERSION))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from copy import deepcopy
+from functools import cache
 from inspect import signature
 from pathlib import Path
 from typing import Any, cast
@@ -26,10 +27,12 @@ from .files import (
     PLACE,
     EncoderObjects,
     apart,
+    bytes_start,
     digest_file,
     load_pretrained,
     write_nested,
 )
+from .mapped import forget, map_file, unpack
 from .pieces import tokenize
 from .reading import readable, restore
 from .shared import FullTransformerBatch, TransformerData, WordpieceBatch
@@ -129,16 +132,16 @@ class BoundedTransformer(Model[list[Doc], FullTransformerBatch]):
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
             state = Path(folder) / "state"
             save_file(apart(stored_tensors(encoder, shim.weights)), state)
+            outer = self._without_encoder()
             inner = srsly.msgpack_dumps(shim.message(PLACE, digest_file(state)))
-            shim.stand_in = PLACE
-            try:
-                outer = self.to_bytes()
-            finally:
-                shim.stand_in = None
             write_nested(path, outer, inner, state)
 
     def to_bytes(self) -> bytes:
         """RETURNS (bytes): The model, without the path of the folder that its encoder came from."""
+        self._without_encoder()
+        return self._to_bytes()
+
+    def _to_bytes(self) -> bytes:
         name = self.attrs["name"]
         if not HUB_NAME.fullmatch(name):
             self.attrs["name"] = Path(name).name
@@ -147,6 +150,17 @@ class BoundedTransformer(Model[list[Doc], FullTransformerBatch]):
         finally:
             self.attrs["name"] = name
 
+    def _without_encoder(self) -> bytes:
+        """The bytes of the model with PLACE for those of its encoder, which learns where they start."""
+        shim = self.shim
+        shim.stand_in = PLACE
+        try:
+            outer = self._to_bytes()
+        finally:
+            shim.stand_in = None
+        shim.start = bytes_start(outer)
+        return outer
+
     def from_bytes(self, bytes_data: bytes) -> BoundedTransformer:
         """Load the bytes that `to_bytes` returned; the encoder's name stays that of the configuration.
 
@@ -154,8 +168,27 @@ class BoundedTransformer(Model[list[Doc], FullTransformerBatch]):
         RETURNS (BoundedTransformer): Itself.
         RAISES (MaralError): See `EncoderShim.from_bytes`.
         """
+        return self._from_view(memoryview(bytes_data))
+
+    def from_disk(self, path: Path | str) -> BoundedTransformer:
+        """Load a file that `to_disk` wrote; large tables of embeddings stay in it (see `map_file`).
+
+        path (Path | str): The file.
+        RETURNS (BoundedTransformer): Itself.
+        RAISES (MaralError): See `EncoderShim.from_bytes`.
+        """
+        data = map_file(Path(path))
+        self._from_view(data)
+        forget(data)
+        return self
+
+    def _from_view(self, data: memoryview) -> BoundedTransformer:
         name = self.attrs["name"]
-        super().from_bytes(bytes_data)
+        try:
+            message = unpack(data)
+        except Exception as error:
+            raise MaralError(Errors.M224.format(problem=error)) from error
+        self.from_dict(message)
         self.attrs["name"] = name
         return self
 
@@ -220,6 +253,12 @@ def _init(model: BoundedTransformer, X: Any = None, Y: Any = None) -> None:
     model.set_dim("nO", model.transformer.config.hidden_size)
 
 
+@cache
+def _argument_names(encoder: type) -> frozenset[str]:
+    """Names of the arguments that encoders of a class take."""
+    return frozenset(signature(cast(Any, encoder).forward).parameters)
+
+
 def _forward(
     model: BoundedTransformer, docs: list[Doc], is_train: bool
 ) -> tuple[FullTransformerBatch, Callable]:
@@ -245,9 +284,10 @@ def _read(
     Some tokenizers make token_type_ids for encoders without them, such as ModernBERT.
     """
     shim = cast(EncoderShim, layer.shims[0])
-    taken = signature(shim._model.forward).parameters
-    arguments = {
-        name: xp2torch(array, device=shim.device)
+    taken = _argument_names(type(shim._model))  # type: ignore[arg-type]
+    device = shim.device
+    arguments: dict[str, Any] = {
+        name: xp2torch(array, device=device)
         for name in ("input_ids", "attention_mask", "token_type_ids")
         if name in taken and (array := getattr(pieces, name)) is not None
     }

@@ -50,6 +50,17 @@ def digest_tensors(tensors: Iterable[tuple[str, Tensor]]) -> str:
     return sha.hexdigest()
 
 
+def inference_dtype(weights: str, device: torch.device) -> torch.dtype:
+    """Number format in which a loaded encoder computes.
+
+    weights (str): Format of the saved weights, one of WEIGHTS.
+    device (torch.device): The encoder's device.
+    RETURNS (torch.dtype): bfloat16 if it was saved so and the device is a CPU that can, else float32.
+    """
+    native = weights == FOR_INFERENCE and device.type == "cpu" and has_bfloat16()
+    return torch.bfloat16 if native else torch.float32
+
+
 def prepare_inference(encoder: nn.Module, weights: str) -> None:
     """Let an encoder on a CPU compute in bfloat16, if it was saved so and the processor can.
 
@@ -59,10 +70,10 @@ def prepare_inference(encoder: nn.Module, weights: str) -> None:
     if weights != FOR_INFERENCE:
         return
     encoder.inference_only = True  # type: ignore[assignment]
-    device = next(encoder.parameters()).device
-    if device.type == "cpu" and has_bfloat16():
-        encoder.to(torch.bfloat16)
-        encoder.register_forward_hook(_to_float32)
+    dtype = inference_dtype(weights, next(encoder.parameters()).device)
+    if dtype != torch.float32:
+        encoder.to(dtype)
+        encoder.register_forward_hook(to_float32)
 
 
 def check_trainable(encoder: nn.Module) -> None:
@@ -75,7 +86,7 @@ def check_trainable(encoder: nn.Module) -> None:
         raise MaralError(Errors.M463.format(weights=FOR_INFERENCE))
 
 
-def _to_float32(module: nn.Module, inputs: Any, output: Any) -> Any:
+def to_float32(module: nn.Module, inputs: Any, output: Any) -> Any:
     """Convert the output to float32, since NumPy has no bfloat16."""
     for name, value in output.items():
         if isinstance(value, Tensor) and value.is_floating_point():
