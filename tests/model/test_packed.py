@@ -151,3 +151,9 @@ def test_a_pipeline_predicts_with_its_present_weights(encoder_dir):
         wanted = encoder.eval()(input_ids=ids, attention_mask=torch.ones_like(ids))
     assert abs(after - before).max() > 0.1
     assert abs(after - wanted.last_hidden_state.numpy()).max() < 1e-5
+
+
+def test_processors_that_nobody_tried_are_left_to_torch(encoder, monkeypatch):
+    assert pack(encoder) is not None
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert pack(encoder) is None

@@ -6,6 +6,7 @@ pieces of a short text. The layers of transformers also spend milliseconds of a 
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -18,6 +19,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from .weights import to_float32
 
 FAMILIES = {"bert": "BertModel", "roberta": "RobertaModel", "xlm_roberta": "XLMRobertaModel"}
+# processors that this was tried on
+TRIED = ("x86_64", "AMD64")
 # number of pieces that the order of the matrices is chosen for; all others are multiplied, too
 PIECES = 256
 # fused optimisers do not count their changes in the version of a tensor
@@ -42,6 +45,8 @@ def pack(encoder: nn.Module) -> PackedEncoder | None:
 
 
 def _has_packing() -> bool:
+    if platform.machine() not in TRIED:
+        return False
     names = ("_reorder_linear_weight", "_linear_pointwise")
     return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, n) for n in names)
 
