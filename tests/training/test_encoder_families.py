@@ -22,6 +22,7 @@ from spacy_maral.adaptation.student import adapt
 from spacy_maral.errors import MaralError
 from spacy_maral.model.architectures import class_scores, get_encoder, get_span_module
 from spacy_maral.model.encoder.layers import layer_stack, split_encoder
+from spacy_maral.model.encoder.releases import DTYPE
 from spacy_maral.training.network import Network
 from spacy_maral.training.pipelines import as_pipeline
 from spacy_maral.training.teacher import train_teacher
@@ -108,7 +109,7 @@ def test_a_teacher_is_trained_saved_and_loaded(trained, tmp_path):
         assert one._.maral_score == other._.maral_score
     facts = [{**e.config.to_dict(), "_name_or_path": ""} for e in (get_encoder(again)[0], before)]
     # numbers such as BERT's layer_norm_eps, 1e-12, too
-    assert facts[0] == {**facts[1], "return_dict": True, "torch_dtype": facts[0]["torch_dtype"]}
+    assert facts[0] == {**facts[1], "return_dict": True, DTYPE: facts[0][DTYPE]}
 
 
 def test_training_and_prediction_give_the_same_scores(trained):

@@ -21,6 +21,7 @@ import torch
 from safetensors import SafetensorError
 from thinc.api import get_torch_default_device
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig
+from transformers.utils import logging as hf_logging
 
 from ...errors import Errors, MaralError, Warnings, first_line
 from .mapped import digest_view, read_tensors
@@ -146,9 +147,14 @@ def apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 def loading_encoder(name: str) -> Iterator[None]:
     """Turn the errors of a pretrained encoder that cannot be loaded into one.
 
+    transformers 5 shows a bar for the loading of weights, which is left for what is fetched.
+
     name (str): Name or folder of the encoder.
     RAISES (MaralError): If loading fails, or needs Python code of the encoder's folder.
     """
+    is_quiet = Path(name).is_dir() and hf_logging.is_progress_bar_enabled()
+    if is_quiet:
+        hf_logging.disable_progress_bar()
     try:
         yield
     except MaralError:
@@ -159,6 +165,9 @@ def loading_encoder(name: str) -> Iterator[None]:
         # some messages list the classes of all families
         problem = shorten(first_line(error), MESSAGE, placeholder=" …")
         raise MaralError(Errors.M346.format(name=name, problem=problem)) from error
+    finally:
+        if is_quiet:
+            hf_logging.enable_progress_bar()
 
 
 def _asking_file(folder: Path) -> Path:

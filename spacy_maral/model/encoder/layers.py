@@ -45,7 +45,8 @@ def split_encoder(encoder: nn.Module, layers: int) -> tuple[LowerLayers, UpperLa
     name, stack = layer_stack(encoder)
     if layers >= len(stack):
         raise MaralError(Errors.M309.format(wanted=layers, n_layers=len(stack)))
-    return LowerLayers(encoder, name, stack[:layers]), UpperLayers(encoder, name, stack[layers:])
+    lower = LowerLayers(encoder, name, nn.ModuleList([*stack[:layers], _Leave(stack[layers])]))
+    return lower, UpperLayers(encoder, name, stack[layers:])
 
 
 class _Reached(Exception):
@@ -55,18 +56,27 @@ class _Reached(Exception):
         self.states = states
 
 
-class _Leave(nn.Module):
+class _StandIn(nn.Module):
+    """Takes the place of a layer, with its plain settings: an encoder may ask for the layer's kind."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        settings = {key: value for key, value in vars(layer).items() if isinstance(value, str)}
+        self.__dict__.update(settings)
+
+
+class _Leave(_StandIn):
     """Stands above the lower layers."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise _Reached(args[0] if args else next(iter(kwargs.values())))
 
 
-class _Enter(nn.Module):
+class _Enter(_StandIn):
     """The first upper layer, which reads given states in place of what comes from below."""
 
     def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
+        super().__init__(layer)
         self.layer = layer
         self.states: Tensor | None = None
 
@@ -81,12 +91,12 @@ class LowerLayers(nn.Module):
 
     encoder (nn.Module): The encoder.
     name (str): Name of its list of layers.
-    layers (nn.ModuleList): The lowest layers.
+    layers (nn.ModuleList): The lowest layers, and what stands above them.
     """
 
     def __init__(self, encoder: nn.Module, name: str, layers: nn.ModuleList) -> None:
         super().__init__()
-        self.encoder = _with_layers(encoder, name, nn.ModuleList([*layers, _Leave()]))
+        self.encoder = _with_layers(encoder, name, layers)
         for last in LAST:
             self.encoder._modules.pop(last, None)
 

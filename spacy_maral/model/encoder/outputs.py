@@ -153,6 +153,11 @@ class FullTransformerBatch:
         return cls(spans, WordpieceBatch.empty(), ModelOutput(), _no_alignment(), nothing)
 
     @property
+    def tensors(self) -> tuple:
+        """RETURNS (tuple): The tensors of the output."""
+        return self.model_output.to_tuple()
+
+    @property
     def doc_data(self) -> list[TransformerData]:
         """RETURNS (list[TransformerData]): The output of each document."""
         return self.cached_doc_data or []
