@@ -44,6 +44,9 @@ def test_max_margin_is_equation_7() -> None:
     ]:
         found = losses.max_margin(scores, targets, log_prior, weights=weights, reduction=reduction)
         assert float(found) == pytest.approx(value, rel=1e-12)
+    # a mean by weight, however small the weights are
+    small = losses.max_margin(scores, targets, log_prior, weights=weights / 1000)
+    assert float(small) == pytest.approx(sum(weighted) / float(weights.sum()), rel=1e-12)
 
 
 def test_prior_scale_is_a_factor_on_the_log_prior() -> None:

@@ -296,6 +296,7 @@ def test_a_word_without_a_piece_among_others():
 
 def test_a_trailing_piece_shared_with_the_next_word_is_dropped():
     assert piece_ends([[1, 2], [2, 3], [3, 4]], 8) == [(1, 1), (2, 2), (3, 4)]
+    assert piece_ends([[1, 2, 3, 4], [4, 5]], 8) == [(1, 3), (4, 5)]
 
 
 def test_a_word_whose_only_piece_is_shared_keeps_it():
