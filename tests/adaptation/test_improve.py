@@ -15,7 +15,7 @@ from spacy_maral.adaptation import improve as module
 from spacy_maral.adaptation.filter import split_scores
 from spacy_maral.adaptation.improve import TargetLabels, improve
 from spacy_maral.model.names import FLOOR
-from spacy_maral.model.spans import OUTSIDE, Candidates
+from spacy_maral.model.spans import OUTSIDE, UNKNOWN, Candidates
 from spacy_maral.training.settings import AdaptationSettings
 
 LENGTHS, WIDTH, K, ALPHA = (7, 4, 9, 1, 12) * 4, 3, 4, 0.6
@@ -260,3 +260,18 @@ def test_the_step_fits_a_screen_and_knows_arrays_only():
     tree = ast.parse(Path(module.__file__).read_text(encoding="utf8"))
     words = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     assert not words & {"torch", "ranks", "logger", "Share", "Network"}
+
+
+def test_missing_labels_are_in_no_class_and_no_prior(world):
+    labels, _, _ = world
+    rng = np.random.default_rng(1)
+    known = rng.random(N) < 0.6
+    part = slice(0, N // 3)
+    found = TargetLabels.of(labels.probabilities, labels.reliable, CANDIDATES.words, [part], known)
+    assert found.known.tolist() == known.tolist()
+    assert (found.classes[~known] == UNKNOWN).all()
+    assert found.classes[known].tolist() == labels.classes[known].tolist()
+    assert found.reliable.tolist() == (labels.reliable & known).tolist()
+    for prior, rows in ((found.prior, slice(None)), (found.part_priors[0], part)):
+        counted = labels.probabilities[rows][known[rows]].sum(0, dtype=np.float64)
+        np.testing.assert_allclose(prior, counted / counted.sum(), rtol=1e-6)

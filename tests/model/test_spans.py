@@ -17,6 +17,7 @@ from spacy_maral.model.spans import (
     decode,
     enumerate_spans,
     label_spans,
+    overlap_losers,
     resolve_overlaps,
     softmax,
     span_counts,
@@ -387,3 +388,12 @@ def test_spans_that_touch_chosen_ones(data):
 def test_no_spans_touch():
     nothing = np.zeros(0, dtype=np.int64)
     assert touching(nothing, nothing, nothing).shape == (0,)
+
+
+def test_spans_that_lose_to_overlapping_ones():
+    """The first two share a word; the third is outside, and the last is alone."""
+    probabilities = np.array([[0.1, 0.8, 0.1], [0.2, 0.1, 0.7], [0.9, 0.1, 0.0], [0.3, 0.3, 0.4]])
+    starts, ends = np.array([0, 1, 0, 4]), np.array([1, 1, 0, 5])
+    assert overlap_losers(probabilities, starts, ends).tolist() == [1]
+    assert overlap_losers(probabilities[::-1], starts[::-1], ends[::-1]).tolist() == [2]
+    assert overlap_losers(probabilities[2:], starts[2:], ends[2:]).tolist() == []
