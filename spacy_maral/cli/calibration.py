@@ -85,11 +85,11 @@ def suspects_cli(
     gpu_id: int = GPU_ID,
 ) -> None:
     """
-    Find gold labels that are probably wrong. All sentences are ranked by the
-    scores of a model that has not seen their labels: one that was not trained on
-    the data (--model), or models that are each trained on the other folds
-    (--config, by the section [teacher]). Look at the first tenth of the list,
-    correct the labels, and train again.
+    Find gold labels that are probably wrong. All sentences with an entity, labelled
+    or found by the model, are ranked by how much a model doubts their labels that
+    has not seen them: one that was not trained on the data (--model), or models that
+    are each trained on the other folds (--config, by the section [teacher]). Look at
+    the first tenth of the list, correct the labels, and train again.
     """
     overrides = read_overrides(ctx)
     prepare(code)
@@ -101,9 +101,9 @@ def suspects_cli(
             gpu_id=gpu_id,
         )  # fmt: skip
     rows = [
-        (f"{s.suspicion:.2f}", first.gold, first.predicted, s.text[:80])
+        (f"{s.suspicion:.2f}", first.gold, first.predicted, first.text[:30], s.text[:80])
         for s in found[:N_SHOWN]
         for first in s.suspects[:1]
     ]
-    msg.table(rows, header=("doubt", "gold", "model", "sentence"), divider=True)
-    msg.good(f"Saved {len(found):,} sentences, the most doubtful first", output)
+    msg.table(rows, header=("doubt", "gold", "model", "words", "sentence"), divider=True)
+    msg.good(f"Saved {len(found):,} sentences with entities, the most doubtful first", output)

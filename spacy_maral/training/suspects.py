@@ -30,12 +30,13 @@ SHOWN = 0.5
 class Suspect:
     """A span whose gold label is doubtful.
 
-    start, end: First and last word. gold, predicted: Label, "O" for none. probability: Of the
+    start, end: First and last word. text: Its words. gold, predicted: Label, "O" for none. probability: Of the
     predicted label. suspicion: 1 - the probability of the gold label.
     """
 
     start: int
     end: int
+    text: str
     gold: str
     predicted: str
     probability: float
@@ -62,6 +63,7 @@ class SuspectSentence:
                 {
                     "start": doc[s.start].idx,
                     "end": doc[s.end].idx + len(doc[s.end]),
+                    "text": s.text,
                     "gold": s.gold,
                     "predicted": s.predicted,
                     "probability": round(s.probability, 4),
@@ -135,9 +137,10 @@ def rank_suspects(nlp: Language, docs: Sequence[Doc]) -> list[SuspectSentence]:
     best = probabilities.argmax(axis=1) if len(rows) else rows
     by_doc: dict[int, list[Suspect]] = {}
     for i in np.argsort(-doubt, kind="stable").tolist():
-        by_doc.setdefault(int(spans.docs[i]), []).append(
+        number, start, end = int(spans.docs[i]), int(spans.starts[i]), int(spans.ends[i])
+        by_doc.setdefault(number, []).append(
             Suspect(
-                int(spans.starts[i]), int(spans.ends[i]),
+                start, end, docs[number][start : end + 1].text,
                 "?" if spans.gold[i] == UNKNOWN else names[spans.gold[i]],
                 names[best[i]], float(probabilities[i, best[i]]), float(doubt[i]),
             )

@@ -58,6 +58,14 @@ def test_most_corrupted_sentences_are_in_the_first_tenth_by_folds(world, corrupt
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     rows = read(output)
+    words = rows[0]["suspects"][0]["text"]
+    first = next(
+        line
+        for line in result.output.splitlines()
+        if line.startswith(f"{rows[0]['suspicion']:.2f}")
+    )
+    assert words in first.partition(rows[0]["text"][:20])[0]
+    assert f"Saved {len(rows)} sentences with entities" in result.output
     assert found_first(rows, wrong) >= 0.6
     assert [row["suspicion"] for row in rows] == sorted(
         (row["suspicion"] for row in rows), reverse=True
@@ -73,7 +81,7 @@ def test_a_model_that_has_not_seen_the_data_serves_too(world, corrupted, tmp_pat
     first = rows[0]
     suspect = first["suspects"][0]
     assert suspect["suspicion"] == first["suspicion"] and suspect["gold"] != suspect["predicted"]
-    assert first["text"][suspect["start"] : suspect["end"]].split()
+    assert first["text"][suspect["start"] : suspect["end"]] == suspect["text"] != ""
     assert all(first["text"][s:e] for s, e, _ in first["entities"])
 
 
