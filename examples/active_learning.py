@@ -6,9 +6,9 @@
     python examples/active_learning.py import corrected.jsonl gold.spacy
 
 The exported rows are in Prodigy's format; any tool that keeps "text", "tokens" and "spans" and adds
-"answer": "accept" will do. The gold file is one more labelled source:
+"answer": "accept" will do. Both trainings take the gold file beside the labelled source:
 
-    python -m spacy maral train-teacher maral.cfg --source train.spacy --source gold.spacy …
+    python -m spacy maral train-teacher maral.cfg --source train.spacy --target-gold gold.spacy …
 """
 
 from __future__ import annotations
