@@ -11,6 +11,10 @@ from thinc.api import Config, ConfigValidationError
 from ..errors import Errors, MaralError, did_you_mean
 from ..model.checks import LOSSES_OF_0_1, translate_loss
 
+# What the parser says of a setting that is a line and a block, and what to do about it.
+CONFLICT = "found conflicting values"
+TWICE = "is set by a line and by a block of this name; delete the line, such as 'logger = null'"
+
 
 def read_config(
     path: str | Path, overrides: dict[str, Any] | None = None, *, interpolate: bool = True
@@ -33,7 +37,7 @@ def read_config(
         return load_config(path, overrides, interpolate=interpolate)
     except ConfigValidationError as error:
         short = ConfigValidationError.from_error(error, title="", show_config=False)
-        problem = short.text.strip()
+        problem = short.text.strip().replace(CONFLICT, TWICE)
     except Exception as error:
         # the parser raises errors of any kind
         problem = f"{type(error).__name__}: {error}"

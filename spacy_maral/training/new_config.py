@@ -39,6 +39,8 @@ SENTENCE_PIECES = 27
 UPDATES = TrainingSettings.model_fields["min_updates"].default
 SECTION = re.compile(r"^\[(.+)\]$", re.MULTILINE)
 DEFAULTS_NOTE = "# further settings, with their defaults"
+# Settings that are blocks: written as null, they would forbid the block of this name.
+BLOCKS = {"logger"}
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ def fill_config(text: str) -> str:
 
     text (str): The configuration.
     RETURNS (str): The configuration with all settings of [nlp], [components], [teacher], [student]
-        and [adaptation]; its own lines and comments stay.
+        and [adaptation], except for blocks that are not there; its own lines and comments stay.
     """
     own, full = load_config_from_str(text), _all_settings(text)
     blocks = re.split(r"\n\n(?=(?:#.*\n)*\[)", text.strip())
@@ -209,7 +211,8 @@ def _all_settings(text: str) -> Config:
     for name in ("paths", "system", "nlp", "components"):
         full[name] = dict(nlp.config[name])
     for name, schema in SCHEMAS.items():
-        defaults = {key: field.default for key, field in schema.model_fields.items()}
+        fields = schema.model_fields.items()
+        defaults = {key: field.default for key, field in fields if key not in BLOCKS}
         full[name] = {**defaults, **config[name]}
     for name in {*config} - {"nlp", "components", *SCHEMAS}:
         full[name] = dict(config[name])

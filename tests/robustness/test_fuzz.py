@@ -168,6 +168,9 @@ def test_configs_that_cannot_be_read(tmp_path):
         path.write_bytes(text)
         with pytest.raises(MaralError, match="M217"):
             read_config(path)
+    path.write_text("[a]\nb = null\n\n[a.b]\nc = 1\n", encoding="utf8")
+    with pytest.raises(MaralError, match=r"M217.*a -> b.*delete the line"):
+        read_config(path)
 
 
 def test_documents_whose_words_are_left_over(tmp_path):

@@ -105,10 +105,19 @@ def test_trainings_take_every_config(size, gpu, fill):
     for name, schema in SCHEMAS.items():
         read_section(config, name)
         if fill:
-            assert set(config[name]) == set(schema.model_fields)
+            assert set(config[name]) == set(schema.model_fields) - {"logger"}
     assert text.startswith("# ") and "Labelled text: en. Raw text: de." in text
     assert not any(line != line.rstrip() for line in text.splitlines())
     assert "\n\n\n" not in text
+
+
+@pytest.mark.parametrize("section", ["teacher", "student"])
+@pytest.mark.parametrize("fill", [True, False])
+def test_a_logger_is_one_more_block(section, fill):
+    block = f'\n[{section}.logger]\n@loggers = "spacy.ConsoleLogger.v3"\n'
+    config = load(make_config(Choices("en", ["de"]), fill=fill) + block)
+    settings = read_section(config, section)
+    assert settings.logger == {"@loggers": "spacy.ConsoleLogger.v3"}
 
 
 @pytest.mark.parametrize("size", WIDTHS)
