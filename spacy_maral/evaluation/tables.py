@@ -29,8 +29,10 @@ SELECTED = {
     "source_dev": "the best on the source's development data",
     "target_information": "the one with the most certain and varied predictions on raw target text",
     "target_gold": "the best on the held-out target sentences",
+    "dev": "the best on the development data",
+    "teacher": "the one that agrees most with the teacher on held-out text",
 }
-"""What each value of `select` means."""
+"""What each value of `select` means, and of the choices of `distil`."""
 
 
 def describe_saved(summary: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ TOLD_ELSEWHERE = frozenset(
 )
 
 LEGEND = (
-    "in each line: losses | F1 on the source's development data, and on target sentences that are "
+    "in each line: losses | F1 on the development data, and on target sentences that are "
     "held out | concentrations kappa of the classes, lowest and highest | mean cosine of class means, -1/(classes - 1) at best | of a "
     "student: reliable share of the pseudo-labels by class, and labels that changed"
 )

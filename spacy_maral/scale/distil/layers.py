@@ -130,7 +130,7 @@ def distil_layers(
             run.train(resume=True)
             finish(
                 student, run, output, started, settings={"student": settings},
-                chosen=chosen_row(run),
+                chosen=chosen_row(run), facts={"select": describe_choice(settings, labelled)},
             )  # fmt: skip
     facts: dict[str, Any] = {
         "to": "layers", "teacher": model_version(str(model)), "layers": pair(n_layers, len(kept)),
@@ -214,6 +214,13 @@ def prepare(
         seed=seed,
         hooks=reporting(student, settings),
     )
+
+
+def describe_choice(settings: StudentSettings, labelled: Labelled) -> str:
+    """By what the saved epoch is chosen (see `SELECTED`)."""
+    if settings.select == "last":
+        return "last"
+    return "teacher" if labelled.dev is None else "dev"
 
 
 def divide(

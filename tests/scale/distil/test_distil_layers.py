@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import spacy
@@ -18,12 +19,14 @@ from worlds import CONFIG, f1_of, make_docs
 
 from spacy_maral.cli import app
 from spacy_maral.errors import MaralError
+from spacy_maral.evaluation.tables import SELECTED
 from spacy_maral.model.encoder.layers import layer_stack
 from spacy_maral.scale.distil import cutting, layers
 from spacy_maral.scale.distil.cutting import choose_layers
 from spacy_maral.scale.distil.layers import distil_layers
 from spacy_maral.scale.shrink.parity import Parity
 from spacy_maral.scale.shrink.pipelines import find_encoder
+from spacy_maral.training.settings import StudentSettings
 from spacy_maral.training.teacher import train_teacher
 
 N_LAYERS = 4
@@ -141,6 +144,16 @@ def test_the_card_of_fewer_layers(cut):
     assert report["bytes"]["after"] < report["bytes"]["before"]
 
 
+@pytest.mark.parametrize(
+    "select, dev, wanted",
+    [("last", None, "last"), ("source_dev", None, "teacher"), ("source_dev", [], "dev")],
+)
+def test_what_chooses_the_epoch_is_named(select, dev, wanted):
+    labelled = SimpleNamespace(dev=dev)
+    assert layers.describe_choice(StudentSettings(select=select), labelled) == wanted
+    assert wanted in SELECTED
+
+
 def test_the_soft_labels_are_the_teachers(deep, texts):
     """The targets of a span against the probabilities that the teacher's component gives it."""
     from spacy_maral.model.spans import softmax
@@ -216,3 +229,4 @@ def test_the_command(deep, texts, labelled, short, tmp_path, monkeypatch):
     done = run("-o", tmp_path / "cut", "--to", "layers", "--keep", "2", "-l", "xx", *settings)
     assert done.exit_code == 0, done.output
     assert "layers" in done.output and "W451" in done.output
+    assert ": the one that agrees most with the teacher on held-out text" in done.output
