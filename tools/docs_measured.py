@@ -28,11 +28,11 @@ PARTS = (
 
 def measured_pages() -> dict[str, str]:
     """RETURNS (dict): The pages with their tables, by file name."""
-    performance, results, scale = (
-        read(f"{name}.json") for name in ("performance", "results", "scale")
+    performance, results, quick, scale = (
+        read(f"{name}.json") for name in ("performance", "results", "results-quick", "scale")
     )
     return {
-        "results.md": fill("results.md", result_tables(results)),
+        "results.md": fill("results.md", result_tables(results) | quick_tables(quick)),
         "results-appendix.md": fill("results-appendix.md", appendix_tables(results)),
         "performance.md": fill("performance.md", performance_tables(performance)),
         "scale.md": fill("scale.md", scale_costs.tables(scale, performance)),
@@ -104,6 +104,12 @@ def result_tables(results: list[dict[str, Any]]) -> dict[str, str]:
         "details": detail_table(whole).strip(),
         "study": study_table(whole).strip(),
     }
+
+
+def quick_tables(results: list[dict[str, Any]]) -> dict[str, str]:
+    """The tables of the runs with little text (configs/benchmark_quick.yml)."""
+    gap = gap_table(results).strip()
+    return {"quick": f1_table(results).strip(), **({"quick_gap": gap} if gap else {})}
 
 
 def appendix_tables(results: list[dict[str, Any]]) -> dict[str, str]:
