@@ -28,6 +28,13 @@ def test_clip():
     assert clip(2) == 3 and clip(-2) == 1 and clip(7) == 8 and LIMIT == 3
 """
 
+REST = """
+from package import clip
+
+def test_what_is_printed(capsys):
+    assert clip(2) == 3 and capsys.readouterr().out == "not tested\\n"
+"""
+
 
 def test_the_changes_of_a_file():
     found = mutate.find_mutants("package.py", SOURCE.encode())
@@ -68,7 +75,7 @@ def test_mutants_run_once_and_only_the_tests_of_their_file(project, tmp_path, mo
     output, tests = tmp_path / "out.jsonl", {"package.py": ["test_package.py"]}
     source = (project / "package.py").read_bytes()
     mutants = [m for m in mutate.find_mutants("package.py", source) if m.line in (2, 11)]
-    rows = list(mutate.run_mutants(mutants, tests, output, project))
+    rows = list(mutate.run_mutants(mutants, tests, (), output, project))
     assert [(row["line"], row["outcome"], row["killed"]) for row in rows] == [
         (2, "failed", True), (11, "passed", False),
     ]  # fmt: skip
@@ -78,22 +85,31 @@ def test_mutants_run_once_and_only_the_tests_of_their_file(project, tmp_path, mo
     ran = []
     monkeypatch.setattr(mutate, "run_mutant", lambda *a: ran.append(a[1].line) or ("failed", 1.0))
     monkeypatch.setattr(mutate, "time_limit", lambda *_: 60.0)
-    assert list(mutate.run_mutants(mutants, tests, output, project)) == rows and not ran
+    assert list(mutate.run_mutants(mutants, tests, (), output, project)) == rows and not ran
     # with other tests only the survivor runs again, with another source all of them
     (project / "test_package.py").write_text(TEST + "\n", encoding="utf8")
-    again = list(mutate.run_mutants(mutants, tests, output, project))
+    again = list(mutate.run_mutants(mutants, tests, (), output, project))
     assert [row["killed"] for row in again] == [True, True] and ran == [11]
-    assert list(mutate.run_mutants(mutants, tests, output, project)) == again and ran == [11]
+    assert list(mutate.run_mutants(mutants, tests, (), output, project)) == again and ran == [11]
     (project / "package.py").write_text(SOURCE + "\n", encoding="utf8")
-    list(mutate.run_mutants(mutants, tests, output, project))
+    list(mutate.run_mutants(mutants, tests, (), output, project))
     assert ran == [11, 2, 11]
+
+
+def test_what_the_first_tests_let_pass_meets_the_others(project, tmp_path):
+    """Line 11 lives where only the tests of its file run."""
+    (project / "test_rest.py").write_text(REST, encoding="utf8")
+    tests, source = {"package.py": ["test_package.py"]}, (project / "package.py").read_bytes()
+    mutants = [m for m in mutate.find_mutants("package.py", source) if m.line == 11]
+    (row,) = mutate.run_mutants(mutants, tests, ("test_rest.py",), tmp_path / "o", project)
+    assert (row["outcome"], row["killed"]) == ("failed", True)
 
 
 def test_tests_that_fail_without_a_change_are_refused(project, tmp_path, monkeypatch):
     monkeypatch.setattr(mutate, "run_tests", lambda *_: ("failed", 1.0))
     mutants = mutate.find_mutants("package.py", SOURCE.encode())
     with pytest.raises(SystemExit, match="without a change"):
-        list(mutate.run_mutants(mutants, {"package.py": []}, tmp_path / "o", project))
+        list(mutate.run_mutants(mutants, {"package.py": []}, (), tmp_path / "o", project))
 
 
 def test_endless_mutants_are_killed(project):
@@ -132,7 +148,9 @@ def test_the_fast_tests_kill_nearly_all_of_a_sample(tmp_path):
         for mutant in mutate.find_mutants(file, (mutate.ROOT / file).read_bytes())
     ]
     chosen = mutate.sample(every, 40, 2)
-    rows = list(mutate.run_mutants(chosen, mutate.TESTS, tmp_path / "rows.jsonl", mutate.ROOT))
+    rows = list(
+        mutate.run_mutants(chosen, mutate.TESTS, mutate.REST, tmp_path / "rows.jsonl", mutate.ROOT)
+    )
     lived = [row["key"] for row in rows if not row["killed"]]
     unknown = [key for key in lived if key not in mutate.EQUIVALENT]
     assert len(unknown) <= 0.05 * (len(rows) - len(lived) + len(unknown)), unknown
