@@ -84,7 +84,7 @@ def test_the_papers_configuration_relies_on_no_default_that_departs_from_the_pap
 def test_the_papers_dropout_is_that_of_the_encoder_too(encoder_dir):
     settings = read_config(CONFIGS / "maral_paper.cfg")["components"]
     config = settings["transformer"]["model"]["transformer_config"]
-    found = load_pretrained(str(encoder_dir), {}, config).transformer.config
+    found = load_pretrained(str(encoder_dir), {}, config).encoder.config
     assert found.hidden_dropout_prob == found.attention_probs_dropout_prob == 0.2
     assert settings["maral_ner"]["model"]["dropout"] == 0.2
 

@@ -23,6 +23,8 @@ FAMILIES = {"bert": "BertModel", "roberta": "RobertaModel", "xlm_roberta": "XLMR
 TRIED = ("x86_64", "AMD64")
 # number of pieces that the order of the matrices is chosen for; all others are multiplied, too
 PIECES = 256
+# up to so many pieces, their number is rounded up to a multiple
+STEPS = ((32, 4), (128, 8), (384, 16), (1 << 62, 64))
 # fused optimisers do not count their changes in the version of a tensor
 _n_steps = [0]
 
@@ -133,26 +135,52 @@ class PackedEncoder:
         kwargs (Tensor): Further arguments of the embeddings, such as token_type_ids.
         RETURNS (BaseModelOutputWithPooling): Output as that of the encoder, in float32.
         """
-        states = self.encoder.embeddings(input_ids=input_ids, **kwargs)
-        mask = _score_mask(attention_mask, states.dtype)
+        embedded = self.encoder.embeddings(input_ids=input_ids, **kwargs)
+        mask = _score_mask(attention_mask, embedded.dtype)
+        shape, n = embedded.shape, attention_mask.numel()
+        states = _padded(embedded)
         for matrices, norms in zip(self._matrices, self._norms, strict=True):
-            states = self._layer(states, mask, matrices, norms)
+            states = self._layer(states, shape, mask, matrices, norms)
+        last: Any = states[:n].view(shape)
         pooler = self.encoder.pooler
-        pooled = None if pooler is None else pooler(states).float()
-        return BaseModelOutputWithPooling(last_hidden_state=states.float(), pooler_output=pooled)
+        pooled = None if pooler is None else pooler(last).float()
+        return BaseModelOutputWithPooling(last_hidden_state=last.float(), pooler_output=pooled)
 
     def _layer(
-        self, states: Tensor, mask: Tensor | None, matrices: list[tuple[Tensor, Tensor]], norms: Any
+        self,
+        states: Tensor,
+        shape: torch.Size,
+        mask: Tensor | None,
+        matrices: list[tuple[Tensor, Tensor]],
+        norms: Any,
     ) -> Tensor:
-        rows, length, width = states.shape
+        """The next states of pieces, one after another, with rows that mean nothing behind them."""
+        rows, length = shape[:2]
         to_heads, from_heads, to_inner, from_inner = matrices
-        heads = _linear(states, to_heads).view(rows, length, 3, self.n_heads, -1)
+        heads = _linear(states, to_heads)[: rows * length].view(rows, length, 3, self.n_heads, -1)
         query, key, value = heads.permute(2, 0, 3, 1, 4).unbind()
         read = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        read = read.transpose(1, 2).reshape(rows, length, width)
+        read = _padded(read.transpose(1, 2))
         states = _normalised(_linear(read, from_heads).add_(states), norms[0])
         inner = _linear(states, to_inner, "gelu")
         return _normalised(_linear(inner, from_inner).add_(states), norms[1])
+
+
+def _padded(states: Tensor) -> Tensor:
+    """Put pieces one after another, and rows behind them, so that there are few numbers of rows.
+
+    oneDNN keeps some 0.2 MiB for each number of rows that it has multiplied a matrix with.
+
+    states (Tensor): Shape (rows, length, ...).
+    RETURNS (Tensor): Shape (at least rows * length, width).
+    """
+    rows, length = states.shape[:2]
+    n = rows * length
+    step = next(step for most, step in STEPS if n <= most)
+    flat = states.new_empty(n + -n % step, states[0, 0].numel())
+    flat[:n].view(states.shape).copy_(states)
+    flat[n:].zero_()
+    return flat
 
 
 def _pack_layer(layer: Any) -> list[tuple[Tensor, Tensor]]:
