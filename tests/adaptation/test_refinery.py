@@ -17,6 +17,7 @@ from spacy_maral.adaptation.refinery import (
     sample_bank,
     sample_classes,
 )
+from spacy_maral.model.spans import OUTSIDE, UNKNOWN
 
 K = 4
 
@@ -290,3 +291,9 @@ def test_no_rows():
     mask = nothing.astype(bool)
     new = refine(nothing, alpha=0.9, global_guidance=mask, local_guidance=mask)
     assert new.shape == (0, K)
+
+
+def test_a_rate_of_zero_leaves_out_all_outside_spans():
+    """Also one that draws 0."""
+    classes, draws = np.array([OUTSIDE, 1, OUTSIDE, UNKNOWN]), np.array([0.0, 0.9, 0.5, 0.0])
+    assert sample_bank(classes, 0.0, draws).tolist() == [1]

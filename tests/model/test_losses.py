@@ -245,6 +245,7 @@ def test_bad_input_gets_a_coded_error() -> None:
         (lambda: losses.cross_entropy(scores, targets, reduction="median"), "M032.*'median'"),
         (lambda: losses.supcon(scores, targets[:3]), r"\(3,\)"),
         (lambda: losses.supcon(scores, targets, -1.0), "M025.*is -1.0"),
+        (lambda: losses.supcon(scores, targets, 0.0), "M025.*is 0.0"),
     ]:
         with pytest.raises(MaralError, match=found):
             call()
