@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 
 import numpy as np
 import pytest
+import study_suspects
 from spacy.tokens import Span
 from typer.testing import CliRunner
 from worlds import make_docs, write
@@ -100,3 +103,18 @@ def test_what_is_not_enough(world, corrupted, tmp_path):
     with pytest.raises(MaralError, match=r"M567.*200 documents.*500 folds"):
         find_suspects(path, tmp_path / "s.jsonl", config=world["config"], folds=500)
     assert not (tmp_path / "s.jsonl").exists()
+
+
+def test_the_study_changes_what_it_looks_for(world, monkeypatch, capsys):
+    docs = make_docs("source", 40, 7)
+    before = [[(e.start, e.end, e.label_) for e in doc.ents] for doc in docs]
+    changed = study_suspects.corrupt(docs, 0.25, np.random.default_rng(0))
+    after = [[(e.start, e.end, e.label_) for e in doc.ents] for doc in docs]
+    differ = {i for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new}
+    assert differ == changed and len(changed) == 10
+    paths = [str(world["teacher"]), str(world["dev"])]
+    monkeypatch.setattr(
+        sys, "argv", ["study_suspects.py", *paths, "--share", "0.1", "--seeds", "5"]
+    )
+    study_suspects.main()
+    assert re.search(r"seed 5: [0-3] of 3 changed sentences \(\d+%\)", capsys.readouterr().out)
