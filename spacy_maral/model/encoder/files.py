@@ -25,7 +25,7 @@ from transformers.utils import logging as hf_logging
 
 from ...errors import Errors, MaralError, Warnings, first_line
 from .mapped import digest_view, read_tensors
-from .releases import DTYPE, no_init_weights
+from .releases import DTYPE, InvalidConfig, no_init_weights
 from .weights import inference_dtype, prepare_inference
 
 # PLACE marks the position in a message of bytes that are written separately; COPIED is the number
@@ -159,7 +159,7 @@ def loading_encoder(name: str) -> Iterator[None]:
         yield
     except MaralError:
         raise
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError, InvalidConfig) as error:
         if "trust_remote_code" in str(error):
             raise MaralError(Errors.M230.format(path=_asking_file(Path(name)))) from error
         # some messages list the classes of all families

@@ -12,4 +12,10 @@ except ImportError:
 
     DTYPE = "torch_dtype"
 
-__all__ = ["DTYPE", "no_init_weights"]
+try:
+    # what transformers 5 raises for a value of the wrong type in a config.json
+    from huggingface_hub.errors import StrictDataclassError as InvalidConfig
+except ImportError:
+    InvalidConfig = ValueError  # type: ignore[assignment,misc]
+
+__all__ = ["DTYPE", "InvalidConfig", "no_init_weights"]

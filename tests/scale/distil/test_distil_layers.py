@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import spacy
 import torch
-from installed import ARCHITECTURE, OURS
+from installed import ARCHITECTURE, OURS, needs_spacy_transformers
 from spacy.tokens import Doc
 from spacy.training import Example
 from test_encoder_families import FAMILIES, make_encoder
@@ -196,9 +196,13 @@ def test_it_goes_on_and_is_not_done_twice(
         distil_layers(deep, texts, deep, **arguments)
 
 
-def test_wrong_input_of_layers(world, deep, texts, tmp_path):
+@needs_spacy_transformers
+def test_the_encoder_of_spacy_transformers_keeps_its_layers(world, texts, tmp_path):
     with pytest.raises(MaralError, match="M464"):
         distil_layers(world["teacher"], texts, tmp_path / "x")
+
+
+def test_wrong_input_of_layers(deep, texts, tmp_path):
     with pytest.raises(MaralError, match=r"(?s)M302.*epochs = 0"):
         distil_layers(deep, texts, tmp_path / "x", keep="2", overrides={"student.epochs": 0})
     with pytest.raises(MaralError, match=r"select.*source_dev, last"):
