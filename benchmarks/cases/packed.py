@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from spacy.language import Language
 
-from spacy_maral.model.encoder import packed
+from spacy_maral.model.encoder.shim import EncoderShim
 
 from ..pipelines import PIPE_BATCH, build
 from ..setting import SOURCE, Setting
@@ -29,7 +29,7 @@ OTHER = "the layers of transformers, with matrices in PyTorch's order"
 # where cProfile shows the parts of a prediction: part of a file's path, and of a function's name
 ENCODER = "encoder"
 INNER = {
-    "encoder, products of matrices": ("~", "_linear_pointwise"),
+    "encoder, products of matrices": ("~", "mkldnn"),
     "encoder, attention": ("~", "scaled_dot_product_attention"),
 }
 OUTER = {
@@ -137,12 +137,12 @@ def as_it_is() -> Iterator[None]:
 @contextmanager
 def unpacked() -> Iterator[None]:
     """Predict with the encoder's own layers."""
-    before = packed._has_packing
-    packed._has_packing = lambda: False
+    before = EncoderShim._fastest
+    EncoderShim._fastest = lambda shim: shim._model  # type: ignore[method-assign]
     try:
         yield
     finally:
-        packed._has_packing = before
+        EncoderShim._fastest = before  # type: ignore[method-assign]
 
 
 CONTEXTS = {"ours": as_it_is, "other": unpacked}
