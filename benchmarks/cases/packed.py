@@ -10,7 +10,7 @@ import cProfile
 import pstats
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -93,7 +93,7 @@ def throughput(nlps: dict[str, Language], words: list[str], repeats: int) -> dic
 def shares(nlp: Language, texts: list[str]) -> list[list[Any]]:
     """Shares of the parts of `nlp.pipe`, by cProfile, whose own cost is part of them."""
     profile = cProfile.Profile(time.process_time)
-    profile.runcall(in_batches, nlp, texts, as_it_is)
+    profile.runcall(in_batches, nlp, texts, nullcontext)
     stats = pstats.Stats(profile)
     seconds: dict[str, float] = dict.fromkeys(PARTS, 0.0)
     for (file, _, name), (*_, cumulated, _) in stats.stats.items():  # type: ignore[attr-defined]
@@ -129,12 +129,6 @@ def in_batches(nlp: Language, texts: list[str], context: Callable) -> float:
 
 
 @contextmanager
-def as_it_is() -> Iterator[None]:
-    """Change nothing."""
-    yield
-
-
-@contextmanager
 def unpacked() -> Iterator[None]:
     """Predict with the encoder's own layers."""
     before = EncoderShim._fastest
@@ -145,4 +139,4 @@ def unpacked() -> Iterator[None]:
         EncoderShim._fastest = before  # type: ignore[method-assign]
 
 
-CONTEXTS = {"ours": as_it_is, "other": unpacked}
+CONTEXTS = {"ours": nullcontext, "other": unpacked}
