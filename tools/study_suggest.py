@@ -5,7 +5,7 @@
 TEACHER, trained on the source alone, chooses n sentences of the pool, whose labels it does not see; a new teacher is
 trained on the source and these sentences with their labels, as with `train-teacher --target-gold`, and measured on the
 test set. The table has mean and standard deviation over the seeds, and how many words and entities an annotator would
-read. Trainings that are in OUTPUT already are not repeated.
+read. Trainings that are in OUTPUT already are not repeated. Settings are replaced as --section.key VALUE.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import typer
+from spacy.cli._util import parse_config_overrides
 from spacy.tokens import DocBin
 
 from spacy_maral.adaptation.suggest import suggest
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace, n: int, choice: str, seed: int) -> dict[str, A
     gold = choose(args.teacher, args.pool, path.with_suffix(".spacy"), n, choice, seed)
     model = train_teacher(
         args.config, source=args.source, dev=args.dev, output=path.with_suffix(""),
-        target_gold=gold, resume=True, overrides={**dict(args.set), "system.seed": seed},
+        target_gold=gold, resume=True, overrides={**args.overrides, "system.seed": seed},
     )  # fmt: skip
     report = evaluate_pipeline(load_pipeline(model), args.test).report
     docs = list(read_docs(gold))
@@ -69,15 +70,6 @@ def summarise(results: list[dict[str, Any]]) -> list[str]:
     return [str(first["n"]), first["choice"], *means, f"{np.mean(f1):.1f} ± {np.std(f1):.1f}"]
 
 
-def setting(text: str) -> tuple[str, Any]:
-    """Read a setting such as "teacher.epochs=2"."""
-    name, _, value = text.partition("=")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", type=Path, help="configuration of the trainings")
@@ -90,8 +82,8 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True, help=text)
     parser.add_argument("-n", type=int, nargs="+", default=[50, 100], help="numbers of sentences")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--set", type=setting, nargs="*", default=[], metavar="SECTION.KEY=VALUE")
-    args = parser.parse_args()
+    args, rest = parser.parse_known_args()
+    args.overrides = parse_config_overrides(rest)
     rows = [
         summarise([run(args, n, choice, seed) for seed in args.seeds])
         for n in args.n

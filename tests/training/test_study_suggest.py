@@ -20,7 +20,7 @@ def arguments(world, tmp_path, monkeypatch):
     data = {"source": world["source"], "dev": world["dev"], "pool": pool, "test": world["dev"]}
     given = [world["config"], world["teacher"], tmp_path / "study"]
     given += [part for name, path in data.items() for part in (f"--{name}", path)]
-    given += ["-n", 4, "--seeds", 0, 1, "--set", "teacher.epochs=1"]
+    given += ["-n", 4, "--seeds", 0, 1, "--teacher.epochs", 1]
     monkeypatch.setattr(sys, "argv", ["study_suggest.py", *map(str, given)])
     return tmp_path / "study"
 
