@@ -18,14 +18,13 @@ from typing import Any
 import numpy as np
 import typer
 from spacy.cli._util import parse_config_overrides
-from spacy.tokens import DocBin
 
 from spacy_maral.adaptation.suggest import suggest
 from spacy_maral.data.docs import read_docs
 from spacy_maral.data.files import write_json
 from spacy_maral.evaluation.evaluate import evaluate_pipeline, load_pipeline
 from spacy_maral.evaluation.tables import markdown_table
-from spacy_maral.training.target_gold import text_key
+from spacy_maral.experiments.corpora import label_suggested
 from spacy_maral.training.teacher import train_teacher
 
 CHOICES = ("random", "suggested")
@@ -34,10 +33,7 @@ CHOICES = ("random", "suggested")
 def choose(teacher: Path, pool: Path, output: Path, n: int, choice: str, seed: int) -> Path:
     """Choose sentences; RETURNS (Path): Them with their labels in the pool, a .spacy file."""
     suggest(teacher, pool, output, n=n, random=choice == "random", seed=seed)
-    labelled = {text_key(doc): doc for doc in read_docs(pool)}
-    docs = [labelled[text_key(doc)] for doc in read_docs(output)]
-    DocBin(attrs=["ENT_IOB", "ENT_TYPE"], docs=docs).to_disk(output)
-    return output
+    return label_suggested(output, pool, output)
 
 
 def run(args: argparse.Namespace, n: int, choice: str, seed: int) -> dict[str, Any]:

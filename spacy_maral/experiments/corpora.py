@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,8 @@ from ..training.target_gold import text_key, text_keys
 from .matrix import Half, Matrix, PlannedRun
 
 TEST_SEED = 0
+POOL = 2_500
+"""Most sentences that a teacher may choose from: it has to read them all."""
 
 
 @dataclass(frozen=True)
@@ -123,10 +125,11 @@ def prepare_corpora(
         raise MaralError(Errors.M425.format(paths=", ".join(missing), pattern=pattern))
     paths = {role: _draw(file, folder, file.unlabelled) for role, file in files.items()}
     target_gold = _draw(files["target"], folder, False) if gold else None
-    annotated = None if n_annotated is None else _draw_annotated(files, folder, n_annotated)
-    drawn = paths if annotated is None else {**paths, "annotated": annotated}
-    sizes = {role: len(DocBin().from_disk(path)) for role, path in drawn.items()}
-    return Corpora(**paths, target_gold=target_gold, sizes=sizes, annotated=annotated)
+    sizes = {role: len(DocBin().from_disk(path)) for role, path in paths.items()}
+    corpora = Corpora(**paths, target_gold=target_gold, sizes=sizes)
+    if n_annotated is None:
+        return corpora
+    return use_annotated(corpora, _draw_annotated(files, folder, n_annotated))
 
 
 def use_target_gold(corpora: Corpora, files: dict[str, RawFile], folder: Path) -> Corpora:
@@ -141,6 +144,12 @@ def use_target_gold(corpora: Corpora, files: dict[str, RawFile], folder: Path) -
     path = _draw(replace(files["target"], limit=corpora.sizes["train"]), folder, False)
     sizes = {**corpora.sizes, "train": len(DocBin().from_disk(path))}
     return replace(corpora, train=path, sizes=sizes)
+
+
+def use_annotated(corpora: Corpora, path: Path) -> Corpora:
+    """Add labelled target sentences, a .spacy file, to the corpora of a run."""
+    sizes = {**corpora.sizes, "annotated": len(DocBin().from_disk(path))}
+    return replace(corpora, annotated=path, sizes=sizes)
 
 
 @cache
@@ -199,27 +208,56 @@ def annotated_key(files: dict[str, RawFile], n: int) -> str:
     return f"{files['target'].key}-annotated-{n}-{files['test'].version}"
 
 
+def draw_pool(files: dict[str, RawFile], folder: Path, n: int) -> Path:
+    """Write up to POOL labelled target sentences, of which a teacher may suggest some.
+
+    n (int): How many it has to suggest.
+    RETURNS (Path): Their .spacy file.
+    RAISES (MaralError): If there are fewer.
+    """
+    path = folder / f"{annotated_key(files, POOL)}.spacy"
+    if not path.is_file():
+        _write(path, list(islice(_annotatable(files, folder), POOL)))
+    _check_number(files, n, len(DocBin().from_disk(path)))
+    return path
+
+
+def label_suggested(suggested: Path, pool: Path, path: Path) -> Path:
+    """Give suggested sentences the labels that they have in the pool; RETURNS (Path): `path`."""
+    labelled = {text_key(doc): doc for doc in read_docs(pool)}
+    return _write(path, [labelled[text_key(doc)] for doc in read_docs(suggested)])
+
+
 def _draw_annotated(files: dict[str, RawFile], folder: Path, n: int) -> Path:
-    """Write labelled sentences of the target's training part; RETURNS (Path): Their .spacy file.
+    """Write labelled target sentences, a smaller number of which is part of a larger one.
 
-    They are neither in the run's raw text nor in any part of the test set, and a smaller number of
-    them is part of a larger one.
-
+    RETURNS (Path): Their .spacy file.
     RAISES (MaralError): If there are too few.
     """
-    file = files["target"]
     path = folder / f"{annotated_key(files, n)}.spacy"
     if path.is_file():
         return path
+    found = list(islice(_annotatable(files, folder), n))
+    _check_number(files, n, len(found))
+    return _write(path, found)
+
+
+def _check_number(files: dict[str, RawFile], n: int, found: int) -> None:
+    if found < n:
+        raise MaralError(Errors.M517.format(path=files["target"].path, n=n, found=found))
+
+
+def _annotatable(files: dict[str, RawFile], folder: Path) -> Iterator[Doc]:
+    """Sentences of the target's training part, with labels and in random order.
+
+    They are neither in the run's raw text nor in any part of the test set, and no two are the same.
+    """
+    file = files["target"]
     docs = _convert(file, folder, False)
     raw = set(choose_sentences(len(docs), file.limit, file.seed, file.role))
     seen = text_keys(chain([docs[i] for i in raw], _convert(files["test"], folder, False)))
-    found: list[Doc] = []
     for number in np.random.default_rng([file.seed, 105]).permutation(len(docs)).tolist():
         key = text_key(docs[number])
-        if len(found) < n and key and key not in seen:
+        if key and key not in seen:
             seen.add(key)
-            found.append(docs[number])
-    if len(found) < n:
-        raise MaralError(Errors.M517.format(path=file.path, n=n, found=len(found)))
-    return _write(path, found)
+            yield docs[number]

@@ -110,6 +110,11 @@ class Variant(Section):
         description="Number of labelled target sentences that teacher and student are trained on, "
         "too, drawn from the target's training part without its raw sentences.",
     )
+    target_gold_choice: Literal["random", "suggested"] = Field(
+        "random",
+        description="Whether these sentences are drawn at random, or suggested by a teacher that is "
+        "trained without them (see `suggest`).",
+    )
     seeds: list[Seed] | None = Field(None, description="Seeds of this variant; by default all.")
 
 
@@ -194,6 +199,10 @@ class PlannedRun:
     @property
     def is_ceiling(self) -> bool:
         return self.settings.train_on == "target"
+
+    @property
+    def is_suggested(self) -> bool:
+        return self.settings.target_gold_choice == "suggested"
 
 
 def read_matrix(path: Path) -> Matrix:
@@ -323,6 +332,8 @@ def _check_variant(path: Path, matrix: Matrix, name: str, variant: Variant) -> N
         refuse(".train_on", "the ceiling has no student, set adapt to false")
     if variant.train_on == "target" and variant.target_gold is not None:
         refuse(".target_gold", "the ceiling is trained on labelled target sentences alone")
+    if variant.target_gold_choice == "suggested" and variant.target_gold is None:
+        refuse(".target_gold_choice", "set target_gold, the number of sentences to suggest")
     if not variant.adapt and variant.target_sentences is not None:
         refuse(".target_sentences", "a teacher does not see the target, adapt is false")
     base = read_config(matrix.config, interpolate=False)

@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,13 @@ from .corpora import (
     Corpora,
     RawFile,
     annotated_key,
+    draw_pool,
     file_hash,
+    label_suggested,
     missing_files,
     prepare_corpora,
     raw_files,
+    use_annotated,
     use_target_gold,
 )
 from .matrix import STUDENT_SECTIONS, TEACHER_SECTIONS, Matrix, PlannedRun, max_width, relevant
@@ -37,6 +40,8 @@ from .processes import run_process
 from .results import Result
 
 MODEL = "model"
+WITHOUT_GOLD = {"target_gold": None, "target_gold_choice": "random"}
+"""Settings of the variant whose teacher suggests sentences to another."""
 SHOWN_LINES = 15
 SUMMARY_KEYS = ("selected_epoch", "select", "peak_memory_bytes", "threads", "versions")
 LOGGED_KEYS = (
@@ -94,6 +99,8 @@ class Benchmark:
         data = [files[role].key for role in ("train", "dev")]
         if run.settings.target_gold is not None:
             data.append(annotated_key(files, run.settings.target_gold))
+        if run.is_suggested:
+            data.append("suggested")
         settings = relevant(run.teacher, TEACHER_SECTIONS)
         return digest([settings, self.encoder_key(run.teacher), data])
 
@@ -142,8 +149,10 @@ class Benchmark:
         """Train and evaluate the models of a run."""
         corpora = prepare_corpora(
             self.files(run), self.output / "corpora", gold=self.matrix.uses_gold,
-            n_annotated=run.settings.target_gold,
+            n_annotated=None if run.is_suggested else run.settings.target_gold,
         )  # fmt: skip
+        if run.is_suggested:
+            corpora = self._with_suggested(run, corpora)
         folder = self._teacher(run, corpora)
         scores = teacher_scores = self._evaluate(run, corpora, folder)
         if run.is_ceiling:
@@ -176,6 +185,25 @@ class Benchmark:
         folder = self.output / "teachers" / name
         self._train(run, f"teacher {name}", run.teacher, corpora, folder)
         return folder
+
+    def _with_suggested(self, run: PlannedRun, corpora: Corpora) -> Corpora:
+        """Let a teacher that is trained without them suggest labelled target sentences.
+
+        RETURNS (Corpora): The corpora of the run, with these sentences.
+        """
+        n, folder = run.settings.target_gold, self.output / "corpora"
+        assert n is not None
+        alone = replace(run, settings=run.settings.model_copy(update=WITHOUT_GOLD))
+        teacher = self._teacher(alone, corpora)
+        pool = draw_pool(self.files(run), folder, n)
+        path = folder / f"{pool.stem}-{n}-{teacher.name}.spacy"
+        with self._lock(path.stem):
+            if not path.is_file():
+                self.say(f"{run.name}: suggesting {n} sentences")
+                chosen = teacher / f"suggested-{n}-{pool.stem}.spacy"
+                self._call(run.name, "suggest", teacher / MODEL, pool, "-o", chosen, "--number", n)
+                label_suggested(chosen, pool, path)
+        return use_annotated(corpora, path)
 
     def _ceiling(self, run: PlannedRun, source: Corpora, target: Corpora) -> Path:
         """Train on the target's gold labels, unless that is done; RETURNS (Path): The folder."""
@@ -282,6 +310,7 @@ def identity(run: PlannedRun) -> Result:
         "target_sentences": run.settings.target_sentences, "adapted": run.settings.adapt,
         "trained_on": run.settings.train_on,
         "target_gold": run.settings.target_gold,
+        "target_gold_choice": run.settings.target_gold_choice,
     }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import spacy
 import srsly
-from spacy.tokens import DocBin
+from spacy.tokens import Doc, DocBin
 from typer.testing import CliRunner
 
 from spacy_maral.cli import app
@@ -299,6 +299,7 @@ def own(**changed: Any) -> dict[str, Any]:
         ({"variants": {"a": {"adapt": False, "train_on": "both"}}}, "M421", "a.train_on"),
         ({"variants": {"a": {"target_sentences": 0}}}, "M421", "a.target_sentences = 0"),
         ({"variants": {"a": {"target_gold": 0}}}, "M421", "a.target_gold = 0"),
+        ({"variants": {"a": {"target_gold_choice": "suggested"}}}, "M423", "set target_gold, the"),
         ({"variants": {"a": {"seeds": [7]}}}, "M423", "variants.a.seeds"),
         ({"variants": {"a": {"teacher": {"teacher.epochs": 0}}}}, "M423", "epochs = 0"),
     ],
@@ -518,6 +519,35 @@ def test_a_variant_may_have_labelled_target_sentences(tmp_path, commands):
     assert results["demo-en-de-maral-0"]["sizes"]["target"] == with_gold["sizes"]["target"]
 
 
+def test_a_teacher_without_labelled_target_sentences_may_suggest_them(tmp_path, commands):
+    suggested = {"target_gold": 3, "target_gold_choice": "suggested"}
+    sizes = {
+        "teacher": {"adapt": False}, "teacher_3": {"adapt": False, "target_gold": 3},
+        "asked": {"adapt": False, **suggested}, "asked_student": suggested,
+    }  # fmt: skip
+    benchmark, runs = start(tmp_path, write_matrix(tmp_path, variants=sizes))
+    assert run_all(benchmark, runs, lambda: None) == {}
+    calls = [(c, o) for c, o in commands.calls if c in ("train-teacher", "adapt", "suggest")]
+    # the first teacher suggests, once; the one that has the sentences serves two variants
+    assert [c for c, _ in calls] == ["train-teacher"] * 2 + ["suggest", "train-teacher", "adapt"]
+    plain, random, asked, teacher, student = (options for _, options in calls)
+    assert Path(asked["-o"]).parent == Path(plain["-o"]).parent
+    assert "--target-gold" not in plain
+    assert teacher["--target-gold"] == student["--target-gold"] != random["--target-gold"]
+    gold = read_docs(Path(teacher["--target-gold"]))
+    assert len(gold) == 3 and all(doc.ents for doc in gold)
+    assert [doc.text for doc in gold] == [text.strip() for text in texts(Path(asked["-o"]))]
+    seen = {*texts(Path(student["--target"])), *texts(Path(student["--source"]))}
+    assert not seen & {doc.text for doc in gold}
+    result = benchmark.result(runs[-1])
+    assert result["target_gold_choice"] == "suggested" and result["sizes"]["annotated"] == 3
+
+    many = {"many": {**suggested, "target_gold": 99}}
+    benchmark, runs = start(tmp_path, write_matrix(tmp_path, variants=many))
+    failed = run_all(benchmark, runs, lambda: None)
+    assert "[M517] 99 labelled sentences" in failed["demo-en-de-many-0"]
+
+
 def test_sentences_are_chosen_by_seed_in_their_order():
     assert list(choose_sentences(5, None, 0, "train")) == [0, 1, 2, 3, 4]
     assert list(choose_sentences(5, 9, 0, "train")) == [0, 1, 2, 3, 4]
@@ -560,6 +590,11 @@ class Commands:
         output.parent.mkdir(parents=True, exist_ok=True)
         if command == "pseudo-label":
             output.write_text("labels", encoding="utf8")
+        elif command == "suggest":
+            # the last sentences of the pool, with nothing that the annotator would see as correct
+            docs = list(read_docs(arguments[1]))[-int(options["--number"]) :]
+            bare = [Doc(doc.vocab, words=[t.text for t in doc]) for doc in docs]
+            DocBin(docs=bare).to_disk(output)
         elif command == "evaluate":
             (f1,) = (f1 for folder, f1 in F1.items() if folder in arguments[0])
             score = {"f1": f1, "precision": f1, "recall": f1}
