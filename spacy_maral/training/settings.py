@@ -123,7 +123,7 @@ class TrainingSettings(Section):
     """Whether the class means count for `pseudo_count` spans again at the start of each epoch, so
     that they forget features of earlier epochs."""
     select: Select = "source_dev"
-    target_gold_share: float = Field(0.15, gt=0, lt=1)
+    target_gold_share: float = Field(0.5, gt=0, lt=1)
     """Share of the sentences of --target-gold among the labelled sentences of an epoch: each is
     repeated as often as this needs, at most 20 times."""
     target_gold_holdout: float | None = Field(None, ge=0, le=0.5)

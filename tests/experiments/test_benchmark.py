@@ -60,6 +60,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "self_training_9000": SELF_TRAINING,
     "maral": {},
     "maral_100": {},
+    "maral_100_suggested": {},
     "maral_no_names": {"adaptation.names": "off", "adaptation.save_names": False},
     "no_mmc": LINEAR,
     "supcon": {"student.loss.@losses": "spacy-maral.SupCon.v1"},
@@ -131,14 +132,20 @@ def test_all_variants_are_there():
     matrix = shipped(MATRIX)
     teachers = {name: v.teacher for name, v in matrix.variants.items() if not v.adapt}
     all_layers = {"teacher.freeze_layers": 0}
-    plain = {"teacher": {}, "teacher_100": {}, "supervised": {}}
+    plain = {"teacher": {}, "teacher_100": {}, "teacher_100_suggested": {}, "supervised": {}}
     changed = {
         "teacher_500_updates": {"teacher.min_updates": 500},
         "teacher_all_layers": all_layers,
     }
     assert teachers == {**plain, **changed}
-    gold = {name: v.target_gold for name, v in matrix.variants.items() if v.target_gold}
-    assert gold == {"teacher_100": 100, "maral_100": 100}
+    gold = {
+        name: v.target_gold_choice for name, v in matrix.variants.items() if v.target_gold == 100
+    }
+    assert gold == {
+        f"{model}_100{choice}": choice[1:] or "random"
+        for model in ("teacher", "maral")
+        for choice in ("", "_suggested")
+    }
     assert set(matrix.variants) == {*teachers, *CHANGES}
     assert matrix.diagnose and matrix.study and matrix.test_half == "study"
     sizes = {name: v.target_sentences for name, v in matrix.variants.items() if v.target_sentences}
@@ -212,11 +219,11 @@ def test_teachers_are_shared_where_their_settings_are_the_same(tmp_path):
         if run.seed == 0 and run.pair.name == "wikiann-en-de"
     }
     own = {name: keys[name] for name in keys if keys[name] != keys["maral"]}
-    gold = {"teacher_100", "maral_100"}
+    pairs = [(f"teacher_100{choice}", f"maral_100{choice}") for choice in ("", "_suggested")]
     changed = {"width_4", "width_12", "teacher_all_layers", "teacher_500_updates"}
-    assert set(own) == {*changed, *gold}
-    assert len({own[name] for name in gold}) == 1
-    assert len(set(own.values())) == 5
+    assert set(own) == {*changed, *pairs[0], *pairs[1]}
+    assert all(own[teacher] == own[student] for teacher, student in pairs)
+    assert len(set(own.values())) == 6
     of_maral = {
         (r.pair.name, r.seed): benchmark.teacher_key(r) for r in runs if r.variant == "maral"
     }

@@ -252,6 +252,13 @@ def test_simplex_is_regular_and_seeded(n_classes: int, dim: int) -> None:
         assert float((directions - other).abs().max()) > 0.01
 
 
+def test_a_single_class_has_any_direction() -> None:
+    only = vmf.simplex_directions(1, 3, torch.Generator().manual_seed(3))
+    assert only.shape == (1, 3) and float(only.norm()) == pytest.approx(1)
+    with pytest.raises(MaralError, match=r"M023.*0 class means"):
+        vmf.simplex_directions(0, 3)
+
+
 def test_running_means_are_the_mean_since_the_reset() -> None:
     generator = torch.Generator().manual_seed(5)
     statistics = vmf.ClassStatistics(4, 6, pseudo_count=10.0)

@@ -172,11 +172,11 @@ def test_the_files_of_several_languages_join_the_source_as_parts_of_it(world, tm
     inputs = Inputs.read(source=world["source"], target_gold=paths)
     gold = TargetGold.choose(inputs, paths, LABELS, StudentSettings())
     gold.join(inputs, type("Ranks", (), {"is_first": False}))
-    assert gold.repeats == count_repeats(80, 10, 0.15) == 1
+    assert gold.repeats == count_repeats(80, 10, 0.5) == 8
     assert inputs.parts["source"].names == ("source", "de (target gold)", "fr (target gold)")
-    assert inputs.parts["source"].sizes == (80, 6, 4)
+    assert inputs.parts["source"].sizes == (80, 8 * 6, 8 * 4)
     assert [d.text for d in inputs.docs["source"][80:]] == [
-        d.text for d in (*numbered(6), *numbered(4, 9))
+        d.text for docs in (numbered(6), numbered(4, 9)) for d in docs * 8
     ]
 
 
@@ -223,9 +223,9 @@ def test_held_out_sentences_are_measured_and_never_trained_on(world, tmp_path, g
     assert found[-1] > changed[-1]
     n_held = sum(map(held, docs))
     assert summary_of(first)["data"]["target_gold"] == {
-        "documents": 60, "trained": 60 - n_held, "repeats": 1, "held_out": n_held,
+        "documents": 60, "trained": 60 - n_held, "repeats": 2, "held_out": n_held,
     }  # fmt: skip
-    assert summary_of(first)["data"]["source"]["documents"] == 80 + 60 - n_held
+    assert summary_of(first)["data"]["source"]["documents"] == 80 + 2 * (60 - n_held)
 
 
 def test_the_best_epoch_on_the_held_out_sentences_is_kept(world, tmp_path, gold_file, capsys):
@@ -285,7 +285,9 @@ def test_gold_spans_count_in_the_class_statistics(world, tmp_path):
 def test_few_sentences_are_all_trained_on_and_the_console_says_so(world, tmp_path, capsys):
     path = teach(world, tmp_path / "t", write(tmp_path / "gold.spacy", numbered(20)))
     assert "target_gold_f1" not in rows_of(path)[0]
-    said = "20 sentences are trained on, each once (20 % of the labelled sentences); none is held"
+    said = (
+        "20 sentences are trained on, each 4 times (50 % of the labelled sentences); none is held"
+    )
     assert said in capsys.readouterr().out
 
 
