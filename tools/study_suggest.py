@@ -4,8 +4,8 @@
 
 TEACHER, trained on the source alone, chooses n sentences of the pool, whose labels it does not see; a new teacher is
 trained on the source and these sentences with their labels, as with `train-teacher --target-gold`, and measured on the
-test set. The table has mean and standard deviation over the seeds, and how many words and entities an annotator would
-read. Trainings that are in OUTPUT already are not repeated. Settings are replaced as --section.key VALUE.
+test set. Another model is trained on the suggested sentences alone, with as many updates as the teacher has. The table has
+mean and standard deviation over the seeds, and how many words and entities an annotator would read. Trainings that are in OUTPUT already are not repeated. Settings are replaced as --section.key VALUE.
 """
 
 from __future__ import annotations
@@ -18,16 +18,20 @@ from typing import Any
 import numpy as np
 import typer
 from spacy.cli._util import parse_config_overrides
+from spacy.tokens import DocBin
 
 from spacy_maral.adaptation.suggest import suggest
+from spacy_maral.data.config import read_config
 from spacy_maral.data.docs import read_docs
 from spacy_maral.data.files import write_json
 from spacy_maral.evaluation.evaluate import evaluate_pipeline, load_pipeline
 from spacy_maral.evaluation.tables import markdown_table
 from spacy_maral.experiments.corpora import label_suggested
+from spacy_maral.experiments.runs import as_many_steps
+from spacy_maral.training.settings import read_section
 from spacy_maral.training.teacher import train_teacher
 
-CHOICES = ("random", "suggested")
+CHOICES = ("random", "suggested", "alone")
 
 
 def choose(teacher: Path, pool: Path, output: Path, n: int, choice: str, seed: int) -> Path:
@@ -44,9 +48,14 @@ def run(args: argparse.Namespace, n: int, choice: str, seed: int) -> dict[str, A
         return found
     args.output.mkdir(parents=True, exist_ok=True)
     gold = choose(args.teacher, args.pool, path.with_suffix(".spacy"), n, choice, seed)
+    overrides = {**args.overrides, "system.seed": seed}
+    given: dict[str, Any] = {"source": args.source, "target_gold": gold}
+    if choice == "alone":
+        given = {"source": gold}
+        overrides |= settings_alone(args, n)
     model = train_teacher(
-        args.config, source=args.source, dev=args.dev, output=path.with_suffix(""),
-        target_gold=gold, resume=True, overrides={**args.overrides, "system.seed": seed},
+        args.config, dev=args.dev, output=path.with_suffix(""), resume=True, overrides=overrides,
+        **given,
     )  # fmt: skip
     report = evaluate_pipeline(load_pipeline(model), args.test).report
     docs = list(read_docs(gold))
@@ -56,6 +65,16 @@ def run(args: argparse.Namespace, n: int, choice: str, seed: int) -> dict[str, A
     }  # fmt: skip
     write_json(path, result)
     return result
+
+
+def settings_alone(args: argparse.Namespace, n: int) -> dict[str, Any]:
+    """Settings of a training on n sentences alone: the last of as many epochs as it needs.
+
+    No development data of the target choose an epoch, and those of the source would choose badly.
+    """
+    epochs = read_section(read_config(args.config, args.overrides), "teacher").epochs
+    n_source = len(DocBin().from_disk(args.source))
+    return {"teacher.epochs": as_many_steps(epochs, n_source, n), "teacher.select": "last"}
 
 
 def summarise(results: list[dict[str, Any]]) -> list[str]:

@@ -30,7 +30,9 @@ def test_both_choices_are_trained_on_and_measured(world, arguments, capsys, monk
     printed = capsys.readouterr().out
     table = printed[printed.index("| sentences ") :]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
-    assert [row[:2] for row in rows if row] == [["4", "random"], ["4", "suggested"]]
+    assert [row[:2] for row in rows if row] == [
+        ["4", "random"], ["4", "suggested"], ["4", "alone"],
+    ]  # fmt: skip
     chosen = {}
     for name in ("random-4-0", "random-4-1", "suggested-4-0"):
         found = json.loads((arguments / f"{name}.json").read_text(encoding="utf8"))
@@ -41,6 +43,12 @@ def test_both_choices_are_trained_on_and_measured(world, arguments, capsys, monk
         assert found["entities"] == sum(len(doc.ents) for doc in docs) > 0
         chosen[name] = {doc.text for doc in docs}
     assert len({frozenset(texts) for texts in chosen.values()}) == 3
+    # the model of the suggested sentences alone saw them only, and as often as the teacher the source
+    assert {d.text for d in read_docs(arguments / "alone-4-0.spacy")} == chosen["suggested-4-0"]
+    path = arguments / "alone-4-0/training/summary.json"
+    summary = json.loads(path.read_text(encoding="utf8"))
+    assert summary["data"]["source"]["documents"] == 4 and "target_gold" not in summary["data"]
+    assert summary["selected_epoch"] == 80 // 4
 
     # what is there is not trained again
     monkeypatch.setattr(study_suggest, "train_teacher", None)
