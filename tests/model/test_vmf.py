@@ -313,6 +313,16 @@ def test_statistics_record_no_gradient_and_survive_a_round_trip() -> None:
     assert torch.equal(statistics.score(z), other.score(z))
 
 
+def test_counts_and_probabilities_give_the_same_prior() -> None:
+    """Also to a class that has no spans."""
+    statistics = vmf.ClassStatistics(3, 8)
+    statistics.set_prior(torch.tensor([0.75, 0.25, 0]))
+    share = statistics.prior.clone()
+    assert share.tolist() == pytest.approx([0.75, 0.25, vmf.PRIOR_FLOOR], rel=1e-6)
+    statistics.set_prior(torch.tensor([3e6, 1e6, 0]))
+    torch.testing.assert_close(statistics.prior, share, rtol=1e-6, atol=0)
+
+
 def test_statistics_score_follows_from_direction_and_concentration() -> None:
     statistics = vmf.ClassStatistics(3, 8, start_norm=0.5)
     z = normalize(torch.randn(4, 8), dim=1)
