@@ -66,6 +66,8 @@ EQUIVALENT: Mapping[str, str] = {
     "spacy_maral/adaptation/progressive.py module: 65_536 -> (65537)": "spans of a batch: their scores "
     "are the same",
     "spacy_maral/adaptation/improve.py module: 2000 -> (2001)": "size of a sample: one more is as good",
+    "spacy_maral/training/streams.py _prior_of: self.part_priors is None or self.parts is None -> "
+    "(self.part_priors is None and self.parts is None)": "a stream has both or neither",
 }
 """Reason why a mutant may live, by its `Mutant.key`."""
 
