@@ -195,6 +195,9 @@ def test_the_mean_of_a_class_is_over_the_spans_with_its_label():
         own = [values[i, c] for i in range(50) if classes[i] == c]
         assert means[c] == pytest.approx(sum(own) / len(own))
     assert means[K - 1] == np.inf  # no span has this label
+    # spans without a label do not count
+    more = np.concatenate([values, rng.normal(size=(9, K))])
+    assert (class_means(more, np.append(classes, [UNKNOWN] * 9)) == means).all()
     allowed = above_mean(values, means)
     assert all(allowed[i, c] == (values[i, c] > means[c]) for i in range(50) for c in range(K))
 
