@@ -205,15 +205,15 @@ def adapt(
 def settle_target(
     student: Pipeline, docs: Sequence[Doc], first: NDArray[np.integer], plan: StudentPlan
 ) -> dict[str, Any]:
-    """Read the target with a trained student: give it its name memory, and say if it departs.
+    """Read the target with a trained student: give it its name memory if wanted, and say if it departs.
 
     docs (Sequence[Doc]): The target's documents, or the first of them.
     first (NDArray[np.integer]): Class of each candidate span of these documents, and perhaps more, by
         the labels that the student started with.
     RETURNS (dict): Entries of the summary: "operating_point" and "raw_target" (see `compare_on_raw`).
     """
-    read = read_target(student, docs)
-    if plan.adaptation.save_names:
+    read = read_target(student, docs, names=plan.adaptation.save_names)
+    if read.memory is not None:
         save_names(student, read.memory, plan.adaptation)
     n_words = sum(map(len, docs))
     found = compare_on_raw(first[: len(read.classes)], read.classes, student.labels, n_words)
