@@ -88,8 +88,7 @@ def read_target(student: Pipeline, docs: Sequence[Doc], *, names: bool) -> Targe
 
     def spans() -> Iterator[tuple[NDArray[np.uint64], NDArray[np.floating]]]:
         for chunk in chunks:
-            corpus = reader.encode(chunk, labelled=False, name="target")
-            probabilities = student.class_probabilities(corpus, name="Target", offset=False)
+            probabilities = reader.class_probabilities(chunk, name="Target", offset=False)
             strings = Strings.of(chunk, max_width)
             if not points:
                 points.append(strings.operating_point(probabilities))

@@ -251,8 +251,7 @@ def soft_stream(
     """Make the stream of raw text with the teacher's probabilities of all candidate spans."""
     share = student.deal(docs, ALONE, labelled=False, name="target")
     stream = Stream("target", share, settings.prior_scale, None)
-    corpus = teacher.encode(docs, labelled=False, name="target")
-    stream.targets = teacher.class_probabilities(corpus, name="Soft labels")
+    stream.targets = teacher.class_probabilities(docs, name="Soft labels")
     stream.classes = stream.targets.argmax(1)
     stream.prior = class_shares(class_counts(stream.classes, len(teacher.labels) + 1))
     return stream
