@@ -139,8 +139,7 @@ def distil_layers(
     }  # fmt: skip
     if labelled.gold:
         facts["gold"] = describe_gold(labelled)
-    measured = test or (as_paths(dev)[0] if dev else None)
-    result = report_small(teacher, output, TASK, facts, test=measured)
+    result = report_small(teacher, output, TASK, facts, labelled.test)
     with writing_output(output):
         remove(work)
     return result

@@ -20,7 +20,7 @@ from ...errors import Errors, MaralError
 from ...evaluation.evaluate import load_pipeline
 from ...model.architectures import get_span_module
 from ...model.checks import check_choice
-from ...training.inputs import Paths, as_paths
+from ...training.inputs import Paths
 from ...training.interrupts import sole_run
 from ...training.pipelines import require_component
 from ..annotate.corpus_files import FORMATS, find_shards, places
@@ -115,10 +115,9 @@ def distil_tok2vec(
     }  # fmt: skip
     if labelled.gold:
         facts["gold"] = describe_gold(labelled)
-    measured = test or (as_paths(dev)[0] if dev else None)
     with writing_output(output), replacing(output) as folder:
         nlp.to_disk(folder)
-        return report_small(teacher, folder, TASK, facts, test=measured, spans_key=plan.spans_key)
+        return report_small(teacher, folder, TASK, facts, labelled.test, spans_key=plan.spans_key)
 
 
 def check_vectors(given: str | Path | None) -> str | None:

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from worlds import CONFIG, f1_of, make_docs
 
 from spacy_maral.cli import app
+from spacy_maral.data.docs import read_docs
 from spacy_maral.errors import MaralError
 from spacy_maral.evaluation.tables import SELECTED
 from spacy_maral.model.encoder.layers import layer_stack
@@ -180,16 +181,29 @@ def test_the_soft_labels_are_the_teachers(deep, texts):
 def test_it_goes_on_and_is_not_done_twice(
     deep, texts, world, labelled, tmp_path, monkeypatch, caplog
 ):
-    output = tmp_path / "small"
-    arguments = {"keep": "2", "overrides": EPOCHS, "gold": world["source"], "lang": "xx"}
-    real = layers.report_small
+    output, dev = tmp_path / "small", tmp_path / "dev.spacy"
+    shutil.copyfile(labelled, dev)
+    arguments = {
+        "keep": "2",
+        "overrides": EPOCHS,
+        "gold": world["source"],
+        "lang": "xx",
+        "dev": dev,
+    }
+    real, is_finished = layers.report_small, layers.is_finished
     monkeypatch.setattr(layers, "report_small", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         distil_layers(deep, texts, output, **arguments)
     monkeypatch.setattr(layers, "prepare", lambda *a: pytest.fail("trained again"))
     monkeypatch.setattr(layers, "report_small", real)
+    # what was read at the beginning is not read again
+    monkeypatch.setattr(layers, "is_finished", lambda *a: dev.unlink() or is_finished(*a))
     result = distil_layers(deep, texts, output, **arguments)
     assert result.facts["gold"]["documents"] == 80 and "W304" in caplog.text
+    assert result.facts["test"]["data"] == "dev.spacy"
+    assert result.parity.reports[0].micro.support == sum(len(x.ents) for x in read_docs(labelled))
+    monkeypatch.setattr(layers, "is_finished", is_finished)
+    shutil.copyfile(labelled, dev)
     with pytest.raises(MaralError, match=r"(?s)M323.*layers: "):
         distil_layers(deep, texts, output, **{**arguments, "keep": "3"})
     with pytest.raises(MaralError, match="M406"):
