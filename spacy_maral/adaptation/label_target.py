@@ -16,6 +16,7 @@ from ..data.labels import LabelMap, load_label_map
 from ..errors import Errors, MaralError
 from ..model.machine import use_device
 from ..model.maral_ner import DEFAULT_MODEL
+from ..model.spans import class_counts
 from ..model.visible import VisibleWords
 from ..training.inputs import Inputs, Paths, as_paths
 from ..training.pipelines import COMPONENT, Pipeline
@@ -23,6 +24,7 @@ from .annotators import Reading
 from .ask import Expert, ask_experts
 from .chunks import Annotator, Mapper, Task, label_docs, load_annotator, with_probabilities
 from .merge import COMBINE, Annotation, AnnotatorReport, Combine, merge_labels
+from .pseudo_labels import PseudoLabels
 
 
 def pseudo_label(
@@ -46,7 +48,7 @@ def pseudo_label(
     gpu_id: int = -1,
     engine: Mapper | None = None,
     code: str | Path | None = None,
-    report: Callable[[list[AnnotatorReport]], None] | None = None,
+    report: Callable[[LabelReport], None] | None = None,
 ) -> Path:
     """Label text of the target language with a teacher, or with any other annotators.
 
@@ -96,7 +98,8 @@ def pseudo_label(
     engine (Mapper | None): Distributes the work, such as a `scale.RayEngine`; None to label in this
         process. The labels are the same. Doubtful sentences are always asked for by this process.
     code (str | Path | None): Python file that the workers of an engine import first.
-    report (Callable | None): Called with how right each annotator is, if there are several.
+    report (Callable | None): Called with the counts of the text and its entities, and with how right
+        each annotator is, if there are several (see `LabelReport`).
     RETURNS (Path): The file.
     RAISES (MaralError): If an annotator or a document cannot be used, the labels are unknown, or the
         file cannot be written.
@@ -131,9 +134,32 @@ def pseudo_label(
         merged = ask_experts(asked, merged, docs, reading, max_share=max_share, folder=folder)
     merged.warn(", ".join(one.name for one in every))
     merged.save(output)
-    if report is not None and reports:
-        report(reports)
+    if report is not None:
+        report(LabelReport.of(merged, docs, reports))
     return output
+
+
+@dataclass(frozen=True)
+class LabelReport:
+    """What pseudo-labels say about a text.
+
+    sentences, words: Size of the text. entities: Number of entities by label. annotators: How right
+    each annotator is by what all say together; none if there is one only.
+    """
+
+    sentences: int
+    words: int
+    entities: dict[str, int]
+    annotators: Sequence[AnnotatorReport] = ()
+
+    @classmethod
+    def of(
+        cls, labels: PseudoLabels, docs: Sequence[Doc], annotators: Sequence[AnnotatorReport]
+    ) -> LabelReport:
+        """Count the entities of labels without overlaps, and the words of their documents."""
+        found = class_counts(labels.votes, len(labels.labels) + 1)[1:].tolist()
+        entities = dict(zip(labels.labels, found, strict=True))
+        return cls(len(docs), sum(map(len, docs)), entities, annotators)
 
 
 @dataclass(frozen=True)
