@@ -25,7 +25,7 @@ from ..model.visible import is_blank
 from ..training.folders import digest_labels, digest_pipeline, fingerprint, is_finished, run_folder
 from ..training.hooks import Evaluate, Hook
 from ..training.inputs import Inputs, Paths, as_paths
-from ..training.logging import reporting
+from ..training.logging import check_logger, reporting
 from ..training.loop import Run
 from ..training.masked_lm import check_head, masked_lm
 from ..training.network import Network
@@ -172,6 +172,8 @@ def adapt(
             identity |= inputs.sizes()
             if resume and is_finished(folder, identity):
                 return output
+            if ranks.is_first:
+                check_logger(plan.training)
             student, pseudo = student_and_labels(plan, folder_of_teacher, inputs, labels)
             if ranks.is_first:
                 pseudo.warn(", ".join(map(str, as_paths(labels or folder_of_teacher or ()))))

@@ -22,7 +22,7 @@ from ...model.encoder.weights import check_trainable
 from ...model.spans import class_counts, class_shares
 from ...training.folders import digest_pipeline, fingerprint, is_finished, run_folder
 from ...training.inputs import Paths, as_paths, read_targets
-from ...training.logging import reporting
+from ...training.logging import check_logger, reporting
 from ...training.loop import Run
 from ...training.pipelines import (
     COMPONENT,
@@ -113,6 +113,7 @@ def distil_layers(
     with run_folder(output, True, ALONE) as folder:
         identity = plan.fingerprint(docs, labelled)
         if not is_finished(folder, identity):
+            check_logger(plan.settings)
             student = plan.cut(folder)
             run = prepare(student, plan, docs, labelled, folder, identity)
             run.train(resume=True)

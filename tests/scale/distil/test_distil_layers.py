@@ -216,13 +216,17 @@ def test_the_encoder_of_spacy_transformers_keeps_its_layers(world, texts, tmp_pa
         distil_layers(world["teacher"], texts, tmp_path / "x")
 
 
-def test_wrong_input_of_layers(deep, texts, tmp_path):
+def test_wrong_input_of_layers(deep, texts, tmp_path, monkeypatch):
     with pytest.raises(MaralError, match=r"(?s)M302.*epochs = 0"):
         distil_layers(deep, texts, tmp_path / "x", keep="2", overrides={"student.epochs": 0})
     with pytest.raises(MaralError, match=r"select.*source_dev, last"):
         distil_layers(
             deep, texts, tmp_path / "x", keep="2", overrides={"student.select": "target_gold"}
         )
+    logger = {"student.logger": {"@loggers": "nowhere.v1"}}
+    with monkeypatch.context() as patch, pytest.raises(MaralError, match=r"M621.*nowhere.v1"):
+        patch.setattr(layers, "prepare", lambda *a: pytest.fail("worked"))
+        distil_layers(deep, texts, tmp_path / "x", keep="2", lang="xx", overrides=logger)
     (tmp_path / "a.txt").write_text("lebt und nach und nach\n", encoding="utf8")
     with pytest.raises(MaralError, match="M576"):
         distil_layers(deep, tmp_path / "a.txt", tmp_path / "x", keep="2", lang="xx")
