@@ -75,14 +75,9 @@ class Setting:
 
     def describe(self) -> dict[str, Any]:
         """The entries that describe the setting in every result."""
-        import torch
-
-        from spacy_maral.training.network import resolve_precision
-
         return {
             "threads": self.threads,
             "encoder": self.encoder.name,
             "data": self.data.name,
-            "precision": resolve_precision("auto", torch.device("cpu")),
             "smoke": self.smoke,
         }

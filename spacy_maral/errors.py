@@ -329,6 +329,9 @@ class Errors(metaclass=CodedMessages):
     M610 = "'{unknown}' is marked as partial (--partial), but is not one of the annotators: {annotators}. Write it as it stands there."
     M611 = "combine is {value}, but has to be one of: {known}."
     M612 = "{annotator} is marked as partial (--partial), but it has a component 'maral_ner', which says something about every span. Leave it out of --partial."
+    # M62x: loggers
+    M620 = "The logger {name} needs the package {package}, which is not installed. Install it with 'pip install {package}', or take the block of the logger ([teacher.logger] or [student.logger]) out of the configuration."
+    M621 = "The logger {name} cannot be made: {problem}. Correct the block of the logger ([teacher.logger] or [student.logger]), or take it out of the configuration."
 
 
 class Warnings(metaclass=CodedMessages):

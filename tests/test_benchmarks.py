@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from docs_measured import where
 
 from benchmarks import literal
 from benchmarks.__main__ import main
@@ -15,6 +16,7 @@ from benchmarks.timing import Trials, alternate, compare
 from spacy_maral.errors import MaralError
 from spacy_maral.model import vmf
 from spacy_maral.model.spans import decode
+from spacy_maral.training.network import resolve_precision
 
 ROW = {"ratio": 2.0, "ours": 1.0, "other": 2.0, "unit": "s"}
 
@@ -130,9 +132,39 @@ def test_a_run_goes_on_where_it_stopped(tmp_path, threads, inputs_once, capsys):
     second = json.loads(path.read_text())
     assert second["vmf_vs_miller"] == first["vmf_vs_miller"]
     assert second["step_w4"]["ratio"] > 0
+    # the format of a training is that of the trained network; the formulas have several
+    trained = resolve_precision("auto", torch.device("cpu"))
+    assert second["step_w4"]["precision"] == trained and "precision" not in first["vmf_vs_miller"]
     shown = capsys.readouterr().out
     assert shown.count("Case vmf_vs_miller") == 1
     assert "sentences/s" in shown
+
+
+def test_the_number_format_is_that_of_what_is_measured(tmp_path, threads, inputs_once, monkeypatch):
+    """Whatever a training on this machine would take."""
+    monkeypatch.setattr("spacy_maral.training.network.resolve_precision", lambda *_: "bfloat16")
+    row = {**ROW, "precision": "float32"}
+    monkeypatch.setattr("benchmarks.cases.run_case", lambda name, setting: row)
+    assert run(tmp_path / "found.json", "latency_short") == 0
+    assert (
+        json.loads((tmp_path / "found.json").read_text())["latency_short"]["precision"] == "float32"
+    )
+
+
+def test_where_results_were_measured_names_their_number_formats():
+    shared = {
+        "machine": {"processor": "P"},
+        "threads": 2,
+        "encoder": "e",
+        "versions": {"torch": "2"},
+    }
+    rows = [{"precision": "float32"}, {"precision": "bfloat16"}, {}]
+    results = {str(i): {**shared, "date": "d", **row} for i, row in enumerate(rows)}
+    results["other"] = {**shared, "threads": 1, "date": "d"}
+    assert (
+        where(results)
+        == "- P, 1 thread, e, PyTorch 2, d\n- P, 2 threads, e, bfloat16, float32, PyTorch 2, d"
+    )
 
 
 def test_a_run_without_text_is_refused(capsys):
@@ -150,3 +182,5 @@ def test_every_case_runs(tmp_path, threads):
     for name, row in found.items():
         assert math.isfinite(row["ours"]), name
         assert name.startswith("pcla_1e") or math.isfinite(row["ratio"]), name
+        without = name in ("data", "vmf_vs_miller") or name.startswith("pcla_1e")
+        assert ("precision" in row) != without, name

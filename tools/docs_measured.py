@@ -134,10 +134,16 @@ def without(markdown: str, columns: Sequence[str]) -> str:
 
 
 def where(results: dict[str, Any]) -> str:
-    """Machine, threads, encoder, versions and dates of results."""
-    found = {
-        f"{r['machine']['processor']}, {r['threads']} thread{'s' if r['threads'] > 1 else ''}, {r['encoder']}, {r['precision']} in "
-        f"training, PyTorch {r['versions']['torch']}, {r['date']}"
-        for r in results.values()
-    }
-    return "\n".join(f"- {line}" for line in sorted(found))
+    """Machine, threads, encoder, number formats, versions and dates of results."""
+    formats: dict[tuple[str, str], set[str]] = {}
+    for r in results.values():
+        threads = f"{r['threads']} thread{'s' if r['threads'] > 1 else ''}"
+        place = f"{r['machine']['processor']}, {threads}, {r['encoder']}"
+        time = f"PyTorch {r['versions']['torch']}, {r['date']}"
+        formats.setdefault((place, time), set()).update(
+            [r["precision"]] if "precision" in r else []
+        )
+    return "\n".join(
+        f"- {', '.join([place, *sorted(found), time])}"
+        for (place, time), found in sorted(formats.items())
+    )

@@ -39,8 +39,9 @@ DRAWS = 100
 def measure(model: Path, raw: Path, gold: Path, offsets: list[float]) -> list[list[str]]:
     """Rows of the table: the offset, and F1, precision and recall without and with names."""
     pipeline = load_pipeline(model)
-    read = read_target(pipeline, list(read_docs(raw)))
+    read = read_target(pipeline, list(read_docs(raw)), names=True)
     point, memory = read.point, read.memory
+    assert memory is not None
     docs = list(read_docs(gold))
     corpus = pipeline.encode(docs, labelled=True, name=gold.name)
     scores = pipeline.class_scores(corpus)

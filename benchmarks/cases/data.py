@@ -97,13 +97,14 @@ def start(setting: Setting) -> dict[str, Any]:
         "other": total["first"],
         "unit": "s",
         "other_is": "its first start, which tokenises and runs the frozen layers",
+        "precision": again["precision"],
         "sentences": size,
         "tables": {"seconds until the first step is done": table},
     }
 
 
 def begin(setting: Setting, size: int) -> dict[str, Any]:
-    """Start a training; RETURNS (dict): Seconds of the parts of its start."""
+    """Start a training; RETURNS (dict): Seconds of the parts of its start, and its number format."""
     text = Text.read(setting, MAX_WIDTH, size)
     plan = student_plan(setting, MAX_WIDTH)
     times = [time.perf_counter()]
@@ -115,4 +116,5 @@ def begin(setting: Setting, size: int) -> dict[str, Any]:
     student.steps(1)
     times.append(time.perf_counter())
     seconds = [after - before for before, after in pairwise(times)]
-    return dict(zip(("reading", "building", "step"), seconds, strict=True))
+    found = dict(zip(("reading", "building", "step"), seconds, strict=True))
+    return {**found, "precision": student.pipeline.network.precision}

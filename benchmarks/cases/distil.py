@@ -14,6 +14,7 @@ from typing import Any
 import spacy
 
 from spacy_maral.evaluation.evaluate import evaluate_pipeline
+from spacy_maral.model.encoder.weights import has_bfloat16
 from spacy_maral.scale.shrink.footprint import folder_bytes
 
 from ..distilled import (
@@ -46,7 +47,10 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
     if what == "f1":
         return scores(setting, small, other)
     [ours] = small.values()
-    return speed(setting, ours, other) | {"other_is": other_is}
+    precision = "float32"
+    if name == "distil_speed" and has_bfloat16():
+        precision = "float32 (ours), bfloat16 (other)"
+    return speed(setting, ours, other) | {"other_is": other_is, "precision": precision}
 
 
 def speed(setting: Setting, ours: Path, other: Path) -> dict[str, Any]:
@@ -79,6 +83,7 @@ def scores(setting: Setting, small: dict[str, Path], other: Path) -> dict[str, A
         "other": 100 * best,
         "unit": "F1",
         "other_is": "the student",
+        "precision": "float32",
         "sentences": len(gold),
         "tables": {"F1 on the target's test data": [["pipeline", "F1", "points"], *lines]},
     }

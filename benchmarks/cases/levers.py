@@ -50,6 +50,7 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
     header = ["without", "sentences/s", "all of them are so many times as fast"]
     return row | {
         "other_is": "none of them: float32, everything trained, random batches",
+        "precision": ours.pipeline.network.precision,
         "max_width": MAX_WIDTH,
         "tables": {"training steps": [header, *rows]},
     }

@@ -40,6 +40,7 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
         "unit": "s",
         "cpu_ratio": WANTED_SECONDS / found["load_cpu"],
         "other_is": "what is wanted at most",
+        "precision": "float32",
         "trials": len(rows),
         "tables": {
             "loading a pipeline": [

@@ -109,6 +109,7 @@ def share_of_epoch(setting: Setting) -> dict[str, Any]:
         "other": 100 * WANTED_SHARE,
         "unit": "% of an epoch",
         "other_is": "what is wanted at most",
+        "precision": student.pipeline.network.precision,
         "seconds": seconds,
         "epoch_seconds": epoch,
         "sentences": [len(text.source), len(text.target)],

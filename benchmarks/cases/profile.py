@@ -53,6 +53,7 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
     return compare(trials, unit="s a step", rate=False) | {
         "ratio": float(np.median(trials.cost("ours") / trials.cost("other"))),
         "other_is": "whole steps; the ratio is the encoder's share",
+        "precision": student.pipeline.network.precision,
         "pieces_per_step": float(np.mean(pieces)),
         "tables": {
             "milliseconds of a step": [["part", "ms", "share"], *parts],

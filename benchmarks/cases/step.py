@@ -45,6 +45,7 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
     two = compare(trials, unit="sentences/s", other="two_passes")
     row |= {
         "other_is": SAME if same else SHIPS,
+        "precision": student.pipeline.network.precision,
         "ratio_without_feature_pass": two["ratio"],
         "ratio_without_caching_cost": bare["ratio"],
         "max_width": width,

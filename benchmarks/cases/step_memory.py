@@ -54,6 +54,7 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
         "other": row[2],
         "unit": "GiB",
         "other_is": "literal transcription as it ships",
+        "precision": ours["precision"],
         "max_width": CASE_WIDTH,
         "sentences": setting.sizes.memory_sentences,
         "ratio_private": row[6],
@@ -70,7 +71,7 @@ def our_training(setting: Setting, width: int) -> dict[str, Any]:
     # as `adapt` does after it has turned documents into arrays
     give_back_memory()
     student.steps(setting.sizes.steps)
-    return {}
+    return {"precision": student.pipeline.network.precision}
 
 
 def literal_training(setting: Setting, width: int) -> dict[str, Any]:

@@ -193,8 +193,7 @@ def label_chunk(teacher: Pipeline, docs: Sequence[Doc]) -> NDArray[np.floating]:
     """Class probabilities of the candidates of documents, shape (n_spans, K)."""
     if not any(map(len, docs)):
         return np.zeros((0, len(teacher.labels) + 1), dtype=np.float16)
-    corpus = teacher.encode(docs, labelled=False, name="target")
-    return teacher.class_probabilities(corpus, name="Pseudo-label", dtype=torch.float16)
+    return teacher.class_probabilities(docs, name="Pseudo-label", dtype=torch.float16)
 
 
 def split(docs: Sequence[Doc]) -> list[Sequence[Doc]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spacy.language import Language
+from spacy.tokens import Doc
 
 from ..data.config import read_config
 from ..data.docs import read_docs
@@ -15,6 +16,7 @@ from ..data.labels import LabelMap, load_label_map
 from ..errors import Errors, MaralError
 from ..model.machine import use_device
 from ..model.maral_ner import DEFAULT_MODEL
+from ..model.spans import class_counts
 from ..model.visible import VisibleWords
 from ..training.inputs import Inputs, Paths, as_paths
 from ..training.pipelines import COMPONENT, Pipeline
@@ -22,6 +24,7 @@ from .annotators import Reading
 from .ask import Expert, ask_experts
 from .chunks import Annotator, Mapper, Task, label_docs, load_annotator, with_probabilities
 from .merge import COMBINE, Annotation, AnnotatorReport, Combine, merge_labels
+from .pseudo_labels import PseudoLabels
 
 
 def pseudo_label(
@@ -45,7 +48,7 @@ def pseudo_label(
     gpu_id: int = -1,
     engine: Mapper | None = None,
     code: str | Path | None = None,
-    report: Callable[[list[AnnotatorReport]], None] | None = None,
+    report: Callable[[LabelReport], None] | None = None,
 ) -> Path:
     """Label text of the target language with a teacher, or with any other annotators.
 
@@ -95,55 +98,111 @@ def pseudo_label(
     engine (Mapper | None): Distributes the work, such as a `scale.RayEngine`; None to label in this
         process. The labels are the same. Doubtful sentences are always asked for by this process.
     code (str | Path | None): Python file that the workers of an engine import first.
-    report (Callable | None): Called with how right each annotator is, if there are several.
+    report (Callable | None): Called with the counts of the text and its entities, and with how right
+        each annotator is, if there are several (see `LabelReport`).
     RETURNS (Path): The file.
     RAISES (MaralError): If an annotator or a document cannot be used, the labels are unknown, or the
         file cannot be written.
     """
     output = Path(output)
     prove_writable(output)
-    experts: list[Annotator] = []
-    given = [model] if isinstance(model, Annotator) else list(model)
-    some = [partial] if isinstance(partial, Annotator) else list(partial)
+    given, some = as_annotators(model), as_annotators(partial)
     check_combination(given, some, combine)
     if only_doubtful is not None:
         check_share(max_share)
-        experts, given = given, [only_doubtful]
         prove_writable(answers_folder(output), folder=True)
     use_device(gpu_id)
     docs = Inputs.read(lang, target=target).docs["target"]
-    names = [describe(one) for one in (*given, *experts)]
-    annotators = [load_annotator(one, gpu_id) for one in (*given, *experts)]
-    if experts:
-        with_probabilities(annotators[0], names[0])
-    are_partial = [is_among(one, some) for one in (*given, *experts)]
-    check_partial(annotators, are_partial, names)
-    known = model_facts(annotators, names, labels=labels, source=source)
+    loaded, experts = [Loaded.load(one, some, gpu_id) for one in given], []
+    if only_doubtful is not None:
+        teacher = Loaded.load(only_doubtful, some, gpu_id)
+        with_probabilities(teacher.annotator, teacher.name)
+        loaded, experts = [teacher], loaded
+    every = [*loaded, *experts]
+    known = model_facts(every, labels=labels, source=source)
     width = max_width or known[1] or config_width(config)
     reading = Reading(
         known[0], width, confidence, load_label_map(label_map), score_attr, spans_key,
         (lang,) if isinstance(lang, str) else tuple(lang or ("xx",)),
     )  # fmt: skip
-    source_code = None if code is None else str(Path(code).absolute())
-    found = []
-    for one, annotator, name, silent in zip(given, annotators, names, are_partial, strict=False):
-        own = replace(reading, partial=silent)
-        task = Task(address(one, engine), name, own, getattr(engine, "gpu_id", -1), source_code)
-        labelled = label_docs(annotator, docs, task, engine)
-        found.append(Annotation(name, labelled, isinstance(annotator, Pipeline)))
+    found = [one.label(docs, reading, engine, code) for one in loaded]
     words = VisibleWords.of(docs).candidates(reading.max_width).words
     merged, reports = merge_labels(found, words, combine)
     if experts:
-        asked = [
-            Expert(*one) for one in zip(annotators[1:], names[1:], are_partial[1:], strict=True)
-        ]
+        asked = [Expert(one.annotator, one.name, one.partial) for one in experts]
         folder = answers_folder(output)
         merged = ask_experts(asked, merged, docs, reading, max_share=max_share, folder=folder)
-    merged.warn(", ".join(names))
+    merged.warn(", ".join(one.name for one in every))
     merged.save(output)
-    if report is not None and reports:
-        report(reports)
+    if report is not None:
+        report(LabelReport.of(merged, docs, reports))
     return output
+
+
+@dataclass(frozen=True)
+class LabelReport:
+    """What pseudo-labels say about a text.
+
+    sentences, words: Size of the text. entities: Number of entities by label. annotators: How right
+    each annotator is by what all say together; none if there is one only.
+    """
+
+    sentences: int
+    words: int
+    entities: dict[str, int]
+    annotators: Sequence[AnnotatorReport] = ()
+
+    @classmethod
+    def of(
+        cls, labels: PseudoLabels, docs: Sequence[Doc], annotators: Sequence[AnnotatorReport]
+    ) -> LabelReport:
+        """Count the entities of labels without overlaps, and the words of their documents."""
+        found = class_counts(labels.votes, len(labels.labels) + 1)[1:].tolist()
+        entities = dict(zip(labels.labels, found, strict=True))
+        return cls(len(docs), sum(map(len, docs)), entities, annotators)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """An annotator that is loaded.
+
+    given: What was given for it. name: Its name in messages. annotator: What finds entities, as
+    `load_annotator` returns it. partial: Whether it names some entities only.
+    """
+
+    given: Annotator
+    name: str
+    annotator: Pipeline | Language | Path
+    partial: bool
+
+    @classmethod
+    def load(cls, given: Annotator, partial: Sequence[Annotator], gpu_id: int) -> Loaded:
+        """Load an annotator.
+
+        partial (Sequence[Annotator]): Annotators that name some entities only.
+        RAISES (MaralError): If there is no such pipeline, or it says something about every span, and
+            so cannot be partial.
+        """
+        one = cls(given, describe(given), load_annotator(given, gpu_id), is_among(given, partial))
+        if one.partial and isinstance(one.annotator, Pipeline):
+            raise MaralError(Errors.M612.format(annotator=one.name))
+        return one
+
+    def label(
+        self, docs: Sequence[Doc], reading: Reading, engine: Mapper | None, code: str | Path | None
+    ) -> Annotation:
+        """Label documents (see `label_docs`), by the workers of an engine if there is one."""
+        source_code = None if code is None else str(Path(code).absolute())
+        own = replace(reading, partial=self.partial)
+        number = getattr(engine, "gpu_id", -1)
+        task = Task(address(self.given, engine), self.name, own, number, source_code)
+        labels = label_docs(self.annotator, docs, task, engine)
+        return Annotation(self.name, labels, isinstance(self.annotator, Pipeline))
+
+
+def as_annotators(given: Annotator | Sequence[Annotator]) -> list[Annotator]:
+    """Turn one annotator or several into a list."""
+    return [given] if isinstance(given, Annotator) else list(given)
 
 
 def check_share(share: float) -> None:
@@ -158,20 +217,6 @@ def check_share(share: float) -> None:
 def answers_folder(output: Path) -> Path:
     """Folder of the answers to the questions for a file of labels."""
     return output.with_name(f"{output.name}.answers")
-
-
-def check_partial(
-    annotators: Sequence[Pipeline | Language | Path],
-    are_partial: Sequence[bool],
-    names: Sequence[str],
-) -> None:
-    """Refuse partial annotators that say something about every span.
-
-    RAISES (MaralError): If one has a component maral_ner.
-    """
-    for annotator, is_partial, name in zip(annotators, are_partial, names, strict=True):
-        if is_partial and isinstance(annotator, Pipeline):
-            raise MaralError(Errors.M612.format(annotator=name))
 
 
 def check_combination(
@@ -217,11 +262,7 @@ def describe(given: Annotator) -> str:
 
 
 def model_facts(
-    annotators: Sequence[Pipeline | Language | Path],
-    names: Sequence[str],
-    *,
-    labels: Sequence[str] | None,
-    source: Paths | None,
+    annotators: Sequence[Loaded], *, labels: Sequence[str] | None, source: Paths | None
 ) -> tuple[list[str], int]:
     """Entity labels of the model to be trained, and the teacher's longest span; 0 if unknown.
 
@@ -230,14 +271,15 @@ def model_facts(
     wanted = sorted({label.strip() for label in labels or ()} - {""})
     for path in as_paths(source or ()) if not wanted else ():
         wanted = sorted({*wanted, *(ent.label_ for doc in read_docs(path) for ent in doc.ents)})
-    for annotator, name in zip(annotators, names, strict=True):
-        if isinstance(annotator, Pipeline):
-            if wanted and wanted != sorted(annotator.labels):
-                found = {"path": name, "other": "the labels given", "what": "labels"}
-                raise MaralError(Errors.M339.format(**found, found=annotator.labels, wanted=wanted))
-            return annotator.labels, annotator.network.span_model.max_width
+    for one in annotators:
+        teacher = one.annotator
+        if isinstance(teacher, Pipeline):
+            if wanted and wanted != sorted(teacher.labels):
+                found = {"path": one.name, "other": "the labels given", "what": "labels"}
+                raise MaralError(Errors.M339.format(**found, found=teacher.labels, wanted=wanted))
+            return teacher.labels, teacher.network.span_model.max_width
     if not wanted:
-        raise MaralError(Errors.M340.format(annotator=names[0]))
+        raise MaralError(Errors.M340.format(annotator=annotators[0].name))
     return wanted, 0
 
 

@@ -25,7 +25,7 @@ from ..model.visible import is_blank
 from ..training.folders import digest_labels, digest_pipeline, fingerprint, is_finished, run_folder
 from ..training.hooks import Evaluate, Hook
 from ..training.inputs import Inputs, Paths, as_paths
-from ..training.logging import reporting
+from ..training.logging import check_logger, reporting
 from ..training.loop import Run
 from ..training.masked_lm import check_head, masked_lm
 from ..training.network import Network
@@ -45,6 +45,7 @@ from ..training.pipelines import (
 )
 from ..training.processes import ALONE, Ranks, join, own_gpu
 from ..training.settings import AdaptationSettings, Section, StudentSettings, read_section
+from ..training.shares import Share
 from ..training.steps import fit_batches
 from ..training.summary import finish, settle_offset
 from ..training.target_gold import TARGET_GOLD, TargetGold, check_select
@@ -171,6 +172,8 @@ def adapt(
             identity |= inputs.sizes()
             if resume and is_finished(folder, identity):
                 return output
+            if ranks.is_first:
+                check_logger(plan.training)
             student, pseudo = student_and_labels(plan, folder_of_teacher, inputs, labels)
             if ranks.is_first:
                 pseudo.warn(", ".join(map(str, as_paths(labels or folder_of_teacher or ()))))
@@ -205,15 +208,15 @@ def adapt(
 def settle_target(
     student: Pipeline, docs: Sequence[Doc], first: NDArray[np.integer], plan: StudentPlan
 ) -> dict[str, Any]:
-    """Read the target with a trained student: give it its name memory, and say if it departs.
+    """Read the target with a trained student: give it its name memory if wanted, and say if it departs.
 
     docs (Sequence[Doc]): The target's documents, or the first of them.
     first (NDArray[np.integer]): Class of each candidate span of these documents, and perhaps more, by
         the labels that the student started with.
     RETURNS (dict): Entries of the summary: "operating_point" and "raw_target" (see `compare_on_raw`).
     """
-    read = read_target(student, docs)
-    if plan.adaptation.save_names:
+    read = read_target(student, docs, names=plan.adaptation.save_names)
+    if read.memory is not None:
         save_names(student, read.memory, plan.adaptation)
     n_words = sum(map(len, docs))
     found = compare_on_raw(first[: len(read.classes)], read.classes, student.labels, n_words)
@@ -296,45 +299,29 @@ def prepare_student(
         are scored after every epoch.
     RETURNS (tuple): The run, and its hook that keeps the pseudo-labels.
     """
-    training, adaptation, docs = plan.training, plan.adaptation, inputs.docs
-    student.cache = cache_of(training, folder)
+    docs = inputs.docs
+    student.cache = cache_of(plan.training, folder)
     source, target = (
         student.deal(docs[name], ranks, labelled=gold, name=name)
-        for name, gold in (("source", True), ("target", adaptation.diagnose_with_gold))
+        for name, gold in (("source", True), ("target", plan.adaptation.diagnose_with_gold))
     )
     report_width(source, student.labels)
-    training, note = fit_batches([source, target], training, plan.seed)
+    training, note = fit_batches([source, target], plan.training, plan.seed)
     if note and ranks.is_first:
         tqdm.write(note)
-    strings = Strings.of(docs["target"], target.max_width)
-    parts = inputs.parts.get("target")
-    start, points = start_labels(
-        labels.probabilities, strings, adaptation, None if parts is None else parts.spans(target),
-        labels.known,
-    )  # fmt: skip
-    hook = Adaptation(
-        student.network, source, target, replace(labels, probabilities=start),
-        training=training, settings=adaptation, seed=plan.seed, parts=inputs.parts,
-        keys=strings.keys if adaptation.names == "all" else None, points=points,
-    )  # fmt: skip
-    hooks: list[Hook] = [hook]
-    if adaptation.diagnostics:
-        hooks.append(Diagnostics(folder / DIAGNOSTICS, hook, words_of(docs, "source", "target")))
+    plan = replace(plan, training=training)
+    hook = prepare_labels(student, inputs, labels, plan, source, target)
     student.network.span_model.statistics.set_prior(student.network.tensor(hook.source.prior))
+    hooks: list[Hook] = [hook]
+    if plan.adaptation.diagnostics:
+        hooks.append(Diagnostics(folder / DIAGNOSTICS, hook, words_of(docs, "source", "target")))
     evaluate: Evaluate | None = None
     if ranks.is_first:
-        sample = None
-        if training.select == "target_information" or DIAGNOSIS in docs or study is not None:
-            sample = TargetSample.draw(
-                student, docs["target"], target.doc_spans, labels.probabilities, training, plan.seed
-            )
-        evaluate = student_evaluator(student, docs, sample, training, gold)
-        if study is not None and sample is not None:
-            hooks.append(study(student.network, sample))
-        hooks += reporting(student, training)
+        evaluate, more = watch(student, docs, target, labels, plan, study, gold)
+        hooks += more
     run = Run(
         network=student.network,
-        extra=masked_lm(student, adaptation),
+        extra=masked_lm(student, plan.adaptation),
         streams=[hook.source, hook.target],
         settings=training,
         evaluate=evaluate,
@@ -345,6 +332,58 @@ def prepare_student(
         ranks=ranks,
     )
     return run, hook
+
+
+def prepare_labels(
+    student: Pipeline,
+    inputs: Inputs,
+    labels: PseudoLabels,
+    plan: StudentPlan,
+    source: Share,
+    target: Share,
+) -> Adaptation:
+    """Make the labels that a student starts with, and the hook that improves them.
+
+    source, target (Share): What this process has of both sides.
+    RETURNS (Adaptation): The hook.
+    """
+    settings, parts = plan.adaptation, inputs.parts.get("target")
+    strings = Strings.of(inputs.docs["target"], target.max_width)
+    start, points = start_labels(
+        labels.probabilities, strings, settings, None if parts is None else parts.spans(target),
+        labels.known,
+    )  # fmt: skip
+    return Adaptation(
+        student.network, source, target, replace(labels, probabilities=start),
+        training=plan.training, settings=settings, seed=plan.seed, parts=inputs.parts,
+        keys=strings.keys if settings.names == "all" else None, points=points,
+    )  # fmt: skip
+
+
+def watch(
+    student: Pipeline,
+    docs: Mapping[str, Sequence[Doc]],
+    target: Share,
+    labels: PseudoLabels,
+    plan: StudentPlan,
+    study: Study | None,
+    gold: TargetGold | None,
+) -> tuple[Evaluate, list[Hook]]:
+    """Make what scores each epoch of a student, and the hooks that study it and tell of it.
+
+    docs (Mapping): See `student_evaluator`; and those of "target".
+    target (Share): The target, of which a sample is drawn where a score or a study needs it.
+    labels (PseudoLabels): Pseudo-labels of the target.
+    RETURNS (tuple): The evaluation and the hooks, all for the first process alone.
+    """
+    training, sample = plan.training, None
+    if training.select == "target_information" or DIAGNOSIS in docs or study is not None:
+        sample = TargetSample.draw(
+            student, docs["target"], target.doc_spans, labels.probabilities, training, plan.seed
+        )
+    hooks = [] if study is None or sample is None else [study(student.network, sample)]
+    evaluate = student_evaluator(student, docs, sample, training, gold)
+    return evaluate, [*hooks, *reporting(student, training)]
 
 
 def student_evaluator(

@@ -62,20 +62,21 @@ class TargetReading:
     """What a trained student reads in the target text.
 
     point: Its operating point on up to `CHUNK_DOCS` documents. memory: A memory of all names, by its
-    own probabilities. classes: Its decision about each candidate span, with its offset and without
-    a memory, shape (n,).
+    own probabilities; None if none was wanted. classes: Its decision about each candidate span, with
+    its offset and without a memory, shape (n,).
     """
 
     point: OperatingPoint
-    memory: NameMemory
+    memory: NameMemory | None
     classes: NDArray[np.int16]
 
 
-def read_target(student: Pipeline, docs: Sequence[Doc]) -> TargetReading:
+def read_target(student: Pipeline, docs: Sequence[Doc], *, names: bool) -> TargetReading:
     """Read the target text with a trained student.
 
     student (Pipeline): The student.
     docs (Sequence[Doc]): The target's documents.
+    names (bool): Whether to build a memory of the names.
     """
     # the text is read once more, so that nothing of it is worth a place on the disk
     reader = replace(student, cache=None)
@@ -87,16 +88,20 @@ def read_target(student: Pipeline, docs: Sequence[Doc]) -> TargetReading:
 
     def spans() -> Iterator[tuple[NDArray[np.uint64], NDArray[np.floating]]]:
         for chunk in chunks:
-            corpus = reader.encode(chunk, labelled=False, name="target")
-            probabilities = student.class_probabilities(corpus, name="Target", offset=False)
+            probabilities = reader.class_probabilities(chunk, name="Target", offset=False)
             strings = Strings.of(chunk, max_width)
             if not points:
                 points.append(strings.operating_point(probabilities))
             decided.append(decide(probabilities, 0 if offsets is None else offsets, strings.words))
             yield strings.keys, probabilities
 
-    keys = (Strings.of(chunk, max_width).keys for chunk in chunks)
-    memory = NameMemory.streamed(spans(), keys, len(student.labels) + 1)
+    memory = None
+    if names:
+        keys = (Strings.of(chunk, max_width).keys for chunk in chunks)
+        memory = NameMemory.streamed(spans(), keys, len(student.labels) + 1)
+    else:
+        for _ in spans():
+            pass
     point = points[0] if points else OperatingPoint()
     return TargetReading(point, memory, np.concatenate([*decided, np.zeros(0, dtype=np.int16)]))
 

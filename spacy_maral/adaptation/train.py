@@ -11,7 +11,8 @@ from ..data.config import read_config
 from ..data.languages import MULTIPLE_LANGUAGES
 from ..errors import Errors, MaralError
 from ..training.inputs import Paths
-from ..training.settings import read_languages
+from ..training.logging import check_logger
+from ..training.settings import read_languages, read_section
 from ..training.teacher import train_teacher
 from .label_target import pseudo_label
 from .student import adapt
@@ -72,6 +73,8 @@ def train(
         )
     if lang is None and (code := read_languages(config).target) != MULTIPLE_LANGUAGES:
         lang = code
+    # found now, not after the training of the teacher, which checks its own
+    check_logger(read_section(config, "student"))
     shared: dict[str, Any] = {
         "source": found["train"], "dev": found["dev"], "overrides": overrides, "resume": resume,
         "gpu_id": gpu_id,

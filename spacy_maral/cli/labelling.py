@@ -15,7 +15,7 @@ from ._options import CODE, FILE, GPU_ID, LANG, MODEL, TARGET_TEXT, VERBOSE
 from ._util import app, prepare, reported, show_counts
 
 if TYPE_CHECKING:
-    from ..adaptation.merge import AnnotatorReport
+    from ..adaptation.label_target import LabelReport
     from ..scale import RayEngine
 
 
@@ -147,23 +147,26 @@ def pseudo_label_cli(
             labels=labels.split(",") if labels else None, config=config, max_width=max_width,
             label_map=label_map, confidence=confidence, score_attr=score_attr,
             spans_key=spans_key, partial=partial, combine=combine.value, only_doubtful=only_doubtful,
-            max_share=max_share, gpu_id=gpu_id, engine=chosen, code=code, report=_show_annotators,
+            max_share=max_share, gpu_id=gpu_id, engine=chosen, code=code, report=_show_labels,
         )  # fmt: skip
     msg.good("Saved pseudo-labels", path)
 
 
-def _show_annotators(reports: list[AnnotatorReport]) -> None:
-    """Print how right each annotator is."""
+def _show_labels(report: LabelReport) -> None:
+    """Print how right each of several annotators is, and the counts of entities and text."""
     rows = [
-        ("" if i else report.name, label, f"{right.found:,.0f}", *map(_percent, right[1:]))
-        for report in reports
-        for i, (label, right) in enumerate(report.classes.items())
+        ("" if i else one.name, label, f"{right.found:,.0f}", *map(_percent, right[1:]))
+        for one in report.annotators
+        for i, (label, right) in enumerate(one.classes.items())
     ]
-    msg.table(
-        rows, title="Annotators, by what all of them say together",
-        header=("", "", "found", "precision", "recall"), aligns=("l", "l", "r", "r", "r"),
-        divider=True,
-    )  # fmt: skip
+    if rows:
+        msg.table(
+            rows, title="Annotators, by what all of them say together",
+            header=("", "", "found", "precision", "recall"), aligns=("l", "l", "r", "r", "r"),
+            divider=True,
+        )  # fmt: skip
+    show_counts("Entities", report.entities)
+    show_counts("Target", {"sentences": report.sentences, "words": report.words})
 
 
 def _percent(share: float) -> str:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.util import registry
+from thinc.api import ConfigValidationError
 from tqdm.auto import tqdm
 
+from ..errors import Errors, MaralError, first_line
 from ..evaluation.tables import classes_without_labels
 from .hooks import Hook, StepReport
 from .pipelines import Pipeline
@@ -78,11 +82,13 @@ class SpacyLogger(Hook):
     config (dict): The logger's block of the configuration, with "@loggers".
     nlp (Language): The pipeline in training.
     n_epochs (int): Number of epochs of the run; the hook closes the logger after the last one.
+    RAISES (MaralError): If the logger cannot be made.
     """
 
     def __init__(self, config: dict[str, Any], nlp: Language, n_epochs: int) -> None:
-        setup = registry.resolve({"logger": config})["logger"]
-        self.log_step, self.finalize = setup(nlp, sys.stdout, sys.stderr)
+        setup = make_logger(config)
+        with making(config):
+            self.log_step, self.finalize = setup(nlp, sys.stdout, sys.stderr)
         self.n_epochs = n_epochs
         self.pipes = nlp.pipe_names
         self.steps = self.words = 0
@@ -127,3 +133,57 @@ def reporting(pipeline: Pipeline, settings: TrainingSettings) -> list[Hook]:
     if settings.logger is not None:
         hooks.append(SpacyLogger(settings.logger, pipeline.nlp, settings.epochs))
     return hooks
+
+
+def check_logger(settings: TrainingSettings) -> None:
+    """Refuse a logger that cannot be made, before the work that a run begins with.
+
+    RAISES (MaralError): If its package is missing, or its block is wrong.
+    """
+    if settings.logger is not None:
+        make_logger(settings.logger)
+
+
+def make_logger(config: dict[str, Any]) -> Callable:
+    """Make a logger from its block in a configuration.
+
+    RETURNS (Callable): What spaCy's registry makes of it: a function that gets the pipeline and opens
+        the log.
+    RAISES (MaralError): If its package is missing, or the block is wrong.
+    """
+    with making(config):
+        setup = registry.resolve({"logger": config})["logger"]
+        if not callable(setup):
+            raise ValueError("@loggers names no function of the registry 'loggers'")
+    return setup
+
+
+@contextmanager
+def making(config: dict[str, Any]) -> Iterator[None]:
+    """Report to the user that a logger cannot be made.
+
+    config (dict): The block of the logger.
+    RAISES (MaralError): For each error of the block, since the function of a logger may raise anything.
+    """
+    name = config.get("@loggers", config)
+    try:
+        yield
+    except MaralError:
+        raise
+    except Exception as error:
+        if package := missing_package(error):
+            raise MaralError(Errors.M620.format(name=name, package=package)) from error
+        problem = first_line(error)
+        if isinstance(error, ConfigValidationError):
+            text = ConfigValidationError.from_error(error, title="", show_config=False).text
+            problem = " ".join(text.split())
+        raise MaralError(Errors.M621.format(name=name, problem=problem)) from error
+
+
+def missing_package(error: BaseException | None) -> str | None:
+    """The package without which an import has failed and so caused an error; None if it has another cause."""
+    while error is not None:
+        if isinstance(error, ModuleNotFoundError) and error.name and "." not in error.name:
+            return error.name
+        error = error.__cause__ or error.__context__
+    return None

@@ -91,14 +91,21 @@ class Pipeline:
         )  # fmt: skip
 
     def class_probabilities(
-        self, corpus: Corpus, *, name: str, offset: bool = True, dtype: torch.dtype = torch.float32
+        self,
+        docs: Sequence[Doc],
+        *,
+        name: str,
+        offset: bool = True,
+        dtype: torch.dtype = torch.float32,
     ) -> NDArray[np.floating]:
-        """Class probabilities of all candidate spans, shape (n_spans, K).
+        """Class probabilities of all candidate spans of raw target text, shape (n_spans, K).
 
+        docs (Sequence[Doc]): The text, at least one word; its entities are not used.
         name (str): Title of the progress bar.
         offset (bool): Whether the pipeline's offset shifts them, as it does its decisions.
         dtype (torch.dtype): Number format of the table.
         """
+        corpus = self.encode(docs, labelled=False, name="target")
         scores = (self.network if offset else self.network.span_model).class_scores
         return collect(
             self.network, corpus, len(self.labels) + 1, lambda output: scores(output).softmax(-1),

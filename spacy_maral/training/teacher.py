@@ -15,7 +15,7 @@ from ..model.machine import use_device
 from .folders import fingerprint, is_finished, run_folder
 from .hooks import Evaluate
 from .inputs import Inputs, Paths, as_paths
-from .logging import reporting
+from .logging import check_logger, reporting
 from .loop import Run
 from .masked_lm import check_head, masked_lm
 from .pipelines import (
@@ -94,6 +94,8 @@ def train_teacher(
             gold = TargetGold.choose(inputs, target_gold, labels, settings)
             if resume and is_finished(folder, identity):
                 return output
+            if ranks.is_first:
+                check_logger(settings)
             if gold is not None:
                 settings = gold.adjusted(settings)
                 gold.join(inputs, ranks)

@@ -24,6 +24,7 @@ from spacy_maral.adaptation.pseudo_labels import PseudoLabels, read_labels, with
 from spacy_maral.adaptation.start_labels import start_labels
 from spacy_maral.adaptation.target_names import Strings
 from spacy_maral.cli import app
+from spacy_maral.data.docs import read_docs
 from spacy_maral.errors import MaralError
 from spacy_maral.model.name_files import names_to_bytes
 from spacy_maral.model.names import NameMemory, span_keys
@@ -344,10 +345,11 @@ def test_teacher_list_and_noisy_file(world, tmp_path):
     reports = []
     path = pseudo_label(
         [world["teacher"], names, tmp_path / "silver.jsonl"], world["target"],
-        tmp_path / "labels.npz", partial=names, report=reports.extend,
+        tmp_path / "labels.npz", partial=names, report=reports.append,
     )  # fmt: skip
-    assert [set(report.classes) for report in reports] == [set(LABELS)] * 3
-    _, listed, silver = reports
+    [report] = reports
+    assert [set(one.classes) for one in report.annotators] == [set(LABELS)] * 3
+    _, listed, silver = report.annotators
     assert listed.classes["PER"].found == 0 and listed.classes["PER"].recall == 0
     # a word that is no name is a third or more of what the list finds
     assert listed.classes["LOC"].precision < 0.8 < silver.classes["LOC"].precision + 0.2
@@ -359,6 +361,10 @@ def test_teacher_list_and_noisy_file(world, tmp_path):
         for e in d.ents
     }
     votes = dict(zip(table_of(labels, docs), labels.votes.tolist(), strict=True))
+    assert report.entities == {
+        label: list(votes.values()).count(i) for i, label in enumerate(LABELS, start=1)
+    }
+    assert (report.sentences, report.words) == (len(docs), sum(map(len, docs)))
     wrong = [key for key, vote in votes.items() if vote != gold.get(key, 0)]
     assert len(wrong) < 0.05 * len(gold)
 
@@ -375,6 +381,20 @@ def test_the_console_shows_how_right_annotators_are(world, tmp_path):
     listed = next(i for i, line in enumerate(lines) if line[:1] == [str(tmp_path / "names")])
     assert lines[listed][1] == "LOC" and float(lines[listed][3]) > 90
     assert lines[listed + 1] == ["PER", "0", "-", "0.0"]
+
+
+def test_the_console_counts_the_entities_of_one_annotator(world, tmp_path):
+    output = tmp_path / "l.npz"
+    command = ["pseudo-label", str(world["teacher"]), str(world["target"]), "-o", str(output)]
+    shown = CliRunner().invoke(app, command)
+    assert shown.exit_code == 0, shown.output
+    docs = list(read_docs(world["target"]))
+    votes = PseudoLabels.load(output, digest=digest_docs(docs)).votes
+    lines = [" ".join(line.split()) for line in shown.output.splitlines()]
+    for number, label in enumerate(LABELS, start=1):
+        assert f"{label} {(votes == number).sum():,}" in lines and (votes == number).any()
+    assert f"sentences {len(docs)}" in lines and f"words {sum(map(len, docs)):,}" in lines
+    assert "Annotators" not in shown.output
 
 
 def test_annotators_that_do_not_fit_together(world, tmp_path):

@@ -82,7 +82,7 @@ def test_options_go_before_paths(world, tmp_path, monkeypatch):
         )
     text = '[paths]\ntrain = ["a.spacy","b.spacy"]\ndev = "d.spacy"\ntarget = "t.txt"\n'
     path = tmp_path / "a.cfg"
-    path.write_text(text + '[languages]\ntarget = "de"\n', encoding="utf8")
+    path.write_text(text + '[languages]\ntarget = "de"\n[student]\n', encoding="utf8")
     module.train(path, output=tmp_path, dev="other.spacy", overrides={"paths.target": "u.txt"})
     assert calls["train_teacher"][1]["source"] == ["a.spacy", "b.spacy"]
     assert calls["pseudo_label"][0][1:] == ("u.txt", tmp_path / "labels.npz")

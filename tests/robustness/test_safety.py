@@ -43,7 +43,7 @@ GUARDED = {
     "np.load": ("allow_pickle", False),
     "numpy.load": ("allow_pickle", False),
 }
-TEXT = {".conll", ".json", ".jsonl", ".cfg", ".html", ".txt", ".md", ".yml", ".lock"}
+TEXT = {".conll", ".json", ".jsonl", ".cfg", ".html", ".txt", ".md", ".yml"}
 
 
 def dotted(node: ast.expr) -> str:

@@ -10,10 +10,12 @@ import pytest
 import spacy
 from worlds import adapt_in, rows_of
 
-from spacy_maral.adaptation.target_names import Strings
+from spacy_maral.adaptation.target_names import Strings, read_target
 from spacy_maral.data.docs import read_docs
+from spacy_maral.model.names import NameMemory
 from spacy_maral.model.offsets import best_f1_offset
 from spacy_maral.model.spans import softmax
+from spacy_maral.training.pipelines import load_pipeline
 from spacy_maral.training.teacher import train_teacher
 
 
@@ -76,3 +78,20 @@ def test_a_student_gets_an_offset_and_knows_its_operating_point(world, tmp_path)
     overrides = {"student.offset": 0.5, "student.epochs": 1, "adaptation.save_names": False}
     fixed = adapt_in(world, tmp_path / "fixed", overrides=overrides)
     assert offset_of(fixed) == 0.5 and summary_of(fixed)["operating_point"]["strings"] > 0
+
+
+def test_without_names_a_student_reads_the_same_and_remembers_none(world, tmp_path, monkeypatch):
+    pipeline, docs = load_pipeline(world["teacher"]), list(read_docs(world["target"]))
+    wanted = read_target(pipeline, docs, names=True)
+    assert wanted.memory is not None and len(wanted.memory)
+    for name in ("of", "streamed"):
+        monkeypatch.setattr(NameMemory, name, lambda *_: pytest.fail("built a memory"))
+    found = read_target(pipeline, docs, names=False)
+    assert found.memory is None and found.point == wanted.point
+    np.testing.assert_array_equal(found.classes, wanted.classes)
+    # the paper's settings
+    overrides = {
+        "student.epochs": 1, "adaptation.names": "off", "adaptation.save_names": False,
+    }  # fmt: skip
+    student = adapt_in(world, tmp_path / "plain", overrides=overrides)
+    assert summary_of(student)["operating_point"]["strings"] > 0

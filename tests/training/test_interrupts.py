@@ -4,8 +4,10 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from spacy_maral.errors import MaralError
 from spacy_maral.training.interrupts import HOLDER, StopRequest, sole_run
@@ -24,7 +26,7 @@ def test_a_second_run_in_a_folder_is_refused(tmp_path):
             pass
     with sole_run(tmp_path / "a"):
         pass
-    assert not (tmp_path / "a" / HOLDER).exists()
+    assert not list((tmp_path / "a").iterdir()), "nothing of it goes into a package"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
@@ -73,6 +75,53 @@ def test_threads_are_kept_out_too(tmp_path):
     for thread in threads:
         thread.join()
     assert len(refused) == 3
+
+
+def test_many_runs_one_after_the_other_never_meet(tmp_path):
+    """Each deletes the lock's file at its end, just when others open it."""
+    inside, met, entered = [], [], []
+    deadline = time.monotonic() + 20
+
+    def enter() -> None:
+        while len(entered) < 60 and time.monotonic() < deadline:
+            try:
+                with sole_run(tmp_path):
+                    inside.append(1)
+                    met.extend(inside[1:])
+                    # lets another thread try
+                    time.sleep(0)
+                    inside.pop()
+                    entered.append(1)
+            except MaralError:
+                continue
+
+    threads = [threading.Thread(target=enter) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(entered) >= 60 and not met
+
+
+def test_a_lock_that_was_deleted_while_it_was_opened_does_not_count(tmp_path, monkeypatch):
+    """Another run begins after the file that this one has opened is gone."""
+    acquire, held = FileLock.acquire, []
+
+    def late(lock, *args, **kwargs):
+        found = acquire(lock, *args, **kwargs)
+        if not held:
+            Path(lock.lock_file).unlink()
+            other = FileLock(lock.lock_file)
+            held.append(other)
+            acquire(other, timeout=0)
+        return found
+
+    monkeypatch.setattr(FileLock, "acquire", late)
+    with pytest.raises(MaralError, match="M324"), sole_run(tmp_path):
+        pass
+    held[0].release()
+    with sole_run(tmp_path):
+        pass
 
 
 def test_a_request_is_noted_once(caplog):

@@ -13,8 +13,10 @@ import spacy
 from spacy.util import registry
 from worlds import adapt_in, rows_of
 
+from spacy_maral.adaptation.train import train
 from spacy_maral.errors import MaralError
 from spacy_maral.training.logging import SpacyLogger, describe_row
+from spacy_maral.training.teacher import train_teacher
 from spacy_maral.training.tensorboard import numbers
 
 ROW = {
@@ -229,6 +231,88 @@ def test_loggers_in_a_chain(nlp, told, capsys, tmp_path):
     assert "other_scores.reliable.O -> 0.9" in capsys.readouterr().out
     lines = (tmp_path / "log.jsonl").read_text(encoding="utf8").splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2]
+
+
+# loggers that cannot be made
+
+
+WANDB = {"@loggers": "spacy.WandbLogger.v5", "project_name": "x"}
+
+
+@pytest.fixture
+def without_wandb(monkeypatch):
+    pytest.importorskip("spacy_loggers")
+    monkeypatch.setitem(sys.modules, "wandb", None)
+
+
+@pytest.mark.usefixtures("without_wandb")
+def test_a_missing_package_is_named_with_the_remedy(nlp):
+    chain = {"@loggers": "spacy.ChainLogger.v1", "logger1": WANDB}
+    for block in (WANDB, chain):
+        name = block["@loggers"]
+        with pytest.raises(MaralError, match=f"M620.*{name}.*wandb.*pip install wandb"):
+            SpacyLogger(block, nlp, 1)
+
+
+@registry.loggers("failing.v1")
+def failing(where: str):
+    def setup(nlp, stdout, stderr):
+        if where == "package":
+            import no_such_package  # noqa: F401
+        if where == "module":
+            import json.no_such_module  # noqa: F401
+        raise RuntimeError("no project of this name\nmore lines")
+
+    if where == "make":
+        raise KeyError("project")
+    return setup
+
+
+@pytest.mark.parametrize(
+    ("block", "problem"),
+    [
+        ({"@loggers": "failing.v1", "where": "package"}, "M620.*failing.v1.*no_such_package"),
+        ({"@loggers": "failing.v1", "where": "module"}, "M621.*json.no_such_module"),
+        ({"@loggers": "failing.v1", "where": "setup"}, "M621.*no project of this name. Correct"),
+        ({"@loggers": "failing.v1", "where": "make"}, "M621.*'project'"),
+        ({"@loggers": "failing.v1"}, "M621.*where.*missing required argument"),
+        ({"@loggers": "failing.v1", "where": "", "y": 1}, "M621.* y .*unexpected"),
+        ({"@loggers": "nowhere.v1"}, "M621.*nowhere.v1.*E893"),
+        ({"project_name": "x"}, "M621.*project_name.*names no function"),
+        ({"@loggers": "spacy.ConsoleLogger.v3", "progress_bar": "x"}, "M621.*'x'.*progress bar"),
+    ],
+)
+def test_any_logger_that_cannot_be_made_is_refused(nlp, block, problem):
+    with pytest.raises(MaralError, match=problem):
+        SpacyLogger(block, nlp, 1)
+
+
+@pytest.mark.usefixtures("without_wandb")
+def test_trainings_end_before_their_work(world, tmp_path, monkeypatch):
+    for place in ("adaptation.student.predict", "training.pipelines.encode"):
+        monkeypatch.setattr(f"spacy_maral.{place}", lambda *a, **k: pytest.fail("worked"))
+    with pytest.raises(MaralError, match="M620"):
+        adapt_in(world, tmp_path / "student", overrides={"student.logger": WANDB})
+    files = {name: world[name] for name in ("source", "dev")}
+    given = {"output": tmp_path / "teacher", "overrides": {"teacher.logger": WANDB}, **files}
+    with pytest.raises(MaralError, match="M620"):
+        train_teacher(world["config"], **given)
+    # the student's, too, before the teacher is trained
+    given = {"overrides": {"student.logger": WANDB}, "target": world["target"], **files}
+    with pytest.raises(MaralError, match="M620"):
+        train(world["config"], output=tmp_path / "both", **given)
+    assert not (tmp_path / "both").exists()
+
+
+@pytest.mark.usefixtures("without_wandb")
+def test_a_finished_run_needs_no_logger(world):
+    given = {name: world[name] for name in ("source", "dev")}
+    overrides = {"teacher.logger": WANDB}
+    teacher = world["teacher"]
+    again = train_teacher(
+        world["config"], output=teacher, overrides=overrides, resume=True, **given
+    )
+    assert again == teacher
 
 
 # TensorBoard

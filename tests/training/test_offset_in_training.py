@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import spacy
+import torch
 from spacy.tokens import Doc, DocBin
 from worlds import adapt_in, rows_of
 
@@ -44,6 +46,20 @@ def test_training_decides_as_the_pipeline_does(world, tmp_path, offset):
     )
     if offset == 50.0:
         assert len(wanted) == sum(map(len, docs))
+
+
+def test_probabilities_of_a_text_with_and_without_the_offset(world, tmp_path):
+    """An offset multiplies the odds of an entity by a power of e."""
+    pipeline, docs = shifted(world, tmp_path / "teacher", {"LOC": 1.5}), docs_of(world["target"])
+    before = pipeline.class_probabilities(docs, name="raw", offset=False)
+    after = pipeline.class_probabilities(docs, name="raw")
+    np.testing.assert_allclose(before.sum(1), 1, rtol=1e-5)
+    odds = [table[:, 1:] / table[:, :1] for table in (before, after)]
+    factors = [np.exp(1.5), 1.0]
+    # float32 on both sides
+    np.testing.assert_allclose(odds[1], odds[0] * factors, rtol=1e-3)
+    half = pipeline.class_probabilities(docs, name="raw", dtype=torch.float16)
+    np.testing.assert_array_equal(half, after.astype(np.float16))
 
 
 def test_the_offset_of_a_configuration_counts_in_evaluation(world, tmp_path):

@@ -70,7 +70,7 @@ def test_a_package_is_named_after_a_language_that_spacy_lacks(world, tmp_path):
 
 def test_a_finished_run_leaves_a_summary_and_no_checkpoints(world):
     left = {path.name for path in (world["teacher"] / "training").iterdir()}
-    assert left == {"log.jsonl", "summary.json", "run.lock"}
+    assert left == {"log.jsonl", "summary.json"}
     summary = json.loads((world["teacher"] / "training" / "summary.json").read_text())
     assert summary["seed"] == 3 and summary["select"] == "source_dev"
     assert summary["seconds"] > 0 and summary["precision"] == "float32"

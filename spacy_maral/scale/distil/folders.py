@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ...data.docs import read_docs
 from ...data.files import prove_writable
@@ -12,7 +11,7 @@ from ...data.layout import RUN_FOLDER
 from ...errors import Errors, MaralError
 from ...training.inputs import Paths, annotated_docs, as_paths
 from ...training.target_gold import text_keys
-from ..shrink.pipelines import check_output
+from ..shrink.pipelines import GoldFile, check_output
 from .silver import Labelled
 
 WORK = "distil"
@@ -38,12 +37,14 @@ def read_labelled(
     """Read the labelled data of a distillation.
 
     labels (tuple[str, ...]): The teacher's labels.
-    gold, dev, test (Paths | None): Files (.spacy) to train on, to choose the epoch by, and to measure
-        on. The texts of dev and test are not trained on.
+    gold, dev, test (Paths | None): Files (.spacy) to train on, to choose the epoch by, and to compare
+        the pipelines on, which is the first of dev without a test. The texts of dev and test are not
+        trained on.
     RETURNS (Labelled): The documents.
     RAISES (MaralError): If a file cannot be read or has no annotation, or gold data have other labels.
     """
-    sides = {name: _read(paths) for name, paths in (("gold", gold), ("dev", dev), ("test", test))}
+    files = {"gold": _read(gold), "dev": _read(dev), "test": _read(test)}
+    sides = {name: [doc for file in read for doc in file.docs] for name, read in files.items()}
     unknown = sorted({ent.label_ for doc in sides["gold"] for ent in doc.ents} - {*labels})
     if unknown:
         path = ", ".join(map(str, as_paths(gold or ())))
@@ -51,12 +52,13 @@ def read_labelled(
         raise MaralError(Errors.M572.format(path=path, **found))
     measured = text_keys([*sides["dev"], *sides["test"]])
     trained = [doc for doc in sides["gold"] if not text_keys([doc]) & measured]
-    return Labelled(trained, sides["dev"] if dev else None, measured)
+    compared = next(iter([*files["test"], *files["dev"]]), None)
+    return Labelled(trained, sides["dev"] if dev else None, compared, measured)
 
 
-def _read(paths: Paths | None) -> list[Any]:
+def _read(paths: Paths | None) -> list[GoldFile]:
     files = as_paths(paths or ())
-    return [doc for path in files for doc in annotated_docs(read_docs(path), path)]
+    return [GoldFile(path.name, annotated_docs(read_docs(path), path)) for path in files]
 
 
 def describe_gold(labelled: Labelled) -> Mapping[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ...model.encoder.weights import check_trainable
 from ...model.spans import class_counts, class_shares
 from ...training.folders import digest_pipeline, fingerprint, is_finished, run_folder
 from ...training.inputs import Paths, as_paths, read_targets
-from ...training.logging import reporting
+from ...training.logging import check_logger, reporting
 from ...training.loop import Run
 from ...training.pipelines import (
     COMPONENT,
@@ -31,6 +32,7 @@ from ...training.pipelines import (
     evaluator,
     report_width,
     require_component,
+    run_seed,
 )
 from ...training.processes import ALONE
 from ...training.settings import StudentSettings, read_section
@@ -98,52 +100,96 @@ def distil_layers(
         used, or a file cannot be written.
     """
     started, output = time.perf_counter(), Path(output)
-    teacher = load_pipeline(model, gpu_id=gpu_id)
-    require_component(teacher, model)
-    labels = component(teacher).labels
-    shim, _ = find_encoder(teacher)
-    check_trainable(shim._model)
-    n_layers = len(layer_stack(shim._model)[1])
-    kept = choose_layers(keep, n_layers)
-    config = Config().from_str(DEFAULTS, overrides=overrides or {})
-    settings = read_settings(config, teacher)
-    labelled = read_labelled(labels, gold=gold, dev=dev, test=test)
+    plan = LayersPlan.read(model, keep, overrides or {}, gpu_id=gpu_id)
+    teacher = plan.teacher
+    labelled = read_labelled(component(teacher).labels, gold=gold, dev=dev, test=test)
     work = work_folder(output)
-    paths = as_paths(texts)
     docs = [
         doc
-        for part in read_targets(paths, lang or str(teacher.lang))
+        for part in read_targets(as_paths(texts), lang or str(teacher.lang))
         for doc in part
         if text_key(doc) not in labelled.measured
     ]
     with run_folder(output, True, ALONE) as folder:
-        files = {"teacher": digest_pipeline(Path(str(teacher.path)))}
-        data = {"target": docs, "gold": labelled.gold, "dev": labelled.dev or []}
-        identity = fingerprint(config, {"student": settings}, data, **files)
-        identity["layers"] = kept
+        identity = plan.fingerprint(docs, labelled)
         if not is_finished(folder, identity):
-            student = cut_pipeline(model, kept, settings, folder)
-            run = prepare(
-                student, as_pipeline(teacher, None), docs, labelled, settings, folder, identity,
-                int(config["system"]["seed"]),
-            )  # fmt: skip
+            check_logger(plan.settings)
+            student = plan.cut(folder)
+            run = prepare(student, plan, docs, labelled, folder, identity)
             run.train(resume=True)
             finish(
-                student, run, output, started, settings={"student": settings},
-                chosen=chosen_row(run), facts={"select": describe_choice(settings, labelled)},
+                student, run, output, started, settings={"student": plan.settings},
+                chosen=chosen_row(run), facts={"select": describe_choice(plan.settings, labelled)},
             )  # fmt: skip
     facts: dict[str, Any] = {
-        "to": "layers", "teacher": model_version(str(model)), "layers": pair(n_layers, len(kept)),
-        "kept": kept,
+        "to": "layers", "teacher": model_version(str(model)),
+        "layers": pair(plan.n_layers, len(plan.kept)), "kept": plan.kept,
         "silver": {"documents": len(docs), "words": sum(map(len, docs))},
     }  # fmt: skip
     if labelled.gold:
         facts["gold"] = describe_gold(labelled)
-    measured = test or (as_paths(dev)[0] if dev else None)
-    result = report_small(teacher, output, TASK, facts, test=measured)
+    result = report_small(teacher, output, TASK, facts, labelled.test)
     with writing_output(output):
         remove(work)
     return result
+
+
+@dataclass(frozen=True)
+class LayersPlan:
+    """What a pipeline with fewer layers is made from.
+
+    model (str | Path): The teacher's folder or name.
+    teacher (Language): The teacher.
+    n_layers (int): Number of layers of its encoder.
+    kept (list[int]): Numbers of the layers that the new pipeline keeps, ascending.
+    config (Config): The sections [system] and [student].
+    settings (StudentSettings): Those of [student]; loss and decision rule are the teacher's.
+    """
+
+    model: str | Path
+    teacher: Language
+    n_layers: int
+    kept: list[int]
+    config: Config
+    settings: StudentSettings
+
+    @classmethod
+    def read(
+        cls, model: str | Path, keep: str, overrides: dict[str, Any], *, gpu_id: int
+    ) -> LayersPlan:
+        """Load the teacher, and check it, the layers and the settings.
+
+        RAISES (MaralError): If the teacher or its encoder cannot be used, or the layers or a setting
+            are wrong.
+        """
+        teacher = load_pipeline(model, gpu_id=gpu_id)
+        require_component(teacher, model)
+        shim, _ = find_encoder(teacher)
+        check_trainable(shim._model)
+        n_layers = len(layer_stack(shim._model)[1])
+        kept = choose_layers(keep, n_layers)
+        config = Config().from_str(DEFAULTS, overrides=overrides)
+        return cls(model, teacher, n_layers, kept, config, read_settings(config, teacher))
+
+    def fingerprint(self, docs: Sequence[Doc], labelled: Labelled) -> dict[str, Any]:
+        """Identify the run (see `folders.fingerprint`).
+
+        docs (Sequence[Doc]): Raw text.
+        """
+        data = {"target": docs, "gold": labelled.gold, "dev": labelled.dev or []}
+        teacher = digest_pipeline(Path(str(self.teacher.path)))
+        found = fingerprint(self.config, {"student": self.settings}, data, teacher=teacher)
+        return {**found, "layers": self.kept}
+
+    def cut(self, folder: Path) -> Pipeline:
+        """Load the teacher once more, cut its layers, and prepare it for training in a folder."""
+        nlp = load_pipeline(self.model)
+        cut_layers(find_encoder(nlp)[0], self.kept)
+        student = as_pipeline(nlp, self.settings)
+        # the soft labels have the teacher's offset already
+        student.set_offset(0.0)
+        student.cache = cache_of(self.settings, folder)
+        return student
 
 
 def read_settings(config: Config, teacher: Language) -> StudentSettings:
@@ -162,28 +208,13 @@ def read_settings(config: Config, teacher: Language) -> StudentSettings:
     return found
 
 
-def cut_pipeline(
-    model: str | Path, kept: list[int], settings: StudentSettings, folder: Path
-) -> Pipeline:
-    """Load the teacher once more, cut its layers, and prepare it for training."""
-    nlp = load_pipeline(model)
-    cut_layers(find_encoder(nlp)[0], kept)
-    student = as_pipeline(nlp, settings)
-    # the soft labels have the teacher's offset already
-    student.set_offset(0.0)
-    student.cache = cache_of(settings, folder)
-    return student
-
-
 def prepare(
     student: Pipeline,
-    teacher: Pipeline,
+    plan: LayersPlan,
     docs: Sequence[Doc],
     labelled: Labelled,
-    settings: StudentSettings,
     folder: Path,
     identity: dict[str, Any],
-    seed: int,
 ) -> Run:
     """Prepare the run that trains a cut pipeline on the teacher's soft labels.
 
@@ -193,8 +224,9 @@ def prepare(
     RETURNS (Run): The run.
     RAISES (MaralError): If too little text is left, or no entity is there to choose the epoch by.
     """
-    trained, dev = divide(docs, labelled, teacher.nlp)
-    streams = [soft_stream(student, teacher, trained, settings)]
+    settings, seed = plan.settings, run_seed(plan.config)
+    trained, dev = divide(docs, labelled, plan.teacher)
+    streams = [soft_stream(student, as_pipeline(plan.teacher, None), trained, settings)]
     if labelled.gold:
         share = student.deal(labelled.gold, ALONE, labelled=True, name="gold")
         report_width(share, student.labels)
@@ -251,8 +283,7 @@ def soft_stream(
     """Make the stream of raw text with the teacher's probabilities of all candidate spans."""
     share = student.deal(docs, ALONE, labelled=False, name="target")
     stream = Stream("target", share, settings.prior_scale, None)
-    corpus = teacher.encode(docs, labelled=False, name="target")
-    stream.targets = teacher.class_probabilities(corpus, name="Soft labels")
+    stream.targets = teacher.class_probabilities(docs, name="Soft labels")
     stream.classes = stream.targets.argmax(1)
     stream.prior = class_shares(class_counts(stream.classes, len(teacher.labels) + 1))
     return stream

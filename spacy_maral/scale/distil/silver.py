@@ -23,6 +23,7 @@ from ...data.tokens import tokenize
 from ...errors import Errors, MaralError
 from ...training.target_gold import is_held_out, text_key
 from ..annotate.storage import open_read
+from ..shrink.pipelines import GoldFile
 
 TRAIN, DEV = "train", f"dev{SUFFIX}"
 FILE_DOCS = 2000
@@ -36,10 +37,11 @@ ATTRS = ("ENT_IOB", "ENT_TYPE")
 
 class Labelled(NamedTuple):
     """Documents with gold labels: to train on, to choose the epoch by (None to hold silver text out),
-    and the keys of all texts that the model is measured on."""
+    and to compare the pipelines on, and the keys of all texts that the model is measured on."""
 
     gold: list[Doc]
     dev: list[Doc] | None
+    test: GoldFile | None
     measured: AbstractSet[str]
 
     def held_out_share(self, n_documents: int) -> float:

@@ -20,7 +20,7 @@ from ...errors import Errors, MaralError
 from ...evaluation.evaluate import load_pipeline
 from ...model.architectures import get_span_module
 from ...model.checks import check_choice
-from ...training.inputs import Paths, as_paths
+from ...training.inputs import Paths
 from ...training.interrupts import sole_run
 from ...training.pipelines import require_component
 from ..annotate.corpus_files import FORMATS, find_shards, places
@@ -86,16 +86,9 @@ def distil_tok2vec(
     RAISES (ConfigValidationError): If a setting is unknown or out of range.
     """
     output = Path(output)
-    check_choice("component", component, list(COMPONENTS))
     given = [texts] if isinstance(texts, str | Path) else list(texts)
-    teacher = load_pipeline(model, gpu_id=gpu_id)
-    require_component(teacher, model)
-    pipe = maral_ner(teacher)
-    labelled = read_labelled(pipe.labels, gold=gold, dev=dev, test=test)
-    width = get_span_module(pipe.model).max_width
-    plan = SmallPlan(
-        teacher, pipe.labels, width, component, check_vectors(vectors), overrides or {}
-    )
+    plan = read_plan(model, component, vectors, overrides or {}, gpu_id=gpu_id)
+    labelled = read_labelled(plan.labels, gold=gold, dev=dev, test=test)
     work = work_folder(output)
     plan.blank(plan.config(work / CORPUS, n_documents=0))
     with sole_run(work):
@@ -107,7 +100,7 @@ def distil_tok2vec(
         n_documents = counts.documents + len(labelled.gold)
         config = plan.config(work / CORPUS, n_documents=n_documents)
         nlp = train(plan, config, work, gpu_id=gpu_id)
-    finish(nlp, teacher)
+    finish(nlp, plan.teacher)
     facts: dict[str, Any] = {
         "to": "tok2vec", "component": component, "teacher": summary.model,
         "silver": {**counts.to_dict(), "doubt": doubt},
@@ -115,10 +108,31 @@ def distil_tok2vec(
     }  # fmt: skip
     if labelled.gold:
         facts["gold"] = describe_gold(labelled)
-    measured = test or (as_paths(dev)[0] if dev else None)
     with writing_output(output), replacing(output) as folder:
         nlp.to_disk(folder)
-        return report_small(teacher, folder, TASK, facts, test=measured, spans_key=plan.spans_key)
+        return report_small(
+            plan.teacher, folder, TASK, facts, labelled.test, spans_key=plan.spans_key
+        )
+
+
+def read_plan(
+    model: str | Path,
+    component: str,
+    vectors: str | Path | None,
+    overrides: dict[str, Any],
+    *,
+    gpu_id: int,
+) -> SmallPlan:
+    """Load the teacher, and check it, the component and the vectors.
+
+    RAISES (MaralError): If one of them cannot be used.
+    """
+    check_choice("component", component, list(COMPONENTS))
+    teacher = load_pipeline(model, gpu_id=gpu_id)
+    require_component(teacher, model)
+    pipe = maral_ner(teacher)
+    width = get_span_module(pipe.model).max_width
+    return SmallPlan(teacher, pipe.labels, width, component, check_vectors(vectors), overrides)
 
 
 def check_vectors(given: str | Path | None) -> str | None:

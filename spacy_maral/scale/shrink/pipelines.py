@@ -7,10 +7,11 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from spacy.language import Language
+from spacy.tokens import Doc
 from spacy.util import dot_to_object, walk_dict
 from thinc.api import Model
 
@@ -26,6 +27,13 @@ from .footprint import folder_bytes, measure_loading
 from .parity import Parity, compare_pipelines, pair
 
 ARCHITECTURE = "spacy-maral.TransformerModel.v1"
+
+
+class GoldFile(NamedTuple):
+    """Labelled documents, and the name of their file."""
+
+    name: str
+    docs: list[Doc]
 
 
 @dataclass
@@ -98,14 +106,13 @@ def save_small(
     RETURNS (Smaller): The comparison.
     RAISES (MaralError): If a file cannot be read or written.
     """
-    if test is not None:
-        read_gold(test)
+    gold = None if test is None else GoldFile(Path(test).name, read_gold(test))
     _set_weights(nlp, weights)
     old = load_pipeline(model)
     with writing_output(output), replacing(output) as folder:
         nlp.to_disk(folder)
         _keep_summary(old, folder)
-        return report_small(old, folder, task, {**facts, "weights": weights}, test=test)
+        return report_small(old, folder, task, {**facts, "weights": weights}, gold)
 
 
 def report_small(
@@ -113,8 +120,8 @@ def report_small(
     folder: Path,
     task: str,
     facts: Mapping[str, Any],
+    test: GoldFile | None,
     *,
-    test: str | Path | None,
     spans_key: str | None = None,
 ) -> Smaller:
     """Compare a smaller pipeline with its original, and write report and model card to its folder.
@@ -123,7 +130,7 @@ def report_small(
     folder (Path): Folder of the smaller pipeline.
     task (str): Name of the change, and of the report in the folder.
     facts (Mapping): Further content of the report.
-    test (str | Path): Labelled documents (.spacy) to compare the pipelines on.
+    test (GoldFile | None): What to compare the pipelines on, if anything.
     spans_key (str | None): Key of doc.spans under which the smaller pipeline writes its entities; None
         for doc.ents.
     RETURNS (Smaller): The comparison.
@@ -132,8 +139,8 @@ def report_small(
     parity = None
     report = {**facts, **_sizes(Path(str(old.path)), folder)}
     if test is not None:
-        parity = compare_pipelines(old, load_pipeline(folder), read_gold(test), spans_key=spans_key)
-        report["test"] = {"data": Path(test).name, **parity.to_dict()}
+        parity = compare_pipelines(old, load_pipeline(folder), test.docs, spans_key=spans_key)
+        report["test"] = {"data": test.name, **parity.to_dict()}
     report |= {
         "machine": describe_machine(-1),
         "threads": torch.get_num_threads(),

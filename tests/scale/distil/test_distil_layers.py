@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from worlds import CONFIG, f1_of, make_docs
 
 from spacy_maral.cli import app
+from spacy_maral.data.docs import read_docs
 from spacy_maral.errors import MaralError
 from spacy_maral.evaluation.tables import SELECTED
 from spacy_maral.model.encoder.layers import layer_stack
@@ -180,16 +181,29 @@ def test_the_soft_labels_are_the_teachers(deep, texts):
 def test_it_goes_on_and_is_not_done_twice(
     deep, texts, world, labelled, tmp_path, monkeypatch, caplog
 ):
-    output = tmp_path / "small"
-    arguments = {"keep": "2", "overrides": EPOCHS, "gold": world["source"], "lang": "xx"}
-    real = layers.report_small
+    output, dev = tmp_path / "small", tmp_path / "dev.spacy"
+    shutil.copyfile(labelled, dev)
+    arguments = {
+        "keep": "2",
+        "overrides": EPOCHS,
+        "gold": world["source"],
+        "lang": "xx",
+        "dev": dev,
+    }
+    real, is_finished = layers.report_small, layers.is_finished
     monkeypatch.setattr(layers, "report_small", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         distil_layers(deep, texts, output, **arguments)
     monkeypatch.setattr(layers, "prepare", lambda *a: pytest.fail("trained again"))
     monkeypatch.setattr(layers, "report_small", real)
+    # what was read at the beginning is not read again
+    monkeypatch.setattr(layers, "is_finished", lambda *a: dev.unlink() or is_finished(*a))
     result = distil_layers(deep, texts, output, **arguments)
     assert result.facts["gold"]["documents"] == 80 and "W304" in caplog.text
+    assert result.facts["test"]["data"] == "dev.spacy"
+    assert result.parity.reports[0].micro.support == sum(len(x.ents) for x in read_docs(labelled))
+    monkeypatch.setattr(layers, "is_finished", is_finished)
+    shutil.copyfile(labelled, dev)
     with pytest.raises(MaralError, match=r"(?s)M323.*layers: "):
         distil_layers(deep, texts, output, **{**arguments, "keep": "3"})
     with pytest.raises(MaralError, match="M406"):
@@ -202,13 +216,17 @@ def test_the_encoder_of_spacy_transformers_keeps_its_layers(world, texts, tmp_pa
         distil_layers(world["teacher"], texts, tmp_path / "x")
 
 
-def test_wrong_input_of_layers(deep, texts, tmp_path):
+def test_wrong_input_of_layers(deep, texts, tmp_path, monkeypatch):
     with pytest.raises(MaralError, match=r"(?s)M302.*epochs = 0"):
         distil_layers(deep, texts, tmp_path / "x", keep="2", overrides={"student.epochs": 0})
     with pytest.raises(MaralError, match=r"select.*source_dev, last"):
         distil_layers(
             deep, texts, tmp_path / "x", keep="2", overrides={"student.select": "target_gold"}
         )
+    logger = {"student.logger": {"@loggers": "nowhere.v1"}}
+    with monkeypatch.context() as patch, pytest.raises(MaralError, match=r"M621.*nowhere.v1"):
+        patch.setattr(layers, "prepare", lambda *a: pytest.fail("worked"))
+        distil_layers(deep, texts, tmp_path / "x", keep="2", lang="xx", overrides=logger)
     (tmp_path / "a.txt").write_text("lebt und nach und nach\n", encoding="utf8")
     with pytest.raises(MaralError, match="M576"):
         distil_layers(deep, tmp_path / "a.txt", tmp_path / "x", keep="2", lang="xx")

@@ -9,10 +9,12 @@ import pytest
 import spacy
 import torch
 from sentences import TEXTS
+from spacy.tokens import DocBin
 from spacy.training import Example
 from typer.testing import CliRunner
 
 from spacy_maral.cli import app
+from spacy_maral.data import docs
 from spacy_maral.errors import MaralError
 from spacy_maral.model.encoder import weights
 from spacy_maral.scale.shrink import footprint, pipelines
@@ -213,6 +215,23 @@ def test_commands(model, corpus, test_set, tmp_path):
     assert list(meta["maral_smaller"]) == ["trim-vocab", "optimise"]
     result = CliRunner().invoke(app, ["optimise", str(fast), "-o", str(tmp_path / "again")])
     assert result.exit_code == 1 and "M463" in result.output
+
+
+def test_the_test_data_are_read_once(model, test_set, tmp_path, monkeypatch):
+    read = []
+    real = docs.read_docs
+    monkeypatch.setattr(docs, "read_docs", lambda path: read.append(path) or real(path))
+    result = optimise(model, tmp_path / "fast", test=test_set)
+    assert read == [test_set] and result.facts["test"]["data"] == "test.spacy"
+
+
+def test_test_data_that_measure_nothing_are_refused_before_the_work(model, tmp_path, monkeypatch):
+    nlp = spacy.blank("xx")
+    DocBin(docs=[nlp("lebt nach")]).to_disk(tmp_path / "raw.spacy")
+    monkeypatch.setattr(pipelines, "measure_loading", lambda models: pytest.fail("worked"))
+    with pytest.raises(MaralError, match="M402"):
+        optimise(model, tmp_path / "fast", test=tmp_path / "raw.spacy")
+    assert not (tmp_path / "fast").exists()
 
 
 def test_what_is_lost_is_said(model, test_set, tmp_path, monkeypatch):
