@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import FileLock, Timeout
 
 from ..errors import Errors, MaralError, Warnings
 
@@ -76,38 +76,19 @@ def sole_run(folder: Path) -> Iterator[None]:
     RAISES (MaralError): If another run has locked the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    holder = folder / HOLDER
+    lock, holder = FileLock(folder / LOCK), folder / HOLDER
     try:
-        lock = _lock(folder / LOCK)
-    except (Timeout, FileNotFoundError):
+        lock.acquire(timeout=0)
+    except Timeout:
         raise MaralError(Errors.M324.format(folder=folder, holder=_read_holder(holder))) from None
     try:
         holder.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf8")
         yield
     finally:
         holder.unlink(missing_ok=True)
-        # while it is locked, see below; Windows deletes it when it is released
+        # while it is locked: a run that has opened it by now finds it deleted, and does not lock it
         with contextlib.suppress(OSError):
             (folder / LOCK).unlink()
-        lock.release()
-
-
-def _lock(path: Path) -> BaseFileLock:
-    """Lock a file that its last holder may just have deleted.
-
-    A file that was opened before it was deleted can still be locked, and keeps nobody out. The lock
-    counts only if the path leads to the file that is locked.
-
-    RAISES (Timeout): If another one holds it.
-    RAISES (FileNotFoundError): If it was deleted while it was opened.
-    """
-    while True:
-        lock = FileLock(path)
-        lock.acquire(timeout=0)
-        number = lock._context.lock_file_fd
-        with contextlib.suppress(FileNotFoundError):
-            if number is None or os.path.samestat(os.fstat(number), path.stat()):
-                return lock
         lock.release()
 
 

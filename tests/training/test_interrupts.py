@@ -4,10 +4,8 @@ import os
 import signal
 import threading
 import time
-from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from spacy_maral.errors import MaralError
 from spacy_maral.training.interrupts import HOLDER, StopRequest, sole_run
@@ -101,27 +99,6 @@ def test_many_runs_one_after_the_other_never_meet(tmp_path):
     for thread in threads:
         thread.join()
     assert len(entered) >= 60 and not met
-
-
-def test_a_lock_that_was_deleted_while_it_was_opened_does_not_count(tmp_path, monkeypatch):
-    """Another run begins after the file that this one has opened is gone."""
-    acquire, held = FileLock.acquire, []
-
-    def late(lock, *args, **kwargs):
-        found = acquire(lock, *args, **kwargs)
-        if not held:
-            Path(lock.lock_file).unlink()
-            other = FileLock(lock.lock_file)
-            held.append(other)
-            acquire(other, timeout=0)
-        return found
-
-    monkeypatch.setattr(FileLock, "acquire", late)
-    with pytest.raises(MaralError, match="M324"), sole_run(tmp_path):
-        pass
-    held[0].release()
-    with sole_run(tmp_path):
-        pass
 
 
 def test_a_request_is_noted_once(caplog):
