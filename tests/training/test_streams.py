@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -168,6 +170,18 @@ def masked_lm(rate=0.4, dropout=0.0):
     )
     head = Seen(16, VOCABULARY)
     return network, head, fed, MaskedLM(head, 1.0, MASK, [BOS, PAD, EOS, MASK], rate)
+
+
+def test_a_process_without_a_document_takes_its_shortest_that_has_words(monkeypatch):
+    corpus = toy_corpus(3, n_words=(4, 9))
+    share = Share.of(corpus)._replace(ranks=SimpleNamespace(size=2, rank=0))
+    stream = source_stream(Share.of(corpus), K, 0.0)
+    stream.share = share
+    monkeypatch.setattr(type(corpus), "doc_lengths", lambda _: np.array([0, 9, 6]))
+    batch, counts = stream.batch(np.array([1, 3]), PAD)
+    assert batch.docs.tolist() == [2] and not counts
+    batch, counts = stream.batch(np.array([2, 3]), PAD)
+    assert batch.docs.tolist() == [1] and counts
 
 
 def test_masked_pieces_are_predicted():
