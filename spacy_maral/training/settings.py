@@ -125,7 +125,7 @@ class TrainingSettings(Section):
     select: Select = "source_dev"
     target_gold_share: float = Field(0.5, gt=0, lt=1)
     """Share of the sentences of --target-gold among the labelled sentences of an epoch: each is
-    repeated as often as this needs, at most 20 times."""
+    repeated as often as this needs, at most eight times."""
     target_gold_holdout: float | None = Field(None, ge=0, le=0.5)
     """Share of the sentences of --target-gold that is held out of the training, and on which each
     epoch is measured. By default 0.2 of 50 sentences or more, and none of fewer."""
