@@ -56,23 +56,25 @@ def alternate(sides: Mapping[str, Trial], rounds: int, *, warm: int = 1) -> Tria
 
 
 def compare(
-    trials: Trials, *, unit: str, ours: str = "ours", other: str = "other", rate: bool = True
-) -> dict[str, Any]:
+    trials: Trials, *, unit: str, ours: str = "ours", other: str = "other", rate: bool = True,
+    cpu: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     """Medians of two sides, and the median over rounds of the ratio of their speeds.
 
     trials (Trials): The trials.
     unit (str): Unit of the medians.
     rate (bool): Whether the medians are work per second; otherwise seconds per unit of work.
+    cpu (bool): Whether seconds are those of CPU time, throughout.
     RETURNS (dict): ratio, ours, other, unit, cpu_ratio, and quartiles of the ratio.
     """
-    ratios = trials.rate(ours) / trials.rate(other)
+    ratios = trials.rate(ours, cpu=cpu) / trials.rate(other, cpu=cpu)
     cpu_ratios = trials.rate(ours, cpu=True) / trials.rate(other, cpu=True)
     read = trials.rate if rate else trials.cost
     low, high = np.quantile(ratios, [0.25, 0.75])
     return {
         "ratio": float(np.median(ratios)),
-        "ours": float(np.median(read(ours))),
-        "other": float(np.median(read(other))),
+        "ours": float(np.median(read(ours, cpu=cpu))),
+        "other": float(np.median(read(other, cpu=cpu))),
         "unit": unit,
         "cpu_ratio": float(np.median(cpu_ratios)),
         "ratio_quartiles": [float(low), float(high)],

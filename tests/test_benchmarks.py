@@ -9,7 +9,7 @@ from docs_measured import where
 
 from benchmarks import literal
 from benchmarks.__main__ import main
-from benchmarks.cases import CASES, NotInstalled, choose, spanmarker
+from benchmarks.cases import CASES, NotInstalled, choose, runtimes, spanmarker
 from benchmarks.literal_step import clean_overlaps
 from benchmarks.results import add_result, read_results
 from benchmarks.timing import Trials, alternate, compare
@@ -78,12 +78,14 @@ def test_every_case_has_its_module():
         assert callable(importlib.import_module(f"benchmarks.cases.{module}").run)
 
 
-def test_without_spanmarker(monkeypatch):
-    monkeypatch.setattr(
-        spanmarker, "import_module", lambda name: importlib.import_module("no_such")
-    )
-    with pytest.raises(NotInstalled, match="SpanMarker cannot be imported"):
-        spanmarker.run("infer_vs_spanmarker", None)
+@pytest.mark.parametrize(
+    "case, name, package",
+    [(spanmarker, "infer_vs_spanmarker", "SpanMarker"), (runtimes, "infer_vs_onnx", "ONNX")],
+)
+def test_without_the_package_of_a_case(monkeypatch, case, name, package):
+    monkeypatch.setattr(case, "import_module", lambda name: importlib.import_module("no_such"))
+    with pytest.raises(NotInstalled, match=f"{package} cannot be imported"):
+        case.run(name, None)
 
 
 def test_literal_scores_are_ours():
@@ -167,6 +169,16 @@ def test_where_results_were_measured_names_their_number_formats():
     )
 
 
+def test_other_runtimes_give_the_same_states(tmp_path, threads, inputs_once):
+    for package in runtimes.PACKAGES:
+        pytest.importorskip(package)
+    path = tmp_path / "found.json"
+    assert run(path, "infer_vs_onnx") == 0
+    row = json.loads(path.read_text())["infer_vs_onnx"]
+    assert set(row["largest_difference_of_states"]) >= {"ours", "ONNX Runtime", "OpenVINO"}
+    assert all(ratio > 0 for table in row["tables"].values() for *_, ratio in table[1:])
+
+
 def test_a_run_without_text_is_refused(capsys):
     assert main(["--cases", "data"]) == 1
     assert "need an encoder and text" in capsys.readouterr().out
@@ -178,7 +190,7 @@ def test_every_case_runs(tmp_path, threads):
     assert run(path, "*") == 0
     found = json.loads(path.read_text())
     missing = set(CASES) - set(found)
-    assert missing <= {"infer_vs_spanmarker"}
+    assert missing <= {"infer_vs_spanmarker", "infer_vs_onnx"}
     for name, row in found.items():
         assert math.isfinite(row["ours"]), name
         assert name.startswith("pcla_1e") or math.isfinite(row["ratio"]), name

@@ -25,6 +25,7 @@ CASES = {
     "infer_vs_ner": "inference",
     "infer_vs_spancat": "inference",
     "infer_vs_spanmarker": "spanmarker",
+    "infer_vs_onnx": "runtimes",
     "infer_float32_vs_before": "packed",
     "latency_short": "packed",
     "load_seconds": "loading",

@@ -24,7 +24,7 @@ TRIED = ("x86_64", "AMD64")
 # number of pieces that the order of the matrices is chosen for; all others are multiplied, too
 PIECES = 256
 # up to so many pieces, their number is rounded up to a multiple
-STEPS = ((32, 4), (128, 8), (384, 16), (1 << 62, 64))
+STEPS = ((32, 2), (128, 8), (384, 16), (1 << 62, 64))
 # fused optimisers do not count their changes in the version of a tensor
 _n_steps = [0]
 
@@ -157,13 +157,18 @@ class PackedEncoder:
         """The next states of pieces, one after another, with rows that mean nothing behind them."""
         rows, length = shape[:2]
         to_heads, from_heads, to_inner, from_inner = matrices
-        heads = _linear(states, to_heads)[: rows * length].view(rows, length, 3, self.n_heads, -1)
+        heads = _linear(states, to_heads)
+        if rows > 1:
+            heads = heads[: rows * length]
+        heads = heads.view(rows, -1, 3, self.n_heads, shape[2] // self.n_heads)
         query, key, value = heads.permute(2, 0, 3, 1, 4).unbind()
+        # what is behind a single row is read by nothing, but may read
+        key, value = key[:, :, :length], value[:, :, :length]
         read = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         read = _padded(read.transpose(1, 2))
-        states = _normalised(_linear(read, from_heads).add_(states), norms[0])
+        states = _normalised(_linear_plus(read, from_heads, states), norms[0])
         inner = _linear(states, to_inner, "gelu")
-        return _normalised(_linear(inner, from_inner).add_(states), norms[1])
+        return _normalised(_linear_plus(inner, from_inner, states), norms[1])
 
 
 def _padded(states: Tensor) -> Tensor:
@@ -176,8 +181,10 @@ def _padded(states: Tensor) -> Tensor:
     """
     rows, length = states.shape[:2]
     n = rows * length
-    step = next(step for most, step in STEPS if n <= most)
-    flat = states.new_empty(n + -n % step, states[0, 0].numel())
+    missing = -n % next(step for most, step in STEPS if n <= most)
+    if not missing:
+        return states.reshape(n, -1)
+    flat = states.new_empty(n + missing, states[0, 0].numel())
     flat[:n].view(states.shape).copy_(states)
     flat[n:].zero_()
     return flat
@@ -200,14 +207,17 @@ def _linear(x: Tensor, matrix: tuple[Tensor, Tensor], activation: str = "none") 
     return torch.ops.mkldnn._linear_pointwise.default(x, *matrix, activation, [], "none")
 
 
+def _linear_plus(x: Tensor, matrix: tuple[Tensor, Tensor], other: Tensor) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise.binary(x, other, *matrix, "add")
+
+
 def _normalised(x: Tensor, norm: nn.LayerNorm) -> Tensor:
     return F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
 
 def _score_mask(mask: Tensor, dtype: torch.dtype) -> Tensor | None:
-    """What is added to the scores of attention, shape (rows, 1, length, length); None for nothing."""
+    """What is added to the scores of attention, shape (rows, 1, 1, length); None for nothing."""
     if bool(mask.all()):
         return None
-    rows, length = mask.shape
     least = torch.zeros(mask.shape, dtype=dtype).masked_fill_(mask == 0, torch.finfo(dtype).min)
-    return least[:, None, None].expand(rows, 1, length, length)
+    return least[:, None, None]
