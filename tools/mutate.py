@@ -59,9 +59,13 @@ EQUIVALENT: Mapping[str, str] = {
     "spacy_maral/model/spans.py word_piece_ends: 1 -> (2)": "an empty row more (one of several such constants)",
     "spacy_maral/model/spans.py module: 1 -> (2)": "any number below 0 stands for a class that is not known",
     "spacy_maral/model/spans.py touching: -1 -> (1)": "two words more, which no span has",
+    "spacy_maral/model/spans.py touching: 1 -> (2)": "for no spans at all",
     "spacy_maral/model/spans.py _schedule: 0.0 -> (1.0)": "all totals are higher by one",
+    "spacy_maral/model/spans.py _schedule: 1 -> (2)": "each span counts twice where totals are equal",
     "spacy_maral/adaptation/filter.py split_scores: mixture.predict_proba([[high]])[0, top] <= 0.5 -> "
     "(mixture.predict_proba([[high]])[0, top] < 0.5)": "no fit has exactly one half",
+    "spacy_maral/adaptation/refinery.py build_index: index.cp.niter, index.cp.max_points_per_centroid = "
+    "CENTRE_ROUNDS, ROWS_PER_CENTRE -> pass": "the library's numbers take longer, to the same end",
     "spacy_maral/adaptation/refinery.py module: 16 -> (17)": "number of lists that a search reads: "
     "one more is as good",
     "spacy_maral/adaptation/progressive.py on_row: 0 -> (1)": "one row more of memory is kept",

@@ -313,6 +313,16 @@ def test_statistics_record_no_gradient_and_survive_a_round_trip() -> None:
     assert torch.equal(statistics.score(z), other.score(z))
 
 
+def test_statistics_start_as_a_spread_simplex_of_concentrated_classes() -> None:
+    """The mean of unit vectors is shorter than one; 0.9 is a concentration of 0.9 (q - 0.81) / 0.19."""
+    statistics = vmf.ClassStatistics(4, 16)
+    norms = statistics.mean.norm(dim=1)
+    torch.testing.assert_close(norms, torch.full((4,), 0.9), rtol=0, atol=1e-6)
+    assert statistics.concentration.tolist() == pytest.approx(
+        [0.9 * (16 - 0.81) / 0.19] * 4, rel=1e-5
+    )
+
+
 def test_counts_and_probabilities_give_the_same_prior() -> None:
     """Also to a class that has no spans."""
     statistics = vmf.ClassStatistics(3, 8)
