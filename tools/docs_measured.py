@@ -13,7 +13,16 @@ from typing import Any
 import scale_costs
 from docs_text import table
 
-from spacy_maral.experiments.results import against_plain, pair_of
+from spacy_maral.evaluation.tables import markdown_table
+from spacy_maral.experiments.results import (
+    Mean,
+    against_plain,
+    grouped,
+    is_ceiling,
+    is_changed,
+    pair_of,
+    variant_of,
+)
 from spacy_maral.experiments.study import settings_table, study_table
 from spacy_maral.experiments.tables import detail_table, difference_table, f1_table, gap_table
 
@@ -109,7 +118,35 @@ def result_tables(results: list[dict[str, Any]]) -> dict[str, str]:
 def quick_tables(results: list[dict[str, Any]]) -> dict[str, str]:
     """The tables of the runs with little text (configs/benchmark_quick.yml)."""
     gap = gap_table(results).strip()
-    return {"quick": f1_table(results).strip(), **({"quick_gap": gap} if gap else {})}
+    without_gold = [r for r in results if r["target_gold"] is None]
+    return {
+        "quick": f1_table(without_gold).strip(),
+        "quick_gold": gold_table(results).strip(),
+        **({"quick_gap": gap} if gap else {}),
+    }
+
+
+def gold_table(results: Sequence[dict[str, Any]]) -> str:
+    """F1 of variants with labelled target sentences, and the difference to those without, by pair.
+
+    A teacher is compared with the teacher of the same seed, and a student with the student.
+    """
+    plain = {
+        (pair_of(r), r["seed"], r["adapted"]): r["f1"]
+        for r in results
+        if not is_changed(r) and not is_ceiling(r)
+    }
+    pairs, rows = list(grouped(results, pair_of)), []
+    for variant, own in grouped((r for r in results if r["target_gold"]), variant_of).items():
+        cells, numbers = [], []
+        for runs in (grouped(own, pair_of).get(pair, []) for pair in pairs):
+            f1 = Mean.of(r["f1"] for r in runs)
+            change = Mean.of(r["f1"] - plain[pair_of(r), r["seed"], r["adapted"]] for r in runs)
+            cells.append(f"{f1.show(sd=True)} ({change.show('+.2f')})")
+            numbers.append(len(runs))
+        low, high = min(numbers), max(numbers)
+        rows.append([variant, *cells, str(high) if low == high else f"{low}-{high}"])
+    return markdown_table(["variant", *pairs, "seeds"], rows)
 
 
 def appendix_tables(results: list[dict[str, Any]]) -> dict[str, str]:
