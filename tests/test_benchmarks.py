@@ -169,6 +169,18 @@ def test_where_results_were_measured_names_their_number_formats():
     )
 
 
+def test_the_parts_of_a_prediction_make_up_the_whole(tmp_path, threads, inputs_once):
+    path = tmp_path / "found.json"
+    assert run(path, "infer_float32_vs_before") == 0
+    _, *rows = json.loads(path.read_text())["infer_float32_vs_before"]["tables"][
+        "where the time goes"
+    ]
+    shares = dict(rows)
+    assert sum(shares.values()) == pytest.approx(1)
+    # of a tiny encoder
+    assert all(0 <= share < 0.95 for share in shares.values())
+
+
 def test_other_runtimes_give_the_same_states(tmp_path, threads, inputs_once):
     for package in runtimes.PACKAGES:
         pytest.importorskip(package)
