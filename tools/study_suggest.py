@@ -5,7 +5,8 @@
 TEACHER, trained on the source alone, chooses n sentences of the pool, whose labels it does not see; a new teacher is
 trained on the source and these sentences with their labels, as with `train-teacher --target-gold`, and measured on the
 test set. Another model is trained on the suggested sentences alone, with as many updates as the teacher has. The table has
-mean and standard deviation over the seeds, and how many words and entities an annotator would read. Trainings that are in OUTPUT already are not repeated. Settings are replaced as --section.key VALUE.
+mean and standard deviation over the seeds, and how many words and entities an annotator would read. Trainings that are in
+OUTPUT already are not repeated. Settings are replaced as --section.key VALUE.
 """
 
 from __future__ import annotations

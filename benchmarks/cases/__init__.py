@@ -1,7 +1,8 @@
 """The cases by name. The function of a case takes its name and the setting, and returns a dict:
 
 ratio (above 1 is in our favour), ours, other, unit, other_is (a description of the other side),
-precision (the number format of what is measured, if it has one), and further entries; "tables" holds further tables by title, each a list of rows with the header first.
+precision (the number format of what is measured, if it has one), and further entries; "tables" holds
+further tables by title, each a list of rows with the header first.
 """
 
 from __future__ import annotations
