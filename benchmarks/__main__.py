@@ -32,6 +32,8 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--cases", nargs="+", default=["*"], help="names such as step_w4 or step_*")
     parser.add_argument("--encoder", type=Path, help="folder of the pretrained encoder")
     parser.add_argument("--data", type=Path, help="folder with en/train, en/dev, de/train, …")
+    parser.add_argument("--student", type=Path, help="a trained student, for distil_* and layers_*")
+    parser.add_argument("--before", type=Path, help="checkout of an older version, for *_vs_before")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=REPEATS, help="trials of each side")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes; figures mean nothing")
@@ -63,10 +65,10 @@ def run_cases(args: argparse.Namespace, scratch: Path) -> None:
 
     from spacy_maral.errors import MaralError
 
-    from .cases import NotInstalled, choose, run_case
+    from .cases import Unavailable, choose, run_case
     from .memory import use_threads
     from .results import add_result, facts, read_results, show_table
-    from .setting import SMOKE, Setting, Sizes
+    from .setting import ROOT, SMOKE, Setting, Sizes
     from .smoke import make_inputs
 
     wanted, done = choose(args.cases), read_results(args.output)
@@ -81,6 +83,7 @@ def run_cases(args: argparse.Namespace, scratch: Path) -> None:
     setting = Setting(
         args.encoder, args.data, scratch, threads=args.threads, repeats=args.repeats,
         smoke=args.smoke, sizes=SMOKE if args.smoke else Sizes(),
+        student=args.student, before=args.before or (ROOT if args.smoke else None),
     )  # fmt: skip
     for name in wanted:
         if name in done and not args.again:
@@ -90,7 +93,7 @@ def run_cases(args: argparse.Namespace, scratch: Path) -> None:
         try:
             with quiet():
                 row = {**run_case(name, setting), **setting.describe(), **facts()}
-        except NotInstalled as error:
+        except Unavailable as error:
             if name in args.cases:
                 raise
             msg.warn(f"Case {name} is left out", str(error))

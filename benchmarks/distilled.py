@@ -24,11 +24,11 @@ SMOKE_LAYERS = 1
 SMOKE_STEPS = {"training.max_steps": 4, "training.eval_frequency": 2}
 
 
-def raw_text(setting: Setting) -> list[Doc]:
-    """Sentences of the target that are not in its test data."""
+def raw_text(setting: Setting, size: int) -> list[Doc]:
+    """Sentences of the target that are not in its test data, at most `size`."""
     measured = text_keys(read_part(setting, TARGET, "test"))
     docs = read_sample(setting, TARGET, "train", setting.sizes.distil_sentences)
-    return [doc for doc in docs if text_key(doc) not in measured]
+    return [doc for doc in docs if text_key(doc) not in measured][:size]
 
 
 def measured_docs(setting: Setting) -> list[Doc]:
@@ -37,7 +37,9 @@ def measured_docs(setting: Setting) -> list[Doc]:
 
 
 def make_student(setting: Setting) -> Path:
-    """Train teacher and student; RETURNS (Path): The student's folder."""
+    """Train teacher and student, unless one is given; RETURNS (Path): The student's folder."""
+    if setting.student is not None:
+        return setting.student
     output = setting.scratch / "distil" / "run"
     overrides: dict[str, Any] = {"paths.encoder": str(setting.encoder)}
     if setting.smoke:
@@ -46,12 +48,12 @@ def make_student(setting: Setting) -> Path:
             "student.epochs": 2, "teacher.min_updates": 0, "student.min_updates": 0,
         }  # fmt: skip
     if not (output / STUDENT / "meta.json").is_file():
-        size = setting.sizes.distil_sentences
+        size = setting.sizes.student_sentences
         source = _written(setting, "source", read_sample(setting, SOURCE, "train", size))
         dev = _written(setting, "dev", read_part(setting, SOURCE, "dev"))
         train(
             CONFIG, output=output, source=source, dev=dev,
-            target=_written(setting, "target", raw_text(setting)), lang=TARGET,
+            target=_written(setting, "target", raw_text(setting, size)), lang=TARGET,
             overrides=overrides,
         )  # fmt: skip
     return output / STUDENT
@@ -73,11 +75,15 @@ def make_tok2vec(setting: Setting, size: int) -> Path:
     output = setting.scratch / "distil" / f"tok2vec-{size}"
     if not output.is_dir():
         student = make_student(setting)
-        lines = [doc.text.replace("\n", " ") for doc in raw_text(setting)[:size]]
+        lines = [doc.text.replace("\n", " ") for doc in raw_text(setting, size)]
         text = setting.scratch / "distil" / f"raw-{size}.txt"
         text.write_text("\n".join(lines) + "\n", encoding="utf8")
-        overrides = SMOKE_STEPS if setting.smoke else {}
-        distil_tok2vec(student, text, output, overrides=overrides)
+        given: dict[str, Any] = {}
+        if setting.smoke:
+            # hardly any text has an entity for the tiny encoder
+            dev = _written(setting, "dev", read_part(setting, SOURCE, "dev"))
+            given = {"overrides": SMOKE_STEPS, "doubt": 1.0, "dev": dev}
+        distil_tok2vec(student, text, output, **given)
     return output
 
 
@@ -87,7 +93,8 @@ def make_layers(setting: Setting) -> Path:
     if not output.is_dir():
         overrides = {"student.epochs": 1, "student.min_updates": 0} if setting.smoke else {}
         distil_layers(
-            make_student(setting), _written(setting, "target", raw_text(setting)), output,
+            make_student(setting),
+            _written(setting, "raw", raw_text(setting, setting.sizes.layers_sentences)), output,
             keep=str(SMOKE_LAYERS if setting.smoke else KEPT_LAYERS),
             overrides=overrides,
         )  # fmt: skip

@@ -52,7 +52,8 @@ def in_process(function: str, setting: Setting, **arguments: Any) -> dict[str, A
 
 def read_setting(values: dict[str, Any]) -> Setting:
     """Restore a setting that `asdict` and JSON made plain."""
-    paths = {name: Path(values[name]) for name in ("encoder", "data", "scratch")}
+    names = ("encoder", "data", "scratch", "student", "before")
+    paths = {name: Path(values[name]) for name in names if values[name] is not None}
     return Setting(**{**values, **paths, "sizes": Sizes(**values["sizes"])})
 
 

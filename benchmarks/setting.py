@@ -33,13 +33,16 @@ class Sizes:
     pcla_scale: float = 1.0
     infer_sentences: int = 400
     train_sentences: int = 1500
+    student_sentences: int = 3000
     distil_sentences: int = 20_000
+    layers_sentences: int = 5000
     product: int = 2048
 
 
 SMOKE = Sizes(
     sentences=60, steps=2, memory_sentences=60, data_sentences=60, vmf_spans=500, pcla_scale=0.01,
-    infer_sentences=12, train_sentences=24, distil_sentences=160, product=128,
+    infer_sentences=12, train_sentences=24, student_sentences=160,
+    distil_sentences=160, layers_sentences=160, product=128,
 )  # fmt: skip
 
 
@@ -49,7 +52,9 @@ class Setting:
 
     encoder: Folder of the pretrained encoder. data: Folder with en/train, en/dev, de/train and so
     on, laid out like WikiAnn. scratch: Folder for temporary files. repeats: Trials of each side.
-    smoke: Whether sizes are tiny, so that figures mean nothing.
+    smoke: Whether sizes are tiny, so that figures mean nothing. student: Folder of a trained student
+    for the cases distil and layers; None to train one. before: Checkout of an older version for the
+    cases vs_before; None to leave them out.
     """
 
     encoder: Path
@@ -59,6 +64,8 @@ class Setting:
     repeats: int = 9
     smoke: bool = False
     sizes: Sizes = field(default_factory=Sizes)
+    student: Path | None = None
+    before: Path | None = None
 
     def part(self, language: str, part: str) -> Path:
         """A file of sentences.

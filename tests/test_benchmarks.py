@@ -9,10 +9,12 @@ from docs_measured import where
 
 from benchmarks import literal
 from benchmarks.__main__ import main
-from benchmarks.cases import CASES, NotInstalled, choose, runtimes, spanmarker
+from benchmarks.cases import CASES, Unavailable, choose, run_case, runtimes, spanmarker
 from benchmarks.literal_step import clean_overlaps
 from benchmarks.results import add_result, read_results
+from benchmarks.setting import ROOT, SMOKE, Setting
 from benchmarks.timing import Trials, alternate, compare
+from benchmarks.versions import Version
 from spacy_maral.errors import MaralError
 from spacy_maral.model import vmf
 from spacy_maral.model.spans import decode
@@ -84,7 +86,7 @@ def test_every_case_has_its_module():
 )
 def test_without_the_package_of_a_case(monkeypatch, case, name, package):
     monkeypatch.setattr(case, "import_module", lambda name: importlib.import_module("no_such"))
-    with pytest.raises(NotInstalled, match=f"{package} cannot be imported"):
+    with pytest.raises(Unavailable, match=f"{package} cannot be imported"):
         case.run(name, None)
 
 
@@ -171,10 +173,8 @@ def test_where_results_were_measured_names_their_number_formats():
 
 def test_the_parts_of_a_prediction_make_up_the_whole(tmp_path, threads, inputs_once):
     path = tmp_path / "found.json"
-    assert run(path, "infer_float32_vs_before") == 0
-    _, *rows = json.loads(path.read_text())["infer_float32_vs_before"]["tables"][
-        "where the time goes"
-    ]
+    assert run(path, "infer_vs_layers") == 0
+    _, *rows = json.loads(path.read_text())["infer_vs_layers"]["tables"]["where the time goes"]
     shares = dict(rows)
     assert sum(shares.values()) == pytest.approx(1)
     # of a tiny encoder
@@ -208,3 +208,26 @@ def test_every_case_runs(tmp_path, threads):
         assert name.startswith("pcla_1e") or math.isfinite(row["ratio"]), name
         without = name in ("data", "vmf_vs_miller") or name.startswith("pcla_1e")
         assert ("precision" in row) != without, name
+
+
+def test_versions_take_turns_in_processes_of_their_own(tmp_path, threads, inputs_once):
+    path = tmp_path / "found.json"
+    assert run(path, "step_vs_before") == 0
+    row = json.loads(path.read_text())["step_vs_before"]
+    assert row["ratio"] > 0 and row["cpu_ratio"] > 0
+    assert "in a process of its own" in row["other_is"]
+
+
+def test_a_version_that_fails_says_why(tmp_path, smoke_inputs):
+    encoder, data = smoke_inputs
+    setting = Setting(encoder, data, tmp_path, threads=1, smoke=True, sizes=SMOKE)
+    with pytest.raises(
+        MaralError, match=r"(?s)A version of the package failed.*KeyError: 'nothing'"
+    ):
+        Version(ROOT, "nothing", "float32", setting)
+
+
+def test_cases_without_an_older_version_are_left_out(tmp_path):
+    setting = Setting(tmp_path, tmp_path, tmp_path)
+    with pytest.raises(Unavailable, match="--before"):
+        run_case("step_vs_before", setting)

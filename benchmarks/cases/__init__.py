@@ -27,7 +27,10 @@ CASES = {
     "infer_vs_spancat": "inference",
     "infer_vs_spanmarker": "spanmarker",
     "infer_vs_onnx": "runtimes",
-    "infer_float32_vs_before": "packed",
+    "infer_vs_layers": "packed",
+    "infer_float32_vs_before": "before",
+    "infer_bfloat16_vs_before": "before",
+    "step_vs_before": "before",
     "latency_short": "packed",
     "load_seconds": "loading",
     "vmf_vs_miller": "vmf",
@@ -44,8 +47,8 @@ CASES = {
 }
 
 
-class NotInstalled(MaralError):
-    """The package that a case compares with is not installed."""
+class Unavailable(MaralError):
+    """What a case compares with, or needs of the processor, is missing."""
 
 
 def choose(patterns: list[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """Prediction with packed matrices (`model/encoder/packed.py`), against the encoder's own layers.
 
-latency_short: Milliseconds of `nlp(text)` for single texts of 5 and of 20 words. infer_float32_vs_before:
+latency_short: Milliseconds of `nlp(text)` for single texts of 5 and of 20 words. infer_vs_layers:
 Words per second of `nlp.pipe` over texts of 20 words. Both sides have the same weights, in float32.
 """
 

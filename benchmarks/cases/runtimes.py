@@ -32,7 +32,7 @@ from ..runtimes import INPUTS, Encoder, export, onnx_runtime, open_vino
 from ..setting import SOURCE, Setting
 from ..timing import Trials, alternate, compare
 from ..world import read_sample
-from . import NotInstalled
+from . import Unavailable
 from .packed import texts_of
 
 PACKAGES = {"onnx": "ONNX", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
@@ -70,7 +70,7 @@ class Side(EncoderShim):
 def run(name: str, setting: Setting) -> dict[str, Any]:
     """Measure the case.
 
-    RAISES (NotInstalled): If one of the packages is not installed.
+    RAISES (Unavailable): If one of the packages is not installed.
     RAISES (MaralError): If the states of a side differ from ours by more than rounding.
     """
     check_installed(name)
@@ -95,7 +95,7 @@ def check_installed(name: str) -> None:
         try:
             import_module(package)
         except ImportError as error:
-            raise NotInstalled(
+            raise Unavailable(
                 f"{title} cannot be imported: {error}. Install it with pip install 'spacy-maral[bench]', "
                 f"or leave out the case {name}."
             ) from error

@@ -17,7 +17,7 @@ from ..pipelines import MAX_WIDTH, build, read
 from ..setting import SOURCE, Setting
 from ..timing import alternate, compare
 from ..world import entity_labels, read_sample
-from . import NotInstalled
+from . import Unavailable
 
 SHARE = 4
 BATCHES = 32
@@ -28,12 +28,12 @@ BIAS = 4.0
 def run(name: str, setting: Setting) -> dict[str, Any]:
     """Measure the case.
 
-    RAISES (NotInstalled): If SpanMarker is not installed.
+    RAISES (Unavailable): If SpanMarker is not installed.
     """
     try:
         span_marker = import_module("span_marker")
     except ImportError as error:
-        raise NotInstalled(
+        raise Unavailable(
             f"SpanMarker cannot be imported: {error}. Install it with pip install 'spacy-maral[bench]', "
             "or leave out the case infer_vs_spanmarker."
         ) from error
