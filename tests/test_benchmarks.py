@@ -10,6 +10,7 @@ from docs_measured import where
 from benchmarks import literal
 from benchmarks.__main__ import main
 from benchmarks.cases import CASES, Unavailable, choose, run_case, runtimes, spanmarker
+from benchmarks.cases import packed as packed_case
 from benchmarks.literal_step import clean_overlaps
 from benchmarks.results import add_result, read_results
 from benchmarks.setting import ROOT, SMOKE, Setting
@@ -174,11 +175,24 @@ def test_where_results_were_measured_names_their_number_formats():
 def test_the_parts_of_a_prediction_make_up_the_whole(tmp_path, threads, inputs_once):
     path = tmp_path / "found.json"
     assert run(path, "infer_vs_layers") == 0
-    _, *rows = json.loads(path.read_text())["infer_vs_layers"]["tables"]["where the time goes"]
+    tables = json.loads(path.read_text())["infer_vs_layers"]["tables"]
+    _, *rows = tables["where the time goes"]
     shares = dict(rows)
     assert sum(shares.values()) == pytest.approx(1)
     # of a tiny encoder
     assert all(0 <= share < 0.95 for share in shares.values())
+    _, (_, achieved), (_, possible), (_, share) = tables["billions of operations a second"]
+    assert achieved > 0 and share == pytest.approx(achieved / possible)
+
+
+def test_operations_are_those_of_the_products():
+    layer = {"x": torch.ones(5, 3), "matrix": (torch.ones(4, 3), torch.ones(4))}
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(packed_case.packed, "_linear", lambda x, matrix, *rest: x @ matrix[0].T)
+        with packed_case.counted() as operations:
+            packed_case.packed._linear(layer["x"], layer["matrix"], "gelu")
+    # 5 rows, 3 columns, 4 results, and a product and a sum for each
+    assert operations == [5 * 3 * 4 * 2]
 
 
 def test_other_runtimes_give_the_same_states(tmp_path, threads, inputs_once):

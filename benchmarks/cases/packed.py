@@ -15,22 +15,26 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from spacy.language import Language
+from torch import Tensor
 
+from spacy_maral.model.encoder import packed
 from spacy_maral.model.encoder.shim import EncoderShim
 
 from ..pipelines import PIPE_BATCH, build
 from ..setting import SOURCE, Setting
 from ..timing import alternate, compare
 from ..world import read_sample
+from .profile import matrix_product
 
 LENGTHS = (5, 20)
 OTHER = "the layers of transformers, with matrices in PyTorch's order"
 # where cProfile shows the parts of a prediction: part of a file's path, and of a function's name
-ENCODER = "encoder"
+ENCODER, PRODUCTS = "encoder", "encoder, products of matrices"
 INNER = {
     # not by oneDNN's functions, which have one name there
-    "encoder, products of matrices": ("packed.py", "_linear"),
+    PRODUCTS: ("packed.py", "_linear"),
     "encoder, attention": ("~", "scaled_dot_product_attention"),
 }
 OUTER = {
@@ -52,8 +56,11 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
         for token in doc
     ]
     nlps = {side: build(setting, "maral_ner", train) for side in ("ours", "other")}
-    function = latency if name == "latency_short" else throughput
-    return {"other_is": OTHER, "precision": "float32", **function(nlps, words, setting.repeats)}
+    if name == "latency_short":
+        found = latency(nlps, words, setting.repeats)
+    else:
+        found = throughput(nlps, words, setting)
+    return {"other_is": OTHER, "precision": "float32", **found}
 
 
 def latency(nlps: dict[str, Language], words: list[str], repeats: int) -> dict[str, Any]:
@@ -77,22 +84,38 @@ def latency(nlps: dict[str, Language], words: list[str], repeats: int) -> dict[s
     return result | {"tables": {"milliseconds of a text": [header, *rows]}}
 
 
-def throughput(nlps: dict[str, Language], words: list[str], repeats: int) -> dict[str, Any]:
-    """Words per second."""
+def throughput(nlps: dict[str, Language], words: list[str], setting: Setting) -> dict[str, Any]:
+    """Words per second, and where the time goes."""
     texts = texts_of(words, LENGTHS[-1])
     sides = {side: partial(in_batches, nlp, texts, CONTEXTS[side]) for side, nlp in nlps.items()}
-    found = compare(alternate(sides, repeats), unit="words/s")
-    header = ["part", "share of the CPU time"]
+    found = compare(alternate(sides, setting.repeats), unit="words/s")
+    seconds = seconds_of_parts(nlps["ours"], texts)
+    total = sum(seconds.values())
+    with counted() as operations:
+        in_batches(nlps["ours"], texts, nullcontext)
+    achieved = sum(operations) / seconds[PRODUCTS] / 1e9
+    possible = matrix_product(setting.sizes.product, torch.float32)
     return found | {
         "texts": len(texts),
         "words": LENGTHS[-1],
         "batch": PIPE_BATCH,
-        "tables": {"where the time goes": [header, *shares(nlps["ours"], texts)]},
+        "tables": {
+            "where the time goes": [
+                ["part", "share of the CPU time"],
+                *([part, value / total] for part, value in seconds.items()),
+            ],
+            "billions of operations a second": [
+                ["what", "GFLOP/s"],
+                ["products of matrices of the encoder", achieved],
+                [f"a product of matrices of side {setting.sizes.product}", possible],
+                ["share", achieved / possible],
+            ],
+        },
     }
 
 
-def shares(nlp: Language, texts: list[str]) -> list[list[Any]]:
-    """Shares of the parts of `nlp.pipe`, by cProfile, whose own cost is part of them."""
+def seconds_of_parts(nlp: Language, texts: list[str]) -> dict[str, float]:
+    """CPU time of the parts of `nlp.pipe`, by cProfile, whose own cost is part of them."""
     profile = cProfile.Profile(time.process_time)
     profile.runcall(in_batches, nlp, texts, nullcontext)
     stats = pstats.Stats(profile)
@@ -105,8 +128,29 @@ def shares(nlp: Language, texts: list[str]) -> list[list[Any]]:
     total = max(cumulated for (*_, cumulated, _) in stats.stats.values())  # type: ignore[attr-defined]
     encoder = seconds.pop(ENCODER)
     seconds["encoder, rest"] = encoder - sum(seconds[part] for part in INNER)
-    rest = total - encoder - sum(seconds[part] for part in OUTER)
-    return [[part, value / total] for part, value in {**seconds, "rest": rest}.items()]
+    seconds["rest"] = total - encoder - sum(seconds[part] for part in OUTER)
+    return seconds
+
+
+@contextmanager
+def counted() -> Iterator[list[int]]:
+    """Count the floating-point operations of the products with packed matrices."""
+    operations: list[int] = []
+    before = packed._linear, packed._linear_plus
+
+    def counting(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def product(x: Tensor, matrix: tuple[Tensor, Tensor], *rest: Any) -> Tensor:
+            # the width of the result is that of the bias
+            operations.append(2 * x.numel() * matrix[1].numel())
+            return function(x, matrix, *rest)
+
+        return product
+
+    packed._linear, packed._linear_plus = map(counting, before)
+    try:
+        yield operations
+    finally:
+        packed._linear, packed._linear_plus = before
 
 
 def texts_of(words: list[str], length: int) -> list[str]:
