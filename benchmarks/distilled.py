@@ -77,6 +77,7 @@ def make_tok2vec(setting: Setting, size: int) -> Path:
         student = make_student(setting)
         lines = [doc.text.replace("\n", " ") for doc in raw_text(setting, size)]
         text = setting.scratch / "distil" / f"raw-{size}.txt"
+        text.parent.mkdir(parents=True, exist_ok=True)
         text.write_text("\n".join(lines) + "\n", encoding="utf8")
         given: dict[str, Any] = {}
         if setting.smoke:
