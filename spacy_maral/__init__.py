@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .adaptation.label_target import pseudo_label
+    from .adaptation.projection import project_labels
     from .adaptation.student import adapt
     from .adaptation.suggest import suggest
     from .adaptation.train import train
@@ -54,6 +55,7 @@ _HOMES = {
     "load": "evaluation.evaluate",
     "optimise": "scale",
     "prepare_text": "data.raw",
+    "project_labels": "adaptation.projection",
     "pseudo_label": "adaptation.label_target",
     "read_docs": "data.docs",
     "read_prodigy": "data.prodigy",
@@ -80,6 +82,7 @@ __all__ = [
     "load",
     "optimise",
     "prepare_text",
+    "project_labels",
     "pseudo_label",
     "read_docs",
     "read_prodigy",

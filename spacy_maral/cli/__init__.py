@@ -13,6 +13,7 @@ from . import (  # noqa: F401
     init_config,
     labelling,
     names,
+    projecting,
     shrinking,
     suggest,
     training,

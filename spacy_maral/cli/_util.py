@@ -36,7 +36,7 @@ WITH_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 # in the order of use; other commands follow
 ORDER = (
     "init-config", "convert", "export", "prepare-text", "stats", "debug-data", "train", "train-teacher",
-    "suggest", "pseudo-label", "adapt", "evaluate", "compare", "calibrate", "suspects", "annotate", "names",
+    "suggest", "project-labels", "pseudo-label", "adapt", "evaluate", "compare", "calibrate", "suspects", "annotate", "names",
     "report", "card", "push",
     "trim-vocab", "optimise", "distil",
 )  # fmt: skip

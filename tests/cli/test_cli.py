@@ -27,6 +27,7 @@ COMMANDS = [
     "stats",
     "train-teacher",
     "suggest",
+    "project-labels",
     "pseudo-label",
     "adapt",
     "evaluate",
@@ -38,7 +39,8 @@ COMMANDS = [
     "annotate",
 ]
 WITH_CODE = [
-    "debug-data", "train-teacher", "suggest", "pseudo-label", "adapt", "evaluate", "annotate",
+    "debug-data", "train-teacher", "suggest", "project-labels", "pseudo-label", "adapt", "evaluate",
+    "annotate",
 ]  # fmt: skip
 SENTENCES = """\
 en:Ada\tB-PER
