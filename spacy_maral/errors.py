@@ -325,9 +325,12 @@ class Errors(metaclass=CodedMessages):
     M515 = "{model} has no component 'maral_ner', which gives the probabilities that show what it doubts. Give the output of 'spacy maral train-teacher' or 'adapt'."
     M516 = "There is no sentence to suggest in {paths}: each has no words or is excluded. Give more text, or fewer files with --exclude."
     M517 = "{n} labelled sentences of {path} are wanted, but only {found} are neither in the raw text nor in the test set. Lower target_gold or target_sentences in the benchmark."
-    M518 = "{target} has {n_target:,} sentences, but {source} has {n_source:,}. Each line of the translation has to belong to the labelled sentence with the same number: translate the sentences of this file, with an empty line for one that has no translation."
-    M519 = "No sentence of {path} can get labels from its original (left out: {reasons}). Check that both files have the same sentences in the same order, and that the encoder knows both languages."
-    M522 = "The encoder has {n_layers} layers, and layer {found} is none of them. Give a number from 1 to {n_layers}, or omit it for the middle layer."
+    # M54x: labels projected onto translations
+    M540 = "{target} has {n_target:,} sentences, but {source} has {n_source:,}. The n-th sentence of the translation has to belong to the n-th labelled one; where there is no translation, a text has an empty line."
+    M541 = "No sentence of {path} can get labels from its original (left out: {reasons}). Check that the originals are wholly annotated, that both files have the same sentences in the same order, and that the encoder knows both languages."
+    M542 = "The encoder has no layer {found}: {rule}. Give another number, or omit it."
+    M543 = "{name} has no encoder to align words with (its components are: {pipes}). Give a pipeline with a transformer, such as the output of 'spacy maral train-teacher'."
+    M544 = "The output {path} is one of the input files. Name another file."
     # M61x: several annotators
     M610 = "'{unknown}' is marked as partial (--partial), but is not one of the annotators: {annotators}. Write it as it stands there."
     M611 = "combine is {value}, but has to be one of: {known}."

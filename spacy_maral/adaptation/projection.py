@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -13,16 +13,14 @@ import torch
 from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc, Span
-from spacy.util import minibatch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..data.convert import write_docs
-from ..data.docs import read_docs
-from ..data.files import prove_writable
+from ..data.convert import check_output, write_docs
+from ..data.docs import SUFFIX, read_docs
 from ..data.languages import blank_pipeline
-from ..data.raw import describe_counts, is_docbin
-from ..data.text import read_lines
+from ..data.raw import SUFFIXES, describe_counts, file_texts, kind_of
+from ..data.text import check_file
 from ..data.tokens import tokenize
 from ..errors import Errors, MaralError
 from ..evaluation.evaluate import load_pipeline
@@ -31,7 +29,7 @@ from ..model.encoder.layers import layer_stack, split_encoder
 from ..model.gold import annotated_words
 from ..model.machine import use_device
 from ..model.visible import VisibleWords, any_visible
-from ..training.corpus import encode, make_batch, members
+from ..training.corpus import Corpus, encode, make_batch
 from .word_links import link_words, project_spans
 
 NOT_ANNOTATED = "not wholly annotated"
@@ -41,8 +39,13 @@ SCATTERED = "the words of an entity are scattered"
 SHARED = "two entities share a word"
 # a projected span may be so many times as long as the original, and so many words longer
 TIMES, MORE = 2, 2
-# pairs whose vectors are in memory at once, and word pieces of a batch
-CHUNK_PAIRS, BATCH_TOKENS = 2000, 4096
+# words whose vectors are in memory at once, and word pieces of a batch
+CHUNK_WORDS, BATCH_PIECES = 50_000, 4096
+# pieces that stand for a space
+SPACES = ["▁", "Ġ"]
+
+Pair = tuple[Doc, Doc]
+States = Callable[[Sequence[Doc]], list[NDArray]]
 
 
 @dataclass
@@ -65,15 +68,6 @@ class ProjectionReport:
         """RETURNS (dict): The fields, ready for JSON."""
         return asdict(self)
 
-    def __str__(self) -> str:
-        parts = [
-            f"{self.sentences:,} of {self.pairs:,} sentences, with {self.words:,} words and "
-            f"{self.entities:,} entities"
-        ]
-        if self.left_out:
-            parts.append(f"left out: {describe_counts(self.left_out)}")
-        return "; ".join(parts)
-
 
 def project_labels(
     model: str | Path,
@@ -81,7 +75,7 @@ def project_labels(
     target: str | Path,
     output: str | Path,
     *,
-    lang: str = "xx",
+    lang: str | None = None,
     segmenter: str | None = None,
     layer: int | None = None,
     gpu_id: int = -1,
@@ -89,108 +83,139 @@ def project_labels(
     """Give translated sentences the entities of their originals.
 
     Words correspond if their vectors are more similar to each other than to any other word of the other
-    sentence (see `link_words`). An entity goes to the words from the first to the last one that its own
-    words correspond to. A pair is left out if an entity has no counterpart, so that no name becomes a
-    word outside of entities.
+    sentence (see `link_words`). An entity goes to the words that its own words correspond to (see
+    `project_spans`). A pair is left out if an entity has no counterpart, if its words are scattered, if
+    two entities share a word, if the original is not wholly annotated, or if one of both has no words.
 
     EXAMPLE: project_labels("teacher", "english.spacy", "german.txt", "german.spacy", lang="de")
 
     model (str | Path): Folder or name of a pipeline whose encoder knows both languages, such as a
         teacher.
     source (str | Path): Labelled sentences (.spacy).
-    target (str | Path): Their translations: a text file with one in each line, or documents (.spacy),
-        whose entities are ignored. The n-th one belongs to the n-th source sentence.
+    target (str | Path): Their translations: a text file with one in each line (.txt), rows with a
+        "text" (.jsonl), or documents (.spacy), whose entities are ignored. The n-th one belongs to the
+        n-th source sentence.
     output (str | Path): The file to write (.spacy).
-    lang (str): Language code of the translations.
+    lang (str | None): Language code of translations that are text.
     segmenter (str | None): How Chinese words are found (see `read_raw`).
     layer (int | None): Layer of the encoder whose states are the vectors, from 1; None for the middle
-        one.
+        one, or the last one of an encoder without a list of layers, such as ALBERT.
     gpu_id (int): GPU to use, -1 for the CPU.
     RETURNS (ProjectionReport): Counts.
     RAISES (MaralError): If the sentences are not as many as their translations, a file cannot be read
-        or written, the encoder has no such layer, or no pair is left.
+        or written, the pipeline has no encoder with such a layer, or no pair is left.
     """
-    path = Path(output)
-    prove_writable(path)
+    path = check_output(Path(output))
+    if any(
+        path.exists() and Path(given).exists() and path.samefile(given)
+        for given in (source, target)
+    ):
+        raise MaralError(Errors.M544.format(path=path))
     use_device(gpu_id)
-    nlp = load_pipeline(model, gpu_id=gpu_id)
-    pairs = list(read_pairs(source, target, lang, segmenter))
-    report, left_out = ProjectionReport(len(pairs)), Counter[str]()
-    states = make_states(nlp, layer)
-    usable = []
-    for original, translated in pairs:
-        if reason := _unusable(original, translated):
-            left_out[reason] += 1
-        else:
-            usable.append((original, translated))
-    found: list[Doc] = []
-    with tqdm(total=len(usable), desc="Project", unit=" sentences", disable=None) as bar:
-        for chunk in minibatch(usable, CHUNK_PAIRS):
-            vectors = [states([pair[side] for pair in chunk]) for side in (0, 1)]
-            for (original, translated), *own in zip(chunk, *vectors, strict=True):
-                if reason := project(original, translated, *own):
+    states = make_states(load_pipeline(model, gpu_id=gpu_id), layer, str(model))
+    originals, translated = read_docs(source), read_translations(target, lang, segmenter)
+    while len(translated) > len(originals) and not translated[-1].text.strip():
+        translated.pop()
+    if len(translated) != len(originals):
+        found = {"n_target": len(translated), "n_source": len(originals)}
+        raise MaralError(Errors.M540.format(source=source, target=target, **found))
+    report, left_out = ProjectionReport(len(originals)), Counter[str]()
+    kept: list[Doc] = []
+    with tqdm(total=len(originals), desc="Project", unit=" sentences", disable=None) as bar:
+        for chunk in divide(zip(originals, translated, strict=True), CHUNK_WORDS):
+            for (_, doc), reason in zip(chunk, project_pairs(chunk, states), strict=True):
+                if reason:
                     left_out[reason] += 1
                 else:
-                    found.append(translated)
+                    kept.append(doc)
             bar.update(len(chunk))
     report.left_out = dict(sorted(left_out.items()))
-    if not found:
-        raise MaralError(Errors.M519.format(path=target, reasons=describe_counts(report.left_out)))
-    report.sentences, report.words = len(found), sum(map(len, found))
-    report.entities = sum(len(doc.ents) for doc in found)
-    write_docs(path, found)
+    if not kept:
+        raise MaralError(Errors.M541.format(path=target, reasons=describe_counts(report.left_out)))
+    report.sentences, report.words = len(kept), sum(map(len, kept))
+    report.entities = sum(len(doc.ents) for doc in kept)
+    write_docs(path, kept)
     return report
 
 
-def read_pairs(
-    source: str | Path, target: str | Path, lang: str, segmenter: str | None = None
-) -> Iterator[tuple[Doc, Doc]]:
-    """Read sentences and their translations.
+def read_translations(path: str | Path, lang: str | None, segmenter: str | None) -> list[Doc]:
+    """Read translations, without entities; an empty line is a document without words.
 
-    YIELDS (tuple): A sentence and its translation, without entities.
-    RAISES (MaralError): If there are not as many of them. Empty lines at the end of a text do not count.
+    RAISES (MaralError): If the file is no text or documents, or text has no language.
     """
-    originals = read_docs(source)
-    if is_docbin(Path(target)):
-        translated = [
+    file = check_file(path)
+    if kind_of(file) == SUFFIX:
+        return [
             Doc(doc.vocab, words=[t.text for t in doc], spaces=[bool(t.whitespace_) for t in doc])
-            for doc in read_docs(target, lang)
+            for doc in read_docs(file)
         ]
-    else:
-        lines = [line for _, line in read_lines(target)]
-        while len(lines) > len(originals) and not lines[-1].strip():
-            lines.pop()
-        nlp = blank_pipeline(lang, segmenter)
-        translated = [tokenize(nlp, line.strip()) for line in lines]
-    if len(translated) != len(originals):
-        found = {"n_target": len(translated), "n_source": len(originals)}
-        raise MaralError(Errors.M518.format(source=source, target=target, **found))
-    return zip(originals, translated, strict=True)
+    if kind_of(file) not in SUFFIXES:
+        raise MaralError(Errors.M151.format(path=file, known=", ".join(SUFFIXES)))
+    if lang is None:
+        raise MaralError(Errors.M337.format(path=file))
+    nlp = blank_pipeline(lang, segmenter)
+    return [tokenize(nlp, text.strip()) for text in file_texts(file, blank=True)]
+
+
+def divide(pairs: Iterable[Pair], n_words: int) -> Iterator[list[Pair]]:
+    """Divide pairs into chunks of about so many words, at least one pair each."""
+    chunk: list[Pair] = []
+    size = 0
+    for pair in pairs:
+        chunk.append(pair)
+        size += sum(map(len, pair))
+        if size >= n_words:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def project_pairs(pairs: Sequence[Pair], states: States) -> list[str]:
+    """Give translations the entities of their originals.
+
+    RETURNS (list[str]): Why each pair is left out; "" where the translation has the entities.
+    """
+    reasons = [_unusable(*pair) for pair in pairs]
+    usable = [pair for pair, reason in zip(pairs, reasons, strict=True) if not reason]
+    if usable:
+        vectors = [states([pair[side] for pair in usable]) for side in (0, 1)]
+        found = [project(*pair, *own) for pair, *own in zip(usable, *vectors, strict=True)]
+        rest = iter(found)
+        reasons = [reason or next(rest) for reason in reasons]
+    return reasons
 
 
 def _unusable(original: Doc, translated: Doc) -> str:
     """Why a pair cannot be used; "" if it can."""
     if not any_visible([original]) or not any_visible([translated]):
         return NO_WORDS
-    return "" if annotated_words(original).all() else NOT_ANNOTATED
+    known = annotated_words(original)[VisibleWords.of([original]).mask]
+    return "" if known.all() else NOT_ANNOTATED
 
 
-def make_states(nlp: Language, layer: int | None) -> Callable[[Sequence[Doc]], list[NDArray]]:
+def make_states(nlp: Language, layer: int | None, name: str) -> States:
     """Make a function that gives each visible word the mean state of its first and its last piece.
 
     nlp (Language): A pipeline with an encoder.
-    layer (int | None): Layer of the states, from 1; None for the middle one, or the last one of an
-        encoder without a list of layers.
+    layer (int | None): See `project_labels`.
+    name (str): Name of the pipeline in messages.
     RETURNS (Callable): Maps documents with words to an array of the shape (n_words, h) for each.
-    RAISES (MaralError): If there is no such layer.
+    RAISES (MaralError): If there is no such layer, or no encoder.
     """
-    encoder, tokenizer, get_spans = get_encoder(nlp)
+    try:
+        encoder, tokenizer, get_spans = get_encoder(nlp)
+    except MaralError as error:
+        pipes = ", ".join(nlp.pipe_names) or "nothing"
+        raise MaralError(Errors.M543.format(name=name, pipes=pipes)) from error
     n_layers = len(layer_stack(encoder)[1])
-    wanted = layer or n_layers // 2
     if layer is not None and not 1 <= layer <= n_layers:
-        raise MaralError(Errors.M522.format(found=layer, n_layers=n_layers))
-    device, pad = next(encoder.parameters()).device, tokenizer.pad_token_id
+        rule = f"its layers are 1 to {n_layers}" if n_layers else "its layers are one module"
+        raise MaralError(Errors.M542.format(found=layer, rule=rule))
+    wanted = layer or n_layers // 2
     lower = split_encoder(encoder, wanted)[0] if 0 < wanted < n_layers else None
+    device = next(encoder.parameters()).device
+    blank = np.array(tokenizer.convert_tokens_to_ids(SPACES))
 
     def compute(ids: Tensor, mask: Tensor) -> Tensor:
         if lower is not None:
@@ -199,24 +224,36 @@ def make_states(nlp: Language, layer: int | None) -> Callable[[Sequence[Doc]], l
 
     def states(docs: Sequence[Doc]) -> list[NDArray]:
         encoder.eval()
-        corpus = encode(docs, tokenizer, get_spans, (), 1, labelled=False, name="sentences")
-        vectors: NDArray | None = None
-        for numbers in corpus.plan(BATCH_TOKENS):
-            batch = make_batch(corpus, numbers, pad)
-            given = [
+        corpus = encode(
+            docs, tokenizer, get_spans, (), 1, labelled=False, name="sentences", progress=False
+        )
+        without_spaces(corpus, blank)
+        parts: dict[int, NDArray] = {}
+        for numbers in corpus.plan(BATCH_PIECES):
+            batch = make_batch(corpus, numbers, tokenizer.pad_token_id)
+            given = (
                 torch.from_numpy(a).to(device) for a in (batch.input_ids, batch.attention_mask)
-            ]
+            )
             with torch.inference_mode():
                 flat = compute(*given).flatten(0, 1).float().cpu().numpy()
             # words without a piece have no state
             ends = [flat[place] * (place >= 0)[:, None] for place in (batch.first, batch.last)]
-            if vectors is None:
-                vectors = np.zeros((corpus.n_words, flat.shape[1]), dtype=np.float32)
-            vectors[members(corpus.doc_words, numbers)] = (ends[0] + ends[1]) / 2
-        assert vectors is not None
-        return np.split(vectors, corpus.doc_words[1:-1])
+            sizes = corpus.doc_words[numbers + 1] - corpus.doc_words[numbers]
+            own = np.split((ends[0] + ends[1]) / 2, np.cumsum(sizes)[:-1])
+            parts.update(zip(numbers.tolist(), own, strict=True))
+        return [parts[number] for number in range(len(docs))]
 
     return states
+
+
+def without_spaces(corpus: Corpus, blank: NDArray[np.int64]) -> None:
+    """Let no word end with the piece of the space behind it, as before a full stop that stands apart.
+
+    blank (NDArray): Numbers of the pieces that are a space.
+    """
+    starts = corpus.row_offsets[corpus.word_row]
+    is_blank = np.isin(corpus.pieces[starts + corpus.word_last], blank)
+    corpus.word_last = corpus.word_last - (is_blank & (corpus.word_last > corpus.word_first))
 
 
 def project(original: Doc, translated: Doc, source: NDArray, target: NDArray) -> str:
@@ -226,22 +263,28 @@ def project(original: Doc, translated: Doc, source: NDArray, target: NDArray) ->
     source, target (NDArray): Vectors of their visible words, shapes (n, h) and (m, h).
     RETURNS (str): Why it cannot be done; "" if it was.
     """
-    starts, ends = visible_entities(original)
-    first, last = project_spans(starts, ends, *link_words(source, target))
+    starts, ends, labels = visible_entities(original)
+    first, last = project_spans(starts, ends, link_words(source, target))
     if reason := problem_of(ends - starts + 1, first, last):
         return reason
     places = VisibleWords.of([translated]).places
-    spans = zip(places[first].tolist(), places[last].tolist(), original.ents, strict=True)
-    found = [Span(translated, i, j + 1, label=ent.label_) for i, j, ent in spans]
+    spans = zip(places[first].tolist(), places[last].tolist(), labels, strict=True)
+    found = [Span(translated, i, j + 1, label=label) for i, j, label in spans]
     translated.set_ents(found, default="outside")
     return ""
 
 
-def visible_entities(doc: Doc) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First and last word of each entity, numbered over the visible words."""
+def visible_entities(doc: Doc) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
+    """First and last word, numbered over the visible words, and label of each entity that has any."""
     ents = doc.ents
     bounds = np.array([(ent.start, ent.end - 1) for ent in ents], dtype=np.int64).reshape(-1, 2).T
-    return VisibleWords.of([doc]).renumber(np.zeros(len(ents), dtype=np.int64), *bounds)
+    starts, ends = VisibleWords.of([doc]).renumber(np.zeros(len(ents), dtype=np.int64), *bounds)
+    seen = ends >= starts
+    return (
+        starts[seen],
+        ends[seen],
+        [ent.label_ for ent, is_seen in zip(ents, seen, strict=True) if is_seen],
+    )
 
 
 def problem_of(

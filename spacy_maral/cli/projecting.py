@@ -16,10 +16,12 @@ def project_labels_cli(
     model: str = MODEL,
     source: Path = Arg(..., help="Labelled sentences (.spacy)", **FILE),
     target: Path = Arg(
-        ..., help="Their translations: text with one in each line, or .spacy", **FILE
+        ..., help="Their translations: .txt with one in each line, .jsonl or .spacy", **FILE
     ),
     output: Path = Opt(..., "--output", "-o", dir_okay=False, help="File to write (.spacy)"),
-    lang: str = Opt("xx", "--lang", "-l", help="Language code of the translations"),
+    lang: str | None = Opt(
+        None, "--lang", "-l", help="Language code of translations that are text"
+    ),
     segmenter: Segmenter | None = SEGMENTER,
     layer: int | None = Opt(
         None, "--layer", min=1, help="Layer of the encoder that aligns; by default the middle one"
@@ -31,8 +33,8 @@ def project_labels_cli(
     """
     Give translated sentences the entities of their originals. The encoder of the
     pipeline finds the words that correspond to each other. A sentence is left out
-    if an entity has no counterpart in it. The file can be a further source of
-    train-teacher, or an annotator of pseudo-label.
+    if an entity has no counterpart in it, or an unlikely one. The file can be a
+    further source of train-teacher.
     """
     prepare(code, verbose)
     from ..adaptation.projection import project_labels

@@ -195,7 +195,7 @@ def _pieces(
 ) -> Iterator[Words]:
     """The sentences of all files."""
     for file in files:
-        for text in read_docs(file, splitter.lang) if kind_of(file) == SUFFIX else _texts(file):
+        for text in read_docs(file, splitter.lang) if kind_of(file) == SUFFIX else file_texts(file):
             report.texts += 1
             if isinstance(text, Doc):
                 yield from splitter.sentences(text)
@@ -205,11 +205,11 @@ def _pieces(
             yield from splitter(text)
 
 
-def _texts(file: Path) -> Iterator[str]:
-    """The texts of a .txt or .jsonl file, without blank lines."""
+def file_texts(file: Path, *, blank: bool = False) -> Iterator[str]:
+    """The texts of a .txt or .jsonl file; blank lines of the former only if wanted."""
     if kind_of(file) == ".jsonl":
         return (row_text(check_object(row, place), place) for place, row in json_rows(file))
-    return (line for _, line in read_lines(file) if line)
+    return (line for _, line in read_lines(file) if line or blank)
 
 
 def _filtered(

@@ -151,6 +151,7 @@ def encode(
     *,
     labelled: bool,
     name: str,
+    progress: bool = True,
 ) -> Corpus:
     """Label documents, and tokenise and align them exactly as the transformer component does.
 
@@ -161,6 +162,7 @@ def encode(
     max_width (int): Longest candidate span, in words.
     labelled (bool): Whether to read entities. If not, the corpus has no gold label.
     name (str): Name of the documents in messages.
+    progress (bool): Whether to show a progress bar on a terminal.
     RETURNS (Corpus): The encoded documents.
     RAISES (MaralError): If no document has words, or an entity's label is unknown.
     """
@@ -170,7 +172,8 @@ def encode(
         raise MaralError(Errors.M303.format(name=name, n_docs=len(docs)))
     rows: list[NDArray[np.int32]] = []
     doc_rows, places = [0], []
-    for i in tqdm(range(0, len(docs), ENCODE_DOCS), desc=f"Encode {name}", disable=None):
+    chunks = range(0, len(docs), ENCODE_DOCS)
+    for i in tqdm(chunks, desc=f"Encode {name}", disable=None if progress else True):
         chunk = list(docs[i : i + ENCODE_DOCS])
         has_words = lengths[i : i + ENCODE_DOCS] > 0
         chunk_rows, counts, ends = _encode_chunk(chunk, has_words, tokenizer, get_spans)

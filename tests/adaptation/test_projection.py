@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+
 import numpy as np
 import pytest
 import spacy
@@ -10,10 +13,13 @@ from typer.testing import CliRunner
 
 from spacy_maral import project_labels
 from spacy_maral.adaptation import projection
+from spacy_maral.adaptation.word_links import Links
 from spacy_maral.cli import app
 from spacy_maral.data.docs import read_docs
 from spacy_maral.errors import MaralError
 from spacy_maral.evaluation.evaluate import load_pipeline
+from spacy_maral.model.architectures import get_encoder
+from spacy_maral.training.corpus import encode
 
 SENTENCES = ["Anna Berg met Peter in Bonn .", "it rains in Ulm", "nobody knows"]
 ENTITIES = [[(0, 2, "PER"), (3, 4, "PER"), (5, 6, "LOC")], [(3, 4, "LOC")], []]
@@ -46,10 +52,12 @@ def source(tmp_path):
 def link_first(monkeypatch, links):
     """Let the words of the first sentence correspond by a list of pairs in place of vectors."""
     words = len(SENTENCES[0].split())
-    none = np.zeros((2, 0), dtype=np.int64)
-    monkeypatch.setattr(
-        projection, "link_words", lambda a, b: np.array(links).T if len(a) == words else none
-    )
+
+    def found(a, b):
+        source, target = np.array(links if len(a) == words else []).reshape(-1, 2).astype(int).T
+        return Links(source, target, np.zeros(len(b), dtype=int), np.zeros(len(b)))
+
+    monkeypatch.setattr(projection, "link_words", found)
 
 
 def test_a_copy_gets_the_entities_of_its_original(world, source, tmp_path):
@@ -74,7 +82,7 @@ def test_documents_and_the_last_layer_do_as_well(world, source, tmp_path):
 def test_states_are_those_of_the_encoder(world):
     nlp = load_pipeline(world["teacher"])
     docs = labelled(SENTENCES)
-    whole = projection.make_states(nlp, 2)(docs)
+    whole = projection.make_states(nlp, 2, "m")(docs)
     assert [part.shape[0] for part in whole] == [len(doc) for doc in docs]
     for doc, vectors in zip(docs, whole, strict=True):
         read = nlp.get_pipe("transformer").model.predict([doc]).doc_data[0]
@@ -83,8 +91,8 @@ def test_states_are_those_of_the_encoder(world):
         last = [*(i - 1 for i in first[1:]), len(pieces) - 2]
         expected = (states[first] + states[last]) / 2
         np.testing.assert_allclose(vectors, expected, atol=1e-5)
-    middle = projection.make_states(nlp, None)(docs)
-    np.testing.assert_array_equal(middle[0], projection.make_states(nlp, 1)(docs)[0])
+    middle = projection.make_states(nlp, None, "m")(docs)
+    np.testing.assert_array_equal(middle[0], projection.make_states(nlp, 1, "m")(docs)[0])
 
 
 def test_blank_words_have_no_part_in_it(world, tmp_path):
@@ -113,10 +121,10 @@ def test_sentences_with_a_doubtful_entity_are_left_out(
     text.write_text("\n".join([SENTENCES[0], "", SENTENCES[2]]), encoding="utf8")
     link_first(monkeypatch, links)
     output = tmp_path / "out.spacy"
-    report = project_labels(world["teacher"], source, text, output)
+    report = project_labels(world["teacher"], source, text, output, lang="de")
     assert report.left_out == {projection.NO_WORDS: 1, reason: 1}
     assert [doc.text for doc in read_docs(output)] == [SENTENCES[2]]
-    assert "left out: " in str(report) and report.to_dict()["sentences"] == 1
+    assert report.to_dict()["sentences"] == 1
 
 
 def test_partly_annotated_originals_are_left_out(world, tmp_path):
@@ -128,17 +136,79 @@ def test_partly_annotated_originals_are_left_out(world, tmp_path):
     assert report.left_out == {projection.NOT_ANNOTATED: 1} and report.sentences == 2
 
 
+def test_blank_words_need_no_annotation_and_blank_entities_do_not_count(world, tmp_path):
+    docs = labelled([SENTENCES[1], SENTENCES[1]], [ENTITIES[1]] * 2)
+    blank = Doc(docs[0].vocab, words=["Anna", "\n", "\u200b", "sings"])
+    ents = [Span(blank, 0, 1, label="PER"), Span(blank, 2, 3, label="ORG")]
+    blank.set_ents(ents, missing=[Span(blank, 1, 2)], default="outside")
+    source = save(tmp_path / "en.spacy", [*docs, blank])
+    target = save(tmp_path / "de.spacy", [*docs, Doc(docs[0].vocab, words=["Anna", "sings"])])
+    report = project_labels(world["teacher"], source, target, tmp_path / "out.spacy")
+    assert report.left_out == {}
+    assert found_in(tmp_path / "out.spacy")[-1] == [(0, 1, "PER")]
+
+
+def test_rows_and_compressed_files_are_read(world, source, tmp_path):
+    rows = tmp_path / "copy.jsonl.gz"
+    text = "".join(json.dumps({"text": text, "id": 1}) + "\n" for text in SENTENCES)
+    rows.write_bytes(gzip.compress(text.encode()))
+    project_labels(world["teacher"], source, rows, tmp_path / "out.spacy", lang="de")
+    assert found_in(tmp_path / "out.spacy") == ENTITIES
+    packed = tmp_path / "copy.spacy.gz"
+    packed.write_bytes(gzip.compress(source.read_bytes()))
+    project_labels(world["teacher"], source, packed, tmp_path / "again.spacy")
+    assert found_in(tmp_path / "again.spacy") == ENTITIES
+
+
+def test_many_chunks_give_the_same_as_one(world, tmp_path, monkeypatch):
+    source = save(tmp_path / "en.spacy", labelled(SENTENCES * 4, ENTITIES * 4))
+    monkeypatch.setattr(projection, "CHUNK_WORDS", 20)
+    report = project_labels(world["teacher"], source, source, tmp_path / "out.spacy")
+    assert found_in(tmp_path / "out.spacy") == ENTITIES * 4 and report.sentences == 12
+
+
+def test_the_piece_of_a_space_is_no_end_of_a_word(world):
+    nlp = load_pipeline(world["teacher"])
+    [apart] = labelled(["Ulm ."], [[]])
+    together = Doc(apart.vocab, words=["Ulm", "."], spaces=[False, False])
+    corpora = [
+        encode([doc], *get_encoder(nlp)[1:], (), 1, labelled=False, name="x")
+        for doc in (apart, together)
+    ]
+    tokenizer = get_encoder(nlp)[1]
+    for corpus in corpora:
+        projection.without_spaces(corpus, np.array(tokenizer.convert_tokens_to_ids(["▁"])))
+    last = [corpus.pieces[corpus.word_last] for corpus in corpora]
+    assert tokenizer.convert_ids_to_tokens(last[0].tolist())[0] == "m"
+    assert last[0][0] == last[1][0]
+
+
 def test_files_that_do_not_belong_together_are_refused(world, source, tmp_path):
     text, output = tmp_path / "short.txt", tmp_path / "out.spacy"
+
+    def refused(match, *arguments, **options):
+        given = arguments or (source, text, output)
+        with pytest.raises(MaralError, match=match):
+            project_labels(world["teacher"], *given, **{"lang": "de", **options})
+
     text.write_text("\n".join(SENTENCES[:2]), encoding="utf8")
-    with pytest.raises(MaralError, match=r"M518.*has 2 sentences, but .* has 3"):
-        project_labels(world["teacher"], source, text, output)
+    refused("M540.*has 2 sentences, but .* has 3")
+    refused("M337", lang=None)
     text.write_text("\n\n\n", encoding="utf8")
-    with pytest.raises(MaralError, match=r"M519.*no words 3"):
-        project_labels(world["teacher"], source, text, output)
-    with pytest.raises(MaralError, match=r"M522.*2 layers, and layer 3"):
-        project_labels(world["teacher"], source, source, output, layer=3)
+    refused("M541.*no words 3")
+    refused("M542.*no layer 3: its layers are 1 to 2", source, source, output, layer=3)
+    refused("M544", source, source, source)
+    refused("M123", source, source, tmp_path / "out.jsonl")
+    other = tmp_path / "sentences.csv"
+    other.write_text("a", encoding="utf8")
+    refused("M151", source, other, output)
     assert not output.exists()
+
+
+def test_a_pipeline_without_an_encoder_is_refused(source, tmp_path):
+    spacy.blank("de").to_disk(tmp_path / "blank")
+    with pytest.raises(MaralError, match=r"M543.*has no encoder.*nothing"):
+        project_labels(tmp_path / "blank", source, source, tmp_path / "out.spacy")
 
 
 def test_the_command_counts_what_is_left_out(world, source, tmp_path):
