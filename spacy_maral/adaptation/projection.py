@@ -29,7 +29,7 @@ from ..model.encoder.layers import layer_stack, split_encoder
 from ..model.gold import annotated_words
 from ..model.machine import use_device
 from ..model.visible import VisibleWords, any_visible
-from ..training.corpus import Corpus, encode, make_batch
+from ..training.corpus import encode, make_batch
 from .word_links import link_words, project_spans
 
 NOT_ANNOTATED = "not wholly annotated"
@@ -41,8 +41,6 @@ SHARED = "two entities share a word"
 TIMES, MORE = 2, 2
 # words whose vectors are in memory at once, and word pieces of a batch
 CHUNK_WORDS, BATCH_PIECES = 50_000, 4096
-# pieces that stand for a space
-SPACES = ["▁", "Ġ"]
 
 Pair = tuple[Doc, Doc]
 States = Callable[[Sequence[Doc]], list[NDArray]]
@@ -215,7 +213,6 @@ def make_states(nlp: Language, layer: int | None, name: str) -> States:
     wanted = layer or n_layers // 2
     lower = split_encoder(encoder, wanted)[0] if 0 < wanted < n_layers else None
     device = next(encoder.parameters()).device
-    blank = np.array(tokenizer.convert_tokens_to_ids(SPACES))
 
     def compute(ids: Tensor, mask: Tensor) -> Tensor:
         if lower is not None:
@@ -227,7 +224,6 @@ def make_states(nlp: Language, layer: int | None, name: str) -> States:
         corpus = encode(
             docs, tokenizer, get_spans, (), 1, labelled=False, name="sentences", progress=False
         )
-        without_spaces(corpus, blank)
         parts: dict[int, NDArray] = {}
         for numbers in corpus.plan(BATCH_PIECES):
             batch = make_batch(corpus, numbers, tokenizer.pad_token_id)
@@ -244,16 +240,6 @@ def make_states(nlp: Language, layer: int | None, name: str) -> States:
         return [parts[number] for number in range(len(docs))]
 
     return states
-
-
-def without_spaces(corpus: Corpus, blank: NDArray[np.int64]) -> None:
-    """Let no word end with the piece of the space behind it, as before a full stop that stands apart.
-
-    blank (NDArray): Numbers of the pieces that are a space.
-    """
-    starts = corpus.row_offsets[corpus.word_row]
-    is_blank = np.isin(corpus.pieces[starts + corpus.word_last], blank)
-    corpus.word_last = corpus.word_last - (is_blank & (corpus.word_last > corpus.word_first))
 
 
 def project(original: Doc, translated: Doc, source: NDArray, target: NDArray) -> str:

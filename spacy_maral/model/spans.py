@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import Errors, MaralError
 
 OUTSIDE = 0
+# texts of pieces that stand for a space
+SPACES = frozenset("▁Ġ")
 UNKNOWN = -1
 SHAPES = ("upper", "lower", "title", "digit", "other")
 N_SHAPES = len(SHAPES)
@@ -291,24 +293,47 @@ def touching(starts: ArrayLike, ends: ArrayLike, chosen: NDArray[np.int64]) -> N
     return before[last + 1] > before[first]
 
 
+def blank_pieces(strings: Sequence[Sequence[str]], row_length: int) -> NDArray[np.bool_]:
+    """Find the pieces that stand for nothing but a space, as before a full stop that stands apart.
+
+    strings (Sequence): Texts of the pieces of each row.
+    row_length (int): Padded length of a row, in pieces.
+    RETURNS (NDArray[np.bool_]): Shape (rows * row_length,).
+    """
+    blank = np.zeros((len(strings), row_length), dtype=bool)
+    for row, own in zip(blank, strings, strict=True):
+        row[: len(own)] = [piece in SPACES for piece in own]
+    return blank.ravel()
+
+
 def word_piece_ends(
-    pieces: ArrayLike, lengths: ArrayLike, row_length: int
+    pieces: ArrayLike,
+    lengths: ArrayLike,
+    row_length: int,
+    blank: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Find the first and the last word piece of each word, both from one row of the encoder.
 
     A word in several rows (overlapping windows) is read from the row that holds most of its pieces;
     among equal rows, from the one where the word is farthest from the edge. Tokenizers whose pieces
     include the space before them align the next word's first piece to a word as well; such a
-    trailing piece is left out while the word has one of its own.
+    trailing piece is left out while the word has one of its own. So is a piece that is only the space
+    behind a word: a word has the same pieces whether or not a space comes before the next comma.
 
     pieces (ArrayLike): Aligned pieces of all words, ascending for each word, as indices into the
         flattened (rows, row_length) block, shape (n_aligned,).
     lengths (ArrayLike): Aligned pieces of each word, shape (n_words,).
     row_length (int): Padded length of a row, in pieces.
+    blank (NDArray[np.bool_] | None): Which pieces of the block are only a space (see `blank_pieces`).
     RETURNS (tuple): Indices of first and last pieces, shape (n_words,); -1 without a piece.
     """
     piece = np.asarray(pieces, dtype=np.int64)
     n_pieces = np.asarray(lengths, dtype=np.int64)
+    if blank is not None and blank.any():
+        word, shown = np.repeat(np.arange(len(n_pieces)), n_pieces), ~blank[piece]
+        # a word of blank pieces keeps them
+        shown |= np.bincount(word, shown, minlength=len(n_pieces))[word] == 0
+        piece, n_pieces = piece[shown], np.bincount(word[shown], minlength=len(n_pieces))
     first = np.full(len(n_pieces), -1, dtype=np.int64)
     last = first.copy()
     if not len(piece):

@@ -13,7 +13,7 @@ from transformers.utils import ModelOutput
 from ..errors import Errors, MaralError
 from .encoder.shared import TransformerData, TransformerListener
 from .encoder.transformer import split_batch
-from .spans import word_piece_ends
+from .spans import blank_pieces, word_piece_ends
 from .word_vectors import WordEnds
 
 # name of the layer over a transformer's word pieces
@@ -102,8 +102,9 @@ def _locate(model: Model, data: TransformerData) -> list[tuple[Any, Any]] | None
         return None
     ops: Any = model.ops
     ends = word_piece_ends(
-        ops.to_numpy(data.align.dataXd), ops.to_numpy(data.align.lengths), hidden.shape[1]
-    )
+        ops.to_numpy(data.align.dataXd), ops.to_numpy(data.align.lengths), hidden.shape[1],
+        blank_pieces(data.wordpieces.strings, hidden.shape[1]),
+    )  # fmt: skip
     return [(ops.asarray1i(np.maximum(end, 0)), ops.asarray1f(end >= 0)) for end in ends]
 
 

@@ -21,6 +21,7 @@ from ..model.encoder.pieces import tokenize
 from ..model.gold import annotated_words
 from ..model.spans import (
     Candidates,
+    blank_pieces,
     hide_unknown,
     label_spans,
     span_counts,
@@ -215,7 +216,8 @@ def _encode_chunk(docs, has_words, tokenizer, get_spans):  # type: ignore[no-unt
         return [], counts, (nothing, nothing, nothing)
     wordpieces, align = tokenize(tokenizer, nested)
     length = wordpieces.input_ids.shape[1]
-    ends = word_piece_ends(np.asarray(align.dataXd), np.asarray(align.lengths), length)
+    blank = blank_pieces(wordpieces.strings, length)
+    ends = word_piece_ends(np.asarray(align.dataXd), np.asarray(align.lengths), length, blank)
     shown = VisibleWords.of([windows[0].doc for windows in nested if windows]).mask
     first, last = (end[shown] for end in ends)
     kept = np.asarray(wordpieces.attention_mask) > 0

@@ -75,7 +75,7 @@ class Pipeline:
         if self.cache is None:
             return make()
         key = {
-            "what": "corpus of visible words", "docs": digest_docs(docs, labelled=labelled),
+            "what": "corpus of visible words without spaces", "docs": digest_docs(docs, labelled=labelled),
             "tokens": digest_tokenizer(tokenizer, get_spans, docs), "max_width": width,
             "labels": self.labels if labelled else None,
         }  # fmt: skip

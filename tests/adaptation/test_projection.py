@@ -18,8 +18,6 @@ from spacy_maral.cli import app
 from spacy_maral.data.docs import read_docs
 from spacy_maral.errors import MaralError
 from spacy_maral.evaluation.evaluate import load_pipeline
-from spacy_maral.model.architectures import get_encoder
-from spacy_maral.training.corpus import encode
 
 SENTENCES = ["Anna Berg met Peter in Bonn .", "it rains in Ulm", "nobody knows"]
 ENTITIES = [[(0, 2, "PER"), (3, 4, "PER"), (5, 6, "LOC")], [(3, 4, "LOC")], []]
@@ -165,22 +163,6 @@ def test_many_chunks_give_the_same_as_one(world, tmp_path, monkeypatch):
     monkeypatch.setattr(projection, "CHUNK_WORDS", 20)
     report = project_labels(world["teacher"], source, source, tmp_path / "out.spacy")
     assert found_in(tmp_path / "out.spacy") == ENTITIES * 4 and report.sentences == 12
-
-
-def test_the_piece_of_a_space_is_no_end_of_a_word(world):
-    nlp = load_pipeline(world["teacher"])
-    [apart] = labelled(["Ulm ."], [[]])
-    together = Doc(apart.vocab, words=["Ulm", "."], spaces=[False, False])
-    corpora = [
-        encode([doc], *get_encoder(nlp)[1:], (), 1, labelled=False, name="x")
-        for doc in (apart, together)
-    ]
-    tokenizer = get_encoder(nlp)[1]
-    for corpus in corpora:
-        projection.without_spaces(corpus, np.array(tokenizer.convert_tokens_to_ids(["▁"])))
-    last = [corpus.pieces[corpus.word_last] for corpus in corpora]
-    assert tokenizer.convert_ids_to_tokens(last[0].tolist())[0] == "m"
-    assert last[0][0] == last[1][0]
 
 
 def test_files_that_do_not_belong_together_are_refused(world, source, tmp_path):

@@ -14,6 +14,7 @@ from spacy_maral.model.spans import (
     OUTSIDE,
     SHAPES,
     Candidates,
+    blank_pieces,
     decode,
     enumerate_spans,
     label_spans,
@@ -302,6 +303,16 @@ def test_a_trailing_piece_shared_with_the_next_word_is_dropped():
 
 def test_a_word_whose_only_piece_is_shared_keeps_it():
     assert piece_ends([[1, 2], [2], [2, 3]], 8) == [(1, 1), (2, 2), (2, 3)]
+
+
+def test_the_piece_of_a_space_is_no_end_of_a_word():
+    blank = blank_pieces([["<s>", "▁A", "n", "▁", ".", "Ġ"], ["<s>", "▁", "</s>"]], 6)
+    assert np.flatnonzero(blank).tolist() == [3, 5, 7]
+    # the first word has the space before the second one, and the last word is nothing but a space
+    pieces, lengths = [1, 2, 3, 4, 7], [3, 1, 0, 1]
+    first, last = word_piece_ends(pieces, lengths, 6, blank)
+    assert first.tolist() == [1, 4, -1, 7]
+    assert last.tolist() == [2, 4, -1, 7]
 
 
 def test_a_shared_piece_before_a_word_without_pieces():

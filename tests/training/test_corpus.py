@@ -281,3 +281,18 @@ def test_a_batch_is_what_slow_loops_cut_out(nlp, make, docs):
     assert list(zip(batch.starts, batch.ends, strict=True)) == spans
     assert batch.span_ids.tolist() == span_ids
     assert batch.docs.tolist() == docs and batch.corpus is corpus
+
+
+def test_a_space_before_a_sign_does_not_change_the_pieces_of_names(nlp, make):
+    _, tokenizer, _ = get_encoder(nlp)
+    words = ["Angela", "visited", "Paris", ";", "York", "!"]
+    ends = []
+    for spaces in ([True] * 6, [True, True, False, True, False, False]):
+        corpus = make([Doc(nlp.vocab, words=words, spaces=spaces)], labelled=False)
+        places = np.stack([corpus.word_first, corpus.word_last])
+        ends.append(
+            [tokenizer.convert_ids_to_tokens(row) for row in corpus.pieces[places].tolist()]
+        )
+    # with its own space, which this tokenizer makes a piece
+    assert "▁" in tokenizer.tokenize("Paris ;") and "▁" not in tokenizer.tokenize("Paris;")
+    assert ends[0][1] == ends[1][1] and "▁" not in ends[0][1]
