@@ -302,7 +302,8 @@ def blank_pieces(strings: Sequence[Sequence[str]], row_length: int) -> NDArray[n
     """
     blank = np.zeros((len(strings), row_length), dtype=bool)
     for row, own in zip(blank, strings, strict=True):
-        row[: len(own)] = [piece in SPACES for piece in own]
+        shown = own[:row_length]
+        row[: len(shown)] = [piece in SPACES for piece in shown]
     return blank.ravel()
 
 

@@ -308,6 +308,8 @@ def test_a_word_whose_only_piece_is_shared_keeps_it():
 def test_the_piece_of_a_space_is_no_end_of_a_word():
     blank = blank_pieces([["<s>", "▁A", "n", "▁", ".", "Ġ"], ["<s>", "▁", "</s>"]], 6)
     assert np.flatnonzero(blank).tolist() == [3, 5, 7]
+    # texts of pieces that were cut off
+    assert blank_pieces([["▁", "a", "▁"]], 2).tolist() == [True, False]
     # the first word has the space before the second one, and the last word is nothing but a space
     pieces, lengths = [1, 2, 3, 4, 7], [3, 1, 0, 1]
     first, last = word_piece_ends(pieces, lengths, 6, blank)
