@@ -19,6 +19,7 @@ from transformers import (
 
 from spacy_maral.model.architectures import get_encoder
 from spacy_maral.model.encoder.packed import pack
+from spacy_maral.model.encoder.weights import has_bfloat16
 
 SIZES = {
     "vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -62,6 +63,9 @@ def test_gives_what_the_encoder_gives(encoder, padded, dtype, rows):
     given = {name: tensor[:rows] for name, tensor in batch(padded).items()}
     encoder.to(dtype)
     packed = pack(encoder)
+    if dtype == torch.bfloat16 and not has_bfloat16():
+        assert packed is None
+        return
     with torch.no_grad():
         wanted, found = encoder(**given), packed(**given)
     visible = given["attention_mask"].bool()
@@ -159,3 +163,11 @@ def test_processors_that_nobody_tried_are_left_to_torch(encoder, monkeypatch):
     assert pack(encoder) is not None
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     assert pack(encoder) is None
+
+
+def test_bfloat16_is_packed_only_where_the_processor_has_it(monkeypatch):
+    """oneDNN raises an error elsewhere."""
+    encoder = make(*FAMILIES[0]).to(torch.bfloat16)
+    monkeypatch.setattr("spacy_maral.model.encoder.packed.has_bfloat16", lambda: False)
+    assert pack(encoder) is None
+    assert pack(encoder.float()) is not None

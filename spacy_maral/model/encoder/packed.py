@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from .weights import to_float32
+from .weights import has_bfloat16, to_float32
 
 FAMILIES = {"bert": "BertModel", "roberta": "RobertaModel", "xlm_roberta": "XLMRobertaModel"}
 # processors that this was tried on
@@ -67,9 +67,11 @@ def _is_known(encoder: nn.Module) -> bool:
     if any(getattr(encoder.config, name, value) != value for name, value in usual.items()):
         return False
     linears = [module for layer in _layers(encoder) for module in _linears(layer)]
+    # oneDNN refuses to reorder bfloat16 on most other processors
+    dtypes = {torch.float32, torch.bfloat16} if has_bfloat16() else {torch.float32}
     return (
         all(type(m) is nn.Linear and m.weight.device.type == "cpu" for m in linears)
-        and {m.weight.dtype for m in linears} <= {torch.float32, torch.bfloat16}
+        and {m.weight.dtype for m in linears} <= dtypes
         and not any(_has_hooks(module) for module in encoder.modules())
     )
 
