@@ -48,12 +48,13 @@ class Version:
             paths.insert(0, install(folder, scratch / "installed"))
         # run as a file, it would find the modules beside it first
         side = Path(__file__).with_name("side.py").read_text(encoding="utf8")
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", side, json.dumps(order, default=str)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors.open("w"),
-            text=True, encoding="utf8", cwd=folder,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},
-        )  # fmt: skip
+        with self.errors.open("w") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", side, json.dumps(order, default=str)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+                text=True, encoding="utf8", cwd=folder,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},
+            )  # fmt: skip
         self._answer()
 
     def trial(self) -> float:

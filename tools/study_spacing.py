@@ -21,7 +21,6 @@ from spacy_maral.evaluation.evaluate import evaluate_pipeline, load_pipeline
 from spacy_maral.evaluation.tables import markdown_table
 from spacy_maral.training.teacher import train_teacher
 
-KINDS = ("apart", "natural")
 # no space comes before the former and after the latter
 CLOSING, OPENING = frozenset(".,;:!?)]%'»”"), frozenset("([«“")
 
@@ -40,11 +39,8 @@ def natural(doc: Doc) -> Doc:
     return copied
 
 
-def spaced(path: Path, kind: str, output: Path) -> Path:
-    """The documents of a file with the spacing of a kind; RETURNS (Path): The file."""
-    if kind == "apart":
-        return path
-    written = output / path.name
+def as_natural(path: Path, written: Path) -> Path:
+    """Write the documents of a file with natural spacing; RETURNS (Path): The new file."""
     write_docs(written, map(natural, read_docs(path)))
     return written
 
@@ -60,16 +56,20 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True, help=text)
     args, rest = parser.parse_known_args()
     overrides = parse_config_overrides(rest)
+    apart = {name: getattr(args, name) for name in ("source", "dev", "test")}
+    files = {
+        "apart": apart,
+        "natural": {n: as_natural(path, args.output / f"{n}.spacy") for n, path in apart.items()},
+    }
     rows = []
-    for trained in KINDS:
-        source, dev = (spaced(path, trained, args.output) for path in (args.source, args.dev))
+    for trained, own in files.items():
         model = train_teacher(
-            args.config, source=source, dev=dev, output=args.output / trained, resume=True,
-            overrides=overrides,
+            args.config, source=own["source"], dev=own["dev"], output=args.output / trained,
+            resume=True, overrides=overrides,
         )  # fmt: skip
         nlp = load_pipeline(model)
-        for tested in KINDS:
-            report = evaluate_pipeline(nlp, spaced(args.test, tested, args.output)).report
+        for tested, other in files.items():
+            report = evaluate_pipeline(nlp, other["test"]).report
             rows.append([trained, tested, f"{100 * report.f1:.1f}"])
     typer.echo(markdown_table(["trained on signs", "tested on signs", "F1"], rows))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -62,10 +62,6 @@ class ProjectionReport:
     entities: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
-        """RETURNS (dict): The fields, ready for JSON."""
-        return asdict(self)
-
 
 def project_labels(
     model: str | Path,
@@ -111,16 +107,11 @@ def project_labels(
         raise MaralError(Errors.M544.format(path=path))
     use_device(gpu_id)
     states = make_states(load_pipeline(model, gpu_id=gpu_id), layer, str(model))
-    originals, translated = read_docs(source), read_translations(target, lang, segmenter)
-    while len(translated) > len(originals) and not translated[-1].text.strip():
-        translated.pop()
-    if len(translated) != len(originals):
-        found = {"n_target": len(translated), "n_source": len(originals)}
-        raise MaralError(Errors.M540.format(source=source, target=target, **found))
-    report, left_out = ProjectionReport(len(originals)), Counter[str]()
+    pairs = read_pairs(source, target, lang, segmenter)
+    report, left_out = ProjectionReport(len(pairs)), Counter[str]()
     kept: list[Doc] = []
-    with tqdm(total=len(originals), desc="Project", unit=" sentences", disable=None) as bar:
-        for chunk in divide(zip(originals, translated, strict=True), CHUNK_WORDS):
+    with tqdm(total=len(pairs), desc="Project", unit=" sentences", disable=None) as bar:
+        for chunk in divide(pairs, CHUNK_WORDS):
             for (_, doc), reason in zip(chunk, project_pairs(chunk, states), strict=True):
                 if reason:
                     left_out[reason] += 1
@@ -134,6 +125,22 @@ def project_labels(
     report.entities = sum(len(doc.ents) for doc in kept)
     write_docs(path, kept)
     return report
+
+
+def read_pairs(
+    source: str | Path, target: str | Path, lang: str | None, segmenter: str | None
+) -> list[Pair]:
+    """Read sentences and their translations.
+
+    RAISES (MaralError): If they are not as many. Empty ones at the end of the translations do not count.
+    """
+    originals, translated = read_docs(source), read_translations(target, lang, segmenter)
+    while len(translated) > len(originals) and not translated[-1].text.strip():
+        translated.pop()
+    if len(translated) != len(originals):
+        found = {"n_target": len(translated), "n_source": len(originals)}
+        raise MaralError(Errors.M540.format(source=source, target=target, **found))
+    return list(zip(originals, translated, strict=True))
 
 
 def read_translations(path: str | Path, lang: str | None, segmenter: str | None) -> list[Doc]:

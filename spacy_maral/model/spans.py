@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import Errors, MaralError
 
 OUTSIDE = 0
+UNKNOWN = -1
 # texts of pieces that stand for a space
 SPACES = frozenset("▁Ġ")
-UNKNOWN = -1
 SHAPES = ("upper", "lower", "title", "digit", "other")
 N_SHAPES = len(SHAPES)
 MAX_LOG_ODDS = 1e4

@@ -122,7 +122,7 @@ def test_sentences_with_a_doubtful_entity_are_left_out(
     report = project_labels(world["teacher"], source, text, output, lang="de")
     assert report.left_out == {projection.NO_WORDS: 1, reason: 1}
     assert [doc.text for doc in read_docs(output)] == [SENTENCES[2]]
-    assert report.to_dict()["sentences"] == 1
+    assert report.sentences == 1
 
 
 def test_partly_annotated_originals_are_left_out(world, tmp_path):
