@@ -169,7 +169,8 @@ class PackedEncoder:
         read = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         read = _padded(read.transpose(1, 2))
         states = _normalised(_linear_plus(read, from_heads, states), norms[0])
-        inner = _linear(states, to_inner, "gelu")
+        # as a part of the product it is as fast with AVX-512, and takes twice as long without
+        inner = torch.ops.aten.gelu_(_linear(states, to_inner))
         return _normalised(_linear_plus(inner, from_inner, states), norms[1])
 
 
@@ -205,8 +206,8 @@ def _pack_layer(layer: Any) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
-def _linear(x: Tensor, matrix: tuple[Tensor, Tensor], activation: str = "none") -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise.default(x, *matrix, activation, [], "none")
+def _linear(x: Tensor, matrix: tuple[Tensor, Tensor]) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise.default(x, *matrix, "none", [], "none")
 
 
 def _linear_plus(x: Tensor, matrix: tuple[Tensor, Tensor], other: Tensor) -> Tensor:
