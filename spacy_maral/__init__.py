@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .adaptation.student import adapt
     from .adaptation.suggest import suggest
     from .adaptation.train import train
+    from .adaptation.translation import translate_words
     from .data.convert import convert
     from .data.docs import read_docs
     from .data.export import export
@@ -63,6 +64,7 @@ _HOMES = {
     "suggest": "adaptation.suggest",
     "train": "adaptation.train",
     "train_teacher": "training.teacher",
+    "translate_words": "adaptation.translation",
     "trim_vocab": "scale",
     "write_prodigy": "data.prodigy",
 }
@@ -90,6 +92,7 @@ __all__ = [
     "suggest",
     "train",
     "train_teacher",
+    "translate_words",
     "trim_vocab",
     "write_prodigy",
 ]

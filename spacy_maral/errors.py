@@ -331,6 +331,9 @@ class Errors(metaclass=CodedMessages):
     M542 = "The encoder has no layer {found}: {rule}. Give another number, or omit it."
     M543 = "{name} has no encoder to align words with (its components are: {pipes}). Give a pipeline with a transformer, such as the output of 'spacy maral train-teacher'."
     M544 = "The output {path} is one of the input files. Name another file."
+    M545 = "No word of the source has a translation in {paths}. Check that the text is of the target language and that the encoder knows both languages, or give a lexicon with --lexicon."
+    M546 = "{place}: a line of a lexicon has a word, a tab and its translation, but this one is {found!r}. Separate both by one tab."
+    M547 = "The lexicon {path} has no translation. Write a word, a tab and its translation into each line."
     # M61x: several annotators
     M610 = "'{unknown}' is marked as partial (--partial), but is not one of the annotators: {annotators}. Write it as it stands there."
     M611 = "combine is {value}, but has to be one of: {known}."

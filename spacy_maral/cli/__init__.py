@@ -17,6 +17,7 @@ from . import (  # noqa: F401
     shrinking,
     suggest,
     training,
+    translating,
 )
 from ._util import app
 

@@ -35,9 +35,9 @@ WITH_OVERRIDES = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 # in the order of use; other commands follow
 ORDER = (
-    "init-config", "convert", "export", "prepare-text", "stats", "debug-data", "train", "train-teacher",
-    "suggest", "project-labels", "pseudo-label", "adapt", "evaluate", "compare", "calibrate", "suspects", "annotate", "names",
-    "report", "card", "push",
+    "init-config", "convert", "export", "prepare-text", "stats", "debug-data", "train",
+    "translate-words", "train-teacher", "suggest", "project-labels", "pseudo-label", "adapt", "evaluate",
+    "compare", "calibrate", "suspects", "annotate", "names", "report", "card", "push",
     "trim-vocab", "optimise", "distil",
 )  # fmt: skip
 

@@ -65,7 +65,8 @@ class Corpora:
     """The .spacy files of a run, and their numbers of sentences by role.
 
     target_gold: The target's training text with labels, for diagnosis only, or None. annotated:
-    Labelled target sentences to train on, or None.
+    Labelled target sentences to train on, or None. translated: The training text of the source,
+    translated word by word, or None.
     """
 
     train: Path
@@ -75,6 +76,7 @@ class Corpora:
     target_gold: Path | None
     sizes: dict[str, int]
     annotated: Path | None = None
+    translated: Path | None = None
 
 
 def raw_files(matrix: Matrix, run: PlannedRun, data: Path) -> dict[str, RawFile]:

@@ -115,6 +115,11 @@ class Variant(Section):
         description="Whether these sentences are drawn at random, or suggested by a teacher that is "
         "trained without them (see `suggest`).",
     )
+    translate: bool = Field(
+        False,
+        description="Whether teacher and student are trained on the source sentences translated word "
+        "by word, too (see `translate_words`).",
+    )
     seeds: list[Seed] | None = Field(None, description="Seeds of this variant; by default all.")
 
 
@@ -332,6 +337,8 @@ def _check_variant(path: Path, matrix: Matrix, name: str, variant: Variant) -> N
         refuse(".train_on", "the ceiling has no student, set adapt to false")
     if variant.train_on == "target" and variant.target_gold is not None:
         refuse(".target_gold", "the ceiling is trained on labelled target sentences alone")
+    if variant.train_on == "target" and variant.translate:
+        refuse(".translate", "the ceiling has no labelled source text to translate")
     if variant.target_gold_choice == "suggested" and variant.target_gold is None:
         refuse(".target_gold_choice", "set target_gold, the number of sentences to suggest")
     if not variant.adapt and variant.target_sentences is not None:

@@ -59,7 +59,7 @@ def delta(result: Result) -> float:
 
 def is_changed(result: Result) -> bool:
     """Whether anything differs from the configuration."""
-    changes = ("overrides", "teacher_overrides", "target_sentences", "target_gold")
+    changes = ("overrides", "teacher_overrides", "target_sentences", "target_gold", "translate")
     return any(result.get(name) for name in changes)
 
 

@@ -94,13 +94,15 @@ class Benchmark:
         return digest([(p.name, file_hash(p)) for p in files]) if files else str(name)
 
     def teacher_key(self, run: PlannedRun) -> str:
-        """Fingerprint of all that determines a teacher: without gold of it, no target language."""
+        """Fingerprint of all that determines a teacher: most know no target language."""
         files = self.files(run)
         data = [files[role].key for role in ("train", "dev")]
         if run.settings.target_gold is not None:
             data.append(annotated_key(files, run.settings.target_gold))
         if run.is_suggested:
             data.append("suggested")
+        if run.settings.translate:
+            data += ["translated", files["target"].key]
         settings = relevant(run.teacher, TEACHER_SECTIONS)
         return digest([settings, self.encoder_key(run.teacher), data])
 
@@ -151,6 +153,8 @@ class Benchmark:
             self.files(run), self.output / "corpora", gold=self.matrix.uses_gold,
             n_annotated=None if run.is_suggested else run.settings.target_gold,
         )  # fmt: skip
+        if run.settings.translate:
+            corpora = self._with_translated(run, corpora)
         if run.is_suggested:
             corpora = self._with_suggested(run, corpora)
         folder = self._teacher(run, corpora)
@@ -205,6 +209,22 @@ class Benchmark:
                 label_suggested(chosen, pool, path)
         return use_annotated(corpora, path)
 
+    def _with_translated(self, run: PlannedRun, corpora: Corpora) -> Corpora:
+        """Translate the training text of the source; RETURNS (Corpora): The corpora with it."""
+        folder = self.output / "corpora"
+        path = folder / f"{corpora.train.stem}-as-{corpora.target.stem}.spacy"
+        with self._lock(path.stem):
+            if not path.is_file():
+                self.say(f"{run.name}: translating words")
+                config = self._write_config(
+                    run.teacher, "teacher", folder / "converted" / path.stem
+                )
+                self._call(
+                    run.name, "translate-words", config, "--source", corpora.train,
+                    "--target", corpora.target, "-o", path,
+                )  # fmt: skip
+        return replace(corpora, translated=path)
+
     def _ceiling(self, run: PlannedRun, source: Corpora, target: Corpora) -> Path:
         """Train on the target's gold labels, unless that is done; RETURNS (Path): The folder."""
         folder = self.output / "ceilings" / f"{run.name}-{self.run_key(run)[:8]}"
@@ -225,7 +245,7 @@ class Benchmark:
                 self.say(f"{run.name}: training the {what}")
                 path = self._write_config(config, "teacher", folder)
                 self._call(
-                    folder.name, "train-teacher", path, "--source", corpora.train,
+                    folder.name, "train-teacher", path, *source_options(corpora),
                     "--dev", corpora.dev, "-o", folder / MODEL, "--resume", *gold_option(corpora),
                 )  # fmt: skip
 
@@ -245,7 +265,7 @@ class Benchmark:
             diagnosis = ("--diagnosis", corpora.test) if self.matrix.study else ()
             self._call(
                 run.name, "adapt", config, "--teacher", teacher / MODEL,
-                "--source", corpora.train, "--dev", corpora.dev, "--target", target,
+                *source_options(corpora), "--dev", corpora.dev, "--target", target,
                 "--labels", labels, "-o", folder / MODEL, "--resume", *diagnosis,
                 *gold_option(corpora),
             )  # fmt: skip
@@ -297,6 +317,12 @@ class Benchmark:
             raise MaralError(Errors.M426.format(command=command, code=code, log=log, tail=tail))
 
 
+def source_options(corpora: Corpora) -> tuple[object, ...]:
+    """The options that give the labelled text of the source to a training."""
+    translated = () if corpora.translated is None else ("--source", corpora.translated)
+    return ("--source", corpora.train, *translated)
+
+
 def gold_option(corpora: Corpora) -> tuple[object, ...]:
     """The option that gives the labelled target sentences to a training, or none."""
     return () if corpora.annotated is None else ("--target-gold", corpora.annotated)
@@ -311,6 +337,7 @@ def identity(run: PlannedRun) -> Result:
         "trained_on": run.settings.train_on,
         "target_gold": run.settings.target_gold,
         "target_gold_choice": run.settings.target_gold_choice,
+        "translate": run.settings.translate,
     }  # fmt: skip
 
 

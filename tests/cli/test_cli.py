@@ -25,6 +25,7 @@ from spacy_maral.experiments.signals import StudySignals
 COMMANDS = [
     "convert",
     "stats",
+    "translate-words",
     "train-teacher",
     "suggest",
     "project-labels",
@@ -39,8 +40,8 @@ COMMANDS = [
     "annotate",
 ]
 WITH_CODE = [
-    "debug-data", "train-teacher", "suggest", "project-labels", "pseudo-label", "adapt", "evaluate",
-    "annotate",
+    "debug-data", "translate-words", "train-teacher", "suggest", "project-labels", "pseudo-label",
+    "adapt", "evaluate", "annotate",
 ]  # fmt: skip
 SENTENCES = """\
 en:Ada\tB-PER

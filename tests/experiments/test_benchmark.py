@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -303,6 +304,7 @@ def own(**changed: Any) -> dict[str, Any]:
         ({"variants": {"a": {"adapt": False, "target_sentences": 9}}}, "M423", "a.target_sentences"),
         ({"variants": {"a": {"train_on": "target"}}}, "M423", "a.train_on"),
         ({"variants": {"a": {**CEILING, "target_gold": 9}}}, "M423", "a.target_gold"),
+        ({"variants": {"a": {**CEILING, "translate": True}}}, "M423", "a.translate"),
         ({"variants": {"a": {"adapt": False, "train_on": "both"}}}, "M421", "a.train_on"),
         ({"variants": {"a": {"target_sentences": 0}}}, "M421", "a.target_sentences = 0"),
         ({"variants": {"a": {"target_gold": 0}}}, "M421", "a.target_gold = 0"),
@@ -555,6 +557,41 @@ def test_a_teacher_without_labelled_target_sentences_may_suggest_them(tmp_path, 
     assert "[M517] 99 labelled sentences" in failed["demo-en-de-many-0"]
 
 
+def test_a_variant_may_translate_its_source(tmp_path, commands):
+    variants = {
+        "teacher": {"adapt": False}, "maral": {},
+        "translated_teacher": {"adapt": False, "translate": True},
+        "translated": {"translate": True},
+        "asked": {
+            "adapt": False, "translate": True, "target_gold": 3, "target_gold_choice": "suggested",
+        },
+    }  # fmt: skip
+    pairs = [{"dataset": "demo", "source": "en", "target": t} for t in ("de", "es")]
+    benchmark, runs = start(tmp_path, write_matrix(tmp_path, variants=variants, pairs=pairs))
+    assert run_all(benchmark, runs, lambda: None) == {}
+    translations = [options for command, options in commands.calls if command == "translate-words"]
+    written = [options["-o"] for options in translations]
+    # one for each language, of the text that its students see, without its labels
+    assert len(set(written)) == len(written) == 2
+    for options in translations:
+        assert not any(doc.ents for doc in read_docs(options["--target"]))
+        assert all(doc.ents for doc in read_docs(options["--source"]))
+    sources = {"train-teacher": Counter(), "adapt": Counter()}
+    for command, arguments in commands.arguments:
+        if command in sources:
+            given = [path for name, path in pairwise(arguments) if name == "--source"]
+            sources[command][tuple(given)] += 1
+    source = translations[0]["--source"]
+    both = {(source, path): 1 for path in written}
+    assert sources["adapt"] == {(source,): 2, **both}
+    # one teacher serves both languages without; with it, two in each: the other has gold
+    assert sources["train-teacher"] == {(source,): 1, **dict.fromkeys(both, 2)}
+    results = {run.name: benchmark.result(run) for run in runs}
+    assert results["demo-en-de-translated-0"]["translate"]
+    assert not is_plain(results["demo-en-de-translated-0"])
+    assert is_plain(results["demo-en-de-maral-0"])
+
+
 def test_sentences_are_chosen_by_seed_in_their_order():
     assert list(choose_sentences(5, None, 0, "train")) == [0, 1, 2, 3, 4]
     assert list(choose_sentences(5, 9, 0, "train")) == [0, 1, 2, 3, 4]
@@ -583,6 +620,7 @@ class Commands:
 
     def __init__(self, monkeypatch):
         self.calls: list[tuple[str, dict[str, str]]] = []
+        self.arguments: list[tuple[str, list[str]]] = []
         self.broken: str | None = None
         monkeypatch.setattr(runs_module, "run_process", self)
 
@@ -590,6 +628,7 @@ class Commands:
         command, arguments = words[4], list(map(str, words[5:]))
         options = dict(pairwise(arguments))
         self.calls.append((command, options))
+        self.arguments.append((command, arguments))
         if self.broken is not None and self.broken in " ".join(arguments):
             said.write("Traceback\nthe reason\n")
             return 3
@@ -597,6 +636,8 @@ class Commands:
         output.parent.mkdir(parents=True, exist_ok=True)
         if command == "pseudo-label":
             output.write_text("labels", encoding="utf8")
+        elif command == "translate-words":
+            output.write_bytes(Path(options["--source"]).read_bytes())
         elif command == "suggest":
             # the last sentences of the pool, with nothing that the annotator would see as correct
             docs = list(read_docs(arguments[1]))[-int(options["--number"]) :]

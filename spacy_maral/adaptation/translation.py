@@ -1,0 +1,195 @@
+"""Translate labelled sentences word by word, with a lexicon that the encoder finds in raw text."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from spacy.tokens import Doc, Span
+from tqdm.auto import tqdm
+
+from ..data.config import read_config
+from ..data.convert import check_output, write_docs
+from ..data.files import prove_writable, write_file
+from ..data.text import read_lines
+from ..errors import Errors, MaralError
+from ..model.gold import annotated_words
+from ..model.machine import use_device
+from ..model.visible import VisibleWords, any_visible
+from ..training.inputs import Inputs, Paths, as_paths
+from ..training.pipelines import build_pipeline, run_seed
+from ..training.settings import read_section
+from .lexicon import average_words, find_translations, translate
+from .projection import States, make_states
+
+# target sentences that the lexicon is found in, drawn from all
+TARGET_SENTENCES = 20_000
+# documents whose words are in memory at once
+CHUNK = 1000
+
+
+@dataclass
+class TranslationReport:
+    """Counts over the sentences that were written.
+
+    sentences, words, entities (int): Of the sentences.
+    replaced (int): Words that were replaced.
+    pairs (int): Words of the lexicon, those that were given included.
+    """
+
+    sentences: int = 0
+    words: int = 0
+    entities: int = 0
+    replaced: int = 0
+    pairs: int = 0
+
+
+def translate_words(
+    config_path: str | Path,
+    source: Paths,
+    target: Paths,
+    output: str | Path,
+    *,
+    lang: str | Sequence[str] | None = None,
+    lexicon: str | Path | None = None,
+    save_lexicon: str | Path | None = None,
+    limit: int = TARGET_SENTENCES,
+    layer: int | None = None,
+    overrides: dict[str, Any] | None = None,
+    gpu_id: int = -1,
+) -> TranslationReport:
+    """Translate labelled sentences word by word, and keep their entities.
+
+    The pretrained encoder of a configuration gives a vector to each word of the sentences, and of raw
+    text of the target language; words whose vectors are nearest translate each other (see
+    `find_translations`). What has no translation stays. The sentences are no good text: they teach a
+    model which entities the words of the other language belong to. They are a further source for
+    `train_teacher` and `adapt`. After Mayhew et al. (2017) and Xie et al. (2018).
+
+    EXAMPLE: translate_words("maral.cfg", "english.spacy", "german.txt", "translated.spacy", lang="de")
+
+    config_path (str | Path): The configuration, which names the encoder.
+    source (Paths): Labelled sentences (.spacy).
+    target (Paths): Documents of the target language (.spacy), whose entities are not used, or raw
+        text (see `read_raw`).
+    output (str | Path): The file to write (.spacy).
+    lang (str | Sequence[str] | None): Language of raw text; one for all, or one for each target.
+    lexicon (str | Path | None): Translations that take the place of those found: a text file with a
+        word, a tab and its translation in each line. A translation may have several words.
+    save_lexicon (str | Path | None): File to write the whole lexicon to, in the same format.
+    limit (int): Most target sentences that the lexicon is found in; more of them are drawn from.
+    layer (int | None): Layer of the encoder whose states are the vectors, from 1; None for the middle
+        one.
+    overrides (dict): Settings that replace those of the configuration.
+    gpu_id (int): GPU to use, -1 for the CPU.
+    RETURNS (TranslationReport): Counts.
+    RAISES (MaralError): If a file cannot be read or written, the output is a file of the input, the
+        source has no entity, or no word has a translation.
+    """
+    path = check_output(Path(output))
+    read = [*as_paths(source), *as_paths(target), *([] if lexicon is None else as_paths(lexicon))]
+    if any(path.exists() and given.exists() and path.samefile(given) for given in read):
+        raise MaralError(Errors.M544.format(path=path))
+    if save_lexicon is not None:
+        prove_writable(Path(save_lexicon))
+    given = {} if lexicon is None else read_lexicon(lexicon)
+    use_device(gpu_id)
+    config = read_config(config_path, overrides)
+    inputs = Inputs.read(lang, source=source, target=target)
+    labels = sorted({ent.label_ for doc in inputs.docs["source"] for ent in doc.ents})
+    if not labels:
+        raise MaralError(Errors.M312.format(path=", ".join(map(str, as_paths(source)))))
+    nlp = build_pipeline(config, labels, read_section(config, "teacher")).nlp
+    states = make_states(nlp, layer, str(config_path))
+    text = draw(inputs.docs["target"], limit, run_seed(config))
+    means = [
+        average_words(words_and_vectors(docs, states, name))
+        for name, docs in (("source", inputs.docs["source"]), ("target", text))
+    ]
+    found = {**find_translations(*means), **given}
+    if not found:
+        raise MaralError(Errors.M545.format(paths=", ".join(map(str, as_paths(target)))))
+    if save_lexicon is not None:
+        lines = (f"{word}\t{other}\n" for word, other in sorted(found.items()))
+        write_file(Path(save_lexicon), "".join(lines))
+    report = TranslationReport(pairs=len(found))
+    write_docs(path, [translate_doc(doc, found, report) for doc in inputs.docs["source"]])
+    return report
+
+
+def read_lexicon(path: str | Path) -> dict[str, str]:
+    """Read translations: a word, a tab and its translation in each line; the first one of a word counts.
+
+    RAISES (MaralError): If a line has not two columns, or the file has no translation.
+    """
+    found: dict[str, str] = {}
+    for number, line in read_lines(path):
+        if not line.strip():
+            continue
+        word, _, other = (part.strip() for part in line.partition("\t"))
+        if not (word and other) or "\t" in other:
+            raise MaralError(Errors.M546.format(place=f"{path}:{number}", found=line[:80]))
+        found.setdefault(word, " ".join(other.split()))
+    if not found:
+        raise MaralError(Errors.M547.format(path=path))
+    return found
+
+
+def draw(docs: Sequence[Doc], limit: int, seed: int) -> Sequence[Doc]:
+    """Draw documents, in their order; all if there are no more than the limit."""
+    if len(docs) <= limit:
+        return docs
+    chosen = np.random.default_rng(seed).choice(len(docs), limit, replace=False)
+    return [docs[number] for number in np.sort(chosen).tolist()]
+
+
+def words_and_vectors(
+    docs: Sequence[Doc], states: States, name: str
+) -> Iterator[tuple[list[str], NDArray]]:
+    """Visible words of documents, and their vectors, some thousand at a time."""
+    seen = [doc for doc in docs if any_visible([doc])]
+    with tqdm(total=len(seen), desc=f"Words of the {name}", unit=" sentences", disable=None) as bar:
+        for start in range(0, len(seen), CHUNK):
+            chunk = seen[start : start + CHUNK]
+            yield VisibleWords.of(chunk).texts, np.concatenate(states(chunk))
+            bar.update(len(chunk))
+
+
+def translate_doc(doc: Doc, lexicon: dict[str, str], report: TranslationReport) -> Doc:
+    """A copy of a document in which words are replaced, with the entities of the original.
+
+    A translation of several words has the annotation of the word that it replaces, and so have words
+    without annotation.
+    """
+    words: list[list[str]] = []
+    for token in doc:
+        word = unicodedata.normalize("NFC", token.text)
+        found = translate(word, lexicon, is_name=bool(token.ent_type))
+        report.replaced += found not in (None, word)
+        words.append([token.text] if found is None else found.split(" "))
+    starts = [0, *accumulate(map(len, words))]
+    spaces = [
+        space
+        for token, own in zip(doc, words, strict=True)
+        for space in [True] * (len(own) - 1) + [bool(token.whitespace_)]
+    ]
+    new = Doc(doc.vocab, words=list(chain.from_iterable(words)), spaces=spaces)
+
+    def moved(start: int, end: int, label: str = "") -> Span:
+        return Span(new, starts[start], starts[end], label=label)
+
+    new.set_ents(
+        [moved(ent.start, ent.end, ent.label_) for ent in doc.ents],
+        missing=[moved(i, i + 1) for i in np.flatnonzero(~annotated_words(doc)).tolist()],
+        default="outside",
+    )
+    report.sentences += 1
+    report.words += len(new)
+    report.entities += len(new.ents)
+    return new

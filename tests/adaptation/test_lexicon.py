@@ -1,0 +1,125 @@
+"""Words that translate each other: the vectors of words, the nearest ones, and what may take the place of a word."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from spacy_maral.adaptation.lexicon import (
+    MARGIN,
+    NEIGHBOURS,
+    WordMeans,
+    average_words,
+    find_translations,
+    may_become,
+    translate,
+)
+
+
+def words_of(rng, n, prefix):
+    vectors = rng.normal(size=(n, 6)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return WordMeans([f"{prefix}{i}" for i in range(n)], vectors)
+
+
+def by_brute_force(source, target):
+    """CSLS as in Conneau et al. (2018), pair by pair, over the nearest words of each source word."""
+    cosines = source.vectors.astype(float) @ target.vectors.astype(float).T
+    k = min(NEIGHBOURS, *cosines.shape)
+    found = {}
+    for i, word in enumerate(source.words):
+        near = sorted(range(len(target.words)), key=lambda j: -cosines[i, j])[:k]
+        scores = {
+            j: 2 * cosines[i, j] - cosines[i, near].mean() - np.sort(cosines[:, j])[-k:].mean()
+            for j in near
+        }
+        best = max(scores, key=scores.__getitem__)
+        if scores[best] > MARGIN:
+            found[word] = target.words[best]
+    return found
+
+
+@pytest.mark.parametrize(("n", "m"), [(60, 80), (80, 25), (4, 7)])
+def test_translations_are_those_of_csls(n, m):
+    rng = np.random.default_rng(n)
+    source, target = words_of(rng, n, "a"), words_of(rng, m, "b")
+    found = find_translations(source, target)
+    assert found == by_brute_force(source, target)
+    assert found
+
+
+def test_a_word_near_to_everything_translates_nothing():
+    # each word is nearest to the hub, and then to a word of its own, which no other is near to
+    n, axes = 12, np.eye(25, dtype=np.float32)
+    source = WordMeans([f"a{i}" for i in range(n)], 0.6 * axes[0] + 0.8 * axes[1 : n + 1])
+    own = 0.7 * axes[1 : n + 1] + np.float32(0.51**0.5) * axes[n + 1 : 2 * n + 1]
+    hub = np.concatenate([axes[:1], own])
+    target = WordMeans(["hub", *(f"b{i}" for i in range(n))], hub)
+    assert (source.vectors @ target.vectors.T).argmax(1).tolist() == [0] * n
+    assert find_translations(source, target) == {f"a{i}": f"b{i}" for i in range(n)}
+
+
+def test_no_text_has_no_translations():
+    none = average_words([])
+    assert none.words == [] and find_translations(none, none) == {}
+    some = WordMeans(["a"], np.ones((1, 1), dtype=np.float32))
+    assert find_translations(some, none) == {} == find_translations(none, some)
+
+
+def test_vectors_of_words_are_means_over_their_places_less_that_of_the_text():
+    rng = np.random.default_rng(0)
+    words = list("abacabcaad")
+    vectors = rng.normal(size=(10, 4)) + 3
+    vectors[9] = 0
+    chunks = [(words[:4], vectors[:4]), (words[4:], vectors[4:])]
+    found = average_words(chunks)
+    # d has no vector
+    assert found.words == ["a", "b", "c"]
+    for word, direction in zip(found.words, found.vectors, strict=True):
+        mean = vectors[[w == word for w in words]].mean(0) - vectors[:9].mean(0)
+        np.testing.assert_allclose(direction, mean / np.linalg.norm(mean), rtol=1e-5)
+
+
+def test_a_chunk_without_vectors_changes_nothing():
+    rng = np.random.default_rng(0)
+    chunk = list("ab"), rng.normal(size=(2, 3))
+    nothing = ["x"], np.zeros((1, 3))
+    alone, both = average_words([chunk]), average_words([nothing, chunk, nothing])
+    assert both.words == alone.words
+    np.testing.assert_array_equal(both.vectors, alone.vectors)
+    assert average_words([nothing]).words == []
+
+
+@pytest.mark.parametrize(
+    ("word", "other", "allowed"),
+    [
+        ("house", "Haus", False), ("house", "huis", True), ("Germany", "Duitsland", True),
+        ("Germany", "duits", False), ("Germany", "آلمان", True), ("آلمان", "germany", True),
+        ("1", "een", False), ("one", "1", False), (",", ",", False), ("", "a", False), ("a", "", False),
+        ("ǅ", "a", True),
+    ],
+)  # fmt: skip
+def test_signs_stay_and_capital_letters_stay_capital(word, other, allowed):
+    assert may_become(word, other) is allowed
+
+
+def test_the_nearest_word_that_is_allowed_is_taken():
+    vectors = np.eye(3, dtype=np.float32)
+    source = WordMeans(["house", "Rome"], vectors[:2])
+    near = np.array([[1, 0.1, 0], [1, 0.2, 0], [0.1, 1, 0], [0, 0, 1]], dtype=np.float32)
+    near /= np.linalg.norm(near, axis=1, keepdims=True)
+    found = find_translations(source, WordMeans(["Haus", "huis", "Rom", "9"], near))
+    assert found == {"house": "huis", "Rome": "Rom"}
+
+
+@pytest.mark.parametrize(
+    ("word", "is_name", "expected"),
+    [
+        ("brown", False, "bruin"), ("Brown", True, None), ("Brown", False, "Bruin"),
+        ("brown", True, "bruin"), ("Rome", True, "Rom"), ("Rome", False, "Rom"), ("BROWN", False, "Bruin"),
+        ("else", False, None), ("Else", False, None),
+    ],
+)  # fmt: skip
+def test_only_words_outside_of_names_may_begin_a_sentence(word, is_name, expected):
+    lexicon = {"brown": "bruin", "Rome": "Rom"}
+    assert translate(word, lexicon, is_name=is_name) == expected
