@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 NEIGHBOURS = 10
 # a translation is this much nearer than the neighbours of both words are on average
 MARGIN = 0.05
+# a language capitalises its nouns if more than this share of the words with a small letter change it
+NOUNS = 0.1
+KEPT, RAISED, FORBIDDEN = range(3)
 
 
 @dataclass
@@ -60,8 +63,11 @@ def find_translations(source: WordMeans, target: WordMeans) -> dict[str, str]:
 
     The similarity of two words is twice their cosine, less the mean cosine of each with its nearest
     words of the other text (CSLS, Conneau et al. 2018), so that words that are near to everything
-    translate nothing. A word gets the most similar one of its nearest words that it `may_become`, if
-    there is one and the similarity is above MARGIN.
+    translate nothing. A word gets the most similar one of its nearest words that `change_of` allows,
+    if the similarity is above MARGIN.
+
+    Words with a small letter get capitalised ones only if more than NOUNS of them would: that is how a
+    language looks that writes its nouns so, as German does. In others, these are names.
 
     source, target (WordMeans): The words of both texts.
     RETURNS (dict[str, str]): Target words by source word.
@@ -72,14 +78,30 @@ def find_translations(source: WordMeans, target: WordMeans) -> dict[str, str]:
     cosines, nearest = _nearest(source.vectors, target.vectors, k)
     back, _ = _nearest(target.vectors, source.vectors, k)
     similarity = 2 * cosines - cosines.mean(1, keepdims=True) - back.mean(1)[nearest]
-    allowed = [
-        [may_become(word, target.words[other]) for other in others]
-        for word, others in zip(source.words, nearest.tolist(), strict=True)
-    ]
-    similarity[~np.array(allowed)] = -np.inf
+    changes = np.array(
+        [
+            [change_of(word, target.words[other]) for other in others]
+            for word, others in zip(source.words, nearest.tolist(), strict=True)
+        ]
+    )
+    similarity[changes == FORBIDDEN] = -np.inf
+    rows, best = _above_margin(similarity)
+    small = np.array([word[:1].islower() for word in source.words])
+    raised = changes[rows, best] == RAISED
+    if raised.sum() <= NOUNS * small[rows].sum():
+        similarity[changes == RAISED] = -np.inf
+        rows, best = _above_margin(similarity)
+    found = zip(rows.tolist(), nearest[rows, best].tolist(), strict=True)
+    return {source.words[i]: target.words[j] for i, j in found}
+
+
+def _above_margin(
+    similarity: NDArray[np.float32],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows whose highest similarity is above MARGIN, and the columns that have it."""
     best = similarity.argmax(1)
     rows = np.flatnonzero(similarity[np.arange(len(best)), best] > MARGIN)
-    return {source.words[i]: target.words[nearest[i, best[i]]] for i in rows.tolist()}
+    return rows, best[rows]
 
 
 def _nearest(
@@ -91,27 +113,27 @@ def _nearest(
     return index.search(vectors, k)
 
 
-def may_become(word: str, other: str) -> bool:
-    """Whether a word may be replaced by another: both begin with a letter, and both with a capital
-    letter or neither, where both scripts have them."""
-    if not (word[:1].isalpha() and other[:1].isalpha()):
-        return False
-    cased = all(text[:1].lower() != text[:1].upper() for text in (word, other))
-    return not cased or word[:1].isupper() == other[:1].isupper()
+def change_of(word: str, other: str) -> int:
+    """What a translation changes: FORBIDDEN if it takes signs for words or a capital letter away,
+    RAISED if it makes a small letter a capital one, and else KEPT, as between scripts of which one has
+    no capital letters."""
+    a, b = word[:1], other[:1]
+    if not (a.isalpha() and b.isalpha()):
+        return FORBIDDEN
+    if a.lower() == a.upper() or b.lower() == b.upper() or a.isupper() == b.isupper():
+        return KEPT
+    return FORBIDDEN if a.isupper() else RAISED
 
 
-def translate(word: str, lexicon: dict[str, str], *, is_name: bool) -> str | None:
-    """The translation of a word of a sentence, None if there is none.
+def translate(word: str, lexicon: dict[str, str]) -> str | None:
+    """The translation of a word that belongs to no name, None if there is none.
 
-    A capitalised word that is no part of a name, such as the first of a sentence, may have that of
-    the word in small letters.
-
-    is_name (bool): Whether it is a part of an entity.
+    A capitalised one, such as the first of a sentence, may have that of the word in small letters.
     """
     if word in lexicon:
         return lexicon[word]
     small = word.lower()
-    if is_name or small == word or not word[:1].isupper() or small not in lexicon:
+    if small == word or not word[:1].isupper() or small not in lexicon:
         return None
     found = lexicon[small]
     return found[:1].upper() + found[1:]

@@ -68,9 +68,10 @@ def translate_words(
 
     The pretrained encoder of a configuration gives a vector to each word of the sentences, and of raw
     text of the target language; words whose vectors are nearest translate each other (see
-    `find_translations`). What has no translation stays. The sentences are no good text: they teach a
-    model which entities the words of the other language belong to. They are a further source for
-    `train_teacher` and `adapt`. After Mayhew et al. (2017) and Xie et al. (2018).
+    `find_translations`). Entities stay as they are, and so does what has no translation. The sentences
+    are no good text, but they show a model between which words of the other language names stand. They
+    are a further source for `train_teacher` and `adapt`. After Mayhew et al. (2017) and Xie et al.
+    (2018), who translate the names as well.
 
     EXAMPLE: translate_words("maral.cfg", "english.spacy", "german.txt", "translated.spacy", lang="de")
 
@@ -80,8 +81,9 @@ def translate_words(
         text (see `read_raw`).
     output (str | Path): The file to write (.spacy).
     lang (str | Sequence[str] | None): Language of raw text; one for all, or one for each target.
-    lexicon (str | Path | None): Translations that take the place of those found: a text file with a
-        word, a tab and its translation in each line. A translation may have several words.
+    lexicon (str | Path | None): Translations that take the place of those found, for words of
+        entities, too: a text file with a word, a tab and its translation in each line. A translation
+        may have several words.
     save_lexicon (str | Path | None): File to write the whole lexicon to, in the same format.
     limit (int): Most target sentences that the lexicon is found in; more of them are drawn from.
     layer (int | None): Layer of the encoder whose states are the vectors, from 1; None for the middle
@@ -112,14 +114,14 @@ def translate_words(
         average_words(words_and_vectors(docs, states, name))
         for name, docs in (("source", inputs.docs["source"]), ("target", text))
     ]
-    found = {**find_translations(*means), **given}
-    if not found:
+    found = find_translations(*means)
+    if not found and not given:
         raise MaralError(Errors.M545.format(paths=", ".join(map(str, as_paths(target)))))
     if save_lexicon is not None:
-        lines = (f"{word}\t{other}\n" for word, other in sorted(found.items()))
+        lines = (f"{word}\t{other}\n" for word, other in sorted({**found, **given}.items()))
         write_file(Path(save_lexicon), "".join(lines))
-    report = TranslationReport(pairs=len(found))
-    write_docs(path, [translate_doc(doc, found, report) for doc in inputs.docs["source"]])
+    report = TranslationReport(pairs=len({**found, **given}))
+    write_docs(path, [translate_doc(doc, found, given, report) for doc in inputs.docs["source"]])
     return report
 
 
@@ -161,8 +163,13 @@ def words_and_vectors(
             bar.update(len(chunk))
 
 
-def translate_doc(doc: Doc, lexicon: dict[str, str], report: TranslationReport) -> Doc:
+def translate_doc(
+    doc: Doc, found: dict[str, str], given: dict[str, str], report: TranslationReport
+) -> Doc:
     """A copy of a document in which words are replaced, with the entities of the original.
+
+    found (dict[str, str]): Translations of words that are no part of an entity.
+    given (dict[str, str]): Translations of all words, which come first.
 
     A translation of several words has the annotation of the word that it replaces, and so have words
     without annotation.
@@ -170,9 +177,9 @@ def translate_doc(doc: Doc, lexicon: dict[str, str], report: TranslationReport) 
     words: list[list[str]] = []
     for token in doc:
         word = unicodedata.normalize("NFC", token.text)
-        found = translate(word, lexicon, is_name=bool(token.ent_type))
-        report.replaced += found not in (None, word)
-        words.append([token.text] if found is None else found.split(" "))
+        other = given.get(word) or (None if token.ent_type else translate(word, found))
+        report.replaced += other not in (None, word)
+        words.append([token.text] if other is None else other.split(" "))
     starts = [0, *accumulate(map(len, words))]
     spaces = [
         space

@@ -13,7 +13,7 @@ from ._util import WITH_OVERRIDES, app, prepare, read_overrides, reported
 
 LEXICON = Opt(
     None, "--lexicon", **FILE,
-    help="Translations of your own: a word, a tab and its translation in each line",
+    help="Translations of your own, also of names: a word, a tab and its translation in each line",
 )  # fmt: skip
 
 
@@ -42,9 +42,9 @@ def translate_words_cli(
     gpu_id: int = GPU_ID,
 ) -> None:
     """
-    Translate labelled sentences word by word, and keep their entities. The encoder
-    of the config finds the words of the target text that are nearest to those of
-    the sentences. The file can be a further source of train-teacher and adapt.
+    Translate labelled sentences word by word, and leave their entities as they are.
+    The encoder of the config finds the words of the target text that are nearest to
+    those of the sentences. The file can be a further source of train-teacher and adapt.
     """
     prepare(code, verbose)
     from ..adaptation.translation import translate_words

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from spacy_maral.adaptation.lexicon import (
+    FORBIDDEN,
+    KEPT,
     MARGIN,
     NEIGHBOURS,
+    RAISED,
     WordMeans,
     average_words,
+    change_of,
     find_translations,
-    may_become,
     translate,
 )
 
@@ -91,35 +94,48 @@ def test_a_chunk_without_vectors_changes_nothing():
 
 
 @pytest.mark.parametrize(
-    ("word", "other", "allowed"),
+    ("word", "other", "change"),
     [
-        ("house", "Haus", False), ("house", "huis", True), ("Germany", "Duitsland", True),
-        ("Germany", "duits", False), ("Germany", "آلمان", True), ("آلمان", "germany", True),
-        ("1", "een", False), ("one", "1", False), (",", ",", False), ("", "a", False), ("a", "", False),
-        ("ǅ", "a", True),
+        ("house", "Haus", RAISED), ("house", "huis", KEPT), ("Germany", "Duitsland", KEPT),
+        ("Germany", "duits", FORBIDDEN), ("Germany", "آلمان", KEPT), ("آلمان", "germany", KEPT),
+        ("1", "een", FORBIDDEN), ("one", "1", FORBIDDEN), (",", ",", FORBIDDEN), ("", "a", FORBIDDEN),
+        ("a", "", FORBIDDEN), ("été", "Sommer", RAISED),
     ],
 )  # fmt: skip
-def test_signs_stay_and_capital_letters_stay_capital(word, other, allowed):
-    assert may_become(word, other) is allowed
+def test_signs_and_capital_letters_are_not_lost(word, other, change):
+    assert change_of(word, other) == change
+
+
+def near(*rows):
+    vectors = np.array(rows, dtype=np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def test_the_nearest_word_that_is_allowed_is_taken():
-    vectors = np.eye(3, dtype=np.float32)
-    source = WordMeans(["house", "Rome"], vectors[:2])
-    near = np.array([[1, 0.1, 0], [1, 0.2, 0], [0.1, 1, 0], [0, 0, 1]], dtype=np.float32)
-    near /= np.linalg.norm(near, axis=1, keepdims=True)
-    found = find_translations(source, WordMeans(["Haus", "huis", "Rom", "9"], near))
+    source = WordMeans(["house", "Rome"], near([1, 0, 0], [0, 1, 0]))
+    vectors = near([1, 0.1, 0], [1, 0.2, 0], [0, 1, 0.1], [0.1, 1, 0], [0, 0, 1])
+    found = find_translations(source, WordMeans(["9", "huis", "rom", "Rom", "9"], vectors))
     assert found == {"house": "huis", "Rome": "Rom"}
 
 
+@pytest.mark.parametrize(("n_raised", "expected"), [(1, "klein"), (2, "Groß")])
+def test_small_words_become_capitalised_ones_where_many_do(n_raised, expected):
+    """Ten words in small letters, of which one or two have a capitalised word that is nearest."""
+    axes = np.eye(10, dtype=np.float32)
+    source = WordMeans([f"w{i}" for i in range(10)], axes)
+    names = [f"Groß{i}" if i < n_raised else f"gleich{i}" for i in range(10)]
+    target = WordMeans([*names, "klein"], np.concatenate([axes, near(axes[0] + 0.2 * axes[5])]))
+    found = find_translations(source, target)
+    assert found["w0"].rstrip("0") == expected
+    assert all(found[f"w{i}"] == f"gleich{i}" for i in range(2, 10))
+
+
 @pytest.mark.parametrize(
-    ("word", "is_name", "expected"),
+    ("word", "expected"),
     [
-        ("brown", False, "bruin"), ("Brown", True, None), ("Brown", False, "Bruin"),
-        ("brown", True, "bruin"), ("Rome", True, "Rom"), ("Rome", False, "Rom"), ("BROWN", False, "Bruin"),
-        ("else", False, None), ("Else", False, None),
+        ("brown", "bruin"), ("Brown", "Bruin"), ("Rome", "Rom"), ("rome", None), ("BROWN", "Bruin"),
+        ("else", None), ("Else", None),
     ],
 )  # fmt: skip
-def test_only_words_outside_of_names_may_begin_a_sentence(word, is_name, expected):
-    lexicon = {"brown": "bruin", "Rome": "Rom"}
-    assert translate(word, lexicon, is_name=is_name) == expected
+def test_words_in_small_letters_may_begin_a_sentence(word, expected):
+    assert translate(word, {"brown": "bruin", "Rome": "Rom"}) == expected
