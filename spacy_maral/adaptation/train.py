@@ -10,12 +10,13 @@ from typing import Any
 from ..data.config import read_config
 from ..data.languages import MULTIPLE_LANGUAGES
 from ..errors import Errors, MaralError
-from ..training.inputs import Paths
+from ..training.inputs import Paths, as_paths, languages_of
 from ..training.logging import check_logger
 from ..training.settings import read_languages, read_section
 from ..training.teacher import train_teacher
 from .label_target import pseudo_label
 from .student import adapt
+from .translation import translate_words
 
 TEACHER, LABELS, STUDENT = "teacher", "labels.npz", "student"
 
@@ -28,6 +29,7 @@ def train(
     dev: Paths | None = None,
     target: Paths | None = None,
     lang: str | Sequence[str] | None = None,
+    translate: bool = False,
     overrides: dict[str, Any] | None = None,
     resume: bool = False,
     gpu_id: int = -1,
@@ -47,6 +49,9 @@ def train(
     target (Paths | None): Documents of the target language, or raw text; by default paths.target.
     lang (str | Sequence[str] | None): Language of raw text; one for all, or one for each target; by
         default the target in the section [languages].
+    translate (bool): Whether both are also trained on the source documents translated word by word
+        into the language of each target (see `translate_words`), which are written to the folder, too
+        (translated-1.spacy and so on).
     overrides (dict): Settings that replace those of the configuration.
     resume (bool): Continue where an earlier call with the same arguments was stopped.
     gpu_id (int): GPU to use, -1 for the CPU.
@@ -79,6 +84,11 @@ def train(
         "source": found["train"], "dev": found["dev"], "overrides": overrides, "resume": resume,
         "gpu_id": gpu_id,
     }  # fmt: skip
+    if translate:
+        shared["source"] = [
+            *as_paths(found["train"]),
+            *translated(config_path, found["train"], found["target"], lang, output, shared),
+        ]
     teacher = train_teacher(config_path, output=output / TEACHER, **shared)
     labels = output / LABELS
     # The file is whole or not there; its teacher is the one of these settings, or resuming failed.
@@ -88,3 +98,29 @@ def train(
         config_path, target=found["target"], lang=lang, teacher=teacher, labels=labels,
         output=output / STUDENT, **shared,
     )  # fmt: skip
+
+
+def translated(
+    config_path: str | Path,
+    source: Paths,
+    target: Paths,
+    lang: str | Sequence[str] | None,
+    output: Path,
+    shared: dict[str, Any],
+) -> list[Path]:
+    """Translate the source into the language of each target, unless that is done.
+
+    shared (dict): Arguments of all steps.
+    RETURNS (list[Path]): The files.
+    """
+    targets = as_paths(target)
+    langs = languages_of(lang, len(targets))
+    files = [output / f"translated-{number}.spacy" for number in range(1, len(targets) + 1)]
+    for path, own, code in zip(files, targets, langs, strict=True):
+        # a file is whole or not there
+        if not (shared["resume"] and path.is_file()):
+            translate_words(
+                config_path, source, own, path, lang=code, overrides=shared["overrides"],
+                gpu_id=shared["gpu_id"],
+            )  # fmt: skip
+    return files

@@ -62,6 +62,9 @@ def train_cli(
         [], "--target", "-T", exists=True, help=f"{TARGET_TEXT}; by default paths.target"
     ),
     lang: list[str] = LANG,
+    translate: bool = Opt(
+        False, "--translate", help="Also train on the source text translated word by word"
+    ),
     resume: bool = RESUME,
     code: Path | None = CODE,
     verbose: bool = VERBOSE,
@@ -71,8 +74,8 @@ def train_cli(
     Train a teacher, label the target text with it, and adapt a student, as
     train-teacher, pseudo-label and adapt do one after the other. The files are
     those of the section [paths] of the config file, or those of the options,
-    which can be repeated. The output directory gets teacher, labels.npz and
-    student. To continue after an interruption, repeat the command with --resume.
+    which can be repeated. With --translate, translate-words comes before them. The
+    output directory gets teacher, labels.npz and student. To continue after an interruption, repeat the command with --resume.
     """
     overrides = read_overrides(ctx)
     prepare(code, verbose)
@@ -81,7 +84,7 @@ def train_cli(
     with reported("train the models"):
         path = train(
             config_path, output=output, source=source, dev=dev, target=target, lang=lang or None,
-            overrides=overrides, resume=resume, gpu_id=gpu_id,
+            translate=translate, overrides=overrides, resume=resume, gpu_id=gpu_id,
         )  # fmt: skip
     msg.good("Saved student to output directory", path)
 

@@ -128,14 +128,8 @@ def read_targets(paths: Sequence[Path], lang: str | Sequence[str] | None) -> lis
     RETURNS (list): Documents of each path.
     RAISES (MaralError): If a file cannot be read, or raw text has no language.
     """
-    langs = [lang] if lang is None or isinstance(lang, str) else list(lang)
-    if len(langs) == 1:
-        langs = langs * len(paths)
-    if len(langs) != len(paths):
-        found = {"n": len(langs), "what": "languages", "n_targets": len(paths)}
-        raise MaralError(Errors.M338.format(**found))
     files = []
-    for path, code in zip(paths, langs, strict=True):
+    for path, code in zip(paths, languages_of(lang, len(paths)), strict=True):
         if is_docbin(path):
             files.append(read_docs(path, code or MULTIPLE_LANGUAGES))
         elif code is None:
@@ -145,3 +139,17 @@ def read_targets(paths: Sequence[Path], lang: str | Sequence[str] | None) -> lis
             files.append(list(read_raw(path, code, report=report)))
             tqdm.write(f"{path}: {report}")
     return files
+
+
+def languages_of(lang: str | Sequence[str] | None, n_targets: int) -> list[str | None]:
+    """The language of each target.
+
+    RAISES (MaralError): If there are several languages, and not as many as targets.
+    """
+    langs: list[str | None] = [lang] if lang is None or isinstance(lang, str) else [*lang]
+    if len(langs) == 1:
+        langs = langs * n_targets
+    if len(langs) != n_targets:
+        found = {"n": len(langs), "what": "languages", "n_targets": n_targets}
+        raise MaralError(Errors.M338.format(**found))
+    return langs

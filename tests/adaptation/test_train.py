@@ -9,6 +9,7 @@ from worlds import adapt_in, tensors_of
 from spacy_maral.adaptation import train as module
 from spacy_maral.adaptation.label_target import pseudo_label
 from spacy_maral.cli import app
+from spacy_maral.data.docs import read_docs
 from spacy_maral.errors import MaralError
 from spacy_maral.training.teacher import train_teacher
 
@@ -99,3 +100,38 @@ def test_several_processes_are_refused(world, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(MaralError, match=r"M562.*torchrun"):
         module.train(world["config"], output=tmp_path)
+
+
+def test_translated_text_is_a_further_source(config, world, tmp_path, monkeypatch):
+    """A file for each target, in its language; a repeated command makes none anew."""
+    calls = {}
+    for name in ("train_teacher", "pseudo_label", "adapt"):
+        monkeypatch.setattr(
+            module, name, lambda *args, name=name, **more: calls.update({name: more})
+        )
+    german = tmp_path / "de.txt"
+    german.write_text("\n".join(doc.text for doc in read_docs(world["target"])), encoding="utf8")
+    result = CliRunner().invoke(
+        app,
+        ["train", str(config), "-o", str(tmp_path / "out"), "--translate", "--target", str(german),
+         "--target", str(world["target"]), "--lang", "de", "--lang", "es"],
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    files = [tmp_path / "out" / f"translated-{i}.spacy" for i in (1, 2)]
+    sources = [world["source"], *files]
+    assert calls["train_teacher"]["source"] == calls["adapt"]["source"] == sources
+    originals = read_docs(world["source"])
+    for path in files:
+        docs = read_docs(path)
+        assert [[e.text for e in d.ents] for d in docs] == [
+            [e.text for e in d.ents] for d in originals
+        ]
+        assert [d.text for d in docs] != [d.text for d in originals]
+
+    monkeypatch.setattr(module, "translate_words", None)
+    again = {"target": [german, world["target"]], "lang": ["de", "es"], "resume": True}
+    module.train(config, output=tmp_path / "out", translate=True, **again)
+    assert calls["adapt"]["source"] == sources
+    again["lang"] = ["de", "es", "fr"]
+    with pytest.raises(MaralError, match="M338"):
+        module.train(config, output=tmp_path / "out", translate=True, **again)
