@@ -16,7 +16,7 @@ from spacy.tokens import Doc, Span
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..data.convert import check_output, write_docs
+from ..data.convert import check_no_input, check_output, write_docs
 from ..data.docs import SUFFIX, read_docs
 from ..data.languages import blank_pipeline
 from ..data.raw import SUFFIXES, describe_counts, file_texts, kind_of
@@ -100,11 +100,7 @@ def project_labels(
         or written, the pipeline has no encoder with such a layer, or no pair is left.
     """
     path = check_output(Path(output))
-    if any(
-        path.exists() and Path(given).exists() and path.samefile(given)
-        for given in (source, target)
-    ):
-        raise MaralError(Errors.M544.format(path=path))
+    check_no_input(path, (source, target))
     use_device(gpu_id)
     states = make_states(load_pipeline(model, gpu_id=gpu_id), layer, str(model))
     pairs = read_pairs(source, target, lang, segmenter)

@@ -15,7 +15,7 @@ from spacy.tokens import Doc, Span
 from tqdm.auto import tqdm
 
 from ..data.config import read_config
-from ..data.convert import check_output, write_docs
+from ..data.convert import check_no_input, check_output, write_docs
 from ..data.files import prove_writable, write_file
 from ..data.text import read_lines
 from ..errors import Errors, MaralError
@@ -28,8 +28,8 @@ from ..training.settings import read_section
 from .lexicon import average_words, find_translations, translate
 from .projection import States, make_states
 
-# target sentences that the lexicon is found in, drawn from all
-TARGET_SENTENCES = 20_000
+# sentences of each side that the lexicon is found in
+SENTENCES = 20_000
 # documents whose words are in memory at once
 CHUNK = 1000
 
@@ -59,7 +59,7 @@ def translate_words(
     lang: str | Sequence[str] | None = None,
     lexicon: str | Path | None = None,
     save_lexicon: str | Path | None = None,
-    limit: int = TARGET_SENTENCES,
+    limit: int = SENTENCES,
     layer: int | None = None,
     overrides: dict[str, Any] | None = None,
     gpu_id: int = -1,
@@ -85,7 +85,7 @@ def translate_words(
         entities, too: a text file with a word, a tab and its translation in each line. A translation
         may have several words.
     save_lexicon (str | Path | None): File to write the whole lexicon to, in the same format.
-    limit (int): Most target sentences that the lexicon is found in; more of them are drawn from.
+    limit (int): Most sentences of each side that the lexicon is found in; of more, some are drawn.
     layer (int | None): Layer of the encoder whose states are the vectors, from 1; None for the middle
         one.
     overrides (dict): Settings that replace those of the configuration.
@@ -96,11 +96,11 @@ def translate_words(
     """
     path = check_output(Path(output))
     read = [*as_paths(source), *as_paths(target), *([] if lexicon is None else as_paths(lexicon))]
-    if any(path.exists() and given.exists() and path.samefile(given) for given in read):
-        raise MaralError(Errors.M544.format(path=path))
+    check_no_input(path, read)
     if save_lexicon is not None:
+        check_no_input(Path(save_lexicon), read)
         prove_writable(Path(save_lexicon))
-    given = {} if lexicon is None else read_lexicon(lexicon)
+    own = {} if lexicon is None else read_lexicon(lexicon)
     use_device(gpu_id)
     config = read_config(config_path, overrides)
     inputs = Inputs.read(lang, source=source, target=target)
@@ -109,19 +109,19 @@ def translate_words(
         raise MaralError(Errors.M312.format(path=", ".join(map(str, as_paths(source)))))
     nlp = build_pipeline(config, labels, read_section(config, "teacher")).nlp
     states = make_states(nlp, layer, str(config_path))
-    text = draw(inputs.docs["target"], limit, run_seed(config))
     means = [
-        average_words(words_and_vectors(docs, states, name))
-        for name, docs in (("source", inputs.docs["source"]), ("target", text))
+        average_words(
+            words_and_vectors(draw(inputs.docs[side], limit, run_seed(config)), states, side)
+        )
+        for side in ("source", "target")
     ]
-    found = find_translations(*means)
-    if not found and not given:
+    whole = {**find_translations(*means), **own}
+    if not whole:
         raise MaralError(Errors.M545.format(paths=", ".join(map(str, as_paths(target)))))
     if save_lexicon is not None:
-        lines = (f"{word}\t{other}\n" for word, other in sorted({**found, **given}.items()))
-        write_file(Path(save_lexicon), "".join(lines))
-    report = TranslationReport(pairs=len({**found, **given}))
-    write_docs(path, [translate_doc(doc, found, given, report) for doc in inputs.docs["source"]])
+        write_lexicon(Path(save_lexicon), whole)
+    report = TranslationReport(pairs=len(whole))
+    write_docs(path, [translate_doc(doc, whole, own, report) for doc in inputs.docs["source"]])
     return report
 
 
@@ -137,10 +137,16 @@ def read_lexicon(path: str | Path) -> dict[str, str]:
         word, _, other = (part.strip() for part in line.partition("\t"))
         if not (word and other) or "\t" in other:
             raise MaralError(Errors.M546.format(place=f"{path}:{number}", found=line[:80]))
-        found.setdefault(word, " ".join(other.split()))
+        found.setdefault(unicodedata.normalize("NFC", word), " ".join(other.split()))
     if not found:
         raise MaralError(Errors.M547.format(path=path))
     return found
+
+
+def write_lexicon(path: Path, lexicon: dict[str, str]) -> None:
+    """Write translations as `read_lexicon` reads them, without words that have tabs or line breaks."""
+    pairs = (pair for pair in sorted(lexicon.items()) if all(map(str.isprintable, pair)))
+    write_file(path, "".join(f"{word}\t{other}\n" for word, other in pairs))
 
 
 def draw(docs: Sequence[Doc], limit: int, seed: int) -> Sequence[Doc]:
@@ -164,12 +170,12 @@ def words_and_vectors(
 
 
 def translate_doc(
-    doc: Doc, found: dict[str, str], given: dict[str, str], report: TranslationReport
+    doc: Doc, lexicon: dict[str, str], of_names: dict[str, str], report: TranslationReport
 ) -> Doc:
     """A copy of a document in which words are replaced, with the entities of the original.
 
-    found (dict[str, str]): Translations of words that are no part of an entity.
-    given (dict[str, str]): Translations of all words, which come first.
+    lexicon (dict[str, str]): Translations of words that are no part of an entity.
+    of_names (dict[str, str]): Translations of words that are.
 
     A translation of several words has the annotation of the word that it replaces, and so have words
     without annotation.
@@ -177,7 +183,7 @@ def translate_doc(
     words: list[list[str]] = []
     for token in doc:
         word = unicodedata.normalize("NFC", token.text)
-        other = given.get(word) or (None if token.ent_type else translate(word, found))
+        other = of_names.get(word) if token.ent_type else translate(word, lexicon)
         report.replaced += other not in (None, word)
         words.append([token.text] if other is None else other.split(" "))
     starts = [0, *accumulate(map(len, words))]

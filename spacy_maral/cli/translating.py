@@ -32,7 +32,11 @@ def translate_words_cli(
         None, "--save-lexicon", dir_okay=False, help="File to write all translations of words to"
     ),
     limit: int = Opt(
-        20_000, "--limit", "-n", min=1, help="Most target sentences that translations are found in"
+        20_000,
+        "--limit",
+        "-n",
+        min=1,
+        help="Most sentences of each side that translations are found in",
     ),
     layer: int | None = Opt(
         None, "--layer", min=1, help="Layer of the encoder that aligns; by default the middle one"

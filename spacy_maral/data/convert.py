@@ -247,6 +247,15 @@ def check_output(path: Path) -> Path:
     return path
 
 
+def check_no_input(path: Path, inputs: Iterable[str | Path]) -> None:
+    """Refuse an output that is one of the files that are read.
+
+    RAISES (MaralError): If it is.
+    """
+    if path.exists() and any(Path(i).exists() and path.samefile(i) for i in inputs):
+        raise MaralError(Errors.M544.format(path=path))
+
+
 def write_docs(path: Path, docs: Iterable[Doc]) -> None:
     """Write a .spacy file, whole or not at all, and show the progress.
 

@@ -54,9 +54,9 @@ def test_words_are_replaced_and_entities_stay():
     report = TranslationReport()
     spaces = [True, True, True, True, True, False, False]
     doc = labelled(spaces=spaces)
-    # names have translations that were given, but none that were found
-    found = {"met": "treffa", "Anna": "Anja", "in": "in"}
-    found = translate_doc(doc, found, {"met": "hitta", "Bonn": "Bad Bonn"}, report)
+    # Anna is a name, and has no translation as one
+    lexicon = {"met": "hitta", "Anna": "Anja", "in": "in", "Bonn": "Bad Bonn"}
+    found = translate_doc(doc, lexicon, {"Bonn": "Bad Bonn"}, report)
     words = ["Anna", "Berg", "hitta", "Peter", "in", "Bad", "Bonn", "."]
     assert described(found) == (words, [(0, 2, "PER"), (3, 4, "PER"), (5, 7, "LOC")])
     assert found.text == "Anna Berg hitta Peter in Bad Bonn."
@@ -68,7 +68,7 @@ def test_words_are_replaced_and_entities_stay():
 
 def test_words_without_annotation_stay_so():
     doc = labelled(ents=[(0, 2, "PER")], missing=[3, 5])
-    found = translate_doc(doc, {}, {"Bonn": "Bad Bonn", "Anna": "Ann Eve"}, TranslationReport())
+    found = translate_doc(doc, {"Bonn": "Bad Bonn"}, {"Anna": "Ann Eve"}, TranslationReport())
     words = ["Ann", "Eve", "Berg", "met", "Peter", "in", "Bad", "Bonn", "."]
     assert described(found) == (words, [(0, 3, "PER")])
     assert [token.ent_iob for token in found] == [3, 1, 1, 2, 0, 2, 0, 0, 2]
@@ -149,6 +149,22 @@ def test_own_translations_come_first(world, source, lexicon, tmp_path):
     found = read_lexicon(table)
     assert found["Bonn"] == "Bad Bonn" and found["met"] == "hitta"
     assert "1 sentences, 3 entities" in " ".join(result.output.split())
+
+
+def test_words_that_would_break_a_line_are_not_written(tmp_path):
+    path = tmp_path / "found.tsv"
+    pairs = {"a": "b", "c\td": "e", "f": "g\nh", "é": "ö"}
+    translation.write_lexicon(path, pairs)
+    assert read_lexicon(path) == {"a": "b", "é": "ö"}
+
+
+def test_own_translations_may_begin_a_sentence(tmp_path):
+    path = tmp_path / "own.tsv"
+    path.write_text("the\tdie\ngru\u0308n\tgroen\n", encoding="utf8")
+    own = read_lexicon(path)
+    doc = labelled(["The", "gr\u00fcn", "the"], [(2, 3, "ORG")])
+    found = translate_doc(doc, own, own, TranslationReport())
+    assert described(found) == (["Die", "groen", "die"], [(2, 3, "ORG")])
 
 
 def test_sentences_are_drawn_from_much_text():
