@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -123,6 +124,16 @@ def change_of(word: str, other: str) -> int:
     if a.lower() == a.upper() or b.lower() == b.upper() or a.isupper() == b.isupper():
         return KEPT
     return FORBIDDEN if a.isupper() else RAISED
+
+
+def of_other_scripts(lexicon: dict[str, str]) -> dict[str, str]:
+    """The translations that begin with a letter of another script than their word."""
+    return {w: other for w, other in lexicon.items() if _script(w) != _script(other)}
+
+
+def _script(word: str) -> str:
+    """The script of the first letter, as Unicode names it, such as "LATIN"."""
+    return unicodedata.name(word[:1], "").partition(" ")[0]
 
 
 def translate(word: str, lexicon: dict[str, str]) -> str | None:

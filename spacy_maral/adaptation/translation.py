@@ -25,7 +25,7 @@ from ..model.visible import VisibleWords, any_visible
 from ..training.inputs import Inputs, Paths, as_paths
 from ..training.pipelines import build_pipeline, run_seed
 from ..training.settings import read_section
-from .lexicon import average_words, find_translations, translate
+from .lexicon import average_words, find_translations, of_other_scripts, translate
 from .projection import States, make_states
 
 # sentences of each side that the lexicon is found in
@@ -68,10 +68,11 @@ def translate_words(
 
     The pretrained encoder of a configuration gives a vector to each word of the sentences, and of raw
     text of the target language; words whose vectors are nearest translate each other (see
-    `find_translations`). Entities stay as they are, and so does what has no translation. The sentences
-    are no good text, but they show a model between which words of the other language names stand. They
-    are a further source for `train_teacher` and `adapt`. After Mayhew et al. (2017) and Xie et al.
-    (2018), who translate the names as well.
+    `find_translations`). What has no translation stays. Words of entities are replaced only by words of
+    another script: within one, a name is likely to stay as it is, and its nearest word is another name.
+    The sentences are no good text, but they show a model between which words of the other language
+    names stand. They are a further source for `train_teacher` and `adapt`. After Mayhew et al. (2017)
+    and Xie et al. (2018), who translate all names.
 
     EXAMPLE: translate_words("maral.cfg", "english.spacy", "german.txt", "translated.spacy", lang="de")
 
@@ -115,13 +116,14 @@ def translate_words(
         )
         for side in ("source", "target")
     ]
-    whole = {**find_translations(*means), **own}
+    found = find_translations(*means)
+    whole, of_names = {**found, **own}, {**of_other_scripts(found), **own}
     if not whole:
         raise MaralError(Errors.M545.format(paths=", ".join(map(str, as_paths(target)))))
     if save_lexicon is not None:
         write_lexicon(Path(save_lexicon), whole)
     report = TranslationReport(pairs=len(whole))
-    write_docs(path, [translate_doc(doc, whole, own, report) for doc in inputs.docs["source"]])
+    write_docs(path, [translate_doc(doc, whole, of_names, report) for doc in inputs.docs["source"]])
     return report
 
 

@@ -46,8 +46,8 @@ def translate_words_cli(
     gpu_id: int = GPU_ID,
 ) -> None:
     """
-    Translate labelled sentences word by word, and leave their entities as they are.
-    The encoder of the config finds the words of the target text that are nearest to
+    Translate labelled sentences word by word. Words of entities are replaced only by
+    words of another script. The encoder of the config finds the words of the target text that are nearest to
     those of the sentences. The file can be a further source of train-teacher and adapt.
     """
     prepare(code, verbose)

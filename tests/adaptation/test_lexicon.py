@@ -15,6 +15,7 @@ from spacy_maral.adaptation.lexicon import (
     average_words,
     change_of,
     find_translations,
+    of_other_scripts,
     translate,
 )
 
@@ -139,3 +140,8 @@ def test_small_words_become_capitalised_ones_where_many_do(n_raised, expected):
 )  # fmt: skip
 def test_words_in_small_letters_may_begin_a_sentence(word, expected):
     assert translate(word, {"brown": "bruin", "Rome": "Rom"}) == expected
+
+
+def test_translations_in_another_script_are_found():
+    pairs = {"Rome": "Rom", "josef": "জোসেফ", "été": "summer", "مدينة": "stad", "Ōsaka": "大阪"}
+    assert of_other_scripts(pairs).keys() == {"josef", "مدينة", "Ōsaka"}

@@ -151,6 +151,18 @@ def test_own_translations_come_first(world, source, lexicon, tmp_path):
     assert "1 sentences, 3 entities" in " ".join(result.output.split())
 
 
+@pytest.mark.parametrize(("other", "expected"), [("Anja", "Anna"), ("আনা", "আনা")])
+def test_names_get_words_of_another_script_only(
+    world, source, tmp_path, monkeypatch, other, expected
+):
+    monkeypatch.setattr(translation, "find_translations", lambda *_: {"Anna": other, "met": "sah"})
+    output = tmp_path / "out.spacy"
+    report = translate_words(world["config"], source, world["target"], output)
+    [doc] = read_docs(output)
+    assert [doc[0].text, doc[2].text] == [expected, "sah"]
+    assert [(e.start, e.end, e.label_) for e in doc.ents] == ENTITIES and report.pairs == 2
+
+
 def test_words_that_would_break_a_line_are_not_written(tmp_path):
     path = tmp_path / "found.tsv"
     pairs = {"a": "b", "c\td": "e", "f": "g\nh", "é": "ö"}
