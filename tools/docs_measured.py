@@ -37,11 +37,12 @@ PARTS = (
 
 def measured_pages() -> dict[str, str]:
     """RETURNS (dict): The pages with their tables, by file name."""
-    performance, results, quick, scale = (
-        read(f"{name}.json") for name in ("performance", "results", "results-quick", "scale")
-    )
+    names = ("performance", "results", "results-page", "results-quick", "scale")
+    performance, results, page, quick, scale = (read(f"{name}.json") for name in names)
     return {
-        "results.md": fill("results.md", result_tables(results) | quick_tables(quick)),
+        "results.md": fill(
+            "results.md", result_tables(results) | page_tables(page) | quick_tables(quick)
+        ),
         "results-appendix.md": fill("results-appendix.md", appendix_tables(results)),
         "performance.md": fill("performance.md", performance_tables(performance)),
         "scale.md": fill("scale.md", scale_costs.tables(scale, performance)),
@@ -113,6 +114,11 @@ def result_tables(results: list[dict[str, Any]]) -> dict[str, str]:
         "details": detail_table(whole).strip(),
         "study": study_table(whole).strip(),
     }
+
+
+def page_tables(results: list[dict[str, Any]]) -> dict[str, str]:
+    """The tables of the runs of configs/benchmark.yml."""
+    return {"page": f1_table(results).strip(), "page_gap": gap_table(results).strip()}
 
 
 def quick_tables(results: list[dict[str, Any]]) -> dict[str, str]:
