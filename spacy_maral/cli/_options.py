@@ -44,4 +44,7 @@ SEGMENTER = Opt(
     "jieba or spacy-pkuseg",
 )  # fmt: skip
 LANG = Opt(None, "--lang", "-l", help="Language code of raw text; once, or once per target")
+LAYER = Opt(
+    None, "--layer", min=1, help="Layer of the encoder that aligns; by default the middle one"
+)
 TARGET_TEXT = "Target text: .spacy, or raw text with --lang (.txt, .jsonl, directory)"

@@ -7,7 +7,7 @@ from pathlib import Path
 from spacy.cli._util import Arg, Opt
 from wasabi import msg
 
-from ._options import CODE, FILE, GPU_ID, MODEL, SEGMENTER, VERBOSE, Segmenter
+from ._options import CODE, FILE, GPU_ID, LAYER, MODEL, SEGMENTER, VERBOSE, Segmenter
 from ._util import app, prepare, reported, show_counts
 
 
@@ -23,9 +23,7 @@ def project_labels_cli(
         None, "--lang", "-l", help="Language code of translations that are text"
     ),
     segmenter: Segmenter | None = SEGMENTER,
-    layer: int | None = Opt(
-        None, "--layer", min=1, help="Layer of the encoder that aligns; by default the middle one"
-    ),
+    layer: int | None = LAYER,
     code: Path | None = CODE,
     verbose: bool = VERBOSE,
     gpu_id: int = GPU_ID,

@@ -8,7 +8,7 @@ import typer
 from spacy.cli._util import Opt
 from wasabi import msg
 
-from ._options import CODE, CONFIG, FILE, GPU_ID, LANG, SOURCE, TARGET_TEXT, VERBOSE
+from ._options import CODE, CONFIG, FILE, GPU_ID, LANG, LAYER, SOURCE, TARGET_TEXT, VERBOSE
 from ._util import WITH_OVERRIDES, app, prepare, read_overrides, reported
 
 LEXICON = Opt(
@@ -38,9 +38,7 @@ def translate_words_cli(
         min=1,
         help="Most sentences of each side that translations are found in",
     ),
-    layer: int | None = Opt(
-        None, "--layer", min=1, help="Layer of the encoder that aligns; by default the middle one"
-    ),
+    layer: int | None = LAYER,
     code: Path | None = CODE,
     verbose: bool = VERBOSE,
     gpu_id: int = GPU_ID,
