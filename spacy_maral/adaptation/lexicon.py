@@ -87,7 +87,7 @@ def find_translations(source: WordMeans, target: WordMeans) -> dict[str, str]:
     )
     similarity[changes == FORBIDDEN] = -np.inf
     rows, best = _above_margin(similarity)
-    small = np.array([word[:1].islower() for word in source.words])
+    small = np.array([_has_case(word[:1]) and word[:1].islower() for word in source.words])
     raised = changes[rows, best] == RAISED
     if raised.sum() <= NOUNS * small[rows].sum():
         similarity[changes == RAISED] = -np.inf
@@ -121,9 +121,14 @@ def change_of(word: str, other: str) -> int:
     a, b = word[:1], other[:1]
     if not (a.isalpha() and b.isalpha()):
         return FORBIDDEN
-    if a.lower() == a.upper() or b.lower() == b.upper() or a.isupper() == b.isupper():
+    if not (_has_case(a) and _has_case(b)) or a.isupper() == b.isupper():
         return KEPT
     return FORBIDDEN if a.isupper() else RAISED
+
+
+def _has_case(letter: str) -> bool:
+    """Whether words may begin with a capital form of a letter; Georgian has one for headlines only."""
+    return letter.lower() != letter.title()
 
 
 def of_other_scripts(lexicon: dict[str, str]) -> dict[str, str]:
@@ -133,7 +138,8 @@ def of_other_scripts(lexicon: dict[str, str]) -> dict[str, str]:
 
 def _script(word: str) -> str:
     """The script of the first letter, as Unicode names it, such as "LATIN"."""
-    return unicodedata.name(word[:1], "").partition(" ")[0]
+    script = unicodedata.name(unicodedata.normalize("NFKC", word[:1])[:1], "").partition(" ")[0]
+    return "JAPANESE" if script in ("CJK", "HIRAGANA", "KATAKANA") else script
 
 
 def translate(word: str, lexicon: dict[str, str]) -> str | None:
@@ -147,4 +153,16 @@ def translate(word: str, lexicon: dict[str, str]) -> str | None:
     if small == word or not word[:1].isupper() or small not in lexicon:
         return None
     found = lexicon[small]
-    return found[:1].upper() + found[1:]
+    return found[:1].title() + found[1:]
+
+
+def translate_name(word: str, names: dict[str, str]) -> str | None:
+    """The translation of a word of a name, None if there is none.
+
+    A capitalised word may have that of the word in small letters, as dictionaries write it, only in
+    another script: "Brown" is no colour.
+    """
+    if word in names:
+        return names[word]
+    found = translate(word, names)
+    return None if found is None or _script(found) == _script(word) else found

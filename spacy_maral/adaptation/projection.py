@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ TIMES, MORE = 2, 2
 CHUNK_WORDS, BATCH_PIECES = 50_000, 4096
 
 Pair = tuple[Doc, Doc]
+Docs = TypeVar("Docs", bound=tuple[Doc, ...])
 States = Callable[[Sequence[Doc]], list[NDArray]]
 
 
@@ -158,9 +159,9 @@ def read_translations(path: str | Path, lang: str | None, segmenter: str | None)
     return [tokenize(nlp, text.strip()) for text in file_texts(file, blank=True)]
 
 
-def divide(pairs: Iterable[Pair], n_words: int) -> Iterator[list[Pair]]:
-    """Divide pairs into chunks of about so many words, at least one pair each."""
-    chunk: list[Pair] = []
+def divide(pairs: Iterable[Docs], n_words: int) -> Iterator[list[Docs]]:
+    """Divide pairs, or documents alone, into chunks of about so many words, at least one each."""
+    chunk: list[Docs] = []
     size = 0
     for pair in pairs:
         chunk.append(pair)

@@ -9,7 +9,9 @@ from typing import Any
 
 from ..data.config import read_config
 from ..data.languages import MULTIPLE_LANGUAGES
+from ..data.layout import RUN_FOLDER
 from ..errors import Errors, MaralError
+from ..training.checkpoint import list_checkpoints
 from ..training.inputs import Paths, as_paths, languages_of
 from ..training.logging import check_logger
 from ..training.settings import read_languages, read_section
@@ -85,6 +87,8 @@ def train(
         "gpu_id": gpu_id,
     }  # fmt: skip
     if translate:
+        if not resume and list_checkpoints(output / TEACHER / RUN_FOLDER):
+            raise MaralError(Errors.M316.format(folder=output / TEACHER / RUN_FOLDER))
         shared["source"] = [
             *as_paths(found["train"]),
             *translated(config_path, found["train"], found["target"], lang, output, shared),
@@ -117,8 +121,8 @@ def translated(
     langs = languages_of(lang, len(targets))
     files = [output / f"translated-{number}.spacy" for number in range(1, len(targets) + 1)]
     for path, own, code in zip(files, targets, langs, strict=True):
-        # a file is whole or not there
-        if not (shared["resume"] and path.is_file()):
+        # a file is whole or not there, and the fingerprint of a teacher that has begun names its text
+        if not (shared["resume"] and path.is_file() and (output / TEACHER).exists()):
             translate_words(
                 config_path, source, own, path, lang=code, overrides=shared["overrides"],
                 gpu_id=shared["gpu_id"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,13 +26,18 @@ from ..model.visible import VisibleWords, any_visible
 from ..training.inputs import Inputs, Paths, as_paths
 from ..training.pipelines import build_pipeline, run_seed
 from ..training.settings import read_section
-from .lexicon import average_words, find_translations, of_other_scripts, translate
-from .projection import States, make_states
+from .lexicon import (
+    average_words,
+    find_translations,
+    of_other_scripts,
+    translate,
+    translate_name,
+)
+from .projection import CHUNK_WORDS, States, divide, make_states
 
 # sentences of each side that the lexicon is found in
 SENTENCES = 20_000
-# documents whose words are in memory at once
-CHUNK = 1000
+BREAKS = re.compile(r"[\t\n\r\0]|^\s|\s$")
 
 
 @dataclass
@@ -82,9 +88,9 @@ def translate_words(
         text (see `read_raw`).
     output (str | Path): The file to write (.spacy).
     lang (str | Sequence[str] | None): Language of raw text; one for all, or one for each target.
-    lexicon (str | Path | None): Translations that take the place of those found, for words of
-        entities, too: a text file with a word, a tab and its translation in each line. A translation
-        may have several words.
+    lexicon (str | Path | None): Translations that take the place of those found: a text file with a
+        word, a tab and its translation in each line. A translation may have several words, and may be
+        the word itself, which then stays. Those that were not found hold for words of entities, too.
     save_lexicon (str | Path | None): File to write the whole lexicon to, in the same format.
     limit (int): Most sentences of each side that the lexicon is found in; of more, some are drawn.
     layer (int | None): Layer of the encoder whose states are the vectors, from 1; None for the middle
@@ -96,10 +102,11 @@ def translate_words(
         source has no entity, or no word has a translation.
     """
     path = check_output(Path(output))
-    read = [*as_paths(source), *as_paths(target), *([] if lexicon is None else as_paths(lexicon))]
+    read = [Path(config_path), *as_paths(source), *as_paths(target)]
+    read += [] if lexicon is None else as_paths(lexicon)
     check_no_input(path, read)
     if save_lexicon is not None:
-        check_no_input(Path(save_lexicon), read)
+        check_no_input(Path(save_lexicon), [*read, path])
         prove_writable(Path(save_lexicon))
     own = {} if lexicon is None else read_lexicon(lexicon)
     use_device(gpu_id)
@@ -117,14 +124,26 @@ def translate_words(
         for side in ("source", "target")
     ]
     found = find_translations(*means)
-    whole, of_names = {**found, **own}, {**of_other_scripts(found), **own}
+    whole, of_names = combine(found, own)
     if not whole:
         raise MaralError(Errors.M545.format(paths=", ".join(map(str, as_paths(target)))))
     if save_lexicon is not None:
         write_lexicon(Path(save_lexicon), whole)
     report = TranslationReport(pairs=len(whole))
-    write_docs(path, [translate_doc(doc, whole, of_names, report) for doc in inputs.docs["source"]])
+    write_docs(path, (translate_doc(doc, whole, of_names, report) for doc in inputs.docs["source"]))
     return report
+
+
+def combine(found: dict[str, str], own: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Combine translations that were found with those of the user, which come first.
+
+    RETURNS (tuple): Translations of words outside of entities, and of words of entities: those found
+        in another script, and those of the user that were not found. So a lexicon that was saved and
+        corrected does what it did, and what was corrected.
+    """
+    rest = {w: o for w, o in found.items() if w in own or w.lower() not in own}
+    changed = {w: o for w, o in own.items() if found.get(w) != o}
+    return {**rest, **own}, {**of_other_scripts(rest), **changed}
 
 
 def read_lexicon(path: str | Path) -> dict[str, str]:
@@ -147,7 +166,7 @@ def read_lexicon(path: str | Path) -> dict[str, str]:
 
 def write_lexicon(path: Path, lexicon: dict[str, str]) -> None:
     """Write translations as `read_lexicon` reads them, without words that have tabs or line breaks."""
-    pairs = (pair for pair in sorted(lexicon.items()) if all(map(str.isprintable, pair)))
+    pairs = (pair for pair in sorted(lexicon.items()) if not any(map(BREAKS.search, pair)))
     write_file(path, "".join(f"{word}\t{other}\n" for word, other in pairs))
 
 
@@ -165,8 +184,8 @@ def words_and_vectors(
     """Visible words of documents, and their vectors, some thousand at a time."""
     seen = [doc for doc in docs if any_visible([doc])]
     with tqdm(total=len(seen), desc=f"Words of the {name}", unit=" sentences", disable=None) as bar:
-        for start in range(0, len(seen), CHUNK):
-            chunk = seen[start : start + CHUNK]
+        for group in divide([(doc,) for doc in seen], CHUNK_WORDS):
+            chunk = [doc for (doc,) in group]
             yield VisibleWords.of(chunk).texts, np.concatenate(states(chunk))
             bar.update(len(chunk))
 
@@ -185,9 +204,12 @@ def translate_doc(
     words: list[list[str]] = []
     for token in doc:
         word = unicodedata.normalize("NFC", token.text)
-        other = of_names.get(word) if token.ent_type else translate(word, lexicon)
+        if token.ent_type:
+            other = translate_name(word, of_names)
+        else:
+            other = translate(word, lexicon)
         report.replaced += other not in (None, word)
-        words.append([token.text] if other is None else other.split(" "))
+        words.append([token.text] if other is None else other.split())
     starts = [0, *accumulate(map(len, words))]
     spaces = [
         space

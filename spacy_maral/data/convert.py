@@ -248,12 +248,15 @@ def check_output(path: Path) -> Path:
 
 
 def check_no_input(path: Path, inputs: Iterable[str | Path]) -> None:
-    """Refuse an output that is one of the files that are read.
+    """Refuse an output that is one of the files that are read, or in a folder that is.
 
-    RAISES (MaralError): If it is.
+    RAISES (MaralError): If it is, and exists.
     """
-    if path.exists() and any(Path(i).exists() and path.samefile(i) for i in inputs):
-        raise MaralError(Errors.M544.format(path=path))
+    for given in map(Path, inputs):
+        same = given.exists() and path.exists() and path.samefile(given)
+        within = given.is_dir() and given.resolve() in path.resolve().parents and path.exists()
+        if same or within or path.resolve() == given.resolve():
+            raise MaralError(Errors.M544.format(path=path))
 
 
 def write_docs(path: Path, docs: Iterable[Doc]) -> None:

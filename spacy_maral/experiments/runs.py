@@ -212,7 +212,11 @@ class Benchmark:
     def _with_translated(self, run: PlannedRun, corpora: Corpora) -> Corpora:
         """Translate the training text of the source; RETURNS (Corpora): The corpora with it."""
         folder = self.output / "corpora"
-        path = folder / f"{corpora.train.stem}-as-{corpora.target.stem}.spacy"
+        # the vectors of other encoders give other translations
+        made_by = digest(
+            [self.encoder_key(run.teacher), relevant(run.teacher, ("system", "components"))]
+        )
+        path = folder / f"{corpora.train.stem}-as-{corpora.target.stem}-{made_by[:8]}.spacy"
         with self._lock(path.stem):
             if not path.is_file():
                 self.say(f"{run.name}: translating words")

@@ -17,6 +17,7 @@ from spacy_maral.adaptation.lexicon import (
     find_translations,
     of_other_scripts,
     translate,
+    translate_name,
 )
 
 
@@ -100,7 +101,8 @@ def test_a_chunk_without_vectors_changes_nothing():
         ("house", "Haus", RAISED), ("house", "huis", KEPT), ("Germany", "Duitsland", KEPT),
         ("Germany", "duits", FORBIDDEN), ("Germany", "آلمان", KEPT), ("آلمان", "germany", KEPT),
         ("1", "een", FORBIDDEN), ("one", "1", FORBIDDEN), (",", ",", FORBIDDEN), ("", "a", FORBIDDEN),
-        ("a", "", FORBIDDEN), ("été", "Sommer", RAISED),
+        ("a", "", FORBIDDEN), ("Germany", "გერმანია", KEPT), ("გერმანია", "Germany", KEPT),
+        ("été", "Sommer", RAISED),
     ],
 )  # fmt: skip
 def test_signs_and_capital_letters_are_not_lost(word, other, change):
@@ -145,3 +147,16 @@ def test_words_in_small_letters_may_begin_a_sentence(word, expected):
 def test_translations_in_another_script_are_found():
     pairs = {"Rome": "Rom", "josef": "জোসেফ", "été": "summer", "مدينة": "stad", "Ōsaka": "大阪"}
     assert of_other_scripts(pairs).keys() == {"josef", "مدينة", "Ōsaka"}
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [("Brown", None), ("brown", "bruin"), ("Berlin", "Берлин"), ("Rome", "Rom"), ("Bonn", None)],
+)
+def test_names_in_small_letters_serve_for_other_scripts(word, expected):
+    names = {"brown": "bruin", "berlin": "берлин", "Rome": "Rom"}
+    assert translate_name(word, names) == expected
+
+
+def test_no_capital_is_made_where_a_script_has_none():
+    assert translate("The", {"the": "და"}) == "და"

@@ -128,6 +128,7 @@ def test_translated_text_is_a_further_source(config, world, tmp_path, monkeypatc
         ]
         assert [d.text for d in docs] != [d.text for d in originals]
 
+    (tmp_path / "out" / "teacher").mkdir()
     monkeypatch.setattr(module, "translate_words", None)
     again = {"target": [german, world["target"]], "lang": ["de", "es"], "resume": True}
     module.train(config, output=tmp_path / "out", translate=True, **again)
@@ -135,3 +136,19 @@ def test_translated_text_is_a_further_source(config, world, tmp_path, monkeypatc
     again["lang"] = ["de", "es", "fr"]
     with pytest.raises(MaralError, match="M338"):
         module.train(config, output=tmp_path / "out", translate=True, **again)
+
+
+def test_translations_of_a_run_that_has_not_begun_are_made_anew(config, tmp_path, monkeypatch):
+    """What its text was is known once the teacher has begun; then nothing is overwritten."""
+    made = []
+    monkeypatch.setattr(module, "translate_words", lambda *args, **_: made.append(args[3]))
+    for name in ("train_teacher", "pseudo_label", "adapt"):
+        monkeypatch.setattr(module, name, lambda *_, **__: None)
+    path = tmp_path / "translated-1.spacy"
+    path.write_bytes(b"of another target")
+    module.train(config, output=tmp_path, translate=True, resume=True)
+    assert made == [path]
+    (tmp_path / "teacher" / "training" / "epoch-0001").mkdir(parents=True)
+    with pytest.raises(MaralError, match="M316"):
+        module.train(config, output=tmp_path, translate=True)
+    assert made == [path] and path.read_bytes() == b"of another target"

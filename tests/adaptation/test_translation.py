@@ -10,8 +10,13 @@ from typer.testing import CliRunner
 
 from spacy_maral import translate_words
 from spacy_maral.adaptation import translation
-from spacy_maral.adaptation.lexicon import WordMeans
-from spacy_maral.adaptation.translation import TranslationReport, read_lexicon, translate_doc
+from spacy_maral.adaptation.lexicon import WordMeans, translate
+from spacy_maral.adaptation.translation import (
+    TranslationReport,
+    combine,
+    read_lexicon,
+    translate_doc,
+)
 from spacy_maral.cli import app
 from spacy_maral.data.docs import read_docs
 from spacy_maral.errors import MaralError
@@ -165,9 +170,19 @@ def test_names_get_words_of_another_script_only(
 
 def test_words_that_would_break_a_line_are_not_written(tmp_path):
     path = tmp_path / "found.tsv"
-    pairs = {"a": "b", "c\td": "e", "f": "g\nh", "é": "ö"}
+    # with a joiner that shows nothing, as in ordinary words of Persian
+    persian = "\u0645\u06cc\u200c\u0634\u0648\u062f"
+    pairs = {
+        "a": "b",
+        "c\td": "e",
+        "f": "g\nh",
+        "é": "ö",
+        "becomes": persian,
+        " i": "j",
+        "k": "l\xa0",
+    }
     translation.write_lexicon(path, pairs)
-    assert read_lexicon(path) == {"a": "b", "é": "ö"}
+    assert read_lexicon(path) == {"a": "b", "é": "ö", "becomes": persian}
 
 
 def test_own_translations_may_begin_a_sentence(tmp_path):
@@ -177,6 +192,32 @@ def test_own_translations_may_begin_a_sentence(tmp_path):
     doc = labelled(["The", "gr\u00fcn", "the"], [(2, 3, "ORG")])
     found = translate_doc(doc, own, own, TranslationReport())
     assert described(found) == (["Die", "groen", "die"], [(2, 3, "ORG")])
+
+
+def test_a_saved_lexicon_that_comes_back_does_what_it_did():
+    """Only what the user has changed holds for names of the same script, and at the beginning."""
+    found = {"Nevada": "Vegas", "the": "het", "The": "Het", "Rome": "Рим", "rain": "regen"}
+    assert combine(found, dict(found)) == combine(found, {})
+    words, names = combine(found, {**found, "Nevada": "Nevada Staat", "the": "de", "rain": "rain"})
+    assert names == {"Rome": "Рим", "Nevada": "Nevada Staat", "the": "de", "rain": "rain"}
+    assert words["rain"] == "rain" and words["the"] == "de"
+    words, _ = combine(found, {"the": "de"})
+    assert translate("The", words) == "De"
+
+
+def test_the_lexicon_overwrites_nothing_that_is_read(world, source, lexicon, tmp_path):
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    raw = texts / "de.txt"
+    raw.write_text("Anna singt in Bonn heute\n", encoding="utf8")
+    for path in (world["config"], source, lexicon, raw, tmp_path / "out.spacy"):
+        before = path.read_bytes() if path.exists() else None
+        with pytest.raises(MaralError, match="M544"):
+            translate_words(
+                world["config"], source, texts, tmp_path / "out.spacy", lang="de", lexicon=lexicon,
+                save_lexicon=path,
+            )  # fmt: skip
+        assert (path.read_bytes() if path.exists() else None) == before
 
 
 def test_sentences_are_drawn_from_much_text():

@@ -60,6 +60,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "maral_9000": {},
     "self_training_9000": SELF_TRAINING,
     "maral": {},
+    "maral_translated": {},
     "maral_100": {},
     "maral_100_suggested": {},
     "maral_no_names": {"adaptation.names": "off", "adaptation.save_names": False},
@@ -133,7 +134,8 @@ def test_all_variants_are_there():
     matrix = shipped(MATRIX)
     teachers = {name: v.teacher for name, v in matrix.variants.items() if not v.adapt}
     all_layers = {"teacher.freeze_layers": 0}
-    plain = {"teacher": {}, "teacher_100": {}, "teacher_100_suggested": {}, "supervised": {}}
+    names = ("teacher", "teacher_translated", "teacher_100", "teacher_100_suggested", "supervised")
+    plain: dict[str, dict] = {name: {} for name in names}
     changed = {
         "teacher_500_updates": {"teacher.min_updates": 500},
         "teacher_all_layers": all_layers,
@@ -147,6 +149,8 @@ def test_all_variants_are_there():
         for model in ("teacher", "maral")
         for choice in ("", "_suggested")
     }
+    translated = {name for name, v in matrix.variants.items() if v.translate}
+    assert translated == {"teacher_translated", "maral_translated"}
     assert set(matrix.variants) == {*teachers, *CHANGES}
     assert matrix.diagnose and matrix.study and matrix.test_half == "study"
     sizes = {name: v.target_sentences for name, v in matrix.variants.items() if v.target_sentences}
@@ -220,11 +224,11 @@ def test_teachers_are_shared_where_their_settings_are_the_same(tmp_path):
         if run.seed == 0 and run.pair.name == "wikiann-en-de"
     }
     own = {name: keys[name] for name in keys if keys[name] != keys["maral"]}
-    pairs = [(f"teacher_100{choice}", f"maral_100{choice}") for choice in ("", "_suggested")]
+    pairs = [(f"teacher{x}", f"maral{x}") for x in ("_100", "_100_suggested", "_translated")]
     changed = {"width_4", "width_12", "teacher_all_layers", "teacher_500_updates"}
-    assert set(own) == {*changed, *pairs[0], *pairs[1]}
+    assert set(own) == changed.union(*pairs)
     assert all(own[teacher] == own[student] for teacher, student in pairs)
-    assert len(set(own.values())) == 6
+    assert len(set(own.values())) == 7
     of_maral = {
         (r.pair.name, r.seed): benchmark.teacher_key(r) for r in runs if r.variant == "maral"
     }
