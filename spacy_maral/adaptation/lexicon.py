@@ -6,9 +6,10 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
+
+from .refinery import build_index
 
 # number of nearest words that a word's neighbourhood is measured by
 NEIGHBOURS = 10
@@ -109,9 +110,7 @@ def _nearest(
     vectors: NDArray[np.float32], others: NDArray[np.float32], k: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Cosines with the k nearest of the others, and their numbers, shape (n, k) each."""
-    index = faiss.IndexFlatIP(others.shape[1])
-    index.add(others)
-    return index.search(vectors, k)
+    return build_index(others, exact_rows=len(others)).search(vectors, k)
 
 
 def change_of(word: str, other: str) -> int:
