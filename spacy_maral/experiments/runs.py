@@ -383,6 +383,8 @@ def summarise_training(model: Path) -> Result:
         "epochs": [{key: epoch[key] for key in LOGGED_KEYS if key in epoch} for epoch in logged],
         "without_labels": classes_without_labels(logged[-1]) if logged else [],
     }
+    if "raw_target" in summary:
+        result["raw_target"] = summary["raw_target"]
     if logged and "noise_ratio" in logged[-1]:
         result["noise_start"] = logged[0]["noise_ratio_start"]
         result["noise_end"] = logged[-1]["noise_ratio"]

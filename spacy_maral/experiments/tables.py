@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..data.files import write_file
+from ..evaluation.raw_target import departures
 from ..evaluation.tables import MISSING, markdown_table
 from .results import (
     Mean,
@@ -31,6 +32,12 @@ GAP_INTRODUCTION = (
     "the ceiling is trained on the target's gold labels, with as many sentences and steps as the "
     "teacher.\n"
 )
+WARNING_INTRODUCTION = (
+    "Students by their F1 minus that of their teacher, and how many of them departed so far from their "
+    "pseudo-labels in the raw target text that `adapt` warned.\n"
+)
+CLEAR = 0.01
+"""A difference in F1 that is more than chance."""
 CSV_SCORES = (
     "f1", "delta", "precision", "recall", "paper_f1", "dev_f1", "noise_start", "noise_end",
 )  # fmt: skip
@@ -69,6 +76,8 @@ def markdown(results: Sequence[Result]) -> str:
     ]
     if closed := gap_table(results):
         parts += [GAP_INTRODUCTION, closed]
+    if warnings := warning_table(results):
+        parts += [WARNING_INTRODUCTION, warnings]
     if differences := difference_table(results):
         reference = variant_of(next(filter(is_plain, results)))
         parts += [
@@ -134,6 +143,22 @@ def gap_table(results: Sequence[Result]) -> str:
         cells.append(MISSING if None in shares else Mean.of(shares).show(".0f"))
         rows.append([variant, *cells])
     return markdown_table(["variant", *pairs, "mean"], rows)
+
+
+def warning_table(results: Sequence[Result]) -> str:
+    """How many students lose or gain on their teacher, and how many of them `adapt` warned of.
+
+    results (Sequence[Result]): The results.
+    RETURNS (str): A Markdown table, empty without students whose results have "raw_target".
+    """
+    known = [(delta(r), bool(departures(r["raw_target"]))) for r in results if r.get("raw_target")]
+    groups = {
+        "loses more than 1 point": [warned for change, warned in known if change < -CLEAR],
+        "within 1 point": [warned for change, warned in known if abs(change) <= CLEAR],
+        "gains more than 1 point": [warned for change, warned in known if change > CLEAR],
+    }
+    rows = [[name, str(len(own)), str(sum(own))] for name, own in groups.items()]
+    return markdown_table(["F1 against the teacher", "students", "warned"], rows) if known else ""
 
 
 def difference_table(results: Sequence[Result]) -> str:

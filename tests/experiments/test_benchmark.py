@@ -617,6 +617,7 @@ def test_missing_raw_files_are_named(tmp_path):
 
 F1 = {"/teachers/": 0.5, "/students/": 0.6, "/ceilings/": 0.9}
 """What is measured on each kind of model."""
+RAW_TARGET = {"words": 9, "labels": {"PER": 2}, "student": {"PER": 1}, "same": 1}
 
 
 class Commands:
@@ -669,6 +670,8 @@ class Commands:
             "selected_epoch": 1, "select": "last", "seconds": 5.0, "peak_memory_bytes": 2**30,
             "threads": 1, "precision": "float32", "versions": {},
         }  # fmt: skip
+        if diagnosed:
+            summary["raw_target"] = RAW_TARGET
         (folder / "summary.json").write_text(json.dumps(summary))
 
     @property
@@ -705,6 +708,7 @@ def test_a_benchmark_from_start_to_tables(tmp_path, commands):
     write_tables(benchmark.output, benchmark.results(runs))
     listed = json.loads((tmp_path / "out/results.json").read_text())
     assert [r["variant"] for r in listed] == ["teacher", "maral"] * 2
+    assert [r.get("raw_target") for r in listed] == [None, RAW_TARGET] * 2
     # nothing is done twice
     commands.calls.clear()
     assert run_all(benchmark, runs, lambda: None) == {} and not commands.calls

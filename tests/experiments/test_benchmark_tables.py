@@ -10,7 +10,13 @@ import scipy.stats
 
 from spacy_maral.experiments.results import against_plain
 from spacy_maral.experiments.study import rank_epochs, settings_table, spearman, study_table
-from spacy_maral.experiments.tables import csv_table, difference_table, gap_table, markdown
+from spacy_maral.experiments.tables import (
+    csv_table,
+    difference_table,
+    gap_table,
+    markdown,
+    warning_table,
+)
 
 
 def result(variant: str, seed: int, f1: float, **changed: Any) -> dict[str, Any]:
@@ -106,6 +112,25 @@ def test_the_gap_is_that_between_the_teacher_and_the_ceiling():
     rows = {row["variant"]: row for row in csv.DictReader(io.StringIO(csv_table(german)))}
     assert float(rows["maral"]["gap_closed"]) == pytest.approx(0.23 / 0.45, abs=1e-6)
     assert gap_table(RESULTS) == "" and "Gap closed" not in markdown(RESULTS)
+
+
+def test_warnings_are_counted_by_what_became_of_the_student():
+    def raw(n: int) -> dict[str, Any]:
+        return {"words": 1000, "labels": {"A": 100}, "student": {"A": n}, "same": min(n, 100)}
+
+    # the teachers of seeds 0 to 4 have 0.50 to 0.54
+    students = [
+        result("maral", 0, 0.48, raw_target=raw(200)), result("maral", 1, 0.48, raw_target=raw(100)),
+        result("maral", 2, 0.515, raw_target=raw(30)), result("maral", 3, 0.55, raw_target=raw(110)),
+        result("maral", 4, 0.56, raw_target=raw(130)), result("maral", 5, 0.1),
+    ]  # fmt: skip
+    assert warning_table(students).splitlines()[2:] == [
+        "| loses more than 1 point | 2 | 1 |",
+        "| within 1 point | 1 | 1 |",
+        "| gains more than 1 point | 2 | 1 |",
+    ]
+    assert warning_table(students) in markdown([*RESULTS, *students])
+    assert warning_table(RESULTS) == "" and "warned" not in markdown(RESULTS)
 
 
 def test_no_result_is_no_table():
