@@ -6,7 +6,7 @@ TEACHER, trained on the source alone, chooses n sentences of the pool, whose lab
 trained on the source and these sentences with their labels, as with `train-teacher --target-gold`, and measured on the
 test set. Another model is trained on the suggested sentences alone, with as many updates as the teacher has. The table has
 mean and standard deviation over the seeds, and how many words and entities an annotator would read. Trainings that are in
-OUTPUT already are not repeated. Settings are replaced as --section.key VALUE.
+OUTPUT already are not repeated; --choices leaves some of the three out. Settings are replaced as --section.key VALUE.
 """
 
 from __future__ import annotations
@@ -97,13 +97,14 @@ def main() -> None:
     ):  # fmt: skip
         parser.add_argument(f"--{name}", type=Path, required=True, help=text)
     parser.add_argument("-n", type=int, nargs="+", default=[50, 100], help="numbers of sentences")
+    parser.add_argument("--choices", nargs="+", default=CHOICES, choices=CHOICES)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args, rest = parser.parse_known_args()
     args.overrides = parse_config_overrides(rest)
     rows = [
         summarise([run(args, n, choice, seed) for seed in args.seeds])
         for n in args.n
-        for choice in CHOICES
+        for choice in args.choices
     ]
     typer.echo(markdown_table(["sentences", "choice", "words", "entities", "F1"], rows))
 

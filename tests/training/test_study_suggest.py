@@ -54,3 +54,8 @@ def test_both_choices_are_trained_on_and_measured(world, arguments, capsys, monk
     monkeypatch.setattr(study_suggest, "train_teacher", None)
     study_suggest.main()
     assert capsys.readouterr().out == table
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--choices", "alone"])
+    study_suggest.main()
+    assert capsys.readouterr().out.strip().splitlines()[2:] == [
+        line for line in table.splitlines() if "| alone |" in line
+    ]
