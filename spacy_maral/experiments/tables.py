@@ -127,8 +127,9 @@ def gap_table(results: Sequence[Result]) -> str:
     """The share of the gap between teacher and ceiling that each other variant closes, by pair.
 
     results (Sequence[Result]): The results.
-    RETURNS (str): A Markdown table, empty without a ceiling. The share of a pair is that of the mean
-        differences over its seeds, and the last column is the mean over the pairs.
+    RETURNS (str): A Markdown table, empty without a ceiling. A share is that of the summed differences
+        over the seeds of a pair, and in the last column over all pairs, so that a pair counts by the
+        size of its gap. A pair has no share if its ceiling is not above the teacher.
     """
     if not any(map(is_ceiling, results)):
         return ""
@@ -136,13 +137,11 @@ def gap_table(results: Sequence[Result]) -> str:
     for variant, own in grouped(results, variant_of).items():
         if is_ceiling(own[0]) or (is_teacher(own[0]) and not is_changed(own[0])):
             continue
-        own_pairs = grouped(own, pair_of)
-        shares = [gap(own_pairs.get(pair, [])).closed for pair in pairs]
-        cells = [Mean.of([share]).show(".0f") for share in shares]
-        # a mean over some of the pairs cannot be compared with one over all
-        cells.append(MISSING if None in shares else Mean.of(shares).show(".0f"))
-        rows.append([variant, *cells])
-    return markdown_table(["variant", *pairs, "mean"], rows)
+        by_pair = [grouped(own, pair_of).get(pair, []) for pair in pairs]
+        # shares of some of the pairs cannot be compared with those of all
+        shares = [gap(runs).closed for runs in (*by_pair, own if all(by_pair) else [])]
+        rows.append([variant, *(Mean.of([share]).show(".0f") for share in shares)])
+    return markdown_table(["variant", *pairs, "all"], rows)
 
 
 def warning_table(results: Sequence[Result]) -> str:
