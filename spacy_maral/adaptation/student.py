@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from spacy.tokens import Doc
 from thinc.api import Config
 from tqdm.auto import tqdm
 
 from ..data.config import read_config
 from ..data.layout import DIAGNOSTICS, META
-from ..errors import Errors, MaralError, Warnings
-from ..evaluation.raw_target import compare_on_raw, departures
+from ..errors import Errors, MaralError
 from ..model.machine import use_device
 from ..model.visible import is_blank
 from ..training.folders import digest_labels, digest_pipeline, fingerprint, is_finished, run_folder
@@ -52,12 +48,11 @@ from ..training.target_gold import TARGET_GOLD, TargetGold, check_select
 from ..training.target_sample import TargetSample
 from .chunks import CHUNK_DOCS, predict
 from .diagnostics import Diagnostics
+from .outcome import score_teacher, settle_comparison, settle_target
 from .progressive import Adaptation
 from .pseudo_labels import PseudoLabels, read_labels, without_texts
 from .start_labels import start_labels
-from .target_names import Strings, read_target, save_names
-
-logger = logging.getLogger("spacy")
+from .target_names import Strings
 
 DIAGNOSIS = "diagnosis"
 Study = Callable[[Network, TargetSample], Hook]
@@ -143,7 +138,8 @@ def adapt(
     labels (Paths | None): Pseudo-labels written by `pseudo_label`: one file for the whole target,
         or one for each file of the target. By default the teacher predicts them.
     target_gold (Paths | None): Labelled sentences of the target languages (.spacy), a file for each
-        language, which join the source (see `TargetGold`). The target is read without them.
+        language, which join the source (see `TargetGold`). The target is read without them. The run
+        ends with the F1 of teacher and student on those that are held out.
     diagnosis (Paths | None): Labelled documents of the target language (.spacy), for studies. Their
         F1 is logged after every epoch and has no effect on the run.
     lang (str | Sequence[str] | None): Language of raw text; one for all, or one for each target.
@@ -182,6 +178,7 @@ def adapt(
                 plan = replace(plan, training=gold.adjusted(plan.training))
                 pseudo = without_texts(pseudo, inputs, gold.keys)
                 gold.join(inputs, ranks)
+            of_teacher = score_teacher(folder_of_teacher, gold) if ranks.is_first else None
             run, hook = prepare_student(
                 student, inputs, pseudo, plan, folder, identity, ranks, study, gold
             )
@@ -195,7 +192,10 @@ def adapt(
             # the first process alone has the selected weights
             if ranks.is_first:
                 chosen = settle_offset(student, run, gold)
-                facts: dict[str, Any] = settle_target(student, docs, hook.first_classes, plan)
+                facts: dict[str, Any] = settle_target(
+                    student, docs, hook.first_classes, plan.adaptation
+                )
+                facts |= settle_comparison(student, gold, of_teacher)
                 if folder_of_teacher is not None:
                     facts["teacher"] = teacher_scores(folder_of_teacher)
                 finish(
@@ -203,26 +203,6 @@ def adapt(
                     facts=facts, gold=gold,
                 )  # fmt: skip
     return output
-
-
-def settle_target(
-    student: Pipeline, docs: Sequence[Doc], first: NDArray[np.integer], plan: StudentPlan
-) -> dict[str, Any]:
-    """Read the target with a trained student: give it its name memory if wanted, and say if it departs.
-
-    docs (Sequence[Doc]): The target's documents, or the first of them.
-    first (NDArray[np.integer]): Class of each candidate span of these documents, and perhaps more, by
-        the labels that the student started with.
-    RETURNS (dict): Entries of the summary: "operating_point" and "raw_target" (see `compare_on_raw`).
-    """
-    read = read_target(student, docs, names=plan.adaptation.save_names)
-    if read.memory is not None:
-        save_names(student, read.memory, plan.adaptation)
-    n_words = sum(map(len, docs))
-    found = compare_on_raw(first[: len(read.classes)], read.classes, student.labels, n_words)
-    if said := departures(found):
-        logger.warning(Warnings.W509.format(departures="\n  ".join(said)))
-    return {"operating_point": asdict(read.point), "raw_target": found}
 
 
 def origins(teacher: Path | None, labels: Paths | None) -> dict[str, str]:

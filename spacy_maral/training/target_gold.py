@@ -35,7 +35,8 @@ class TargetGold:
 
     names: Names of their files. train: The sentences of each file that join the training. held_out:
     Those that only measure the epochs. keys: The texts of both (see `text_key`). repeats: How often
-    the training reads each sentence of `train` in a pass over the source.
+    the training reads each sentence of `train` in a pass over the source. holdout: Share of all texts
+    whose digests hold them out.
     """
 
     names: tuple[str, ...]
@@ -43,6 +44,7 @@ class TargetGold:
     held_out: list[Doc]
     keys: frozenset[str]
     repeats: int
+    holdout: float
 
     @classmethod
     def choose(
@@ -89,6 +91,7 @@ class TargetGold:
             [doc for doc in chain(*kept) if text_key(doc) in held],
             frozenset(text_keys(chain(*kept))),
             count_repeats(len(source), n_train, settings.target_gold_share),
+            share,
         )
 
     @property
@@ -131,6 +134,7 @@ class TargetGold:
             "trained": self.n_train,
             "repeats": self.repeats,
             "held_out": len(self.held_out),
+            "holdout": self.holdout,
         }
 
     def describe(self, n_source: int) -> str:

@@ -225,6 +225,7 @@ def test_held_out_sentences_are_measured_and_never_trained_on(world, tmp_path, g
     n_held = sum(map(held, docs))
     assert summary_of(first)["data"]["target_gold"] == {
         "documents": 60, "trained": 60 - n_held, "repeats": 2, "held_out": n_held,
+        "holdout": 0.2,
     }  # fmt: skip
     assert summary_of(first)["data"]["source"]["documents"] == 80 + 2 * (60 - n_held)
 

@@ -17,6 +17,7 @@ from ...data.layout import META, RUN_FOLDER, SUMMARY
 from ...data.yaml import read_yaml
 from ...errors import Errors, MaralError, shown
 from ...model.name_files import NAMES, count_names
+from ..against_teacher import describe_comparison
 from ..raw_target import departures
 from ..tables import escape_markdown, markdown_table, saved_epoch, score_cells
 from .run_record import encoder_name
@@ -279,9 +280,14 @@ def _limits_section(
     tested = escape_markdown(", ".join(test_sets(metrics)))
     scores = f"The scores hold for text like that of {tested}." if tested else "It was not tested."
     raw = summary.get("raw_target")
-    departed = "".join(f"- {escape_markdown(said)}\n" for said in departures(raw)) if raw else ""
+    compared = summary.get("held_out_target")
+    said = [
+        *([describe_comparison(compared)] if compared else []),
+        *(departures(raw) if raw else []),
+    ]
+    noted = "".join(f"- {escape_markdown(sentence)}\n" for sentence in said)
     return (
         f"### Limits\n\n- Entities of more than {width} words and nested entities are not found.\n"
         f"- {scores}\n- A confidence is a share among the model's own classes, and as good as the "
-        f"model is on the text at hand.\n{departed}"
+        f"model is on the text at hand.\n{noted}"
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..against_teacher import describe_comparison
 from ..metrics import OUTSIDE_NAME, EntityReport, Score
 from ..mistakes import Judgement
 from ..raw_target import departures
@@ -47,6 +48,8 @@ def verdict(record: RunRecord, tests: Sequence[Scored]) -> list[str]:
     """
     found = [*_gains(record, tests), *_classes_that_lost(tests)]
     if record.is_adaptation:
+        if compared := record.summary.get("held_out_target"):
+            found.append(describe_comparison(compared))
         found += _missing_labels(record)
         if raw := record.summary.get("raw_target"):
             found += departures(raw)
