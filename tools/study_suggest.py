@@ -5,8 +5,9 @@
 TEACHER, trained on the source alone, chooses n sentences of the pool, whose labels it does not see; a new teacher is
 trained on the source and these sentences with their labels, as with `train-teacher --target-gold`, and measured on the
 test set. Another model is trained on the suggested sentences alone, with as many updates as the teacher has. The table has
-mean and standard deviation over the seeds, and how many words and entities an annotator would read. Trainings that are in
-OUTPUT already are not repeated; --choices leaves some of the three out. Settings are replaced as --section.key VALUE.
+TEACHER itself, mean and standard deviation over the seeds, and how many words and entities an annotator would read. Trainings
+that are in OUTPUT already are not repeated; --choices leaves some of the three out. Settings are replaced as --section.key
+VALUE. OUTPUT/results.json has all figures, with the name that is given as --name.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from typing import Any
 import numpy as np
 import typer
 from spacy.cli._util import parse_config_overrides
-from spacy.tokens import DocBin
+from spacy.tokens import Doc, DocBin
 
 from spacy_maral.adaptation.suggest import suggest
 from spacy_maral.data.config import read_config
 from spacy_maral.data.docs import read_docs
-from spacy_maral.data.files import write_json
+from spacy_maral.data.files import write_file, write_json
 from spacy_maral.evaluation.evaluate import evaluate_pipeline, load_pipeline
 from spacy_maral.evaluation.tables import markdown_table
 from spacy_maral.experiments.corpora import label_suggested
@@ -33,6 +34,8 @@ from spacy_maral.training.settings import read_section
 from spacy_maral.training.teacher import train_teacher
 
 CHOICES = ("random", "suggested", "alone")
+NONE = "none"
+"""The choice of the teacher itself, which has no labelled target sentences."""
 
 
 def choose(teacher: Path, pool: Path, output: Path, n: int, choice: str, seed: int) -> Path:
@@ -47,25 +50,29 @@ def run(args: argparse.Namespace, n: int, choice: str, seed: int) -> dict[str, A
     if path.is_file():
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
         return found
-    args.output.mkdir(parents=True, exist_ok=True)
-    gold = choose(args.teacher, args.pool, path.with_suffix(".spacy"), n, choice, seed)
+    model, docs = args.teacher, list[Doc]()
+    if choice != NONE:
+        gold = choose(args.teacher, args.pool, path.with_suffix(".spacy"), n, choice, seed)
+        model, docs = train(args, gold, path.with_suffix(""), choice, seed), list(read_docs(gold))
+    result = {
+        "n": n, "choice": choice, "seed": seed,
+        "f1": evaluate_pipeline(load_pipeline(model), args.test).report.f1,
+        "words": sum(map(len, docs)), "entities": sum(len(doc.ents) for doc in docs),
+    }  # fmt: skip
+    write_json(path, result)
+    return result
+
+
+def train(args: argparse.Namespace, gold: Path, output: Path, choice: str, seed: int) -> Path:
+    """Train on the source and labelled target sentences, or on these alone; RETURNS (Path): The model."""
     overrides = {**args.overrides, "system.seed": seed}
     given: dict[str, Any] = {"source": args.source, "target_gold": gold}
     if choice == "alone":
         given = {"source": gold}
-        overrides |= settings_alone(args, n)
-    model = train_teacher(
-        args.config, dev=args.dev, output=path.with_suffix(""), resume=True, overrides=overrides,
-        **given,
-    )  # fmt: skip
-    report = evaluate_pipeline(load_pipeline(model), args.test).report
-    docs = list(read_docs(gold))
-    result = {
-        "n": n, "choice": choice, "seed": seed, "f1": report.f1, "words": sum(map(len, docs)),
-        "entities": sum(len(doc.ents) for doc in docs),
-    }  # fmt: skip
-    write_json(path, result)
-    return result
+        overrides |= settings_alone(args, len(list(read_docs(gold))))
+    return train_teacher(
+        args.config, dev=args.dev, output=output, resume=True, overrides=overrides, **given
+    )
 
 
 def settings_alone(args: argparse.Namespace, n: int) -> dict[str, Any]:
@@ -96,17 +103,22 @@ def main() -> None:
         ("pool", "labelled target text (.spacy) to choose from"), ("test", "and to measure on"),
     ):  # fmt: skip
         parser.add_argument(f"--{name}", type=Path, required=True, help=text)
+    parser.add_argument("--name", help="name of the pair; by default that of the test file")
     parser.add_argument("-n", type=int, nargs="+", default=[50, 100], help="numbers of sentences")
     parser.add_argument("--choices", nargs="+", default=CHOICES, choices=CHOICES)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args, rest = parser.parse_known_args()
     args.overrides = parse_config_overrides(rest)
-    rows = [
-        summarise([run(args, n, choice, seed) for seed in args.seeds])
-        for n in args.n
-        for choice in args.choices
+    args.output.mkdir(parents=True, exist_ok=True)
+    cases = [(0, NONE), *((n, choice) for n in args.n for choice in args.choices)]
+    results = [
+        [run(args, n, choice, seed) for seed in (args.seeds if n else [0])] for n, choice in cases
     ]
-    typer.echo(markdown_table(["sentences", "choice", "words", "entities", "F1"], rows))
+    name = args.name or args.test.stem
+    rows = [{"pair": name, **result} for of_case in results for result in of_case]
+    write_file(args.output / "results.json", json.dumps(rows, indent=1) + "\n")
+    header = ["sentences", "choice", "words", "entities", "F1"]
+    typer.echo(markdown_table(header, list(map(summarise, results))))
 
 
 if __name__ == "__main__":

@@ -31,8 +31,10 @@ def test_both_choices_are_trained_on_and_measured(world, arguments, capsys, monk
     table = printed[printed.index("| sentences ") :]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
     assert [row[:2] for row in rows if row] == [
-        ["4", "random"], ["4", "suggested"], ["4", "alone"],
+        ["0", "none"], ["4", "random"], ["4", "suggested"], ["4", "alone"],
     ]  # fmt: skip
+    of_teacher = evaluate_pipeline(load_pipeline(world["teacher"]), world["dev"]).report.f1
+    assert rows[0] == ["0", "none", "0", "0", f"{100 * of_teacher:.1f} ± 0.0"]
     chosen = {}
     for name in ("random-4-0", "random-4-1", "suggested-4-0"):
         found = json.loads((arguments / f"{name}.json").read_text(encoding="utf8"))
@@ -57,5 +59,9 @@ def test_both_choices_are_trained_on_and_measured(world, arguments, capsys, monk
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--choices", "alone"])
     study_suggest.main()
     assert capsys.readouterr().out.strip().splitlines()[2:] == [
-        line for line in table.splitlines() if "| alone |" in line
+        line for line in table.splitlines() if "| alone |" in line or "| none |" in line
     ]
+    listed = json.loads((arguments / "results.json").read_text(encoding="utf8"))
+    assert [(row["pair"], row["choice"], row["n"], row["seed"]) for row in listed] == [
+        ("dev", "none", 0, 0), ("dev", "alone", 4, 0), ("dev", "alone", 4, 1),
+    ]  # fmt: skip
