@@ -53,7 +53,13 @@ def usable_sentences(docs: Sequence[Doc], exclude: Paths | None = None) -> NDArr
 
 
 def choose_docs(
-    docs: Sequence[Doc], labels: PseudoLabels, usable: NDArray[np.int64], *, n: int, seed: int
+    docs: Sequence[Doc],
+    labels: PseudoLabels,
+    usable: NDArray[np.int64],
+    *,
+    n: int,
+    seed: int,
+    costs: NDArray[np.float64] | None = None,
 ) -> Choice:
     """Choose documents by the doubts of a model's labels (see `choose_sentences`)."""
     visible = VisibleWords.of(docs)
@@ -67,7 +73,7 @@ def choose_docs(
     ]
     return choose_sentences(
         candidates.owner[found.spans], np.array(names, dtype=np.int64), found.doubts, usable,
-        n=n, seed=seed,
+        n=n, seed=seed, costs=costs,
     )  # fmt: skip
 
 
@@ -98,10 +104,11 @@ def choose_sentences(
     *,
     n: int,
     seed: int,
+    costs: NDArray[np.float64] | None = None,
 ) -> Choice:
     """Choose sentences one after the other, each for the doubts of the names that it adds.
 
-    A name that a chosen sentence has counts no more, so that no name fills the list. Only when no
+    With costs, the sum of these doubts counts by the cost of the sentence. A name that a chosen sentence has counts no more, so that no name fills the list. Only when no
     sentence adds a name of the first of LEVELS do less doubtful ones count, and at last the others
     are drawn at random. Ties are broken at random.
 
@@ -111,18 +118,25 @@ def choose_sentences(
     usable (NDArray): The sentences to choose from.
     n (int): Number of sentences.
     seed (int): Seed of ties and of the random draw.
+    costs (NDArray | None): What it costs to annotate each sentence, above 0, by its number; None if it
+        is the same for all.
     RETURNS (Choice): Up to n of the usable sentences.
     """
     order = np.random.default_rng(seed).permutation(usable)
     spans, sentences = _Spans(owner, names, doubts, order), order.tolist()
+
+    def worth(place: int, level: float) -> float:
+        gain = spans.gain(sentences[place], level)
+        return gain if costs is None else gain / float(costs[sentences[place]])
+
     chosen: list[int] = []
     for level in LEVELS:
-        gains = ((spans.gain(sentence, level), place) for place, sentence in enumerate(sentences))
+        gains = ((worth(place, level), place) for place in range(len(sentences)))
         queue = [(-gain, place) for gain, place in gains if gain > 0]
         heapify(queue)
         while queue and len(chosen) < n:
             gain, place = heappop(queue)
-            now = -spans.gain(sentences[place], level)
+            now = -worth(place, level)
             # gains only fall: one that has not is the highest of all
             if now == gain:
                 chosen.append(sentences[place])

@@ -25,6 +25,10 @@ from .pseudo_labels import PseudoLabels
 
 logger = logging.getLogger("spacy")
 
+NUMBER = 100
+# what an annotator's work on a sentence takes beside reading it, in words
+SENTENCE = 5
+
 
 @dataclass
 class SuggestReport:
@@ -41,7 +45,8 @@ def suggest(
     target: Paths,
     output: str | Path,
     *,
-    n: int = 100,
+    n: int | None = None,
+    words: int | None = None,
     format: str = "jsonl",
     lang: str | Sequence[str] | None = None,
     random: bool = False,
@@ -49,10 +54,11 @@ def suggest(
     seed: int = 0,
     gpu_id: int = -1,
 ) -> SuggestReport:
-    """Suggest the sentences to annotate: those with the most names that the model doubts.
+    """Suggest the sentences to annotate: those with the most names that the model doubts, for their length.
 
     The doubt of a candidate span is 1 - max p, so that entities that the model may have missed count
     like those whose class it is not certain of. A name that a chosen sentence has counts no more. The
+    doubts of a sentence are divided by what it costs to annotate: its words, and `SENTENCE` more. The
     file has the model's entities, to be corrected, the most doubtful sentence first.
 
     EXAMPLE: suggest("teacher", "german/", "to-annotate.jsonl", lang="de", format="prodigy")
@@ -60,7 +66,8 @@ def suggest(
     model (Annotator): Folder or name of a pipeline with maral_ner, or the pipeline.
     target (Paths): Documents (.spacy), whose entities are ignored, or raw text (see `read_raw`).
     output (str | Path): The file to write: documents if its name ends in .spacy, else `format`.
-    n (int): Number of sentences.
+    n (int | None): Number of sentences; by default 100, and with `words` as many as these allow.
+    words (int | None): Most words of all sentences together, at least one sentence apart.
     format (str): A format of labelled data (see `export`).
     lang (str | Sequence[str] | None): Language of raw text; one for all, or one for each file.
     random (bool): Draw the sentences at random, to compare with, or to measure a model on.
@@ -74,30 +81,47 @@ def suggest(
     path = Path(output)
     check_format(format)
     prove_writable(path)
-    if n < 1:
-        raise MaralError(Errors.M153.format(name="n", rule="at least 1", value=n))
+    for name, limit in (("n", n), ("words", words)):
+        if limit is not None and limit < 1:
+            raise MaralError(Errors.M153.format(name=name, rule="at least 1", value=limit))
     use_device(gpu_id)
     annotator = with_probabilities(load_annotator(model, gpu_id), describe(model))
     docs = Inputs.read(lang, target=target).docs["target"]
     usable = usable_sentences(docs, exclude)
     if not len(usable):
         raise MaralError(Errors.M516.format(paths=", ".join(map(str, as_paths(target)))))
+    if n is None:
+        n = NUMBER if words is None else len(usable)
     if len(usable) < n:
         logger.warning(Warnings.W512.format(n=n, found=len(usable)))
-    chosen = np.random.default_rng(seed).permutation(usable)[:n]
+    lengths = np.array(list(map(len, docs)))
     n_doubtful = 0
     if random:
+        chosen = within(np.random.default_rng(seed).permutation(usable)[:n], lengths, words)
         docs = [docs[i] for i in chosen.tolist()]
         chosen = np.arange(len(docs))
     labels = predict(annotator, docs)
     if not random:
-        chosen, n_doubtful = choose_docs(docs, labels, usable, n=n, seed=seed)
+        chosen, n_doubtful = choose_docs(
+            docs, labels, usable, n=n, seed=seed, costs=lengths + float(SENTENCE)
+        )
+        chosen = within(chosen, lengths, words)
     suggested = with_entities(docs, labels, chosen)
     write_suggestions(suggested, path, format=format)
     return SuggestReport(
-        len(suggested), n_doubtful, sum(map(len, suggested)),
+        len(suggested), min(n_doubtful, len(suggested)), sum(map(len, suggested)),
         sum(len(doc.ents) for doc in suggested),
     )  # fmt: skip
+
+
+def within(
+    chosen: NDArray[np.int64], lengths: NDArray[np.int64], words: int | None
+) -> NDArray[np.int64]:
+    """The first of the chosen sentences, at least one, that have at most so many words together."""
+    if words is None:
+        return chosen
+    n = np.searchsorted(np.cumsum(lengths[chosen]), words, side="right")
+    return chosen[: max(1, int(n))]
 
 
 def with_entities(

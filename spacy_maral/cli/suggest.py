@@ -17,7 +17,10 @@ def suggest_cli(
     model: str = MODEL,
     target: list[Path] = Arg(..., exists=True, help=TARGET_TEXT),
     output: Path = Opt(..., "--output", "-o", dir_okay=False, help="File to write"),
-    n: int = Opt(100, "--number", min=1, help="Number of sentences"),
+    n: int | None = Opt(None, "--number", min=1, help="Number of sentences  [default: 100]"),
+    words: int | None = Opt(
+        None, "--words", "-w", min=1, help="Most words of all sentences together"
+    ),
     format: ExportFormat = Opt(
         "jsonl", "--format", "-f", help="Format to write, unless the file ends in .spacy"
     ),
@@ -34,7 +37,7 @@ def suggest_cli(
 ) -> None:  # fmt: skip
     """
     Suggest the sentences of raw text that are worth annotating: those with the
-    most names that the model doubts, entities that it may have missed included,
+    most names that the model doubts for their length, entities that it may have missed included,
     and each name once. The file has the model's entities, for the annotation tool
     to correct. 'convert' reads the corrected file, for --target-gold.
     """
@@ -43,8 +46,8 @@ def suggest_cli(
 
     with reported("suggest sentences"):
         found = suggest(
-            model, target, output, n=n, format=format.value, lang=lang or None, random=random,
-            exclude=exclude or None, seed=seed, gpu_id=gpu_id,
+            model, target, output, n=n, words=words, format=format.value, lang=lang or None,
+            random=random, exclude=exclude or None, seed=seed, gpu_id=gpu_id,
         )  # fmt: skip
     msg.good(f"{found.sentences:,} sentences, {found.words:,} words", output)
     msg.text(

@@ -46,7 +46,7 @@ def test_missed_candidates_are_doubtful_and_certain_spans_are_not():
     assert not len(find_doubtful(probabilities[:0], NOTHING, NOTHING).spans)
 
 
-def slowly(owner, names, doubts, usable, n, seed) -> tuple[list[int], int]:
+def slowly(owner, names, doubts, usable, n, seed, costs) -> tuple[list[int], int]:
     """The same choice, by looking at everything again for each sentence."""
     order = np.random.default_rng(seed).permutation(usable).tolist()
     chosen: list[int] = []
@@ -57,7 +57,7 @@ def slowly(owner, names, doubts, usable, n, seed) -> tuple[list[int], int]:
         for o, name, doubt in zip(owner, names, doubts, strict=True):
             if o == sentence and name not in known and doubt >= level:
                 best[name] = max(best.get(name, 0.0), doubt)
-        return sum(best.values())
+        return sum(best.values()) / costs[sentence]
 
     levels = list(LEVELS)
     while levels and len(chosen) < min(n, len(order)):
@@ -81,8 +81,13 @@ def test_the_choice_is_that_of_brute_force(seed):
     doubts = 0.5 ** rng.integers(1, 12, n_spans)
     usable = np.flatnonzero(rng.random(n_docs) < 0.8)
     n = int(rng.integers(1, 25))
-    found = choose_sentences(owner, names, doubts, usable, n=n, seed=seed)
-    wanted, n_doubtful = slowly(owner, names, doubts, usable.tolist(), n, seed)
+    # division by these is exact, too
+    costs = 2.0 ** rng.integers(0, 4, n_docs) if seed % 2 else None
+    found = choose_sentences(owner, names, doubts, usable, n=n, seed=seed, costs=costs)
+    ones = np.ones(n_docs)
+    wanted, n_doubtful = slowly(
+        owner, names, doubts, usable.tolist(), n, seed, ones if costs is None else costs
+    )
     assert found.sentences.tolist() == wanted and found.n_doubtful == n_doubtful
     assert len(set(wanted)) == len(wanted) == min(n, len(usable))
 

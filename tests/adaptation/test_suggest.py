@@ -48,7 +48,7 @@ def judged(docs, scores: dict[str, list[float]]) -> PseudoLabels:
 
 SCORES = {
     "Anna": [0.01, 0.01, 0.98], "Bonn": [0.3, 0.6, 0.1], "Kiel": [0.6, 0.4, 0.0],
-    "Ulm": [0.8, 0.2, 0.0],
+    "Ulm": [0.85, 0.15, 0.0],
 }  # fmt: skip
 
 
@@ -73,6 +73,46 @@ def test_the_most_doubtful_names_come_first_each_once(world, raw, tmp_path):
     first = read_docs(output)[0]
     assert [(e.text, e.label_) for e in first.ents] == [("Anna", "PER"), ("Bonn", "LOC")]
     assert all(doc.has_annotation("ENT_IOB") for doc in read_docs(output))
+
+
+def test_doubts_count_by_the_length_of_a_sentence(world, tmp_path, monkeypatch):
+    """Two doubtful names in thirty words are worth less than one of three: some words more for each sentence."""
+    monkeypatch.setattr(module, "predict", lambda model, docs: judged(docs, SCORES))
+    long, short = "Ulm und Bonn" + " und so fort" * 9, "Kiel . ."
+    raw = write(tmp_path / "raw.spacy", docs_of([long, short]))
+    doubts = {name: 1 - max(scores) for name, scores in SCORES.items()}
+    assert module.SENTENCE == 5
+    for sentence in (5, 200):
+        monkeypatch.setattr(module, "SENTENCE", sentence)
+        suggest(world["teacher"], raw, tmp_path / "out.spacy", n=1)
+        both = (doubts["Ulm"] + doubts["Bonn"]) / (30 + sentence)
+        wanted = long if both > doubts["Kiel"] / (3 + sentence) else short
+        assert texts(tmp_path / "out.spacy") == [wanted]
+        assert (wanted == long) == (sentence == 200)
+
+
+def test_words_limit_what_is_suggested(world, raw, tmp_path):
+    output = tmp_path / "out.spacy"
+
+    def suggested(**limits) -> tuple[int, int]:
+        found = suggest(world["teacher"], raw, output, **limits)
+        docs = read_docs(output)
+        assert (found.sentences, found.words) == (len(docs), sum(map(len, docs)))
+        assert found.doubtful <= found.sentences
+        return found.sentences, found.words
+
+    for random in (False, True):
+        whole = suggested(random=random)
+        assert whole == (5, 25) == suggested(words=25, random=random)
+        order = texts(output)
+        sizes = [len(text.split()) for text in order]
+        for words in range(1, 25):
+            n = max(1, sum(total <= words for total in np.cumsum(sizes)))
+            assert suggested(words=words, random=random) == (n, sum(sizes[:n]))
+            assert texts(output) == order[:n]
+        assert suggested(words=25, n=2, random=random) == (2, sum(sizes[:2]))
+    with pytest.raises(MaralError, match=r"\[M153\] words must be at least 1"):
+        suggest(world["teacher"], raw, output, words=0)
 
 
 def test_a_random_draw_depends_on_the_seed_alone(world, raw, tmp_path):
