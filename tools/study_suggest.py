@@ -7,7 +7,8 @@ trained on the source and these sentences with their labels, as with `train-teac
 test set. Another model is trained on the suggested sentences alone, with as many updates as the teacher has. The table has
 TEACHER itself, mean and standard deviation over the seeds, and how many words and entities an annotator would read. Trainings
 that are in OUTPUT already are not repeated; --choices leaves some of the three out. Settings are replaced as --section.key
-VALUE. OUTPUT/results.json has all figures, with the name that is given as --name.
+VALUE. OUTPUT/results.json has all figures, with the name that is given as --name. With --words, the numbers are of words, and
+sentences are suggested by their doubts for their length.
 """
 
 from __future__ import annotations
@@ -34,28 +35,33 @@ from spacy_maral.training.settings import read_section
 from spacy_maral.training.teacher import train_teacher
 
 CHOICES = ("random", "suggested", "alone")
+COUNTS = ("sentences", "words", "entities")
 NONE = "none"
 """The choice of the teacher itself, which has no labelled target sentences."""
 
 
-def choose(teacher: Path, pool: Path, output: Path, n: int, choice: str, seed: int) -> Path:
+def choose(args: argparse.Namespace, output: Path, n: int, choice: str, seed: int) -> Path:
     """Choose sentences; RETURNS (Path): Them with their labels in the pool, a .spacy file."""
-    suggest(teacher, pool, output, n=n, random=choice == "random", seed=seed)
-    return label_suggested(output, pool, output)
+    number, words = (None, n) if args.words else (n, None)
+    suggest(
+        args.teacher, args.pool, output, n=number, words=words, random=choice == "random", seed=seed
+    )
+    return label_suggested(output, args.pool, output)
 
 
 def run(args: argparse.Namespace, n: int, choice: str, seed: int) -> dict[str, Any]:
     """One training and its F1; RETURNS (dict): What its file in the output folder holds."""
-    path = args.output / f"{choice}-{n}-{seed}.json"
+    unit = "words" if args.words else "sentences"
+    path = args.output / f"{choice}-{n}-{unit}-{seed}.json"
     if path.is_file():
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
         return found
     model, docs = args.teacher, list[Doc]()
     if choice != NONE:
-        gold = choose(args.teacher, args.pool, path.with_suffix(".spacy"), n, choice, seed)
+        gold = choose(args, path.with_suffix(".spacy"), n, choice, seed)
         model, docs = train(args, gold, path.with_suffix(""), choice, seed), list(read_docs(gold))
     result = {
-        "n": n, "choice": choice, "seed": seed,
+        "n": n, "unit": unit, "choice": choice, "seed": seed, "sentences": len(docs),
         "f1": evaluate_pipeline(load_pipeline(model), args.test).report.f1,
         "words": sum(map(len, docs)), "entities": sum(len(doc.ents) for doc in docs),
     }  # fmt: skip
@@ -86,11 +92,12 @@ def settings_alone(args: argparse.Namespace, n: int) -> dict[str, Any]:
 
 
 def summarise(results: list[dict[str, Any]]) -> list[str]:
-    """A row of the table: sentences, choice, mean words and entities, and F1."""
+    """A row of the table: limit, choice, mean sentences, words and entities, and F1."""
     f1 = [100 * result["f1"] for result in results]
-    means = (f"{np.mean([result[key] for result in results]):.0f}" for key in ("words", "entities"))
+    means = (f"{np.mean([result[key] for result in results]):.0f}" for key in COUNTS)
     first = results[0]
-    return [str(first["n"]), first["choice"], *means, f"{np.mean(f1):.1f} ± {np.std(f1):.1f}"]
+    limit = f"{first['n']} {first['unit']}"
+    return [limit, first["choice"], *means, f"{np.mean(f1):.1f} ± {np.std(f1):.1f}"]
 
 
 def main() -> None:
@@ -105,6 +112,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=Path, required=True, help=text)
     parser.add_argument("--name", help="name of the pair; by default that of the test file")
     parser.add_argument("-n", type=int, nargs="+", default=[50, 100], help="numbers of sentences")
+    parser.add_argument("--words", action="store_true", help="the numbers are of words")
     parser.add_argument("--choices", nargs="+", default=CHOICES, choices=CHOICES)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args, rest = parser.parse_known_args()
@@ -117,7 +125,7 @@ def main() -> None:
     name = args.name or args.test.stem
     rows = [{"pair": name, **result} for of_case in results for result in of_case]
     write_file(args.output / "results.json", json.dumps(rows, indent=1) + "\n")
-    header = ["sentences", "choice", "words", "entities", "F1"]
+    header = ["limit", "choice", *COUNTS, "F1"]
     typer.echo(markdown_table(header, list(map(summarise, results))))
 
 

@@ -54,12 +54,12 @@ def suggest(
     seed: int = 0,
     gpu_id: int = -1,
 ) -> SuggestReport:
-    """Suggest the sentences to annotate: those with the most names that the model doubts, for their length.
+    """Suggest the sentences to annotate: those with the most names that the model doubts.
 
     The doubt of a candidate span is 1 - max p, so that entities that the model may have missed count
-    like those whose class it is not certain of. A name that a chosen sentence has counts no more. The
-    doubts of a sentence are divided by what it costs to annotate: its words, and `SENTENCE` more. The
-    file has the model's entities, to be corrected, the most doubtful sentence first.
+    like those whose class it is not certain of. A name that a chosen sentence has counts no more. With a
+    limit on the words, the doubts of a sentence are divided by what it costs to annotate: its words, and
+    `SENTENCE` more. The file has the model's entities, to be corrected, the most doubtful sentence first.
 
     EXAMPLE: suggest("teacher", "german/", "to-annotate.jsonl", lang="de", format="prodigy")
 
@@ -102,9 +102,8 @@ def suggest(
         chosen = np.arange(len(docs))
     labels = predict(annotator, docs)
     if not random:
-        chosen, n_doubtful = choose_docs(
-            docs, labels, usable, n=n, seed=seed, costs=lengths + float(SENTENCE)
-        )
+        costs = None if words is None else lengths + float(SENTENCE)
+        chosen, n_doubtful = choose_docs(docs, labels, usable, n=n, seed=seed, costs=costs)
         chosen = within(chosen, lengths, words)
     suggested = with_entities(docs, labels, chosen)
     write_suggestions(suggested, path, format=format)

@@ -76,7 +76,8 @@ def test_the_most_doubtful_names_come_first_each_once(world, raw, tmp_path):
 
 
 def test_doubts_count_by_the_length_of_a_sentence(world, tmp_path, monkeypatch):
-    """Two doubtful names in thirty words are worth less than one of three: some words more for each sentence."""
+    """If words are limited: two doubtful names in thirty words, or one in three, with some words more for
+    each sentence."""
     monkeypatch.setattr(module, "predict", lambda model, docs: judged(docs, SCORES))
     long, short = "Ulm und Bonn" + " und so fort" * 9, "Kiel . ."
     raw = write(tmp_path / "raw.spacy", docs_of([long, short]))
@@ -85,6 +86,8 @@ def test_doubts_count_by_the_length_of_a_sentence(world, tmp_path, monkeypatch):
     for sentence in (5, 200):
         monkeypatch.setattr(module, "SENTENCE", sentence)
         suggest(world["teacher"], raw, tmp_path / "out.spacy", n=1)
+        assert texts(tmp_path / "out.spacy") == [long]
+        suggest(world["teacher"], raw, tmp_path / "out.spacy", n=1, words=99)
         both = (doubts["Ulm"] + doubts["Bonn"]) / (30 + sentence)
         wanted = long if both > doubts["Kiel"] / (3 + sentence) else short
         assert texts(tmp_path / "out.spacy") == [wanted]
