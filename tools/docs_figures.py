@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +31,13 @@ from spacy_maral.model.losses import cross_entropy, max_margin
 from spacy_maral.model.spans import decode, enumerate_spans
 from spacy_maral.model.vmf import ClassStatistics, score
 
+SUGGESTED = Path(__file__).resolve().parent.parent / "docs" / "results-suggested.json"
+DRAWN = {
+    ("random", "sentences"): "drawn at random",
+    ("suggested", "sentences"): "suggest --number",
+    ("suggested", "words"): "suggest --words",
+}
+UNLABELLED = ("none", "sentences")
 STYLE = """
 text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; fill: #5b6575; }
 text.note, text.label, text.value { fill: #1b2230; } text.head { fill: #1b2230; font-weight: 600; }
@@ -308,12 +318,46 @@ def draw_pipeline() -> str:
     return element("From labelled source text and raw target text to a model", "", (798, 276), body)
 
 
+def draw_suggested() -> str:
+    """F1 against the labelled target words, of sentences that are suggested or drawn at random."""
+    rows = json.loads(SUGGESTED.read_text(encoding="utf8"))
+    f1s = [100 * row["f1"] for row in rows]
+    up = Scale(math.floor(min(f1s)) - 1, math.ceil(max(f1s)) + 1, 232, 30)
+    most = math.sqrt(max(row["words"] for row in rows))
+    body = []
+    for left, pair in zip((40, 390), dict.fromkeys(row["pair"] for row in rows), strict=True):
+        roots = Scale(0, most, left, left + 310)
+        body += grid(up, roots, ticks(up.low, up.high), short)
+        body += [
+            text_at(roots(math.sqrt(words)), 250, f"{words:,}", "middle")
+            for words in (0, 500, 2000, 5000, 10000)
+        ]
+        body.append(text_at(left + 155, 14, pair, "middle", "head"))
+        for colour, kind in enumerate(DRAWN, start=1):
+            own = [
+                (row["words"], 100 * row["f1"])
+                for row in rows
+                if row["pair"] == pair and (row["choice"], row["unit"]) in (kind, UNLABELLED)
+            ]
+            line = [(roots(math.sqrt(words)), up(f1)) for words, f1 in sorted(own)]
+            css = colour_class(colour)
+            body.append(polyline(line, f"curve {css}"))
+            body += [f'<circle class="mean {css}" cx="{x}" cy="{y}" r="4"/>' for x, y in line]
+    body.append(text_at(8, 14, "F1", css="note"))
+    body.append(text_at(370, 270, "words of labelled target sentences", "middle", "note"))
+    for (colour, name), x in zip(enumerate(DRAWN.values(), start=1), (150, 290, 460), strict=True):
+        body.append(f'<circle class="mean {colour_class(colour)}" cx="{x}" cy="288" r="4"/>')
+        body.append(text_at(x + 10, 292, name, css="label"))
+    return element("F1 by number of labelled target words", "", (720, 302), body)
+
+
 FIGURES: Mapping[str, Callable[[], str]] = {
     "pipeline": draw_pipeline,
     "spans": draw_spans,
     "scores": draw_scores,
     "spheres": draw_spheres,
     "mixture": draw_mixture,
+    "suggested": draw_suggested,
 }
 
 

@@ -24,7 +24,13 @@ from spacy_maral.experiments.results import (
     variant_of,
 )
 from spacy_maral.experiments.study import settings_table, study_table
-from spacy_maral.experiments.tables import detail_table, difference_table, f1_table, gap_table
+from spacy_maral.experiments.tables import (
+    detail_table,
+    difference_table,
+    f1_table,
+    gap_table,
+    warning_table,
+)
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 END = "<!-- end -->"
@@ -33,15 +39,31 @@ PARTS = (
     "prior_1", "all_layers",
 )  # fmt: skip
 """Variants of the table "What each part brings"; the appendix has all."""
+CHOICES = {
+    ("none", "sentences"): "none",
+    ("random", "sentences"): "random",
+    ("suggested", "sentences"): "suggest --number",
+    ("suggested", "words"): "suggest --words",
+    ("alone", "sentences"): "the same alone",
+}
+"""What the choices and limits of tools/study_suggest.py are called."""
 
 
 def measured_pages() -> dict[str, str]:
     """RETURNS (dict): The pages with their tables, by file name."""
-    names = ("performance", "results", "results-page", "results-quick", "scale")
-    performance, results, page, quick, scale = (read(f"{name}.json") for name in names)
+    names = (
+        "performance", "results", "results-page", "results-quick", "results-suggested", "scale",
+    )  # fmt: skip
+    performance, results, page, quick, suggested, scale = (read(f"{name}.json") for name in names)
     return {
         "results.md": fill(
-            "results.md", result_tables(results) | page_tables(page) | quick_tables(quick)
+            "results.md",
+            {
+                **result_tables(results),
+                **page_tables(page),
+                **quick_tables(quick),
+                "suggested": suggested_table(suggested),
+            },
         ),
         "results-appendix.md": fill("results-appendix.md", appendix_tables(results)),
         "performance.md": fill("performance.md", performance_tables(performance)),
@@ -118,7 +140,11 @@ def result_tables(results: list[dict[str, Any]]) -> dict[str, str]:
 
 def page_tables(results: list[dict[str, Any]]) -> dict[str, str]:
     """The tables of the runs of configs/benchmark.yml."""
-    return {"page": f1_table(results).strip(), "page_gap": gap_table(results).strip()}
+    return {
+        "page": f1_table(results).strip(),
+        "page_gap": gap_table(results).strip(),
+        "page_warnings": warning_table(results).strip(),
+    }
 
 
 def quick_tables(results: list[dict[str, Any]]) -> dict[str, str]:
@@ -148,6 +174,19 @@ def gold_table(results: Sequence[dict[str, Any]]) -> str:
         low, high = min(numbers), max(numbers)
         rows.append([variant, *cells, str(high) if low == high else f"{low}-{high}"])
     return markdown_table(["variant", *pairs, "seeds"], rows)
+
+
+def suggested_table(rows: Sequence[dict[str, Any]]) -> str:
+    """F1 by pair and choice of labelled target sentences (tools/study_suggest.py)."""
+    lines = [
+        [
+            row["pair"], CHOICES[row["choice"], row["unit"]], row["sentences"], f"{row['words']:,}",
+            f"{row['entities']:,}", f"{100 * row['f1']:.1f}",
+        ]
+        for row in rows
+    ]  # fmt: skip
+    header = ["pair", "labelled sentences", "number", "words", "entities", "F1"]
+    return markdown_table(header, [list(map(str, line)) for line in lines]).strip()
 
 
 def appendix_tables(results: list[dict[str, Any]]) -> dict[str, str]:

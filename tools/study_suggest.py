@@ -51,7 +51,7 @@ def choose(args: argparse.Namespace, output: Path, n: int, choice: str, seed: in
 
 def run(args: argparse.Namespace, n: int, choice: str, seed: int) -> dict[str, Any]:
     """One training and its F1; RETURNS (dict): What its file in the output folder holds."""
-    unit = "words" if args.words else "sentences"
+    unit = "words" if args.words and choice != NONE else "sentences"
     path = args.output / f"{choice}-{n}-{unit}-{seed}.json"
     if path.is_file():
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
