@@ -44,7 +44,8 @@ CHOICES = {
     ("random", "sentences"): "random",
     ("suggested", "sentences"): "suggest --number",
     ("suggested", "words"): "suggest --words",
-    ("alone", "sentences"): "the same alone",
+    ("alone", "sentences"): "suggest --number, alone",
+    ("alone", "words"): "suggest --words, alone",
 }
 """What the choices and limits of tools/study_suggest.py are called."""
 

@@ -1,5 +1,5 @@
-"""What a finished student is measured by without gold for all of it: its teacher's labels of the raw target
-text, and its teacher on the labelled target sentences that no training saw."""
+"""How a finished student is judged: by its first labels of the raw target text, and beside its teacher on
+labelled target sentences that are held out."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from spacy.tokens import Doc
 from tqdm.auto import tqdm
 
 from ..data.files import UNREADABLE
-from ..data.layout import RUN_FOLDER, SUMMARY
+from ..data.layout import META, RUN_FOLDER, SUMMARY
 from ..errors import Warnings
 from ..evaluation.against_teacher import compare_scores, describe_comparison, is_behind
 from ..evaluation.evaluate import evaluate_pipeline, open_pipeline
 from ..evaluation.metrics import Score
 from ..evaluation.raw_target import compare_on_raw, departures
-from ..training.pipelines import Pipeline
+from ..training.pipelines import COMPONENT, Pipeline
 from ..training.settings import AdaptationSettings
 from ..training.target_gold import TARGET_GOLD, TargetGold
 from .target_names import read_target, save_names
@@ -53,14 +53,21 @@ def settle_target(
     return {"operating_point": asdict(read.point), "raw_target": found}
 
 
+def teacher_labels(path: Path) -> list[str] | None:
+    """Entity labels of a maral_ner pipeline, without loading it; None for any other pipeline."""
+    meta = json.loads((path / META).read_text(encoding="utf8"))
+    return meta.get("labels", {}).get(COMPONENT)
+
+
 def score_teacher(teacher: Path | None, gold: TargetGold | None) -> Score | None:
     """Score a teacher on the labelled target sentences that are held out.
 
-    RETURNS (Score | None): The score; None without teacher or sentences, or if it was trained on them.
+    RETURNS (Score | None): The score; None without teacher, sentences or entities in them, if the teacher
+        may have been trained on them, or if it has no maral_ner: others may name their labels differently.
     """
-    if teacher is None or gold is None or not gold.held_out:
+    if teacher is None or gold is None or not any(doc.ents for doc in gold.held_out):
         return None
-    if has_learned(teacher, gold):
+    if teacher_labels(teacher) is None or has_learned(teacher, gold):
         return None
     return evaluate_pipeline(open_pipeline(teacher), gold.held_out).report.micro
 
@@ -68,7 +75,9 @@ def score_teacher(teacher: Path | None, gold: TargetGold | None) -> Score | None
 def settle_comparison(
     student: Pipeline, gold: TargetGold | None, of_teacher: Score | None
 ) -> dict[str, Any]:
-    """Say how a trained student does beside its teacher where no training saw the labels.
+    """Say how a trained student does beside its teacher on sentences whose labels are in no loss.
+
+    They do choose the offset of each, and the epoch if the settings say so.
 
     of_teacher (Score | None): The teacher's score on the target sentences that are held out.
     RETURNS (dict): The entry of the summary "held_out_target" (see `compare_scores`); none without
@@ -88,11 +97,10 @@ def settle_comparison(
 def has_learned(teacher: Path, gold: TargetGold) -> bool:
     """Whether a teacher may have been trained on the target sentences that its student holds out.
 
-    It has not if its own run held out at least the same share: digests of the texts choose the sentences.
+    It has not if its own run had no such sentences, or held out at least the same share of them: digests
+    of the texts choose the sentences. Without the summary of that run, it may have.
     """
     path = teacher / RUN_FOLDER / SUMMARY
-    if not path.is_file():
-        return False
     try:
         own = json.loads(path.read_text(encoding="utf8"))["data"].get(TARGET_GOLD)
         return own is not None and own["holdout"] < gold.holdout

@@ -48,7 +48,7 @@ from ..training.target_gold import TARGET_GOLD, TargetGold, check_select
 from ..training.target_sample import TargetSample
 from .chunks import CHUNK_DOCS, predict
 from .diagnostics import Diagnostics
-from .outcome import score_teacher, settle_comparison, settle_target
+from .outcome import score_teacher, settle_comparison, settle_target, teacher_labels
 from .progressive import Adaptation
 from .pseudo_labels import PseudoLabels, read_labels, without_texts
 from .start_labels import start_labels
@@ -139,7 +139,8 @@ def adapt(
         or one for each file of the target. By default the teacher predicts them.
     target_gold (Paths | None): Labelled sentences of the target languages (.spacy), a file for each
         language, which join the source (see `TargetGold`). The target is read without them. The run
-        ends with the F1 of teacher and student on those that are held out.
+        ends with the F1 of student and teacher on those that are held out, if the teacher has a maral_ner
+        that was not trained on them.
     diagnosis (Paths | None): Labelled documents of the target language (.spacy), for studies. Their
         F1 is logged after every epoch and has no effect on the run.
     lang (str | Sequence[str] | None): Language of raw text; one for all, or one for each target.
@@ -243,12 +244,6 @@ def student_and_labels(
         assert asked is not None
         pseudo = predict(asked, inputs.docs["target"])
     return student, pseudo
-
-
-def teacher_labels(path: Path) -> list[str] | None:
-    """Entity labels of a maral_ner pipeline, without loading it; None for any other pipeline."""
-    meta = json.loads((path / META).read_text(encoding="utf8"))
-    return meta.get("labels", {}).get(COMPONENT)
 
 
 def teacher_scores(path: Path) -> dict[str, float]:

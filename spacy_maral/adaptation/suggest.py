@@ -67,7 +67,8 @@ def suggest(
     target (Paths): Documents (.spacy), whose entities are ignored, or raw text (see `read_raw`).
     output (str | Path): The file to write: documents if its name ends in .spacy, else `format`.
     n (int | None): Number of sentences; by default 100, and with `words` as many as these allow.
-    words (int | None): Most words of all sentences together, at least one sentence apart.
+    words (int | None): Most words of all sentences together. The list ends before the sentence that
+        would be too much, and has one sentence even if that is longer.
     format (str): A format of labelled data (see `export`).
     lang (str | Sequence[str] | None): Language of raw text; one for all, or one for each file.
     random (bool): Draw the sentences at random, to compare with, or to measure a model on.

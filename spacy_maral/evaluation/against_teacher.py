@@ -1,4 +1,4 @@
-"""A student beside its teacher, on the few labelled target sentences that no training saw."""
+"""A student beside its teacher, on the labelled target sentences that are held out of both trainings."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from ..data.files import write_file
 from ..evaluation.raw_target import departures
 from ..evaluation.tables import MISSING, markdown_table
 from .results import (
+    Gap,
     Mean,
     Result,
     against_plain,
@@ -128,8 +129,8 @@ def gap_table(results: Sequence[Result]) -> str:
 
     results (Sequence[Result]): The results.
     RETURNS (str): A Markdown table, empty without a ceiling. A share is that of the summed differences
-        over the seeds of a pair, and in the last column over all pairs, so that a pair counts by the
-        size of its gap. A pair has no share if its ceiling is not above the teacher.
+        over the seeds of a pair, and in the last column over all pairs with a gap, each of which counts
+        by its size. A pair has no gap if its ceiling is not above the teacher.
     """
     if not any(map(is_ceiling, results)):
         return ""
@@ -137,9 +138,13 @@ def gap_table(results: Sequence[Result]) -> str:
     for variant, own in grouped(results, variant_of).items():
         if is_ceiling(own[0]) or (is_teacher(own[0]) and not is_changed(own[0])):
             continue
-        by_pair = [grouped(own, pair_of).get(pair, []) for pair in pairs]
-        # shares of some of the pairs cannot be compared with those of all
-        shares = [gap(runs).closed for runs in (*by_pair, own if all(by_pair) else [])]
+        own_pairs = grouped(own, pair_of)
+        by_pair = [gap(own_pairs.get(pair, [])) for pair in pairs]
+        shares = [found.closed for found in by_pair]
+        whole = [found for found in by_pair if found.whole > 0]
+        # a share of some of the pairs cannot be compared with that of all
+        every = Gap(sum(g.gained for g in whole), sum(g.whole for g in whole)).closed
+        shares.append(every if len(own_pairs) == len(pairs) else None)
         rows.append([variant, *(Mean.of([share]).show(".0f") for share in shares)])
     return markdown_table(["variant", *pairs, "all"], rows)
 

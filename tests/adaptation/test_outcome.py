@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import spacy
+from spacy.tokens import Doc
 from worlds import adapt_in, make_docs, write
 
+from spacy_maral.adaptation.outcome import score_teacher
 from spacy_maral.evaluation.against_teacher import compare_scores, describe_comparison, is_behind
 from spacy_maral.evaluation.evaluate import evaluate_pipeline
 from spacy_maral.evaluation.metrics import Score
 from spacy_maral.evaluation.report.card import CardFacts, write_card
 from spacy_maral.evaluation.report.overview import verdict
 from spacy_maral.evaluation.report.run_record import read_run
-from spacy_maral.training.target_gold import is_held_out, text_key
+from spacy_maral.training.target_gold import TargetGold, is_held_out, text_key
 from spacy_maral.training.teacher import train_teacher
 
 SUMMARY = "training/summary.json"
@@ -80,6 +83,23 @@ def test_a_student_that_is_behind_is_told(world, gold_file, tmp_path, caplog):
     assert said in message and "ship the better one" in message
 
 
+def test_nothing_is_compared_without_entities_or_with_another_kind_of_teacher(
+    world, gold, gold_file, tmp_path
+):
+    chosen = TargetGold((), (), gold, frozenset(), 1, 0.2)
+    assert score_teacher(world["teacher"], chosen) is not None
+    bare = [Doc(doc.vocab, words=[token.text for token in doc]) for doc in gold]
+    for doc in bare:
+        doc.set_ents([], default="outside")
+    assert score_teacher(world["teacher"], replace(chosen, held_out=bare)) is None
+    assert score_teacher(world["teacher"], replace(chosen, held_out=[])) is None
+    assert score_teacher(None, chosen) is None and score_teacher(world["teacher"], None) is None
+    ruler = spacy.blank("xx")
+    ruler.add_pipe("entity_ruler")
+    ruler.to_disk(tmp_path / "ruler")
+    assert score_teacher(tmp_path / "ruler", chosen) is None
+
+
 def test_sentences_that_the_teacher_has_learned_compare_nothing(world, gold_file, tmp_path):
     """Digests hold out the same sentences in both runs, unless the shares differ."""
 
@@ -104,6 +124,6 @@ def test_sentences_that_the_teacher_has_learned_compare_nothing(world, gold_file
     (fewer / SUMMARY).write_text("{}", encoding="utf8")
     assert held_out(fewer.rename(tmp_path / "silent")) is None
     (tmp_path / "silent" / SUMMARY).unlink()
-    assert held_out((tmp_path / "silent").rename(tmp_path / "other")) is not None
+    assert held_out((tmp_path / "silent").rename(tmp_path / "other")) is None
     # nothing to compare on
     assert "held_out_target" not in read_summary(adapt_in(world, tmp_path / "without"))

@@ -252,6 +252,10 @@ def test_the_command_says_what_it_suggests(world, raw, tmp_path):
     assert "3 sentences" in result.output and "2 by their doubtful names" in result.output
     rows = [json.loads(line) for line in output.read_text(encoding="utf8").splitlines()]
     assert len(rows) == 3 and all(row["tokens"] for row in rows)
+    # without a number, as many as there are words for
+    limited = [*arguments[:5], "--words", 11]
+    result = CliRunner().invoke(app, [str(x) for x in limited])
+    assert result.exit_code == 0 and "2 sentences, " in result.output
     more = ["--random", "--seed", 1, "--exclude", raw]
     result = CliRunner().invoke(app, [str(x) for x in (*arguments, *more)])
     assert result.exit_code == 1 and "[M516]" in result.output
