@@ -19,7 +19,7 @@ def suggest_cli(
     output: Path = Opt(..., "--output", "-o", dir_okay=False, help="File to write"),
     n: int | None = Opt(None, "--number", min=1, help="Number of sentences  [default: 100]"),
     words: int | None = Opt(
-        None, "--words", "-w", min=1, help="Most words of all sentences; chooses them by their doubts per word"
+        None, "--words", min=1, help="Most words of all sentences; chooses them by their doubts per word"
     ),
     format: ExportFormat = Opt(
         "jsonl", "--format", "-f", help="Format to write, unless the file ends in .spacy"
