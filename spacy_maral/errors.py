@@ -394,7 +394,7 @@ class Warnings(metaclass=CodedMessages):
     W510 = 'None of the {n} labelled sentences of the target is held out, so that none can choose the epoch: select = "{usual}" does. Give {enough} sentences or more, or set target_gold_holdout.'
     W511 = "{n:,} of {n_docs:,} sentences of {path} are also in the development data or the diagnosis. They are left out: what measures a model must not teach it."
     W512 = "{n} sentences are wanted, but there are only {found} different ones. All are suggested. Give more text, or fewer files with --exclude."
-    W513 = "{comparison} Some dozen sentences prove little, and these have chosen the offsets: compare the two on others, such as sentences from 'suggest --random' ('spacy maral evaluate' for each), and ship the better one."
+    W513 = "{comparison} A few dozen sentences prove little, and these have chosen the offsets: compare the two on others, such as sentences from 'suggest --random' ('spacy maral evaluate' for each), and ship the better one."
 
     # W61x: several annotators
     W610 = "{path} lacks {n:,} of {n_docs:,} target documents. As a partial annotator it says nothing about them."

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from docs_measured import CHOICES, read
 from markupsafe import Markup
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
@@ -31,12 +30,7 @@ from spacy_maral.model.losses import cross_entropy, max_margin
 from spacy_maral.model.spans import decode, enumerate_spans
 from spacy_maral.model.vmf import ClassStatistics, score
 
-SUGGESTED = Path(__file__).resolve().parent.parent / "docs" / "results-suggested.json"
-DRAWN = {
-    ("random", "sentences"): "drawn at random",
-    ("suggested", "sentences"): "suggest --number",
-    ("suggested", "words"): "suggest --words",
-}
+DRAWN = (("random", "sentences"), ("suggested", "sentences"), ("suggested", "words"))
 UNLABELLED = ("none", "sentences")
 STYLE = """
 text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; fill: #5b6575; }
@@ -320,7 +314,7 @@ def draw_pipeline() -> str:
 
 def draw_suggested() -> str:
     """F1 against the labelled target words, of sentences that are suggested or drawn at random."""
-    rows = json.loads(SUGGESTED.read_text(encoding="utf8"))
+    rows = read("results-suggested.json")
     f1s = [100 * row["f1"] for row in rows]
     up = Scale(math.floor(min(f1s)) - 1, math.ceil(max(f1s)) + 1, 232, 30)
     most = math.sqrt(max(row["words"] for row in rows))
@@ -345,9 +339,9 @@ def draw_suggested() -> str:
             body += [f'<circle class="mean {css}" cx="{x}" cy="{y}" r="4"/>' for x, y in line]
     body.append(text_at(8, 14, "F1", css="note"))
     body.append(text_at(370, 270, "words of labelled target sentences", "middle", "note"))
-    for (colour, name), x in zip(enumerate(DRAWN.values(), start=1), (150, 290, 460), strict=True):
+    for colour, (kind, x) in enumerate(zip(DRAWN, (150, 290, 460), strict=True), start=1):
         body.append(f'<circle class="mean {colour_class(colour)}" cx="{x}" cy="288" r="4"/>')
-        body.append(text_at(x + 10, 292, name, css="label"))
+        body.append(text_at(x + 10, 292, CHOICES[kind], css="label"))
     return element("F1 by number of labelled target words", "", (720, 302), body)
 
 

@@ -59,7 +59,8 @@ def run(args: argparse.Namespace, n: int, choice: str, seed: int) -> dict[str, A
     model, docs = args.teacher, list[Doc]()
     if choice != NONE:
         gold = choose(args, path.with_suffix(".spacy"), n, choice, seed)
-        model, docs = train(args, gold, path.with_suffix(""), choice, seed), list(read_docs(gold))
+        docs = list(read_docs(gold))
+        model = train(args, gold, len(docs), path.with_suffix(""), choice, seed)
     result = {
         "n": n, "unit": unit, "choice": choice, "seed": seed, "sentences": len(docs),
         "f1": evaluate_pipeline(load_pipeline(model), args.test).report.f1,
@@ -69,13 +70,15 @@ def run(args: argparse.Namespace, n: int, choice: str, seed: int) -> dict[str, A
     return result
 
 
-def train(args: argparse.Namespace, gold: Path, output: Path, choice: str, seed: int) -> Path:
-    """Train on the source and labelled target sentences, or on these alone; RETURNS (Path): The model."""
+def train(
+    args: argparse.Namespace, gold: Path, n: int, output: Path, choice: str, seed: int
+) -> Path:
+    """Train on the source and n labelled target sentences, or on these alone; RETURNS (Path): The model."""
     overrides = {**args.overrides, "system.seed": seed}
     given: dict[str, Any] = {"source": args.source, "target_gold": gold}
     if choice == "alone":
         given = {"source": gold}
-        overrides |= settings_alone(args, len(list(read_docs(gold))))
+        overrides |= settings_alone(args, n)
     return train_teacher(
         args.config, dev=args.dev, output=output, resume=True, overrides=overrides, **given
     )

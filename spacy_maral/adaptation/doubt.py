@@ -108,9 +108,10 @@ def choose_sentences(
 ) -> Choice:
     """Choose sentences one after the other, each for the doubts of the names that it adds.
 
-    With costs, the sum of these doubts counts by the cost of the sentence. A name that a chosen sentence has counts no more, so that no name fills the list. Only when no
-    sentence adds a name of the first of LEVELS do less doubtful ones count, and at last the others
-    are drawn at random. Ties are broken at random.
+    With costs, the sum of these doubts is divided by the cost of the sentence. A name that a chosen
+    sentence has counts no more, so that no name fills the list. Only when no sentence adds a name of the
+    first of LEVELS do less doubtful ones count, and at last the others are drawn at random. Ties are
+    broken at random.
 
     owner (NDArray): Sentence of each doubtful span, shape (n_spans,).
     names (NDArray): Number of the name of each span, the same for the same words, shape (n_spans,).

@@ -38,8 +38,8 @@ def suggest_cli(
     """
     Suggest the sentences of raw text that are worth annotating: those with the
     most names that the model doubts, entities that it may have missed included,
-    and each name once; with --words, those with the most for their length. The file has the model's entities, for the annotation tool
-    to correct. 'convert' reads the corrected file, for --target-gold.
+    and each name once; with --words, those with the most for their length. The
+    file has the model's entities, for the annotation tool to correct. 'convert' reads the corrected file, for --target-gold.
     """
     prepare(code, verbose)
     from ..adaptation.suggest import suggest

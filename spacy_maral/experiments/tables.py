@@ -38,7 +38,7 @@ WARNING_INTRODUCTION = (
     "pseudo-labels in the raw target text that `adapt` warned.\n"
 )
 CLEAR = 0.01
-"""A difference in F1 that is more than chance."""
+"""A smaller difference in F1 counts as none."""
 CSV_SCORES = (
     "f1", "delta", "precision", "recall", "paper_f1", "dev_f1", "noise_start", "noise_end",
 )  # fmt: skip

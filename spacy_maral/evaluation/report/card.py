@@ -281,10 +281,8 @@ def _limits_section(
     scores = f"The scores hold for text like that of {tested}." if tested else "It was not tested."
     raw = summary.get("raw_target")
     compared = summary.get("held_out_target")
-    said = [
-        *([describe_comparison(compared)] if compared else []),
-        *(departures(raw) if raw else []),
-    ]
+    said = [describe_comparison(compared)] if compared else []
+    said += departures(raw) if raw else []
     noted = "".join(f"- {escape_markdown(sentence)}\n" for sentence in said)
     return (
         f"### Limits\n\n- Entities of more than {width} words and nested entities are not found.\n"
