@@ -26,6 +26,7 @@ from ..model.visible import VisibleWords, any_visible
 from ..training.inputs import Inputs, Paths, as_paths
 from ..training.pipelines import build_pipeline, run_seed
 from ..training.settings import read_section
+from ..training.word_states import CHUNK_WORDS, States, divide, make_states
 from .lexicon import (
     average_words,
     find_translations,
@@ -33,7 +34,6 @@ from .lexicon import (
     translate,
     translate_name,
 )
-from .projection import CHUNK_WORDS, States, divide, make_states
 
 # sentences of each side that the lexicon is found in
 SENTENCES = 20_000

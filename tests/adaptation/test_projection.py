@@ -17,7 +17,6 @@ from spacy_maral.adaptation.word_links import Links
 from spacy_maral.cli import app
 from spacy_maral.data.docs import read_docs
 from spacy_maral.errors import MaralError
-from spacy_maral.evaluation.evaluate import load_pipeline
 
 SENTENCES = ["Anna Berg met Peter in Bonn .", "it rains in Ulm", "nobody knows"]
 ENTITIES = [[(0, 2, "PER"), (3, 4, "PER"), (5, 6, "LOC")], [(3, 4, "LOC")], []]
@@ -75,22 +74,6 @@ def test_documents_and_the_last_layer_do_as_well(world, source, tmp_path):
     target = save(tmp_path / "de.spacy", labelled(SENTENCES, [[(1, 2, "ORG")], [], []]))
     project_labels(world["teacher"], source, target, tmp_path / "out.spacy", layer=2)
     assert found_in(tmp_path / "out.spacy") == ENTITIES
-
-
-def test_states_are_those_of_the_encoder(world):
-    nlp = load_pipeline(world["teacher"])
-    docs = labelled(SENTENCES)
-    whole = projection.make_states(nlp, 2, "m")(docs)
-    assert [part.shape[0] for part in whole] == [len(doc) for doc in docs]
-    for doc, vectors in zip(docs, whole, strict=True):
-        read = nlp.get_pipe("transformer").model.predict([doc]).doc_data[0]
-        [states], [pieces] = read.model_output.last_hidden_state, read.wordpieces.strings
-        first = [i for i, piece in enumerate(pieces) if piece.startswith("▁")]
-        last = [*(i - 1 for i in first[1:]), len(pieces) - 2]
-        expected = (states[first] + states[last]) / 2
-        np.testing.assert_allclose(vectors, expected, atol=1e-5)
-    middle = projection.make_states(nlp, None, "m")(docs)
-    np.testing.assert_array_equal(middle[0], projection.make_states(nlp, 1, "m")(docs)[0])
 
 
 def test_blank_words_have_no_part_in_it(world, tmp_path):
