@@ -55,7 +55,9 @@ def distil_cli(
         None, "--component", help="Component that finds the entities (tok2vec; default: ner)"
     ),
     vectors: str | None = Opt(
-        None, "--vectors", help="Pipeline with word vectors or floret vectors (tok2vec)"
+        None,
+        "--vectors",
+        help="Word vectors: fitted to the teacher's encoder ('auto'), 'none', or those of a pipeline (tok2vec; default: auto)",
     ),
     doubt: float | None = Opt(
         None,

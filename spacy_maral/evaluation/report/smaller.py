@@ -57,6 +57,10 @@ def describe_teacher(report: Mapping[str, Any]) -> str:
         parts.append(f"{silver['doubtful_words']:,} words were left out as doubtful.")
     if gold := report.get("gold"):
         parts.append(f"{gold['documents']:,} texts with gold labels joined them.")
+    if vectors := report.get("vectors"):
+        size = f"{vectors['rows']:,} rows of {vectors['dim']:,} numbers"
+        kind = "floret vectors" if vectors["mode"] == "floret" else "word vectors"
+        parts.append(f"Its {kind} ({size}) are those of {vectors['from']}.")
     return " ".join(parts)
 
 

@@ -30,6 +30,9 @@ FILE_DOCS = 2000
 DEV_SHARE, DEV_DOCS = 0.05, 2000
 """Share of the silver text that is held out, and most documents of it."""
 
+MOST_WORDS = 1_000_000
+"""Different words that are counted at once."""
+
 NO_WORDS, EVALUATED, DOUBTFUL = "no words", "in the labelled data", "with doubtful words"
 LISTED = 10
 ATTRS = ("ENT_IOB", "ENT_TYPE")
@@ -96,6 +99,7 @@ class SilverCorpus:
         self.share = labelled.held_out_share(n_documents)
         self.rng = np.random.default_rng(seed)
         self.counts, self.left_out = SilverCounts(), Counter[str]()
+        self.words = Counter[str]()
         self.dev, self.dev_entities = DocBin(attrs=ATTRS), 0
         for doc in labelled.dev or ():
             self._hold_out(doc)
@@ -114,6 +118,7 @@ class SilverCorpus:
             with self.nlp.memory_zone():
                 chunk = list(islice(docs, FILE_DOCS))
                 every = [*chunk, *self.labelled.gold[number :: self.n_files]]
+                self._count_words(every)
                 if every:
                     self._write(folder / TRAIN / f"{number:05d}{SUFFIX}", every)
         self.counts.left_out = dict(sorted(self.left_out.items()))
@@ -121,6 +126,12 @@ class SilverCorpus:
         self.counts.held_out = 0 if self.labelled.dev is not None else len(self.dev)
         write_bytes(folder / DEV, self.dev.to_bytes())
         return self.counts
+
+    def _count_words(self, docs: list[Doc]) -> None:
+        """Count the words of documents; of very many different ones, the rarest are forgotten."""
+        self.words.update(token.text for doc in docs for token in doc)
+        if len(self.words) > MOST_WORDS:
+            self.words = Counter(dict(self.words.most_common(MOST_WORDS // 2)))
 
     def _check(self) -> None:
         """RAISES (MaralError): If too little is left."""

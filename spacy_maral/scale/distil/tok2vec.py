@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +33,16 @@ from ..shrink.pipelines import Smaller, report_small
 from .folders import describe_gold, read_labelled, work_folder
 from .silver import Labelled, SilverCorpus, SilverCounts
 from .spacy_config import COMPONENTS, LABELS, NER, SmallPlan, copy_tokenizer
+from .word_vectors import encoder_vectors, has_encoder, save_vectors
 
-ANNOTATED, CORPUS, TRAINED, CONFIG = "annotated", "corpus", "trained", "config.cfg"
+ANNOTATED, CORPUS, VECTORS, TRAINED = "annotated", "corpus", "vectors", "trained"
+CONFIG = "config.cfg"
 FORMAT = "jsonl.gz"
 TASK = "distil"
 KEPT_META = ("author", "email", "url", "license", "sources")
 DOUBT = 0.3
+AUTO, NONE = "auto", "none"
+"""Word vectors: of the teacher's encoder, if it has one, or none."""
 
 
 def distil_tok2vec(
@@ -48,7 +54,7 @@ def distil_tok2vec(
     dev: Paths | None = None,
     test: str | Path | None = None,
     component: str = NER,
-    vectors: str | Path | None = None,
+    vectors: str | Path = AUTO,
     doubt: float = DOUBT,
     text_field: str = "text",
     overrides: dict[str, Any] | None = None,
@@ -72,7 +78,9 @@ def distil_tok2vec(
         are compared if there is no test; by default a part of the silver text chooses the epoch.
     test (str | Path | None): Labelled documents (.spacy) to compare the two pipelines on.
     component (str): "ner" or "spancat".
-    vectors (str | Path | None): Pipeline with word vectors or floret vectors, which the new one gets.
+    vectors (str | Path): Word vectors of the new pipeline: "auto" for floret vectors that are fitted to
+        what the teacher's encoder reads in the words (see `encoder_vectors`), or none if it has no
+        encoder; "none"; or a pipeline that has word vectors or floret vectors.
     doubt (float): Probability from which other readings of a text make its words doubtful (see
         `ShardSettings`); with 1 none is. spancat is not trained on texts with doubtful words.
     text_field (str): Key or column of the text.
@@ -96,7 +104,9 @@ def distil_tok2vec(
             model, given, work / ANNOTATED, engine=engine, format=FORMAT, text_field=text_field,
             doubt=doubt, gpu_id=gpu_id,
         )  # fmt: skip
-        counts = write_silver(plan, given, work, labelled, summary)
+        counts, words = write_silver(plan, given, work, labelled, summary)
+        if vectors == AUTO:
+            plan = add_vectors(plan, words, work)
         n_documents = counts.documents + len(labelled.gold)
         config = plan.config(work / CORPUS, n_documents=n_documents)
         nlp = train(plan, config, work, gpu_id=gpu_id)
@@ -104,7 +114,7 @@ def distil_tok2vec(
     facts: dict[str, Any] = {
         "to": "tok2vec", "component": component, "teacher": summary.model,
         "silver": {**counts.to_dict(), "doubt": doubt},
-        "vectors": None if vectors is None else Path(vectors).name,
+        "vectors": describe_vectors(vectors, nlp),
     }  # fmt: skip
     if labelled.gold:
         facts["gold"] = describe_gold(labelled)
@@ -118,7 +128,7 @@ def distil_tok2vec(
 def read_plan(
     model: str | Path,
     component: str,
-    vectors: str | Path | None,
+    vectors: str | Path,
     overrides: dict[str, Any],
     *,
     gpu_id: int,
@@ -135,18 +145,36 @@ def read_plan(
     return SmallPlan(teacher, pipe.labels, width, component, check_vectors(vectors), overrides)
 
 
-def check_vectors(given: str | Path | None) -> str | None:
+def check_vectors(given: str | Path) -> str | None:
     """Find word vectors.
 
-    given (str | Path | None): Folder or name of a pipeline.
-    RETURNS (str | None): Its absolute path, or its name.
+    given (str | Path): Folder or name of a pipeline, or "auto" or "none".
+    RETURNS (str | None): Its absolute path, or its name; None for "auto" and "none".
     RAISES (MaralError): If there is no such pipeline, or it has no vectors.
     """
-    if given is None:
+    if given in (AUTO, NONE):
         return None
     if not load_pipeline(given).vocab.vectors.size:
         raise MaralError(Errors.M570.format(path=given))
     return str(Path(given).absolute()) if Path(given).exists() else str(given)
+
+
+def add_vectors(plan: SmallPlan, words: Counter[str], work: Path) -> SmallPlan:
+    """Fit word vectors to the teacher's encoder; RETURNS (SmallPlan): The plan with them, if it has one."""
+    if not has_encoder(plan.teacher):
+        return plan
+    with writing_output(work):
+        save_vectors(encoder_vectors(plan.teacher, words), work / VECTORS)
+    return replace(plan, vectors=str((work / VECTORS).absolute()))
+
+
+def describe_vectors(given: str | Path, nlp: Language) -> dict[str, Any] | None:
+    """Describe the word vectors of a pipeline, for the report; None without any."""
+    rows, dim = nlp.vocab.vectors.shape
+    if not rows * dim:
+        return None
+    name = "the teacher's encoder" if given == AUTO else Path(given).name
+    return {"from": name, "mode": nlp.vocab.vectors.mode, "rows": rows, "dim": dim}
 
 
 def write_silver(
@@ -155,8 +183,11 @@ def write_silver(
     work: Path,
     labelled: Labelled,
     summary: CorpusSummary,
-) -> SilverCounts:
-    """Write what the teacher has labelled as documents for spaCy's training."""
+) -> tuple[SilverCounts, Counter[str]]:
+    """Write what the teacher has labelled as documents for spaCy's training.
+
+    RETURNS (tuple): Counts, and the words of the documents with their frequencies.
+    """
     home = str(work / ANNOTATED)
     shards = find_shards(map(str, texts), home)
     files = [places(summary.output, shard.name, FORMATS[FORMAT]).output for shard in shards]
@@ -166,7 +197,7 @@ def write_silver(
         n_documents=max(1, summary.documents), seed=int(config["system"]["seed"]),
     )  # fmt: skip
     with writing_output(work), replacing(work / CORPUS) as folder:
-        return corpus.write(files, folder)
+        return corpus.write(files, folder), corpus.words
 
 
 def train(plan: SmallPlan, config: Config, work: Path, *, gpu_id: int) -> Language:

@@ -236,13 +236,35 @@ def test_vectors_are_taken_over(world, texts, short, tmp_path):
     result = distil_tok2vec(
         world["teacher"], texts, output, vectors=tmp_path / "vectors", overrides=short
     )
-    assert result.facts["vectors"] == "vectors" and result.parity is None
+    assert result.facts["vectors"]["from"] == "vectors" and result.parity is None
     loaded = spacy.load(output)
     # spaCy makes room for more
     assert loaded.vocab.vectors.n_keys == 2 and loaded.vocab.vectors.shape[1] == 10
     embed = loaded.config["components"]["tok2vec"]["model"]["embed"]
     assert embed["include_static_vectors"] is True
     assert found_in(output) == {"Merkel", "Paris"}
+
+
+def test_words_get_vectors_of_the_teachers_encoder(small, world, texts, short, tmp_path):
+    output, result = small
+    loaded = spacy.load(output)
+    rows, dim = loaded.vocab.vectors.shape
+    found = {"from": "the teacher's encoder", "mode": "floret", "rows": rows, "dim": dim}
+    assert result.facts["vectors"] == found and dim == 32
+    assert f"{rows:,} rows of 32 numbers" in json.loads((output / "meta.json").read_text())["notes"]
+    assert loaded("Merkels")[0].has_vector
+    none = distil_tok2vec(world["teacher"], texts, tmp_path / "x", vectors="none", overrides=short)
+    assert none.facts["vectors"] is None
+    assert spacy.load(tmp_path / "x").vocab.vectors.size == 0
+    assert found_in(tmp_path / "x") == {"Merkel", "Paris"}
+
+
+def test_a_teacher_without_an_encoder_has_no_vectors_to_give(
+    world, texts, short, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(tok2vec, "has_encoder", lambda nlp: False)
+    result = distil_tok2vec(world["teacher"], texts, tmp_path / "x", overrides=short)
+    assert result.facts["vectors"] is None and found_in(tmp_path / "x") == {"Merkel", "Paris"}
 
 
 def test_too_little_text(world, short, tmp_path):
