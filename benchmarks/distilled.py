@@ -13,6 +13,7 @@ from spacy.tokens import Doc
 from spacy_maral.adaptation.train import STUDENT, train
 from spacy_maral.data.convert import write_docs
 from spacy_maral.scale import distil_layers, distil_tok2vec, optimise
+from spacy_maral.scale.distil.tok2vec import AUTO
 from spacy_maral.training.target_gold import text_key, text_keys
 
 from .setting import CONFIG, SOURCE, TARGET, Setting
@@ -67,12 +68,13 @@ def make_optimised(setting: Setting) -> Path:
     return output
 
 
-def make_tok2vec(setting: Setting, size: int) -> Path:
+def make_tok2vec(setting: Setting, size: int, vectors: str = AUTO) -> Path:
     """Distil the student into spaCy's own components; RETURNS (Path): The folder.
 
     size (int): Sentences of raw text that it learns from.
+    vectors (str): "auto" or "none" (see `distil_tok2vec`).
     """
-    output = setting.scratch / "distil" / f"tok2vec-{size}"
+    output = setting.scratch / "distil" / f"tok2vec-{size}-{vectors}"
     if not output.is_dir():
         student = make_student(setting)
         lines = [doc.text.replace("\n", " ") for doc in raw_text(setting, size)]
@@ -84,7 +86,7 @@ def make_tok2vec(setting: Setting, size: int) -> Path:
             # hardly any text has an entity for the tiny encoder
             dev = _written(setting, "dev", read_part(setting, SOURCE, "dev"))
             given = {"overrides": SMOKE_STEPS, "doubt": 1.0, "dev": dev}
-        distil_tok2vec(student, text, output, **given)
+        distil_tok2vec(student, text, output, vectors=vectors, **given)
     return output
 
 

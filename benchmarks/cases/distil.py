@@ -15,6 +15,7 @@ import spacy
 
 from spacy_maral.evaluation.evaluate import evaluate_pipeline
 from spacy_maral.model.encoder.weights import has_bfloat16
+from spacy_maral.scale.distil.tok2vec import NONE
 from spacy_maral.scale.shrink.footprint import folder_bytes
 
 from ..distilled import (
@@ -41,7 +42,9 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
     elif what == "speed":
         small = {"tok2vec": make_tok2vec(setting, sizes[-1])}
     else:
-        small = {f"tok2vec, {size:,} sentences": make_tok2vec(setting, size) for size in sizes}
+        plain = make_tok2vec(setting, sizes[-1], NONE)
+        small = {f"tok2vec, {sizes[-1]:,} sentences, without the encoder's vectors": plain}
+        small |= {f"tok2vec, {size:,} sentences": make_tok2vec(setting, size) for size in sizes}
     other = make_optimised(setting) if name == "distil_speed" else make_student(setting)
     other_is = "the optimised student" if name == "distil_speed" else "the student"
     if what == "f1":
