@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -49,11 +50,9 @@ def encoder_vectors(teacher: Language, counts: Counter[str]) -> Vectors:
     counts (Counter[str]): Words of the text, with their frequencies, at least one of them visible.
     RETURNS (Vectors): The table, of spaCy's mode "floret".
     """
-    words = [
-        word
-        for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-        if any_visible([single(teacher, word)])
-    ][:MOST_WORDS]
+    ordered = sorted(counts, key=lambda word: (-counts[word], word))
+    seen = (word for word in ordered if any_visible([single(teacher, word)]))
+    words = list(islice(seen, MOST_WORDS))
     weights = np.log1p([counts[word] for word in words])
     states = read_words(teacher, words)
     wanted = principal_components(states, weights, min(DIM, states.shape[1]))
