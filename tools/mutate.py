@@ -45,6 +45,9 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "spacy_maral/training/objective.py": ("tests/training/test_streams.py",),
     "spacy_maral/training/streams.py": ("tests/training/test_streams.py",),
     "spacy_maral/training/optimiser.py": ("tests/training/test_optimiser.py",),
+    "spacy_maral/adaptation/lexicon.py": ("tests/adaptation/test_lexicon.py",),
+    "spacy_maral/adaptation/word_links.py": ("tests/adaptation/test_word_links.py",),
+    "spacy_maral/scale/distil/subwords.py": ("tests/scale/distil/test_subwords.py",),
 }  # fmt: skip
 """Files to change, and the tests that notice first."""
 

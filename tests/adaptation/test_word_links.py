@@ -87,3 +87,26 @@ def test_words_beside_a_span_that_are_like_its_words_belong_to_it():
     # at both ends of a sentence, and between two spans
     best = [(0, 0), (1, 0), (3, 0), (4, 2), (6, 2), (7, 2)]
     assert spans_of([(0, 2), (2, 5)], [(0, 0), (2, 2)], best) == [(0, 3), (4, 7)]
+
+
+@pytest.mark.parametrize(
+    ("link", "like", "expected"),
+    [
+        # on one side only
+        (3, 2, (2, 3)),
+        (3, 4, (3, 4)),
+        # not beside it
+        (3, 1, (3, 3)),
+        (3, 5, (3, 3)),
+        # the sentence has no ring
+        (0, 7, (0, 0)),
+        (7, 0, (7, 7)),
+        # at its ends
+        (1, 0, (0, 1)),
+        (6, 7, (6, 7)),
+    ],
+)
+def test_a_span_widens_to_the_side_of_the_like_word(link, like, expected):
+    assert spans_of([(1, link)], [(1, 1)], [(like, 1)]) == [expected]
+    # just similar enough
+    assert spans_of([(1, link)], [(1, 1)], [(like, 1)], similarity=LIKE) == [expected]
