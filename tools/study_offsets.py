@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from spacy_maral.adaptation.target_names import read_target
 from spacy_maral.data.docs import read_docs
-from spacy_maral.evaluation.metrics import Entities, score_entities
+from spacy_maral.evaluation.metrics import Entities, EntityReport, score_entities
 from spacy_maral.evaluation.tables import markdown_table
 from spacy_maral.model.names import NameSettings, refine_scores, span_keys
 from spacy_maral.model.offsets import TRIED, balanced_offset, class_offsets
@@ -118,11 +118,18 @@ def count_by_sentence(pipeline: Pipeline, corpus: Corpus, scores: NDArray[np.flo
 def shown(pipeline, corpus, scores, offset: float) -> str:  # type: ignore[no-untyped-def]
     """F1, precision and recall at an offset, as text."""
     shifted = scores + class_offsets(offset, pipeline.labels)
-    candidates = Candidates(np.diff(corpus.doc_words), corpus.max_width)
-    kept, classes, _ = decode(shifted, *candidates.words)
-    found = Entities(candidates.owner[kept], *candidates.in_documents(kept), classes)
-    report = score_entities(corpus.entities, found, pipeline.labels)
+    report = report_decisions(corpus, pipeline.labels, shifted)
     return f"{100 * report.f1:.1f} ({100 * report.precision:.0f} / {100 * report.recall:.0f})"
+
+
+def report_decisions(
+    corpus: Corpus, labels: list[str], scores: NDArray[np.floating]
+) -> EntityReport:
+    """Compare the decisions by some class scores, shape (n_spans, K), with the labels of a corpus."""
+    candidates = Candidates(np.diff(corpus.doc_words), corpus.max_width)
+    kept, classes, _ = decode(scores, *candidates.words)
+    found = Entities(candidates.owner[kept], *candidates.in_documents(kept), classes)
+    return score_entities(corpus.entities, found, labels)
 
 
 def main() -> None:

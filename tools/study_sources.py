@@ -16,11 +16,10 @@ from pathlib import Path
 import numpy as np
 import typer
 from numpy.typing import NDArray
+from study_offsets import report_decisions
 
 from spacy_maral.data.docs import read_docs
-from spacy_maral.evaluation.metrics import Entities, score_entities
 from spacy_maral.evaluation.tables import markdown_table
-from spacy_maral.model.spans import Candidates, decode
 from spacy_maral.training.corpus import Corpus
 from spacy_maral.training.pipelines import load_pipeline
 
@@ -48,11 +47,8 @@ def measure(gold: Path, teachers: list[Path]) -> list[list[str]]:
 
 def scores(corpus: Corpus, labels: list[str], probabilities: NDArray[np.floating]) -> list[str]:
     """F1, precision and recall of the decisions by some probabilities, in percent."""
-    candidates = Candidates(np.diff(corpus.doc_words), corpus.max_width)
     with np.errstate(divide="ignore"):
-        kept, classes, _ = decode(np.log(probabilities), *candidates.words)
-    found = Entities(candidates.owner[kept], *candidates.in_documents(kept), classes)
-    report = score_entities(corpus.entities, found, labels)
+        report = report_decisions(corpus, labels, np.log(probabilities))
     return [f"{100 * value:.1f}" for value in (report.f1, report.precision, report.recall)]
 
 

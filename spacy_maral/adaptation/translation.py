@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from spacy.tokens import Doc, Span
-from tqdm.auto import tqdm
 
 from ..data.config import read_config
 from ..data.convert import check_no_input, check_output, write_docs
@@ -26,7 +25,7 @@ from ..model.visible import VisibleWords, any_visible
 from ..training.inputs import Inputs, Paths, as_paths
 from ..training.pipelines import build_pipeline, run_seed
 from ..training.settings import read_section
-from ..training.word_states import CHUNK_WORDS, States, divide, make_states
+from ..training.word_states import States, make_states, read_chunks
 from .lexicon import (
     average_words,
     find_translations,
@@ -183,11 +182,8 @@ def words_and_vectors(
 ) -> Iterator[tuple[list[str], NDArray]]:
     """Visible words of documents, and their vectors, some thousand at a time."""
     seen = [doc for doc in docs if any_visible([doc])]
-    with tqdm(total=len(seen), desc=f"Words of the {name}", unit=" sentences", disable=None) as bar:
-        for group in divide([(doc,) for doc in seen], CHUNK_WORDS):
-            chunk = [doc for (doc,) in group]
-            yield VisibleWords.of(chunk).texts, np.concatenate(states(chunk))
-            bar.update(len(chunk))
+    for chunk, vectors in read_chunks(seen, states, name=f"Words of the {name}", unit="sentences"):
+        yield VisibleWords.of(chunk).texts, vectors
 
 
 def translate_doc(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from ..errors import Errors, MaralError
 from ..model.architectures import get_encoder
@@ -72,6 +73,24 @@ def make_states(nlp: Language, layer: int | None, name: str) -> States:
         return [parts[number] for number in range(len(docs))]
 
     return states
+
+
+def read_chunks(
+    docs: Sequence[Doc], states: States, n_words: int = CHUNK_WORDS, *, name: str, unit: str
+) -> Iterator[tuple[list[Doc], NDArray]]:
+    """Read documents chunk by chunk, and show the progress.
+
+    docs (Sequence[Doc]): Documents with visible words.
+    states (Callable): See `make_states`.
+    n_words (int): Words of a chunk.
+    name, unit (str): Title of the progress bar, and what a document is called there.
+    YIELDS (tuple): Documents, and the vectors of all their visible words, shape (n, h).
+    """
+    with tqdm(total=len(docs), desc=name, unit=f" {unit}", disable=None) as bar:
+        for group in divide([(doc,) for doc in docs], n_words):
+            chunk = [doc for (doc,) in group]
+            yield chunk, np.concatenate(states(chunk))
+            bar.update(len(chunk))
 
 
 def divide(pairs: Iterable[Docs], n_words: int) -> Iterator[list[Docs]]:

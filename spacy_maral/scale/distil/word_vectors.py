@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.vectors import Vectors  # type: ignore[import-not-found]
-from tqdm.auto import tqdm
 
 from ...errors import MaralError
 from ...model.architectures import get_encoder
 from ...model.encoder.layers import layer_stack
 from ...model.visible import any_visible
-from ...training.word_states import CHUNK_WORDS, divide, make_states
+from ...training.word_states import make_states, read_chunks
 from .subwords import fit_table, mean_of_rows, principal_components
 
 DIM, ROWS = 64, 20_000
 """Width of the vectors, and most rows of the table: 4.9 MiB."""
 MOST_WORDS = 100_000
 """The most frequent words are read, at most so many."""
+READ_AT_ONCE = 5_000
 # as floret's own defaults for subwords of European languages
 NGRAMS = {"minn": 3, "maxn": 5, "hash_count": 2, "hash_seed": 2166136261, "bow": "<", "eow": ">"}
 
@@ -68,13 +68,9 @@ def read_words(teacher: Language, words: list[str]) -> NDArray[np.float32]:
     """The last state of the encoder for each word, read alone, shape (n, h)."""
     n_layers = len(layer_stack(get_encoder(teacher)[0])[1])
     states = make_states(teacher, n_layers or None, str(teacher.meta["name"]))
-    found: list[NDArray] = []
-    docs = [(single(teacher, word),) for word in words]
-    with tqdm(total=len(docs), desc="Words", unit=" words", disable=None) as bar:
-        for chunk in divide(docs, CHUNK_WORDS // 10):
-            found += states([doc for (doc,) in chunk])
-            bar.update(len(chunk))
-    return np.concatenate(found)
+    docs = [single(teacher, word) for word in words]
+    chunks = read_chunks(docs, states, READ_AT_ONCE, name="Words", unit="words")
+    return np.concatenate([vectors for _, vectors in chunks])
 
 
 def single(nlp: Language, word: str) -> Doc:
