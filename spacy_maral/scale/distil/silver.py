@@ -83,6 +83,7 @@ class SilverCorpus:
         missing annotation: documents with doubtful words are left out. None for doc.ents.
     n_documents (int): Documents of the shards.
     seed (int): Seed of the order of the documents.
+    count_words (bool): Whether to count the words of the documents, in `words`.
     """
 
     def __init__(
@@ -93,13 +94,14 @@ class SilverCorpus:
         spans_key: str | None,
         n_documents: int,
         seed: int,
+        count_words: bool = False,
     ) -> None:
         self.nlp, self.labelled, self.spans_key = nlp, labelled, spans_key
         self.n_files = max(1, -(-n_documents // FILE_DOCS))
         self.share = labelled.held_out_share(n_documents)
         self.rng = np.random.default_rng(seed)
         self.counts, self.left_out = SilverCounts(), Counter[str]()
-        self.words = Counter[str]()
+        self.count_words, self.words = count_words, Counter[str]()
         self.dev, self.dev_entities = DocBin(attrs=ATTRS), 0
         for doc in labelled.dev or ():
             self._hold_out(doc)
@@ -118,7 +120,8 @@ class SilverCorpus:
             with self.nlp.memory_zone():
                 chunk = list(islice(docs, FILE_DOCS))
                 every = [*chunk, *self.labelled.gold[number :: self.n_files]]
-                self._count_words(every)
+                if self.count_words:
+                    self._count_words(every)
                 if every:
                     self._write(folder / TRAIN / f"{number:05d}{SUFFIX}", every)
         self.counts.left_out = dict(sorted(self.left_out.items()))

@@ -43,6 +43,7 @@ KEPT_META = ("author", "email", "url", "license", "sources")
 DOUBT = 0.3
 AUTO, NONE = "auto", "none"
 """Word vectors: of the teacher's encoder, if it has one, or none."""
+VECTORS_SETTINGS = ("paths.vectors", "initialize.vectors")
 
 
 def distil_tok2vec(
@@ -104,17 +105,21 @@ def distil_tok2vec(
             model, given, work / ANNOTATED, engine=engine, format=FORMAT, text_field=text_field,
             doubt=doubt, gpu_id=gpu_id,
         )  # fmt: skip
-        counts, words = write_silver(plan, given, work, labelled, summary)
-        if vectors == AUTO:
+        fitted = vectors == AUTO and fits_vectors(plan)
+        counts, words = write_silver(plan, given, work, labelled, summary, count_words=fitted)
+        if fitted:
             plan = add_vectors(plan, words, work)
         n_documents = counts.documents + len(labelled.gold)
         config = plan.config(work / CORPUS, n_documents=n_documents)
         nlp = train(plan, config, work, gpu_id=gpu_id)
+    vectors_from = (
+        "the teacher's encoder" if fitted else config.interpolate()["initialize"]["vectors"]
+    )
     finish(nlp, plan.teacher)
     facts: dict[str, Any] = {
         "to": "tok2vec", "component": component, "teacher": summary.model,
         "silver": {**counts.to_dict(), "doubt": doubt},
-        "vectors": describe_vectors(vectors, nlp),
+        "vectors": describe_vectors(vectors_from, nlp),
     }  # fmt: skip
     if labelled.gold:
         facts["gold"] = describe_gold(labelled)
@@ -159,22 +164,27 @@ def check_vectors(given: str | Path) -> str | None:
     return str(Path(given).absolute()) if Path(given).exists() else str(given)
 
 
+def fits_vectors(plan: SmallPlan) -> bool:
+    """Whether the teacher has an encoder to fit vectors to, and no override names other vectors."""
+    return has_encoder(plan.teacher) and plan.overrides.keys().isdisjoint(VECTORS_SETTINGS)
+
+
 def add_vectors(plan: SmallPlan, words: Counter[str], work: Path) -> SmallPlan:
-    """Fit word vectors to the teacher's encoder; RETURNS (SmallPlan): The plan with them, if it has one."""
-    if not has_encoder(plan.teacher):
-        return plan
+    """Fit word vectors to the teacher's encoder; RETURNS (SmallPlan): The plan with them."""
     with writing_output(work):
         save_vectors(encoder_vectors(plan.teacher, words), work / VECTORS)
     return replace(plan, vectors=str((work / VECTORS).absolute()))
 
 
-def describe_vectors(given: str | Path, nlp: Language) -> dict[str, Any] | None:
-    """Describe the word vectors of a pipeline, for the report; None without any."""
+def describe_vectors(given: str, nlp: Language) -> dict[str, Any] | None:
+    """Describe the word vectors of a pipeline, for the report; None without any.
+
+    given (str): Where they are from: a path, of which the report tells the name, or words.
+    """
     rows, dim = nlp.vocab.vectors.shape
     if not rows * dim:
         return None
-    name = "the teacher's encoder" if given == AUTO else Path(given).name
-    return {"from": name, "mode": nlp.vocab.vectors.mode, "rows": rows, "dim": dim}
+    return {"from": Path(given).name, "mode": nlp.vocab.vectors.mode, "rows": rows, "dim": dim}
 
 
 def write_silver(
@@ -183,9 +193,12 @@ def write_silver(
     work: Path,
     labelled: Labelled,
     summary: CorpusSummary,
+    *,
+    count_words: bool,
 ) -> tuple[SilverCounts, Counter[str]]:
     """Write what the teacher has labelled as documents for spaCy's training.
 
+    count_words (bool): Whether to count the words of the documents.
     RETURNS (tuple): Counts, and the words of the documents with their frequencies.
     """
     home = str(work / ANNOTATED)
@@ -195,6 +208,7 @@ def write_silver(
     corpus = SilverCorpus(
         plan.blank(config), labelled, spans_key=plan.spans_key,
         n_documents=max(1, summary.documents), seed=int(config["system"]["seed"]),
+        count_words=count_words,
     )  # fmt: skip
     with writing_output(work), replacing(work / CORPUS) as folder:
         return corpus.write(files, folder), corpus.words

@@ -207,16 +207,16 @@ def test_a_stopped_run_goes_on(world, texts, short, tmp_path, monkeypatch):
     short = {**short, "training.max_steps": 20, "training.eval_frequency": 10}
     output = tmp_path / "small"
     real = tok2vec.write_silver
-    monkeypatch.setattr(tok2vec, "write_silver", lambda *_: 1 / 0)
+    monkeypatch.setattr(tok2vec, "write_silver", lambda *_, **_more: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         distil_tok2vec(world["teacher"], texts, output, overrides=short)
     done = output / "training" / "distil" / "annotated"
     times = {p.name: p.stat().st_mtime_ns for p in done.glob("*.jsonl.gz")}
     assert len(times) == 2
     after = {}
-    monkeypatch.setattr(tok2vec, "write_silver", lambda *given: after.update(
+    monkeypatch.setattr(tok2vec, "write_silver", lambda *given, **more: after.update(
         (p.name, p.stat().st_mtime_ns) for p in done.glob("*.jsonl.gz")
-    ) or real(*given))  # fmt: skip
+    ) or real(*given, **more))  # fmt: skip
     distil_tok2vec(world["teacher"], texts, output, overrides=short)
     assert after == times and (output / "meta.json").is_file()
     # a finished one is replaced, another folder is not
@@ -243,6 +243,18 @@ def test_vectors_are_taken_over(world, texts, short, tmp_path):
     embed = loaded.config["components"]["tok2vec"]["model"]["embed"]
     assert embed["include_static_vectors"] is True
     assert found_in(output) == {"Merkel", "Paris"}
+
+
+def test_vectors_of_an_override_come_before_those_of_the_encoder(
+    world, texts, short, monkeypatch, tmp_path
+):
+    nlp = spacy.blank("xx")
+    nlp.vocab.set_vector("Paris", np.ones(10, dtype=np.float32))
+    nlp.to_disk(tmp_path / "mine")
+    monkeypatch.setattr(tok2vec, "encoder_vectors", None)
+    changed = {**short, "initialize.vectors": str(tmp_path / "mine")}
+    result = distil_tok2vec(world["teacher"], texts, tmp_path / "x", overrides=changed)
+    assert result.facts["vectors"]["from"] == "mine" and result.facts["vectors"]["dim"] == 10
 
 
 def test_words_get_vectors_of_the_teachers_encoder(small, world, texts, short, tmp_path):
