@@ -209,10 +209,10 @@ class AdaptationSettings(MaskedText):
     separate pass without dropout ('clean')."""
     filter: bool = True
     """Whether to filter out unreliable pseudo-labels."""
-    filter_limit: Literal["none", "doubt"] = "none"
-    """Maximum number of labels of a class that the filter removes: no limit, or the number expected
-    to be wrong by the labels' own probabilities ('doubt'), which is 0 if all probabilities are 1.
-    """
+    filter_limit: Literal["none", "doubt"] = "doubt"
+    """Maximum number of labels of a class that the filter removes: the number expected to be wrong by
+    the labels' own probabilities ('doubt'), which is 0 if all of them are 1, or no limit, as in the
+    paper ('none')."""
     filter_outside: float = Field(0.0, ge=0, le=1)
     """Maximum share of the outside labels that the filter removes; 1 for no limit of its own, as in
     the paper. The outside spans with the lowest scores are those that look like entities: without

@@ -33,7 +33,7 @@ from spacy_maral.training.shares import Share
 SOURCE, TARGET = toy_corpus(16, seed=1), toy_corpus(20, seed=2)
 PSEUDO = noisy_labels(TARGET, TARGET.classes, noise=0.3, seed=0)
 FAST = {
-    "filter_outside": 1.0,
+    "filter_limit": "none", "filter_outside": 1.0,
     "neighbours": 10, "bank_outside_rate": 0.2, "warmup_epochs": 1, "target_labels": "hard",
     "target_prior_scale": 1.0,
 }  # fmt: skip

@@ -43,7 +43,7 @@ def run(world, shares=None, **changed):
         asked.append(spans)
         return (near if shares is None else shares)[spans]
 
-    settings = AdaptationSettings(**{"filter_outside": 1.0, **changed})
+    settings = AdaptationSettings(**{"filter_limit": "none", "filter_outside": 1.0, **changed})
     new, mixtures = improve(
         labels, rho, neighbours, settings, alpha=ALPHA, seed=0, words=CANDIDATES.words
     )
@@ -172,7 +172,7 @@ def shares_of_others(p):
 def test_other_mentions_of_a_string_are_a_guidance(world, guidance, weights, mean):
     labels, rho, near = world
     changed = {"guidance": guidance, "guidance_weights": weights, "guidance_mean": mean}
-    changed["filter_outside"] = 1.0
+    changed |= {"filter_limit": "none", "filter_outside": 1.0}
     new, _ = improve(
         labels, rho, lambda spans: near[spans], AdaptationSettings(**changed), alpha=ALPHA, seed=0,
         words=CANDIDATES.words, keys=KEYS,

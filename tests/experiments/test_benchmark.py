@@ -71,7 +71,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "outside_weight_01": {"student.outside_weight": 0.1},
     "no_filter": {"adaptation.filter": False},
     "no_label_offset": {"adaptation.label_offset": 0.0},
-    "filter_doubt": {"adaptation.filter_limit": "doubt"},
+    "filter_unlimited": {"adaptation.filter_limit": "none"},
     "class_guidance": {"adaptation.guidance_mean": "class"},
     "graded_guidance": GRADED,
     "graded_fast": {**GRADED, **ALPHA_FAST},

@@ -36,6 +36,7 @@ from spacy_maral.training.teacher import train_teacher
 
 SOURCE, TARGET = toy_corpus(16, seed=1), toy_corpus(20, seed=2)
 SETTINGS = {
+    "filter_limit": "none",
     "filter_outside": 1.0,
     "target_labels": "hard",
     "target_prior_scale": 1.0,

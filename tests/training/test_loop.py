@@ -359,7 +359,7 @@ def adaptation_run(folder, *, hooks=(), features="training", **changed):
     hook = Adaptation(
         network, Share.of(source), Share.of(target), pseudo, training=settings, seed=5,
         settings=AdaptationSettings(
-            warmup_epochs=1, neighbours=10, filter_outside=1.0, alpha_start=0.6, alpha_end=0.4, diagnose_with_gold=True,
+            warmup_epochs=1, neighbours=10, filter_limit="none", filter_outside=1.0, alpha_start=0.6, alpha_end=0.4, diagnose_with_gold=True,
             features=features, target_labels="hard", target_prior_scale=1.0,
         ),
     )  # fmt: skip
