@@ -307,10 +307,16 @@ def choose_runs(runs: Sequence[PlannedRun], only: Sequence[str]) -> list[Planned
 
 
 def relevant(config: Config, sections: Sequence[str]) -> dict[str, Any]:
-    """The sections that determine the outcome of a training, without the paths of encoder and cache."""
-    found: dict[str, Any] = json.loads(
-        json.dumps({name: config[name] for name in sections if name in config}, default=str)
-    )
+    """The sections that determine the outcome of a training, without the paths of encoder and cache.
+
+    They are complete: a run is repeated if the default of a setting has changed since.
+    """
+    given = {
+        name: read_section(config, name).model_dump() if name in SCHEMAS else config[name]
+        for name in sections
+        if name in config
+    }
+    found: dict[str, Any] = json.loads(json.dumps(given, default=str))
     found.get("components", {}).get("transformer", {}).get("model", {}).pop("name", None)
     for name in ("teacher", "student"):
         found.get(name, {}).pop("cache", None)

@@ -17,27 +17,32 @@ from typing import Any
 import pytest
 import spacy
 import srsly
+from pydantic import create_model
 from spacy.tokens import Doc, DocBin
 from typer.testing import CliRunner
 
 from spacy_maral.cli import app
+from spacy_maral.data.config import read_config
 from spacy_maral.data.docs import read_docs
 from spacy_maral.data.files import digest
 from spacy_maral.errors import MaralError
 from spacy_maral.experiments import runs as runs_module
 from spacy_maral.experiments.corpora import choose_sentences, file_hash, prepare_corpora, raw_files
 from spacy_maral.experiments.matrix import (
+    STUDENT_SECTIONS,
     Matrix,
     choose_runs,
     configs_of,
     plan_runs,
     read_matrix,
+    relevant,
 )
 from spacy_maral.experiments.processes import run_process
 from spacy_maral.experiments.results import is_plain
 from spacy_maral.experiments.runs import Benchmark, as_many_steps, run_all, summarise_training
 from spacy_maral.experiments.tables import write_tables
 from spacy_maral.training.interrupts import Interrupted
+from spacy_maral.training.settings import SCHEMAS
 
 ROOT = Path(__file__).parents[2]
 MATRIX = ROOT / "configs/benchmark_study.yml"
@@ -245,6 +250,22 @@ def test_teachers_are_shared_where_their_settings_are_the_same(tmp_path):
         if run.seed == 0 and run.pair.name == "wikiann-en-de"
     }
     assert results["supervised"] != results["teacher"]
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "default", "other"),
+    [("adaptation", "filter_limit", "doubt", "none"), ("student", "outside_weight", 1.0, 0.5)],
+)
+def test_a_changed_default_makes_another_run(monkeypatch, section, name, default, other):
+    plain = read_config(MATRIX.parent / "maral_small.cfg", {"paths.encoder": "e5"})
+    same, changed = plain.copy(), plain.copy()
+    same[section][name], changed[section][name] = default, other
+    before = relevant(plain, STUDENT_SECTIONS)
+    assert name not in plain[section] and relevant(same, STUDENT_SECTIONS) == before
+    schema = SCHEMAS[section]
+    field = (schema.model_fields[name].annotation, other)
+    monkeypatch.setitem(SCHEMAS, section, create_model("Later", __base__=schema, **{name: field}))
+    assert relevant(plain, STUDENT_SECTIONS) == relevant(changed, STUDENT_SECTIONS) != before
 
 
 # reading a matrix
