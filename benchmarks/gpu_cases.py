@@ -95,15 +95,15 @@ def agree(setting: Setting, device: str) -> dict[str, Any]:
     plan = student_plan(
         setting, WIDTH, student_precision="float32", student_epochs=2, student_freeze_layers=0
     )
-    sides = {}
+    sides = []
     for name in ("cpu", device):
         use_device(gpu_id(name))
         student = Student.build(setting, text, plan)
         for module in student.run.module.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
-        sides[name] = student
-    cpu, other = sides["cpu"], sides[device]
+        sides.append(student)
+    cpu, other = sides
     other.run.module.load_state_dict(copy.deepcopy(cpu.run.module.state_dict()))
     found = {"scores": largest_difference(*(scores_of(student) for student in (cpu, other)))}
     before = weights_of(cpu)

@@ -27,8 +27,10 @@ def test_both_sides_agree_on_one_device(tmp_path, inputs_once, monkeypatch):
     path = tmp_path / "gpu.json"
     assert run(path, "agree") == 0
     row = json.loads(path.read_text())["agree"]
-    names = ("scores", "weights_after_an_epoch", "reliable_differ", "labels_differ")
-    assert [row[name] for name in names] == [0, 0, 0, 0]
+    names = ("scores", "reliable_differ", "labels_differ")
+    assert [row[name] for name in names] == [0, 0, 0]
+    # two trainings, whose sums may be rounded differently
+    assert row["weights_after_an_epoch"] < 1e-4
     assert row["smoke"] and row["device"] == "cpu" and row["gpu"] is None and row["versions"]
 
     def refuse(*arguments, **given):

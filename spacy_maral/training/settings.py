@@ -180,6 +180,10 @@ class StudentSettings(TrainingSettings):
     """Settings for the training of a student: [student]."""
 
     select: Select = "last"
+    freeze_layers: int = Field(0, ge=0)
+    """Number of the encoder's lowest layers to freeze. Frozen layers have no dropout. A student reads the
+    target language, too, and does not forget it as a teacher would, so that all are trained; with half
+    of them frozen it takes half as long."""
 
 
 class AdaptationSettings(MaskedText):

@@ -103,8 +103,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "width_8": {WIDTH: 8},
     "width_12": {WIDTH: 12},
     "init_teacher": {"adaptation.init": "teacher"},
-    "all_layers": {"student.freeze_layers": 0},
-    "self_training_all_layers": {**SELF_TRAINING, "student.freeze_layers": 0},
+    "six_layers": {"student.freeze_layers": 6},
+    "nine_layers": {"student.freeze_layers": 3},
+    "self_training_six_layers": {**SELF_TRAINING, "student.freeze_layers": 6},
     "mlm": {"adaptation.mlm_weight": 1.0},
 }
 

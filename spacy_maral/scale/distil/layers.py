@@ -55,7 +55,6 @@ seed = 0
 
 [student]
 select = "source_dev"
-freeze_layers = 0
 """
 SELECTIONS = ("source_dev", "last")
 
