@@ -110,8 +110,9 @@ class TrainingSettings(Section):
     freeze_embeddings: bool = True
     """Whether to freeze the encoder's word embeddings."""
     freeze_layers: int = Field(6, ge=0)
-    """Number of the encoder's lowest layers to freeze. Frozen layers have no dropout, and the word
-    embeddings are frozen with them."""
+    """Number of the encoder's lowest layers to freeze: by default some in a teacher, which could forget
+    languages that it does not read, and none in a student. Frozen layers have no dropout, and the word
+    embeddings are frozen with them. With half of the layers frozen, a student takes half as long."""
     cache: Path | None = Field(None, strict=False)
     """Folder that caches word pieces and frozen-layer states for this and later runs; it can be
     deleted while no run uses it. By default the cache is in the folder of the run, which deletes it
@@ -180,10 +181,9 @@ class StudentSettings(TrainingSettings):
     """Settings for the training of a student: [student]."""
 
     select: Select = "last"
-    freeze_layers: int = Field(0, ge=0)
-    """Number of the encoder's lowest layers to freeze. Frozen layers have no dropout. A student reads the
-    target language, too, and does not forget it as a teacher would, so that all are trained; with half
-    of them frozen it takes half as long."""
+    freeze_layers: int = Field(
+        0, ge=0, description=TrainingSettings.model_fields["freeze_layers"].description
+    )
 
 
 class AdaptationSettings(MaskedText):
