@@ -53,15 +53,18 @@ CHOICES = {
 def measured_pages() -> dict[str, str]:
     """RETURNS (dict): The pages with their tables, by file name."""
     names = (
-        "performance", "results", "results-page", "results-quick", "results-suggested", "scale",
+        "performance", "results", "results-page", "results-page-before", "results-quick",
+        "results-suggested", "scale",
     )  # fmt: skip
-    performance, results, page, quick, suggested, scale = (read(f"{name}.json") for name in names)
+    performance, results, page, before, quick, suggested, scale = (
+        read(f"{name}.json") for name in names
+    )
     return {
         "results.md": fill(
             "results.md",
             {
                 **result_tables(results),
-                **page_tables(page),
+                **page_tables(page, before),
                 **quick_tables(quick),
                 "suggested": suggested_table(suggested),
             },
@@ -139,12 +142,15 @@ def result_tables(results: list[dict[str, Any]]) -> dict[str, str]:
     }
 
 
-def page_tables(results: list[dict[str, Any]]) -> dict[str, str]:
-    """The tables of the runs of configs/benchmark.yml."""
+def page_tables(
+    results: list[dict[str, Any]], before: list[dict[str, Any]]
+) -> dict[str, str]:
+    """The tables of the runs of configs/benchmark.yml, with today's defaults and with those before."""
     return {
         "page": f1_table(results).strip(),
-        "page_gap": gap_table(results).strip(),
         "page_warnings": warning_table(results).strip(),
+        "page_before": f1_table(before).strip(),
+        "page_gap": gap_table(before).strip(),
     }
 
 
