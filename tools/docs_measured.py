@@ -142,9 +142,7 @@ def result_tables(results: list[dict[str, Any]]) -> dict[str, str]:
     }
 
 
-def page_tables(
-    results: list[dict[str, Any]], before: list[dict[str, Any]]
-) -> dict[str, str]:
+def page_tables(results: list[dict[str, Any]], before: list[dict[str, Any]]) -> dict[str, str]:
     """The tables of the runs of configs/benchmark.yml, with today's defaults and with those before."""
     return {
         "page": f1_table(results).strip(),
