@@ -53,8 +53,10 @@ def init_config_cli(
     """
     Generate a config file for train-teacher and adapt. From a language pair, a
     device and an encoder, this command writes a commented config with settings
-    to start from. If the encoder is a local folder, the command reads its number
-    of layers and whether it has a masked-language-model head. If there is one
+    to start from. If the encoder is a local folder, the command reads its width,
+    its number of layers and whether it has a masked-language-model head; width
+    and layers of one on the hub are guessed from "base" or "large" in its name.
+    Wider encoders get a lower learning rate. If there is one
     target, the pipeline gets its tokenizer. With --sentences, batch size and
     epochs fit the amount of text: of the labelled or of the raw text, whichever
     has more. The default encoder depends on

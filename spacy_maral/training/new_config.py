@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 TEMPLATE = "maral.cfg.jinja"
 WIDTHS = {"small": 8, "paper": 4}
 ENCODERS = {"small": "intfloat/multilingual-e5-small", "paper": "xlm-roberta-large"}
-FREEZE_LAYERS = 6
+# width and layers of an encoder that is a name on the hub, by a word of the name
+SHAPES = {"base": (768, 12), "large": (1024, 24)}
+OTHER_SHAPE = (384, 12)
+LEARN_RATE, ITS_WIDTH = 1e-4, 384
 BATCH_TOKENS, EPOCHS, MOST_EPOCHS = 384, 4, 20
 # a sentence of news, with its padding
 SENTENCE_PIECES = 27
@@ -84,7 +87,7 @@ def make_config(choices: Choices, *, name: str = "config.cfg", fill: bool = True
     batch_tokens, epochs = batch_and_epochs(choices.sentences)
     encoder = choices.encoder or ENCODERS[choices.size]
     facts = check_encoder(encoder)
-    n_layers = getattr(facts, "num_hidden_layers", None)
+    width, n_layers = encoder_shape(facts, encoder)
     environment = Environment(
         undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
     )
@@ -103,13 +106,39 @@ def make_config(choices: Choices, *, name: str = "config.cfg", fill: bool = True
         max_width=choices.max_width or WIDTHS[choices.size],
         lang=lang,
         tokenizer=tokenizer_config(lang, choices.segmenter),
-        freeze_layers=n_layers // 2 if n_layers else FREEZE_LAYERS,
+        freeze_layers=n_layers // 2,
+        learn_rate=choose_learn_rate(width),
         lm_head=_has_lm_head(facts),
         command=describe_command(choices, name, fill=fill),
     )
     text = text.strip() + "\n"
     _check(text)
     return fill_config(text) if fill else text
+
+
+def encoder_shape(facts: PretrainedConfig | None, name: str) -> tuple[int, int]:
+    """Width and number of layers of an encoder: by its configuration, or else by its name.
+
+    facts (PretrainedConfig | None): Its configuration, if it is a folder.
+    name (str): Its name on the hub, such as xlm-roberta-large.
+    RETURNS (tuple): Numbers per word piece, and layers.
+    """
+    if facts is None:
+        words = re.split(r"[-_/]", name.lower())
+        return next((SHAPES[word] for word in words if word in SHAPES), OTHER_SHAPE)
+    width, n_layers = OTHER_SHAPE
+    return getattr(facts, "hidden_size", width), getattr(facts, "num_hidden_layers", n_layers)
+
+
+def choose_learn_rate(width: int) -> str:
+    """Choose the encoder's peak learning rate: wider encoders diverge at the rate of small ones.
+
+    width (int): The encoder's width.
+    RETURNS (str): LEARN_RATE for up to ITS_WIDTH numbers per word piece, above it in inverse
+        proportion to the width, with one digit.
+    """
+    rate = LEARN_RATE * min(1.0, ITS_WIDTH / width)
+    return f"{rate:.0e}".replace("e-0", "e-")
 
 
 def batch_and_epochs(sentences: int | None) -> tuple[int, int]:

@@ -91,7 +91,7 @@ class TrainingSettings(Section):
     accumulate: int = Field(1, ge=1)
     """Steps whose gradients make one update."""
     learn_rate: float = Field(1e-4, gt=0)
-    """Peak learning rate of the encoder."""
+    """Peak learning rate of the encoder. `init-config` lowers it for encoders wider than 384."""
     head_learn_rate: float = Field(1e-3, gt=0)
     """Peak learning rate of the span model."""
     weight_decay: float = Field(0.01, ge=0)

@@ -167,6 +167,31 @@ def test_an_encoder_that_is_here_is_looked_at(encoder_copy):
         assert tuple(config[name]["mlm_weight"] for name in ("teacher", "adaptation")) == weights
 
 
+@pytest.mark.parametrize(
+    ("width", "rate"), [(64, 1e-4), (384, 1e-4), (512, 8e-5), (768, 5e-5), (1024, 4e-5)]
+)
+def test_wider_encoders_get_a_lower_learning_rate(encoder_copy, width, rate):
+    change_facts(encoder_copy, hidden_size=width)
+    config = load(make_config(Choices(encoder=str(encoder_copy)), fill=False))
+    assert {config[name]["learn_rate"] for name in ("teacher", "student")} == {rate}
+    assert {config[name]["head_learn_rate"] for name in ("teacher", "student")} == {1e-3}
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "frozen"),
+    [
+        ("xlm-roberta-base", 5e-5, 6),
+        ("FacebookAI/xlm-roberta-large", 4e-5, 12),
+        ("intfloat/multilingual-e5-small", 1e-4, 6),
+        ("bert-base-multilingual-cased", 5e-5, 6),
+        ("someone/database-encoder", 1e-4, 6),
+    ],
+)
+def test_an_encoder_on_the_hub_is_known_by_its_name(name, rate, frozen):
+    teacher = load(make_config(Choices(encoder=name), fill=False))["teacher"]
+    assert (teacher["learn_rate"], teacher["freeze_layers"]) == (rate, frozen)
+
+
 @pytest.mark.parametrize("name", ["./none", "/none/here", "a/b/c", "encoders\\e5", "~/e5"])
 def test_an_encoder_path_without_a_folder(tmp_path, name):
     with pytest.raises(MaralError, match=r"M346.*there is no such folder"):
