@@ -55,7 +55,8 @@ class LiteralTraining:
     source, target (Sequence[Sentence]): The sentences.
     buffers (Buffers): Pseudo-labels of the target.
     bfloat16 (bool): Whether matrix products use bfloat16.
-    frozen_layers (int): Number of lowest layers that are frozen; above 0 the embeddings are, too.
+    frozen_embeddings (bool): Whether the encoder's embeddings are frozen.
+    frozen_layers (int): Number of lowest layers that are frozen.
     soft (bool): Whether the loss uses soft pseudo-labels.
     cached (bool): Whether to tokenise sentences once instead of for each batch.
     feature_pass (bool): Whether to encode the target again without dropout.
@@ -70,6 +71,7 @@ class LiteralTraining:
         buffers: Buffers,
         *,
         bfloat16: bool = False,
+        frozen_embeddings: bool = False,
         frozen_layers: int = 0,
         soft: bool = False,
         cached: bool = False,
@@ -80,10 +82,10 @@ class LiteralTraining:
         self.sentences = {"source": source, "target": target}
         self.bfloat16, self.soft, self.feature_pass = bfloat16, soft, feature_pass
         self.cache: dict[tuple[str, int], Rows] | None = {} if cached else None
-        if frozen_layers:
+        if frozen_embeddings:
             model.encoder.embeddings.requires_grad_(False)  # type: ignore[union-attr,operator]
-            for layer in model.encoder.encoder.layer[:frozen_layers]:  # type: ignore[union-attr,index]
-                layer.requires_grad_(False)
+        for layer in model.encoder.encoder.layer[:frozen_layers]:  # type: ignore[union-attr,index]
+            layer.requires_grad_(False)
         trained = [p for p in model.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(trained, lr=learn_rate, weight_decay=0.01)
         model.train()

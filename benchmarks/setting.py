@@ -22,7 +22,8 @@ class Sizes:
     vmf_spans: Scored spans. pcla_scale: Factor on the number of candidate spans of the cases pcla.
     infer_sentences: Sentences that pipelines annotate in a trial. train_sentences: Sentences that
     these pipelines are trained on. distil_sentences: Sentences of each language that student and
-    distilled pipelines are trained on. product: Side of the large matrix product.
+    distilled pipelines are trained on. product: Side of the large matrix product. frozen_layers:
+    Half of the encoder's layers, which teachers freeze.
     """
 
     sentences: int = 3000
@@ -37,12 +38,13 @@ class Sizes:
     distil_sentences: int = 20_000
     layers_sentences: int = 5000
     product: int = 2048
+    frozen_layers: int = 6
 
 
 SMOKE = Sizes(
     sentences=60, steps=2, memory_sentences=60, data_sentences=60, vmf_spans=500, pcla_scale=0.01,
     infer_sentences=12, train_sentences=24, student_sentences=160,
-    distil_sentences=160, layers_sentences=160, product=128,
+    distil_sentences=160, layers_sentences=160, product=128, frozen_layers=1,
 )  # fmt: skip
 
 

@@ -24,15 +24,20 @@ from benchmarks.world import Student, Text, read_sample, student_plan
 MAX_WIDTH = 4
 
 
-def training_steps(setting: Setting, precision: str) -> Callable[[], float]:
-    """Steps of the student of maral_small.cfg; work is sentences, source and target together."""
+def training_steps(setting: Setting, precision: str, frozen_layers: int) -> Callable[[], float]:
+    """Steps of the student of maral_small.cfg, with half of the layers frozen; work is sentences.
+
+    The default number of frozen layers differs between versions, and with it the work of a step.
+    """
     text = Text.read(setting, MAX_WIDTH)
-    plan = student_plan(setting, MAX_WIDTH, student_precision=precision)
+    plan = student_plan(
+        setting, MAX_WIDTH, student_precision=precision, student_freeze_layers=frozen_layers
+    )
     student = Student.build(setting, text, plan)
     return lambda: student.steps(setting.sizes.steps)
 
 
-def prediction(setting: Setting, precision: str) -> Callable[[], float]:
+def prediction(setting: Setting, precision: str, frozen_layers: int) -> Callable[[], float]:
     """`nlp.pipe` over sentences of development data; work is words."""
     nlp = build(
         setting, "maral_ner", read_sample(setting, SOURCE, "train", setting.sizes.train_sentences)
@@ -71,7 +76,7 @@ def main() -> None:
         **paths, threads=order["threads"], smoke=order["smoke"], sizes=Sizes(**order["sizes"])
     )
     use_threads(setting.threads)
-    trial = TRIALS[order["what"]](setting, order["precision"])
+    trial = TRIALS[order["what"]](setting, order["precision"], order["frozen_layers"])
     print(json.dumps({"ready": True}), file=answers, flush=True)
     for _ in sys.stdin:
         started, cpu = time.perf_counter(), time.process_time()

@@ -25,8 +25,6 @@ from spacy_maral.training.pipelines import Pipeline, build_pipeline
 
 from .setting import CONFIG, SOURCE, TARGET, Setting
 
-# the lower half, as in a teacher, so that the states of frozen layers are measured, too
-FROZEN_LAYERS = 6
 DEV_SENTENCES = 20
 WRONG = 0.15
 SURE = 0.9
@@ -106,7 +104,7 @@ class Text:
 
 
 def student_plan(setting: Setting, max_width: int, **overrides: Any) -> StudentPlan:
-    """The plan of `maral_small.cfg`, with half of the layers frozen and another longest span.
+    """The plan of `maral_small.cfg`, with another longest span.
 
     overrides (Any): Settings of [student] and [adaptation], such as student_epochs=1.
     """
@@ -115,10 +113,7 @@ def student_plan(setting: Setting, max_width: int, **overrides: Any) -> StudentP
         "components.maral_ner.model.max_width": max_width,
         "adaptation.diagnostics": False,
         "student.min_updates": 0,
-        "student.freeze_layers": FROZEN_LAYERS,
     }
-    if setting.smoke:
-        settings["student.freeze_layers"] = 1
     for name, value in overrides.items():
         section, _, key = name.partition("_")
         settings[f"{section}.{key}"] = value

@@ -1,6 +1,6 @@
 """The effect of each optimisation of training steps: all of them against all but one.
 
-The other side of the case has none of them.
+Half of the layers are frozen, as in a teacher. The other side of the case has none of them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ NONE = {
 def run(name: str, setting: Setting) -> dict[str, Any]:
     """Measure the case."""
     text = Text.read(setting, MAX_WIDTH)
-    ours = Student.build(setting, text, student_plan(setting, MAX_WIDTH))
+    frozen = {"student_freeze_layers": setting.sizes.frozen_layers}
+    ours = Student.build(setting, text, student_plan(setting, MAX_WIDTH, **frozen))
     rows = []
     for lever, overrides in LEVERS.items():
         row = against(setting, text, ours, overrides, shuffled=lever == BATCHES)
@@ -60,7 +61,8 @@ def against(
     setting: Setting, text: Text, ours: Student, overrides: dict[str, Any], *, shuffled: bool
 ) -> dict[str, Any]:
     """Compare our student with one of other settings, or with batches in random order."""
-    other = Student.build(setting, text, student_plan(setting, MAX_WIDTH, **overrides))
+    settings = {"student_freeze_layers": setting.sizes.frozen_layers, **overrides}
+    other = Student.build(setting, text, student_plan(setting, MAX_WIDTH, **settings))
     if shuffled:
         size = max(1, round(other.sentences_per_batch))
         sides = (

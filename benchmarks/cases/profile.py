@@ -3,7 +3,7 @@
 ours: The encoder alone over the same batches, with forward and backward pass and the update of its
 weights. other: Whole steps. The ratio is the encoder's share of the time. A large matrix product in
 the same number format measures the speed of the machine. Two further measurements say what larger
-batches, and PyTorch's compiler, would gain for the trained layers.
+batches, and PyTorch's compiler, would gain for the upper half of the layers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from spacy_maral.model.encoder.layers import layer_stack
+from spacy_maral.model.encoder.layers import UpperLayers, layer_stack, split_encoder
 from spacy_maral.training.network import PRECISIONS, Network
 
 from ..setting import Setting
@@ -67,25 +67,29 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
                 [f"a product of matrices of side {setting.sizes.product}", possible],
                 ["share", achieved / possible],
             ],
-            "word pieces a second of the trained layers, forward and backward": [
+            "word pieces a second of the upper half of the layers, forward and backward": [
                 ["pieces of a batch", "pieces/s", "compiled"],
-                *layers_by_size(student.pipeline.network),
+                *layers_by_size(student.pipeline.network, setting.sizes.frozen_layers),
             ],
         },
     }
 
 
-def layers_by_size(network: Network) -> list[list[Any]]:
-    """Pieces per second of the trained layers, as they are and compiled, by the size of a batch.
+def layers_by_size(network: Network, below: int) -> list[list[Any]]:
+    """Pieces per second of the upper layers, as they are and compiled, by the size of a batch.
 
+    below (int): Number of layers below them.
     RETURNS (list): Rows; "-" where PyTorch cannot compile.
     """
-    layers = [m for m in layer_stack(network.encoder)[1] if next(m.parameters()).requires_grad]
-    plain = [layers_rate(network, n) for n in BATCH_PIECES]
+    layers, upper = (
+        layer_stack(network.encoder)[1][below:],
+        split_encoder(network.encoder, below)[1],
+    )
+    plain = [layers_rate(network, upper, n) for n in BATCH_PIECES]
     for layer in layers:
         layer.compile(dynamic=True)
     try:
-        compiled: list[Any] = [layers_rate(network, n) for n in BATCH_PIECES]
+        compiled: list[Any] = [layers_rate(network, upper, n) for n in BATCH_PIECES]
     # without a C++ compiler, or for a release that cannot compile the layer, of any kind
     except Exception:
         compiled = ["-"] * len(plain)
@@ -95,9 +99,8 @@ def layers_by_size(network: Network) -> list[list[Any]]:
     return [list(row) for row in zip(BATCH_PIECES, plain, compiled, strict=True)]
 
 
-def layers_rate(network: Network, pieces: int) -> float:
+def layers_rate(network: Network, upper: UpperLayers, pieces: int) -> float:
     """Pieces per second of CPU time, forward and backward, of a batch of rows of ROW_PIECES."""
-    assert network._split is not None
     width = network.span_model.input_width
     states = torch.randn(pieces // ROW_PIECES, ROW_PIECES, width, device=network.device)
     mask = torch.ones(states.shape[:2], dtype=torch.long, device=network.device)
@@ -105,7 +108,7 @@ def layers_rate(network: Network, pieces: int) -> float:
     for number in range(-1, TRIALS):
         started = time.process_time()
         with network.autocast():
-            last = network._split[1](states, mask)
+            last = upper(states, mask)
         last.backward(torch.ones_like(last))
         if number >= 0:
             seconds.append(time.process_time() - started)

@@ -2,14 +2,16 @@
 
 step_w4, step_w12: Both sides by their own defaults. The literal transcription uses float32, trains
 all weights, pads random batches to their longest sentence and tokenises every batch again; our side
-follows maral_small.cfg. same_work_w4, same_work_w12: Both sides with the number format, trained
-parameters, losses, batches and cached tokenisation of maral_small.cfg. The work that our side does
-once for all epochs (tokens, frozen layers) counts, divided by the number of epochs.
+follows maral_small.cfg. A table has our side with half of its layers frozen, too, as in a teacher.
+same_work_w4, same_work_w12: Both sides with the number format, trained parameters, losses, batches and
+cached tokenisation of maral_small.cfg. The work that our side does once for all epochs (tokens, states
+of frozen layers) counts, divided by the number of epochs.
 """
 
 from __future__ import annotations
 
 import time
+from functools import partial
 from itertools import cycle
 from typing import Any
 
@@ -23,37 +25,44 @@ from ..world import Student, Text, student_plan
 
 CACHE_SENTENCES, CACHE_TRIALS = 200, 5
 SHIPS = "literal transcription as it ships: float32, all trained, tokenised anew"
-SAME = "literal transcription with our number format, frozen layers, losses and batches"
+SAME = "literal transcription with our number format, frozen embeddings, losses and batches"
 
 
 def run(name: str, setting: Setting) -> dict[str, Any]:
     """Measure the named case."""
     same, width = name.startswith("same_work"), int(name.rpartition("_w")[2])
-    text = Text.read(setting, width)
-    plan = student_plan(setting, width)
-    student = Student.build(setting, text, plan)
-    if same:
-        sides = same_work(setting, text, student, width)
-    else:
-        sides = as_shipped(setting, text, student, width)
-    steps = setting.sizes.steps
-    trials = alternate({"ours": lambda: student.steps(steps), **sides}, setting.repeats)
-    once = caching_cost(student, text) / plan.training.epochs
+    text, steps = Text.read(setting, width), setting.sizes.steps
+    plans = {"ours": student_plan(setting, width)}
+    if not same:
+        frozen = setting.sizes.frozen_layers
+        plans["half"] = student_plan(setting, width, student_freeze_layers=frozen)
+    students = {side: Student.build(setting, text, plan) for side, plan in plans.items()}
+    student = students["ours"]
+    sides = {side: partial(each.steps, steps) for side, each in students.items()}
+    sides |= (same_work if same else as_shipped)(setting, text, student, width)
+    trials = alternate(sides, setting.repeats)
     bare = compare(trials, unit="sentences/s")
-    add_cost(trials, once)
+    epochs = student.run.settings.epochs
+    once = {side: caching_cost(each, text) for side, each in students.items()}
+    for side, seconds in once.items():
+        add_cost(trials, side, seconds / epochs)
     row = compare(trials, unit="sentences/s")
     two = compare(trials, unit="sentences/s", other="two_passes")
-    row |= {
+    if not same:
+        half = compare(trials, unit="sentences/s", ours="half")
+        table = [["trained layers", "sentences/s", "so many times as fast as the other side"]]
+        table += [["all", row["ours"], row["ratio"]], ["upper half", half["ours"], half["ratio"]]]
+        row["tables"] = {f"training steps, spans of up to {width} words": table}
+    return row | {
         "other_is": SAME if same else SHIPS,
         "precision": student.pipeline.network.precision,
         "ratio_without_feature_pass": two["ratio"],
         "ratio_without_caching_cost": bare["ratio"],
         "max_width": width,
         "sentences_per_batch": student.sentences_per_batch,
-        "caching_seconds_per_sentence": once * plan.training.epochs,
-        "epochs": plan.training.epochs,
+        "caching_seconds_per_sentence": once["ours"],
+        "epochs": epochs,
     }
-    return row
 
 
 def caching_cost(student: Student, text: Text) -> float:
@@ -67,11 +76,11 @@ def caching_cost(student: Student, text: Text) -> float:
     return float(np.median(seconds)) / len(docs)
 
 
-def add_cost(trials: Trials, seconds: float) -> None:
-    """Add seconds per sentence to our side."""
+def add_cost(trials: Trials, side: str, seconds: float) -> None:
+    """Add seconds per sentence to one of the sides."""
     for times in (trials.seconds, trials.cpu_seconds):
-        work = zip(times["ours"], trials.work["ours"], strict=True)
-        times["ours"] = [took + n * seconds for took, n in work]
+        work = zip(times[side], trials.work[side], strict=True)
+        times[side] = [took + n * seconds for took, n in work]
 
 
 def as_shipped(setting: Setting, text: Text, student: Student, width: int) -> dict[str, Any]:
@@ -97,7 +106,8 @@ def same_work(setting: Setting, text: Text, student: Student, width: int) -> dic
     literal = build_literal(
         setting, text, width,
         bfloat16=student.pipeline.network.precision == "bfloat16",
-        frozen_layers=settings.freeze_layers, soft=True, cached=True,
+        frozen_embeddings=settings.freeze_embeddings, frozen_layers=settings.freeze_layers,
+        soft=True, cached=True,
     )  # fmt: skip
     rounds = setting.repeats + 1
     plan = student.plan[: setting.sizes.steps * rounds]
