@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import gpu
-from benchmarks.gpu_cases import largest_difference
+from benchmarks.gpu_cases import apart, largest_difference
 from spacy_maral.errors import MaralError
 
 
@@ -43,6 +43,11 @@ def test_both_sides_agree_on_one_device(tmp_path, inputs_once, monkeypatch):
 def test_a_difference_is_seen():
     first = np.array([0.0, -np.inf, 2.0])
     assert largest_difference(first, np.array([0.5, -np.inf, 2.0])) == 0.5
+
+
+def test_how_far_two_trainings_are_apart():
+    start, first, second = np.zeros(2), np.array([3.0, 4.0]), np.array([3.0, 4.5])
+    assert apart(start, first, second) == pytest.approx(0.1)
 
 
 def test_a_case_that_fails_does_not_stop_the_others(tmp_path, inputs_once, monkeypatch, capsys):
