@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spacy_maral.errors import MaralError
+from spacy_maral.model.encoder.files import read_encoder_config
 
 ROOT = Path(__file__).parent.parent
 CONFIG = ROOT / "configs" / "maral_small.cfg"
@@ -22,8 +23,7 @@ class Sizes:
     vmf_spans: Scored spans. pcla_scale: Factor on the number of candidate spans of the cases pcla.
     infer_sentences: Sentences that pipelines annotate in a trial. train_sentences: Sentences that
     these pipelines are trained on. distil_sentences: Sentences of each language that student and
-    distilled pipelines are trained on. product: Side of the large matrix product. frozen_layers:
-    Half of the encoder's layers, which teachers freeze.
+    distilled pipelines are trained on. product: Side of the large matrix product.
     """
 
     sentences: int = 3000
@@ -38,13 +38,12 @@ class Sizes:
     distil_sentences: int = 20_000
     layers_sentences: int = 5000
     product: int = 2048
-    frozen_layers: int = 6
 
 
 SMOKE = Sizes(
     sentences=60, steps=2, memory_sentences=60, data_sentences=60, vmf_spans=500, pcla_scale=0.01,
     infer_sentences=12, train_sentences=24, student_sentences=160,
-    distil_sentences=160, layers_sentences=160, product=128, frozen_layers=1,
+    distil_sentences=160, layers_sentences=160, product=128,
 )  # fmt: skip
 
 
@@ -81,6 +80,14 @@ class Setting:
                 "en/train, en/dev, en/test, de/train, de/dev and de/test, such as WikiAnn's."
             )
         return path
+
+    @property
+    def half_of_layers(self) -> int:
+        """Half of the number of the encoder's layers, which a teacher freezes."""
+        config = read_encoder_config(
+            str(self.encoder), local_files_only=True, trust_remote_code=False
+        )
+        return int(config.num_hidden_layers) // 2
 
     def describe(self) -> dict[str, Any]:
         """The entries that describe the setting in every result."""

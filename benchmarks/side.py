@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from spacy.language import Language
 
@@ -24,25 +25,26 @@ from benchmarks.world import Student, Text, read_sample, student_plan
 MAX_WIDTH = 4
 
 
-def training_steps(setting: Setting, precision: str, frozen_layers: int) -> Callable[[], float]:
+def training_steps(setting: Setting, order: dict[str, Any]) -> Callable[[], float]:
     """Steps of the student of maral_small.cfg, with half of the layers frozen; work is sentences.
 
     The default number of frozen layers differs between versions, and with it the work of a step.
     """
     text = Text.read(setting, MAX_WIDTH)
     plan = student_plan(
-        setting, MAX_WIDTH, student_precision=precision, student_freeze_layers=frozen_layers
-    )
+        setting, MAX_WIDTH, student_precision=order["precision"],
+        student_freeze_layers=order["frozen_layers"],
+    )  # fmt: skip
     student = Student.build(setting, text, plan)
     return lambda: student.steps(setting.sizes.steps)
 
 
-def prediction(setting: Setting, precision: str, frozen_layers: int) -> Callable[[], float]:
+def prediction(setting: Setting, order: dict[str, Any]) -> Callable[[], float]:
     """`nlp.pipe` over sentences of development data; work is words."""
     nlp = build(
         setting, "maral_ner", read_sample(setting, SOURCE, "train", setting.sizes.train_sentences)
     )
-    if precision == "bfloat16":
+    if order["precision"] == "bfloat16":
         nlp = in_bfloat16(nlp, setting.scratch)
     docs = read_sample(setting, SOURCE, "dev", setting.sizes.infer_sentences)
     texts = [doc.text for doc in docs]
@@ -76,7 +78,7 @@ def main() -> None:
         **paths, threads=order["threads"], smoke=order["smoke"], sizes=Sizes(**order["sizes"])
     )
     use_threads(setting.threads)
-    trial = TRIALS[order["what"]](setting, order["precision"], order["frozen_layers"])
+    trial = TRIALS[order["what"]](setting, order)
     print(json.dumps({"ready": True}), file=answers, flush=True)
     for _ in sys.stdin:
         started, cpu = time.perf_counter(), time.process_time()

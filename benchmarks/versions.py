@@ -41,7 +41,7 @@ class Version:
             "data": setting.data.absolute(), "scratch": scratch.absolute(),
             "threads": setting.threads, "smoke": setting.smoke,
             "sizes": {name: getattr(setting.sizes, name) for name in SIZES},
-            "frozen_layers": setting.sizes.frozen_layers,
+            "frozen_layers": setting.half_of_layers,
         }  # fmt: skip
         self.errors = scratch / "errors.txt"
         paths = [folder.absolute()]

@@ -146,17 +146,11 @@ def page_tables(results: list[dict[str, Any]], before: list[dict[str, Any]]) -> 
     """The tables of the runs of configs/benchmark.yml, with today's defaults and with those before."""
     return {
         "page": f1_table(results).strip(),
-        "page_gap": gap_table(beside_ceilings(results)).strip(),
+        "page_gap": gap_table(results).strip(),
         "page_warnings": warning_table(results).strip(),
         "page_before": f1_table(before).strip(),
         "page_before_gap": gap_table(before).strip(),
     }
-
-
-def beside_ceilings(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The results of pairs and seeds that have a ceiling."""
-    ceilings = {(pair_of(r), r["seed"]) for r in results if is_ceiling(r)}
-    return [r for r in results if (pair_of(r), r["seed"]) in ceilings]
 
 
 def quick_tables(results: list[dict[str, Any]]) -> dict[str, str]:

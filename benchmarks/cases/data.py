@@ -3,7 +3,8 @@
 data: Convert, read, tokenise and align 20,000 sentences. The other side tokenises and aligns them in
 batches in each epoch, like the literal transcription. second_start: Time to the end of the first
 step of a training that finds word pieces and the states of its frozen layers, half of all, in the
-cache. The other side is the earlier training that filled the cache. Each training runs in a process of its own.
+cache. The other side is the earlier training that filled the cache. Each training runs in a process of
+its own.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def start(setting: Setting) -> dict[str, Any]:
 def begin(setting: Setting, size: int) -> dict[str, Any]:
     """Start a training; RETURNS (dict): Seconds of the parts of its start, and its number format."""
     text = Text.read(setting, MAX_WIDTH, size)
-    plan = student_plan(setting, MAX_WIDTH, student_freeze_layers=setting.sizes.frozen_layers)
+    plan = student_plan(setting, MAX_WIDTH, student_freeze_layers=setting.half_of_layers)
     times = [time.perf_counter()]
     for language in (SOURCE, TARGET):
         read_docs(setting.scratch / f"{language}-train.spacy")

@@ -39,8 +39,7 @@ NONE = {
 def run(name: str, setting: Setting) -> dict[str, Any]:
     """Measure the case."""
     text = Text.read(setting, MAX_WIDTH)
-    frozen = {"student_freeze_layers": setting.sizes.frozen_layers}
-    ours = Student.build(setting, text, student_plan(setting, MAX_WIDTH, **frozen))
+    ours = build(setting, text, {})
     rows = []
     for lever, overrides in LEVERS.items():
         row = against(setting, text, ours, overrides, shuffled=lever == BATCHES)
@@ -57,12 +56,17 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
     }
 
 
+def build(setting: Setting, text: Text, overrides: dict[str, Any]) -> Student:
+    """Make a student with half of its layers frozen, unless the overrides say otherwise."""
+    settings = {"student_freeze_layers": setting.half_of_layers, **overrides}
+    return Student.build(setting, text, student_plan(setting, MAX_WIDTH, **settings))
+
+
 def against(
     setting: Setting, text: Text, ours: Student, overrides: dict[str, Any], *, shuffled: bool
 ) -> dict[str, Any]:
     """Compare our student with one of other settings, or with batches in random order."""
-    settings = {"student_freeze_layers": setting.sizes.frozen_layers, **overrides}
-    other = Student.build(setting, text, student_plan(setting, MAX_WIDTH, **settings))
+    other = build(setting, text, overrides)
     if shuffled:
         size = max(1, round(other.sentences_per_batch))
         sides = (

@@ -69,7 +69,7 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
             ],
             "word pieces a second of the upper half of the layers, forward and backward": [
                 ["pieces of a batch", "pieces/s", "compiled"],
-                *layers_by_size(student.pipeline.network, setting.sizes.frozen_layers),
+                *layers_by_size(student.pipeline.network, setting.half_of_layers),
             ],
         },
     }
@@ -81,10 +81,8 @@ def layers_by_size(network: Network, below: int) -> list[list[Any]]:
     below (int): Number of layers below them.
     RETURNS (list): Rows; "-" where PyTorch cannot compile.
     """
-    layers, upper = (
-        layer_stack(network.encoder)[1][below:],
-        split_encoder(network.encoder, below)[1],
-    )
+    layers = layer_stack(network.encoder)[1][below:]
+    upper = split_encoder(network.encoder, below)[1]
     plain = [layers_rate(network, upper, n) for n in BATCH_PIECES]
     for layer in layers:
         layer.compile(dynamic=True)

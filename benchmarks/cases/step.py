@@ -34,8 +34,8 @@ def run(name: str, setting: Setting) -> dict[str, Any]:
     text, steps = Text.read(setting, width), setting.sizes.steps
     plans = {"ours": student_plan(setting, width)}
     if not same:
-        frozen = setting.sizes.frozen_layers
-        plans["half"] = student_plan(setting, width, student_freeze_layers=frozen)
+        frozen = {"student_freeze_layers": setting.half_of_layers}
+        plans["half"] = student_plan(setting, width, **frozen)
     students = {side: Student.build(setting, text, plan) for side, plan in plans.items()}
     student = students["ours"]
     sides = {side: partial(each.steps, steps) for side, each in students.items()}

@@ -108,6 +108,7 @@ def make_config(choices: Choices, *, name: str = "config.cfg", fill: bool = True
         tokenizer=tokenizer_config(lang, choices.segmenter),
         freeze_layers=n_layers // 2,
         learn_rate=choose_learn_rate(width),
+        is_wide=width > ITS_WIDTH,
         lm_head=_has_lm_head(facts),
         command=describe_command(choices, name, fill=fill),
     )
@@ -131,7 +132,7 @@ def encoder_shape(facts: PretrainedConfig | None, name: str) -> tuple[int, int]:
 
 
 def choose_learn_rate(width: int) -> str:
-    """Choose the encoder's peak learning rate: wider encoders diverge at the rate of small ones.
+    """Choose the encoder's peak learning rate: wider encoders are usually fine-tuned at lower ones.
 
     width (int): The encoder's width.
     RETURNS (str): LEARN_RATE for up to ITS_WIDTH numbers per word piece, above it in inverse
