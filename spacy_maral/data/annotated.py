@@ -63,7 +63,8 @@ def to_sentence(annotated: AnnotatedText, splitter: Splitter, reading: ReadSetti
         raise MaralError(Errors.M142.format(place=place, found="white space"))
     offsets = offsets or word_offsets(words)
     entities: list[Entity] = []
-    for entity in sorted(annotated.entities):
+    # not by score: some have none
+    for entity in sorted(annotated.entities, key=lambda one: one[:3]):
         found = _align(entity, annotated, offsets, reading)
         if found is None or (entities and found == entities[-1]):
             if found is not None:

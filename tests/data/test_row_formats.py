@@ -186,10 +186,13 @@ def test_an_entity_that_is_listed_twice_is_one(tmp_path):
     rows = [
         {"text": "Ada ran", "ents": [[0, 3, "PER"]] * 2},
         {"tokenized_text": ["Ada"], "ner": [[0, 0, "PER"]] * 2},
-    ]
+        # once by a model, and once by a person
+        {"text": "Ada", "entities": [{"start": 0, "end": 3, "label": "PER", "score": 0.9},
+                                     {"start": 0, "end": 3, "label": "PER"}]},
+    ]  # fmt: skip
     sentences, report = read(write(tmp_path / "a.jsonl", *rows))
-    assert [len(sentence.entities) for sentence in sentences] == [1, 1]
-    assert report.repairs == {REPAIR_TWICE: 2}
+    assert [len(sentence.entities) for sentence in sentences] == [1, 1, 1]
+    assert report.repairs == {REPAIR_TWICE: 3}
 
 
 def test_numbers_of_tags_have_names(tmp_path):
