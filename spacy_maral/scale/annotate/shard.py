@@ -149,7 +149,7 @@ def annotate_shard(
     address, output = absolute(input_address), absolute(output_address)
     name = address.rpartition("/")[2].removesuffix(".gz").removesuffix(kind_of(address))
     folder, _, file = output.rpartition("/")
-    rejected = join(folder, REJECTED, f"{file.partition('.')[0]}.jsonl")
+    rejected = join(folder, REJECTED, f"{file.removesuffix(FORMATS[settings.format])}.jsonl")
     summary = ShardSummary()
     for step in annotate_steps(nlp, address, name, Places(output, rejected), settings):
         summary.add(step)

@@ -113,6 +113,18 @@ def test_rejected_documents_of_an_earlier_attempt_do_not_stay(ruler, tmp_path):
     assert not annotate(nlp, tmp_path, ["a", "bbbb"])[1]
 
 
+def test_names_with_dots_keep_their_rejected_documents_apart(ruler, tmp_path):
+    nlp = spacy.load(ruler)
+    nlp.max_length = 3
+    (tmp_path / "s.txt").write_text("a\nbbbb", encoding="utf8")
+    for year in ("2020", "2021"):
+        for kind in ("jsonl", "jsonl.gz"):
+            output = tmp_path / "out" / f"de.{year}.{kind}"
+            annotate_shard(nlp, str(tmp_path / "s.txt"), str(output), ShardSettings("v", kind))
+    names = sorted(path.name for path in (tmp_path / "out" / "_rejected").iterdir())
+    assert names == ["de.2020.jsonl", "de.2021.jsonl"]
+
+
 def test_formats_say_the_same(ruler, tmp_path):
     pq = pytest.importorskip("pyarrow.parquet")
     import gzip
