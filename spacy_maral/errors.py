@@ -110,7 +110,6 @@ class Errors(metaclass=CodedMessages):
     M122 = "{place}: no words follow the sentence header {found!r}. Add them, or remove the header."
     M123 = "The output {path} {found}. Name a file that ends in .spacy."
     M124 = "{found!r} is not a language code. Use an ISO 639 code such as de or zh, or xx for several languages or an unknown one."
-    M125 = "{path} cannot be written: {found}. Check the folder, its permissions and the free disk space."
     M126 = "{place}: the second and third columns should be _, found {text!r}. A line of the format 'multiconer' is 'token _ _ tag' with single spaces. Correct the line, or choose another format."
     M127 = "There is no segmenter '{segmenter}' for the language '{lang}'. Only Chinese (zh) has segmenters: {known}. Omit the option, or change the language."
     # raw text, entities in JSON Lines, corrections
@@ -143,6 +142,7 @@ class Errors(metaclass=CodedMessages):
     M167 = "The format '{format}' cannot hold document {number} of {path}: {problem}. Export it as jsonl, which keeps white space and long labels."
     M168 = "Document {number} of {path} has no complete annotation of entities, and a format would show that as text without entities. Export labelled documents only."
     M169 = "{path} has no tags: no word has NER=, name= or ne= in its last column. Name the columns with --columns word=1,tag=3, or convert it with --unlabelled."
+    M170 = "{path} exists, and is not of an earlier {output}. Move it, or name another output."
     M156 = "The documents have no entity with a confidence. Let a pipeline with maral_ner (scores = true) label them first: docs = nlp.pipe(texts)."
 
     # M2xx: architectures and pipeline
@@ -164,6 +164,7 @@ class Errors(metaclass=CodedMessages):
     M216 = "'{name}' is not a valid language name. It becomes part of file names, so it may have only letters, digits, '_' and '-'. Use a code such as 'de' or 'zh-Hans'."
     M217 = "The configuration {path} cannot be read: {problem}. Correct the file, or write a new one with 'spacy maral init-config'."
     M218 = "The saved component cannot be read: {problem}. Its files or bytes are damaged, or belong to another component than maral_ner. Copy the pipeline again, or train a new one."
+    M219 = "The pipeline of the configuration cannot be made: {problem}. Correct its sections [nlp] and [components], or import the code that registers what they name with --code."
     M222 = "max_batch_pieces must be at least 1, found {found}. Change this setting of the transformer's model."
     M223 = "The listener {found} cannot be replaced by an encoder of spacy-maral.TransformerModel.v1. Keep the listener, or use spacy-transformers.TransformerModel.v3 in the transformer."
     M224 = "The saved encoder cannot be read: {problem}. The transformer's file 'model' is damaged, or another architecture than spacy-maral.TransformerModel.v1 wrote it. Copy the pipeline again, or train a new one."
@@ -330,7 +331,7 @@ class Errors(metaclass=CodedMessages):
     M541 = "No sentence of {path} can get labels from its original (left out: {reasons}). Check that the originals are wholly annotated, that both files have the same sentences in the same order, and that the encoder knows both languages."
     M542 = "The encoder has no layer {found}: {rule}. Give another number, or omit it."
     M543 = "{name} has no encoder to align words with (its components are: {pipes}). Give a pipeline with a transformer, such as the output of 'spacy maral train-teacher'."
-    M544 = "The output {path} is one of the input files. Name another file."
+    M544 = "The output {path} is one of the inputs, or in a folder that is read. Name another one."
     M545 = "No word of the source has a translation in {paths}. Check that the text is of the target language and that the encoder knows both languages, or give a lexicon with --lexicon."
     M546 = "{place}: a line of a lexicon has a word, a tab and its translation, but this one is {found!r}. Separate both by one tab."
     M547 = "The lexicon {path} has no translation. Write a word, a tab and its translation into each line."

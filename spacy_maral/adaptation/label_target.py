@@ -105,8 +105,10 @@ def pseudo_label(
         file cannot be written.
     """
     output = Path(output)
-    prove_writable(output)
     given, some = as_annotators(model), as_annotators(partial)
+    read = [Path(one) for one in (*given, *some) if isinstance(one, str | Path)]
+    # of folders, no file of labels is read
+    prove_writable(output, inputs=[path for path in (*as_paths(target), *read) if path.is_file()])
     check_combination(given, some, combine)
     if only_doubtful is not None:
         check_share(max_share)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc, Span
 from tqdm.auto import tqdm
 
-from ..data.convert import check_no_input, check_output, write_docs
+from ..data.convert import check_output, write_docs
 from ..data.docs import SUFFIX, read_docs
 from ..data.languages import blank_pipeline
 from ..data.raw import SUFFIXES, describe_counts, file_texts, kind_of
@@ -90,8 +90,7 @@ def project_labels(
     RAISES (MaralError): If the sentences are not as many as their translations, a file cannot be read
         or written, the pipeline has no encoder with such a layer, or no pair is left.
     """
-    path = check_output(Path(output))
-    check_no_input(path, (source, target))
+    path = check_output(Path(output), (source, target))
     use_device(gpu_id)
     states = make_states(load_pipeline(model, gpu_id=gpu_id), layer, str(model))
     pairs = read_pairs(source, target, lang, segmenter)

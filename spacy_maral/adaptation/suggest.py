@@ -81,7 +81,7 @@ def suggest(
     """
     path = Path(output)
     check_format(format)
-    prove_writable(path)
+    prove_writable(path, inputs=[*as_paths(target), *as_paths(exclude or ())])
     for name, limit in (("n", n), ("words", words)):
         if limit is not None and limit < 1:
             raise MaralError(Errors.M153.format(name=name, rule="at least 1", value=limit))

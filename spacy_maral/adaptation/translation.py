@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc, Span
 
 from ..data.config import read_config
-from ..data.convert import check_no_input, check_output, write_docs
+from ..data.convert import check_output, write_docs
 from ..data.files import prove_writable, write_file
 from ..data.text import read_lines
 from ..errors import Errors, MaralError
@@ -100,13 +100,11 @@ def translate_words(
     RAISES (MaralError): If a file cannot be read or written, the output is a file of the input, the
         source has no entity, or no word has a translation.
     """
-    path = check_output(Path(output))
     read = [Path(config_path), *as_paths(source), *as_paths(target)]
     read += [] if lexicon is None else as_paths(lexicon)
-    check_no_input(path, read)
+    path = check_output(Path(output), read)
     if save_lexicon is not None:
-        check_no_input(Path(save_lexicon), [*read, path])
-        prove_writable(Path(save_lexicon))
+        prove_writable(Path(save_lexicon), inputs=[*read, path])
     own = {} if lexicon is None else read_lexicon(lexicon)
     use_device(gpu_id)
     config = read_config(config_path, overrides)

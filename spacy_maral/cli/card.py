@@ -64,7 +64,8 @@ def card_cli(
     given = {"source": source, "dev": dev, "target": target}
     data = {part: paths for part, paths in given.items() if paths}
     with reported("write the model card"):
-        prove_writable(output or model / META)
+        read = [*source, *dev, *target, *metrics, *([sources] if sources else [])]
+        prove_writable(output or model / META, inputs=read)
         listed = read_sources(sources) if sources else []
         facts = CardFacts(meta=meta, sources=listed, metrics=metrics, data=data, encoder=encoder)
         written = write_card(model, facts, output=output)

@@ -66,9 +66,7 @@ def _load(
     targets: list[Path], lang: list[str] | None, tests: list[Path],
 ) -> tuple[list[FileCounts], Language]:  # fmt: skip
     """Read the files and build the pipeline without the encoder's weights."""
-    from spacy.util import load_model_from_config
-
-    from ..data.config import read_config
+    from ..data.config import make_pipeline, read_config
     from ..data.docs import read_docs
     from ..data.languages import start_tokenizer
     from ..training.data_checks import FileCounts
@@ -78,7 +76,7 @@ def _load(
 
     config = read_config(config_path, overrides)
     check_sections(config)
-    nlp = load_model_from_config(config, auto_fill=True)
+    nlp = make_pipeline(config)
     require_component(nlp, "the configuration")
     start_tokenizer(nlp)
     parts = [

@@ -43,7 +43,7 @@ def evaluate_cli(
 
     with reported("evaluate the pipeline"):
         if output is not None:
-            prove_writable(output)
+            prove_writable(output, inputs=[data_path])
         nlp = load_pipeline(model, gpu_id=gpu_id)
         result = evaluate_pipeline(nlp, data_path, batch_size=batch_size, max_width=max_width)
         if output is not None:
@@ -69,7 +69,7 @@ def compare_cli(
 
     with reported("compare the models"):
         if output is not None:
-            prove_writable(output)
+            prove_writable(output, inputs=folder.glob("*.json"))
         rows = read_comparison(folder)
         if output is not None:
             write_file(output, markdown_table(COMPARISON_HEADER, rows))
@@ -122,7 +122,7 @@ def report_cli(
     from ..evaluation.report.page import write_report
 
     with reported("write the report"):
-        prove_writable(output)
+        prove_writable(output, inputs=[*gold, *dev])
         if len(runs) > 1:
             path = write_comparison(runs, output, gold=gold, dev=dev, gpu_id=gpu_id)
         else:

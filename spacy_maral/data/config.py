@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from spacy.util import load_config
+from spacy.language import Language
+from spacy.util import load_config, load_model_from_config
 from thinc.api import Config, ConfigValidationError
 
-from ..errors import Errors, MaralError, did_you_mean
+from ..errors import Errors, MaralError, did_you_mean, first_line
 from ..model.checks import LOSSES_OF_0_1, translate_loss
 
 # What the parser says of a setting that is a line and a block, and what to do about it.
@@ -42,6 +43,20 @@ def read_config(
         # the parser raises errors of any kind
         problem = f"{type(error).__name__}: {error}"
     raise MaralError(Errors.M217.format(path=path, problem=problem))
+
+
+def make_pipeline(config: Config) -> Language:
+    """Make the pipeline of a configuration, untrained, with defaults for the settings that it lacks.
+
+    RAISES (ConfigValidationError): If a setting has another type, or is missing.
+    RAISES (MaralError): If it names a language, a component or a function that there is not.
+    """
+    try:
+        return load_model_from_config(config, auto_fill=True)
+    except (ConfigValidationError, MaralError):
+        raise
+    except (ValueError, ImportError) as error:
+        raise MaralError(Errors.M219.format(problem=first_line(error))) from error
 
 
 def _translate(path: str | Path, overrides: dict[str, Any]) -> dict[str, Any]:

@@ -18,12 +18,12 @@ from tqdm.auto import tqdm
 from ..errors import Errors, MaralError, Warnings
 from ..model.gold import annotated_runs
 from .docs import SUFFIX, read_docs
-from .files import prove_writable, replacing
+from .files import prove_writable, replacing, writing_output
 from .formats.registry import AUTO, read_labelled
 from .labels import LabelMap, load_label_map
 from .languages import MULTIPLE_LANGUAGES, language_code
 from .sentences import Entity, ReadSettings, Sentence, spaces_of
-from .text import check_file
+from .text import check_file, unique_keys
 
 _COLUMNS = re.compile(r" *(word|tag) *= *(-?\d+) *")
 
@@ -100,7 +100,8 @@ def convert(
     RETURNS (ConvertReport): Counts of what was read, repaired and written.
     RAISES (MaralError): If the input breaks its format, or the output cannot be written.
     """
-    output = check_output(Path(output_path))
+    # of a folder, only the files of a data set are read
+    output = check_output(Path(output_path), [input_path] if Path(input_path).is_file() else [])
     code = language_code(lang)
     reading = ReadSettings(
         code, load_label_map(label_map), labelled=not unlabelled, tags=tags, misaligned=misaligned,
@@ -150,30 +151,29 @@ def load_tag_names(names: str | Path | Sequence[str] | None) -> list[str] | None
         return None if names is None else list(names)
     path = check_file(names)
     try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))
+        found = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=unique_keys)
         if isinstance(found, dict):
             by_number = {int(number): name for name, number in found.items()}
+            if len(by_number) < len(found):
+                raise ValueError("two names have one number")
             found = [by_number[number] for number in range(len(by_number))]
-        if not found or not all(isinstance(name, str) for name in found):
+        if not isinstance(found, list) or not found or not all(isinstance(n, str) for n in found):
             raise ValueError("it holds no list of names")
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         problem = f"{path} ({type(error).__name__}: {error})"
         raise MaralError(Errors.M160.format(place=path, found=problem)) from error
     return found
 
 
-def read_docbin(
-    path: str | Path, *, label_map: str | Path | LabelMap | None = None
-) -> Iterator[Sentence]:
+def read_docbin(path: str | Path, reading: ReadSettings | None = None) -> Iterator[Sentence]:
     """Read a .spacy file as sentences, one per Doc.
 
     path (str | Path): The file.
-    label_map (str | Path | LabelMap | None): See `load_label_map`.
+    reading (ReadSettings | None): Its label map is used, and its report filled.
     YIELDS (Sentence): Words and entities of the Docs; `labelled` is False without annotation.
     RAISES (MaralError): If the file is missing or broken, or holds no Doc.
     """
-    file, docs = Path(path), read_docs(path)
-    reading = ReadSettings(label_map=load_label_map(label_map))
+    file, docs, reading = Path(path), read_docs(path), reading or ReadSettings()
     for number, doc in enumerate(docs, start=1):
         sentence = doc_sentence(doc)
         places = [f"{file}: document {number}"] * len(doc)
@@ -234,29 +234,18 @@ def _counted(
     report.examples = dict(sorted(reading.report.examples.items()))
 
 
-def check_output(path: Path) -> Path:
+def check_output(path: Path, inputs: Iterable[str | Path] = ()) -> Path:
     """Make sure that a path can name a .spacy file, and can be written.
 
-    RAISES (MaralError): If it is a folder, has another ending, or cannot be written.
+    inputs (Iterable): Files and folders that are read (see `prove_writable`).
+    RAISES (MaralError): If it is a folder, has another ending, cannot be written, or is an input.
     """
     if path.is_dir():
         raise MaralError(Errors.M123.format(path=path, found="is a folder"))
     if path.suffix != SUFFIX:
         raise MaralError(Errors.M123.format(path=path, found="does not end in .spacy"))
-    prove_writable(path)
+    prove_writable(path, inputs=inputs)
     return path
-
-
-def check_no_input(path: Path, inputs: Iterable[str | Path]) -> None:
-    """Refuse an output that is one of the files that are read, or in a folder that is.
-
-    RAISES (MaralError): If it is, and exists.
-    """
-    for given in map(Path, inputs):
-        same = given.exists() and path.exists() and path.samefile(given)
-        within = given.is_dir() and given.resolve() in path.resolve().parents and path.exists()
-        if same or within or path.resolve() == given.resolve():
-            raise MaralError(Errors.M544.format(path=path))
 
 
 def write_docs(path: Path, docs: Iterable[Doc]) -> None:
@@ -275,8 +264,5 @@ def write_bytes(path: Path, data: bytes) -> None:
 
     RAISES (MaralError): If it cannot be written.
     """
-    try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(data)
-    except OSError as error:
-        raise MaralError(Errors.M125.format(path=path, found=error)) from error
+    with writing_output(path), replacing(path) as temporary:
+        temporary.write_bytes(data)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from filecmp import cmp
 from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +15,7 @@ from spacy.tokens import Doc
 from ..errors import Errors, MaralError
 from .convert import doc_sentence, write_docs
 from .docs import SUFFIX, read_docs
-from .files import writing_output
+from .files import prove_writable, replacing, writing_output
 from .formats.registry import FORMATS, read_labelled, suggest_rows
 from .languages import MULTIPLE_LANGUAGES, language_code
 from .sentences import ReadSettings, Sentence, spaces_of
@@ -44,23 +45,19 @@ def export(
     RAISES (MaralError): If a document has no complete annotation, or the format cannot hold it, or
         the file cannot be read or written.
     """
-    code, output = language_code(lang), Path(output_path)
+    code, output, path = language_code(lang), Path(output_path), Path(input_path)
     check_format(format)
+    prove_writable(output, inputs=[path])
     sentences = []
-    for number, doc in enumerate(read_docs(input_path), start=1):
+    for number, doc in enumerate(read_docs(path), start=1):
         if not doc.has_annotation("ENT_IOB", require_complete=True):
-            raise MaralError(Errors.M168.format(number=number, path=input_path))
+            raise MaralError(Errors.M168.format(number=number, path=path))
         sentences.append(doc_sentence(doc))
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=output.parent, prefix=".export-") as folder:
-            written = Path(folder) / output.name
-            _write(sentences, written, format, code, Path(input_path))
-            _compare(sentences, written, format, code, Path(input_path))
-            for path in Path(folder).iterdir():
-                os.replace(path, output.with_name(path.name))
-    except OSError as error:
-        raise MaralError(Errors.M125.format(path=output, found=error)) from error
+    with writing_output(output), TemporaryDirectory(prefix="maral-export-") as folder:
+        written = Path(folder) / output.name
+        _write(sentences, written, format, code, path)
+        _compare(sentences, written, format, code, path)
+        _put_in_place(written, output)
     return len(sentences)
 
 
@@ -79,16 +76,13 @@ def write_suggestions(docs: Sequence[Doc], output: Path, *, format: str) -> None
         write_docs(output, docs)
         return
     sentences = [doc_sentence(doc) for doc in docs]
-    with writing_output(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=output.parent, prefix=".export-") as folder:
-            written = Path(folder) / output.name
-            # the same text and entities are read back from an annotation
-            _write(sentences, written, format, MULTIPLE_LANGUAGES, output)
-            _compare(sentences, written, format, MULTIPLE_LANGUAGES, output)
-            suggest_rows(written, format, sentences, MULTIPLE_LANGUAGES)
-            for path in Path(folder).iterdir():
-                os.replace(path, output.with_name(path.name))
+    with writing_output(output), TemporaryDirectory(prefix="maral-export-") as folder:
+        written = Path(folder) / output.name
+        # the same text and entities are read back from an annotation
+        _write(sentences, written, format, MULTIPLE_LANGUAGES, output)
+        _compare(sentences, written, format, MULTIPLE_LANGUAGES, output)
+        suggest_rows(written, format, sentences, MULTIPLE_LANGUAGES)
+        _put_in_place(written, output)
 
 
 def check_format(format: str) -> None:
@@ -132,6 +126,22 @@ def _compare(
             raise MaralError(
                 Errors.M167.format(**names, problem=problem or f"{words!r} is changed")
             )
+
+
+def _put_in_place(written: Path, output: Path) -> None:
+    """Copy a file, and what was written beside it, to the output's place, each whole or not at all.
+
+    RAISES (MaralError): If a file that belongs to it would replace one that does not.
+    """
+    beside = [path for path in written.parent.iterdir() if path != written]
+    for path in beside:
+        place = output.with_name(path.name)
+        if place.exists() and not output.exists() and not cmp(place, path, shallow=False):
+            raise MaralError(Errors.M170.format(path=place, output=output.name))
+    for path in (*beside, written):
+        place = output.with_name(path.name)
+        with replacing(place) as new, path.open("rb") as source, new.open("wb") as file:
+            shutil.copyfileobj(source, file)
 
 
 def _whole(sentence: Sentence, lang: str) -> Sentence:

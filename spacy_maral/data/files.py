@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -109,13 +109,18 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name[:MOST_CHARS]}.{uuid.uuid4().hex[:12]}{TEMPORARY}")
 
 
-def prove_writable(path: Path, *, folder: bool = False) -> None:
-    """Refuse an output that cannot be written, before the work on it begins.
+def prove_writable(
+    path: Path, *, folder: bool = False, inputs: Iterable[str | Path] = ()
+) -> None:  # fmt: skip
+    """Refuse an output that cannot be written, or would replace an input, before the work on it begins.
 
     path (Path): The file or folder; missing folders are made.
     folder (bool): Whether files are to be written into it.
-    RAISES (MaralError): If a small file cannot be written there.
+    inputs (Iterable): Files that the work reads, and folders whose files it reads.
+    RAISES (MaralError): If a small file cannot be written there, or it is an input or in a folder of
+        inputs.
     """
+    check_no_input(path, inputs)
     place = Path(os.path.realpath(path / "file" if folder else path))
     with writing_output(path):
         if place.is_dir():
@@ -134,6 +139,19 @@ def prove_writable(path: Path, *, folder: bool = False) -> None:
             probe.write_bytes(bytes(PROBE))
         finally:
             probe.unlink(missing_ok=True)
+
+
+def check_no_input(path: Path, inputs: Iterable[str | Path]) -> None:
+    """Refuse an output that is one of the files that are read, or in a folder that is.
+
+    RAISES (MaralError): If it is, whether or not it exists.
+    """
+    place = Path(os.path.realpath(path))
+    for given in map(Path, inputs):
+        own = Path(os.path.realpath(given))
+        same = place.exists() and own.exists() and place.samefile(own)
+        if same or place == own or (own.is_dir() and own in place.parents):
+            raise MaralError(Errors.M544.format(path=path))
 
 
 @contextlib.contextmanager

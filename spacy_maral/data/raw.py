@@ -146,7 +146,8 @@ def prepare_text(
     RETURNS (RawReport): Counts of what was read and left out.
     RAISES (MaralError): If a file cannot be read or written, or no sentence is left.
     """
-    output = check_output(Path(output_path))
+    paths = [paths] if isinstance(paths, str | Path) else list(paths)
+    output = check_output(Path(output_path), paths)
     report = RawReport([], lang)
     docs = read_raw(
         paths, lang, split=split, min_words=min_words, max_words=max_words, limit=limit, seed=seed,

@@ -141,10 +141,10 @@ def stats(
     RAISES (MaralError): If the file breaks its format.
     """
     code = language_code(lang)
-    if Path(path).suffix == SUFFIX:
-        return span_statistics(read_docbin(path, label_map=label_map), max_width)
     reading = ReadSettings(code, load_label_map(label_map))
-    return span_statistics(read_labelled(path, format, reading), max_width, reading.report)
+    is_docbin = Path(path).suffix == SUFFIX
+    sentences = read_docbin(path, reading) if is_docbin else read_labelled(path, format, reading)
+    return span_statistics(sentences, max_width, reading.report)
 
 
 def span_table(files: Mapping[str, SpanStatistics]) -> tuple[list[str], list[list[str]]]:

@@ -11,9 +11,10 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, StrictUndefined
-from spacy.util import dot_to_object, load_config_from_str, load_model_from_config
+from spacy.util import dot_to_object, load_config_from_str
 from thinc.api import Config
 
+from ..data.config import make_pipeline
 from ..data.languages import (
     MULTIPLE_LANGUAGES,
     blank_pipeline,
@@ -236,7 +237,7 @@ def _all_settings(text: str) -> Config:
     from .settings import SCHEMAS
 
     config = load_config_from_str(text)
-    nlp = load_model_from_config(config, auto_fill=True)
+    nlp = make_pipeline(config)
     full = Config()
     for name in ("paths", "system", "nlp", "components"):
         full[name] = dict(nlp.config[name])

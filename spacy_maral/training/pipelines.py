@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc
-from spacy.util import load_model_from_config
 from thinc.api import Config
 
+from ..data.config import make_pipeline
 from ..data.languages import MULTIPLE_LANGUAGES
 from ..data.layout import CACHE, META
 from ..errors import Errors, MaralError, Warnings
@@ -169,7 +169,7 @@ def build_pipeline(config: Config, labels: list[str], settings: TrainingSettings
     """
     torch.manual_seed(run_seed(config))
     spacy.util.fix_random_seed(run_seed(config))
-    nlp = load_model_from_config(config, auto_fill=True)
+    nlp = make_pipeline(config)
     require_component(nlp, "the configuration")
     nlp.config["initialize"]["components"] = {COMPONENT: {"labels": labels}}
     nlp.initialize()

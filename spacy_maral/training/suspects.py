@@ -103,7 +103,7 @@ def find_suspects(
     RAISES (MaralError): If there is neither model nor configuration, there are fewer documents than
         folds, or a file cannot be read or written.
     """
-    prove_writable(Path(output))
+    prove_writable(Path(output), inputs=[data, *([] if config is None else [config])])
     if (model is None) == (config is None):
         raise MaralError(Errors.M566)
     docs = read_gold(data)

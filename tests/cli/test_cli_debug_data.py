@@ -190,6 +190,18 @@ def test_what_cannot_be_read(files, tmp_path):
     assert run({**files, "--dev": tmp_path / "nowhere.spacy"})[0] == 2
 
 
+@pytest.mark.parametrize(
+    "setting, value",
+    [
+        ("components.maral_ner.factory", "maral_nerx"), ("nlp.lang", "qqq"),
+        ("components.maral_ner.model.@architectures", "spacy-maral.Nothing.v1"),
+    ],
+)  # fmt: skip
+def test_a_pipeline_that_cannot_be_made(files, setting, value):
+    code, _, result = run(files, f"--{setting}", value)
+    assert code == 1 and "[M219]" in result.stderr and value in result.stderr
+
+
 def test_its_output_can_be_read_by_programs(files):
     code, shown, result = run(files, "-NF")
     assert code == 0 and result.stderr == ""

@@ -133,7 +133,10 @@ def test_columns_of_the_users_choice(tmp_path: Path) -> None:
     assert not load(tmp_path / "out.spacy")[0].has_annotation("ENT_IOB")
 
 
-@pytest.mark.parametrize("names", [["x"], "[1]", "{}", '{"O": 1}', "x", '["O", 2]'])
+@pytest.mark.parametrize("names", [
+    ["x"], "[1]", "{}", '{"O": 1}', "x", '["O", 2]', '"xyz"', '{"O": 1e999}',
+    '{"O": 0, "B-A": 1, "B-B": 1, "B-C": 2}', '{"O": 0, "B-A": 2, "B-A": 1, "B-B": 2}',
+])  # fmt: skip
 def test_names_of_tags_that_are_none(tmp_path: Path, names: object) -> None:
     path, table = tmp_path / "data.jsonl", tmp_path / "names.json"
     path.write_text('{"tokens": ["a"], "ner_tags": [2]}\n', encoding="utf-8")
@@ -177,7 +180,7 @@ def test_a_failed_write_leaves_nothing(
         raise OSError("no space left")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(MaralError, match=r"M125.*train\.spacy cannot be written: no space left"):
+    with pytest.raises(MaralError, match=r"M406.*train\.spacy cannot be written: no space left"):
         convert(wikiann, tmp_path / "out" / "train.spacy")
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,39 @@ def test_parquet_has_no_lists_of_different_types(tmp_path, format):
     with pytest.raises(MaralError, match=r"M167.*jsonl"):
         export(path, tmp_path / "out.parquet", format=format)
     assert [p.name for p in tmp_path.iterdir()] == ["in.spacy"]
+
+
+def test_a_link_is_written_through(tmp_path):
+    path, link = one_document(tmp_path / "in.spacy", ["a", "b"]), tmp_path / "link.jsonl"
+    (tmp_path / "real.jsonl").write_text("old", encoding="utf8")
+    link.symlink_to("real.jsonl")
+    export(path, link)
+    assert link.is_symlink() and "old" not in (tmp_path / "real.jsonl").read_text(encoding="utf8")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.spacy", "link.jsonl", "real.jsonl"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_a_pipe_is_written_to(tmp_path):
+    path, pipe, found = one_document(tmp_path / "in.spacy", ["a", "b"]), tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: found.append(pipe.read_text(encoding="utf8")))
+    reader.start()
+    export(path, pipe)
+    reader.join(timeout=10)
+    export(path, tmp_path / "file.jsonl")
+    assert found == [(tmp_path / "file.jsonl").read_text(encoding="utf8")] and pipe.is_fifo()
+
+
+def test_brat_replaces_no_text_of_others(tmp_path):
+    path, text = one_document(tmp_path / "in.spacy", ["a", "b"]), tmp_path / "n.txt"
+    text.write_text("mine", encoding="utf8")
+    with pytest.raises(MaralError, match=r"M170.*n\.txt"):
+        export(path, tmp_path / "n.ann", format="brat")
+    assert text.read_text(encoding="utf8") == "mine" and not (tmp_path / "n.ann").exists()
+    text.unlink()
+    for words in (["a", "b"], ["a", "b", "c"]):
+        export(one_document(path, words), tmp_path / "n.ann", format="brat")
+        assert text.read_text(encoding="utf8").split() == words
 
 
 def test_documents_without_annotation_and_bad_names_are_refused(tmp_path):

@@ -128,6 +128,9 @@ def test_a_file_and_its_conversion_count_the_same(tmp_path: Path) -> None:
     assert stats(output, max_width=1).to_dict() == found
     assert found["spans"] == {"O": 2, "LOC": 1, "PER": 2}
     assert json.loads(json.dumps(found)) == found
+    names = {"PER": "HUMAN", "LOC": None}
+    mapped = [stats(one, label_map=names).to_dict() for one in (path, output)]
+    assert mapped[0] == mapped[1] and mapped[0]["dropped"] == {"LOC": 1}
     convert(path, output, unlabelled=True)
     blind = stats(output).to_dict()
     assert (blind["spans"], blind["unlabelled_sentences"]) == ({"O": 0}, 2)

@@ -14,14 +14,19 @@ from make_golden import GOLDEN
 from typer.testing import CliRunner
 
 from spacy_maral.adaptation.label_target import pseudo_label
+from spacy_maral.adaptation.projection import project_labels
 from spacy_maral.adaptation.pseudo_labels import PseudoLabels
 from spacy_maral.adaptation.student import adapt
+from spacy_maral.adaptation.suggest import suggest
+from spacy_maral.adaptation.translation import translate_words
 from spacy_maral.cli import app
 from spacy_maral.data.convert import convert
+from spacy_maral.data.export import export
 from spacy_maral.data.files import prove_writable, write_file, write_json
 from spacy_maral.data.raw import prepare_text
 from spacy_maral.errors import MaralError
 from spacy_maral.scale import annotate_corpus, optimise, trim_vocab
+from spacy_maral.training.suspects import find_suspects
 from spacy_maral.training.teacher import train_teacher
 
 MODEL = GOLDEN / "0.1" / "model"
@@ -124,6 +129,62 @@ def test_each_command_refuses_an_output_before_it_reads_its_input(tmp_path, worl
     with pytest.raises(MaralError, match=r"^\[M406\]"):
         TASKS[task](tmp_path / "file" / "below", world)
     assert (tmp_path / "file").read_text() == "x"
+
+
+KEEPS = {
+    "export": lambda gold, world: export(gold, gold),
+    "prepare-text": lambda gold, world: prepare_text(gold, gold, lang="de"),
+    "prepare-text in its folder": lambda gold, world: prepare_text(
+        gold.parent, gold.parent / "new.spacy", lang="de"
+    ),
+    "suggest": lambda gold, world: suggest(MODEL, gold, gold),
+    "suspects": lambda gold, world: find_suspects(gold, gold, model=MODEL),
+    "pseudo-label": lambda gold, world: pseudo_label(MODEL, gold, gold),
+    "pseudo-label by a file": lambda gold, world: pseudo_label(str(gold), world["target"], gold),
+    "translate-words": lambda gold, world: translate_words(world["config"], gold, gold, gold),
+    "project-labels": lambda gold, world: project_labels(MODEL, gold, gold, gold),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", KEEPS)
+def test_no_function_replaces_what_it_reads(tmp_path, world, task):
+    gold, link = tmp_path / "gold.spacy", tmp_path / "link.spacy"
+    gold.write_bytes(world["source"].read_bytes())
+    link.symlink_to(gold)
+    for path in (gold, link):
+        with pytest.raises(MaralError, match=r"^\[M544\]"):
+            KEEPS[task](path, world)
+    assert gold.read_bytes() == world["source"].read_bytes()
+    assert sorted(os.listdir(tmp_path)) == ["gold.spacy", "link.spacy"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["evaluate", str(MODEL), "GOLD"],
+        ["report", "FOLDER", "--gold", "GOLD"],
+        ["report", "FOLDER", "--dev", "GOLD"],
+        ["card", str(MODEL), "--target", "GOLD"],
+        ["card", str(MODEL), "--metrics", "FOLDER"],
+    ],
+)
+def test_no_command_line_replaces_what_it_reads(tmp_path, world, given):
+    gold = tmp_path / "gold.spacy"
+    gold.write_bytes(world["source"].read_bytes())
+    names = {"GOLD": str(gold), "FOLDER": str(tmp_path)}
+    done = CliRunner().invoke(app, [*(names.get(x, x) for x in given), "-o", str(gold)])
+    assert done.exit_code == 1 and "[M544]" in done.output
+    assert gold.read_bytes() == world["source"].read_bytes()
+
+
+def test_a_student_does_not_replace_its_teacher(world):
+    for output in (world["teacher"], world["teacher"] / "student"):
+        with pytest.raises(MaralError, match=r"^\[M544\]"):
+            adapt(
+                world["config"], teacher=world["teacher"], source=world["source"],
+                target=world["target"], dev=world["dev"], output=output,
+            )  # fmt: skip
+        assert not (world["teacher"] / "student").exists()
 
 
 COMMANDS = {"evaluate": ["nowhere", __file__], "init-config": ["-e", "nowhere/at/all"]}

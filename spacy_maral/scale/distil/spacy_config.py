@@ -12,9 +12,10 @@ from spacy.language import Language
 from spacy.schemas import ConfigSchemaTraining
 from spacy.tokens import Doc, Span
 from spacy.training import Example
-from spacy.util import dict_to_dot, load_model_from_config, registry
+from spacy.util import dict_to_dot, registry
 from thinc.api import Config
 
+from ...data.config import make_pipeline
 from ...errors import Errors, MaralError, did_you_mean
 from .silver import DEV, TRAIN
 
@@ -82,7 +83,7 @@ class SmallPlan:
         RAISES (ConfigValidationError): If a setting is out of range.
         RAISES (MaralError): If an override names a setting that there is not.
         """
-        nlp = load_model_from_config(config, auto_fill=True)
+        nlp = make_pipeline(config)
         # spaCy drops what it does not know
         known = dict_to_dot(nlp.config)
         if unknown := [name for name in self.overrides if name not in known]:
