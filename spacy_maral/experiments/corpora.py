@@ -246,7 +246,7 @@ def _draw_annotated(files: dict[str, RawFile], folder: Path, n: int) -> Path:
 
 def _check_number(files: dict[str, RawFile], n: int, found: int) -> None:
     if found < n:
-        raise MaralError(Errors.M517.format(path=files["target"].path, n=n, found=found))
+        raise MaralError(Errors.M517.format(path=files["target"].path, n=n, found=found, most=POOL))
 
 
 def _annotatable(files: dict[str, RawFile], folder: Path) -> Iterator[Doc]:

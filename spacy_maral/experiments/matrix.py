@@ -269,9 +269,11 @@ def configs_of(
         return teacher, None
     student = _load(matrix.config, variant.overrides, seed, encoder)
     # a benchmark writes no reports, so its runs need not keep the data for one
-    student["adaptation"].setdefault("diagnostics", False)
+    # a section that is missing is refused later
+    adaptation = student.get("adaptation", {})
+    adaptation.setdefault("diagnostics", False)
     if matrix.uses_gold:
-        student["adaptation"]["diagnose_with_gold"] = True
+        adaptation["diagnose_with_gold"] = True
     return teacher, student
 
 
@@ -347,7 +349,8 @@ def _check_variant(path: Path, matrix: Matrix, name: str, variant: Variant) -> N
         refuse(".translate", "the ceiling has no labelled source text to translate")
     if variant.target_gold_choice == "suggested" and variant.target_gold is None:
         refuse(".target_gold_choice", "set target_gold, the number of sentences to suggest")
-    if not variant.adapt and variant.target_sentences is not None:
+    sees_target = variant.adapt or variant.translate or variant.target_gold is not None
+    if variant.target_sentences is not None and not sees_target:
         refuse(".target_sentences", "a teacher does not see the target, adapt is false")
     base = read_config(matrix.config, interpolate=False)
     for kind in ("overrides", "teacher"):

@@ -142,8 +142,10 @@ def _correlation(changes: list[tuple[float, float]]) -> str:
 
 def _is_comparable(own: Result, base: Result) -> bool:
     """Whether two runs differ in nothing but settings of the student."""
-    same = ("teacher_overrides", "precision_format", "sizes")
-    return own["settings"] != base["settings"] and all(own[name] == base[name] for name in same)
+    same = ("teacher_overrides", "precision_format", "sizes", "translate", "target_gold")
+    return own["settings"] != base["settings"] and all(
+        own.get(name) == base.get(name) for name in same
+    )
 
 
 def _saved_epoch(result: Result) -> dict[str, Any]:

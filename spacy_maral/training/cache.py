@@ -30,7 +30,7 @@ Arrays = dict[str, NDArray]
 
 
 class _Full(Exception):
-    """There is no room in the cache."""
+    """There is no room in the cache; the argument is the number of bytes that it would take."""
 
 
 class Cache:
@@ -93,7 +93,7 @@ class Cache:
                 path.unlink(missing_ok=True)
                 excess -= size
         if excess > 0:
-            raise _Full
+            raise _Full(excess + self.limit * 2**30)
 
     def rows(
         self, key: dict[str, Any], shape: tuple[int, int], dtype: torch.dtype, make: Callable
@@ -110,7 +110,7 @@ class Cache:
         """
         size = shape[0] * shape[1] * dtype.itemsize
         if self.taken + size > self.limit * 2**30:
-            self._refuse(size)
+            self._refuse(self.taken + size)
             return None
         whole = {**key, "dtype": str(dtype), "shape": shape, "version": VERSION}
         path = self.folder / f"{digest(whole)}.rows"
@@ -118,15 +118,15 @@ class Cache:
             path.unlink(missing_ok=True)
             try:
                 self._write(path, size, make)
-            except _Full:
-                self._refuse(size)
+            except _Full as error:
+                self._refuse(error.args[0])
                 return None
         self.taken += size
         return Rows(path, shape[1], dtype)
 
-    def _refuse(self, size: int) -> None:
-        needed = (self.taken + size) / 2**30
-        logger.warning(Warnings.W303.format(needed=needed, limit=self.limit))
+    def _refuse(self, needed: float) -> None:
+        found = {"needed": needed / 2**30, "limit": self.limit, "folder": self.folder}
+        logger.warning(Warnings.W303.format(**found))
 
     def _write(self, path: Path, size: int, make: Callable) -> None:
         """Write a table.

@@ -348,6 +348,23 @@ def test_mistakes_are_named(tmp_path, changed, code, said):
     assert said in str(error.value) and str(path) in str(error.value)
 
 
+def test_a_configuration_without_a_section_is_refused(tmp_path):
+    text = (ROOT / "configs/maral_small.cfg").read_text("utf8")
+    before, _, after = text.partition("[adaptation]\n")
+    rest = after[after.find("\n[") + 1 :] if "\n[" in after else ""
+    (tmp_path / "short.cfg").write_text(before + rest, encoding="utf8")
+    with pytest.raises(MaralError, match=r"M423.*M301.*\[adaptation\]"):
+        read_matrix(write_matrix(tmp_path, config="short.cfg"))
+
+
+def test_a_teacher_that_sees_the_target_may_see_more_of_it(tmp_path):
+    for setting in ({"translate": True}, {"target_gold": 2}):
+        some = {"a": {"adapt": False, "target_sentences": 9, **setting}}
+        assert (
+            read_matrix(write_matrix(tmp_path, variants=some)).variants["a"].target_sentences == 9
+        )
+
+
 @pytest.mark.parametrize("text", [None, "{", "\udcff"])
 def test_a_training_without_a_readable_summary(tmp_path, text):
     (tmp_path / "training").mkdir()
@@ -526,7 +543,7 @@ def test_labelled_target_sentences_are_apart_from_the_raw_text_and_the_test_set(
     assert texts(draw(4, folder="d").annotated) == texts(few.annotated)
     assert set(texts(draw(4, seed=1).annotated)) != found
     # of 20, five are raw text, and the shared one is in the test set
-    with pytest.raises(MaralError, match=r"\[M517\] 16 labelled.*demo/de/train.*only 1[45] are"):
+    with pytest.raises(MaralError, match=r"\[M517\] 16 labelled.*demo/de/train.*only 1[45] can"):
         draw(16)
     plain = prepare_corpora(files, tmp_path / "c", gold=False)
     assert plain.annotated is None and plain.target == few.target and "annotated" not in plain.sizes

@@ -196,6 +196,8 @@ def test_the_study_ranks_settings():
         settings_run("wide", 0, 0.9, 0.99, teacher_overrides={"a.b": 1}),
         settings_run("other_format", 0, 0.9, 0.99, precision_format="float32"),
         settings_run("more_text", 0, 0.9, 0.99, sizes={"target": 20}),
+        settings_run("other_source", 0, 0.9, 0.99, translate=True),
+        settings_run("with_gold", 0, 0.9, 0.99, target_gold=100),
         settings_run("no_epochs", 0, 0.9, 0.99, epochs=[]),
         settings_run("not_saved", 0, 0.9, 0.99, selected_epoch=None),
     ]
