@@ -18,6 +18,7 @@ from ..data.files import check_no_input
 from ..data.layout import DIAGNOSTICS, META
 from ..errors import Errors, MaralError
 from ..model.machine import use_device
+from ..model.maral_ner import DEFAULT_CONFIG, set_names, set_use
 from ..model.visible import is_blank
 from ..training.folders import digest_labels, digest_pipeline, fingerprint, is_finished, run_folder
 from ..training.hooks import Evaluate, Hook
@@ -236,8 +237,11 @@ def student_and_labels(
         student = build_pipeline(plan.config, names, plan.training)
     else:
         student = load_pipeline(teacher, plan.training)
-        # the teacher's offset fits the teacher's scores only
-        student.set_offset(plan.config["components"][COMPONENT].get("offset", 0.0))
+        # the teacher's offset, names and threshold fit the teacher's scores only
+        own = {**DEFAULT_CONFIG, **plan.config["components"][COMPONENT]}
+        student.set_offset(own["offset"])
+        set_names(student.nlp, COMPONENT, None, own["names"])
+        set_use(student.nlp, COMPONENT, threshold=own["threshold"])
     found = student.network.span_model.max_width
     if found != width:
         raise MaralError(Errors.M317.format(teacher=width, student=found))

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..data.config import read_config
 from ..data.languages import MULTIPLE_LANGUAGES
-from ..data.layout import RUN_FOLDER
+from ..data.layout import RUN_FOLDER, SUMMARY
 from ..errors import Errors, MaralError
 from ..training.checkpoint import list_checkpoints
 from ..training.inputs import Paths, as_paths, languages_of
@@ -95,8 +95,8 @@ def train(
         ]
     teacher = train_teacher(config_path, output=output / TEACHER, **shared)
     labels = output / LABELS
-    # The file is whole or not there; its teacher is the one of these settings, or resuming failed.
-    if not (resume and labels.is_file()):
+    # the file is whole or not there; an older one is of another teacher
+    if not (resume and labels.is_file() and is_newer(labels, teacher / RUN_FOLDER / SUMMARY)):
         pseudo_label(teacher, found["target"], labels, lang=lang, gpu_id=gpu_id)
     return adapt(
         config_path, target=found["target"], lang=lang, teacher=teacher, labels=labels,
@@ -121,10 +121,20 @@ def translated(
     langs = languages_of(lang, len(targets))
     files = [output / f"translated-{number}.spacy" for number in range(1, len(targets) + 1)]
     for path, own, code in zip(files, targets, langs, strict=True):
-        # a file is whole or not there, and the fingerprint of a teacher that has begun names its text
-        if not (shared["resume"] and path.is_file() and (output / TEACHER).exists()):
+        # a file is whole or not there, and the fingerprint of a run that has begun names its text
+        if not (shared["resume"] and path.is_file() and has_begun(output / TEACHER / RUN_FOLDER)):
             translate_words(
                 config_path, source, own, path, lang=code, overrides=shared["overrides"],
                 gpu_id=shared["gpu_id"],
             )  # fmt: skip
     return files
+
+
+def is_newer(path: Path, other: Path) -> bool:
+    """Whether a file was not written before another one."""
+    return path.stat().st_mtime_ns >= other.stat().st_mtime_ns
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a run has a checkpoint or is finished."""
+    return bool(list_checkpoints(folder)) or (folder / SUMMARY).is_file()

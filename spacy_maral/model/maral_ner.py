@@ -575,7 +575,17 @@ def set_names(
     name_settings(settings)
     pipe = cast(MaralNER, nlp.get_pipe(name))
     pipe.names = memory
-    pipe.cfg["names"] = settings
+    set_use(nlp, name, names=settings)
+
+
+def set_use(nlp: Language, name: str, **settings: Any) -> None:
+    """Change settings of use of a pipeline's component, to be saved with it.
+
+    nlp (Language): The pipeline.
+    name (str): Name of the component.
+    settings (Any): Values of some of SETTINGS_OF_USE, which are not checked.
+    """
+    cfg = cast(MaralNER, nlp.get_pipe(name)).cfg
     # so that another value in the configuration counts when it is loaded
-    pipe.cfg["configured"] = {**pipe.cfg["configured"], "names": settings}
-    nlp.get_pipe_config(name)["names"] = settings
+    cfg |= {**settings, "configured": {**cfg["configured"], **settings}}
+    nlp.get_pipe_config(name).update(settings)

@@ -20,9 +20,10 @@ from ..model.confidence import (
     log_odds,
     sigmoid,
 )
+from ..model.maral_ner import set_use
 from ..model.spans import OUTSIDE
 from .checkpoint import writing
-from .saving import write_pipeline
+from .saving import note_files, write_pipeline
 
 MIN_DECISIONS = 20
 
@@ -86,6 +87,7 @@ def calibrate(
     set_calibration(nlp, fit, report.threshold)
     with writing(folder):
         write_pipeline(nlp, folder / ".calibrate.tmp", folder)
+        note_files(folder)
     return report
 
 
@@ -158,8 +160,6 @@ def choose_threshold(
 
 def set_calibration(nlp: Language, fit: Calibration, threshold: float | None = None) -> None:
     """Set the calibration of a pipeline's maral_ner, and its threshold if one is given."""
-    cfg = nlp.get_pipe(COMPONENT).cfg  # type: ignore[attr-defined]
-    cfg["calibration"] = fit.to_lists()
+    nlp.get_pipe(COMPONENT).cfg["calibration"] = fit.to_lists()  # type: ignore[attr-defined]
     if threshold is not None:
-        for settings in (cfg, cfg["configured"], nlp.get_pipe_config(COMPONENT)):
-            settings["threshold"] = threshold
+        set_use(nlp, COMPONENT, threshold=threshold)

@@ -24,8 +24,9 @@ from ..evaluation.metrics import score_entities
 from ..model.architectures import get_encoder, get_span_module
 from ..model.checks import make_loss, translate_loss, translate_outside
 from ..model.encoder.weights import check_trainable
-from ..model.maral_ner import DEFAULT_CONFIG
+from ..model.maral_ner import DEFAULT_CONFIG, set_use
 from ..model.offsets import Offset
+from ..model.visible import any_visible
 from ..model.word_ends import WORD_PIECE_ENDS
 from .cache import Cache
 from .corpus import Corpus, digest_docs, digest_tokenizer, encode
@@ -74,12 +75,17 @@ class Pipeline:
 
         if self.cache is None:
             return make()
-        key = {
-            "what": "corpus of visible words without spaces", "docs": digest_docs(docs, labelled=labelled),
-            "tokens": digest_tokenizer(tokenizer, get_spans, docs), "max_width": width,
-            "labels": self.labels if labelled else None,
-        }  # fmt: skip
-        corpus = Corpus.from_arrays(self.cache.arrays(key, lambda: make().arrays()))
+        tokens = digest_tokenizer(tokenizer, get_spans, docs)
+        if tokens is None:
+            # nothing tells its word pieces from those of another one
+            corpus = make()
+        else:
+            key = {
+                "what": "corpus of visible words without spaces",
+                "docs": digest_docs(docs, labelled=labelled), "tokens": tokens, "max_width": width,
+                "labels": self.labels if labelled else None,
+            }  # fmt: skip
+            corpus = Corpus.from_arrays(self.cache.arrays(key, lambda: make().arrays()))
         self.network.remember(corpus, self.cache)
         return corpus
 
@@ -116,7 +122,7 @@ class Pipeline:
         """Decide with another offset (see `MaralNER.set_offset`)."""
         pipe = self.nlp.get_pipe(COMPONENT)
         pipe.set_offset(offset)  # type: ignore[attr-defined]
-        self.nlp.get_pipe_config(COMPONENT)["offset"] = offset
+        set_use(self.nlp, COMPONENT, offset=offset)
         self.network.offsets = pipe.offsets  # type: ignore[attr-defined]
 
     def deal(self, docs: Sequence[Doc], ranks: Ranks, *, labelled: bool, name: str) -> Share:
@@ -126,7 +132,7 @@ class Pipeline:
         RAISES (MaralError): If there are not enough documents for all processes.
         """
         every = [ranks._replace(rank=rank).deal(docs) for rank in range(ranks.size)]
-        if ranks.size > 1 and not all(any(map(len, share)) for share in every):
+        if ranks.size > 1 and not all(map(any_visible, every)):
             raise MaralError(Errors.M327.format(size=ranks.size))
         return Share.of(self.encode(ranks.deal(docs), labelled=labelled, name=name), ranks)
 

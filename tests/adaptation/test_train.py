@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+
 import pytest
+import spacy
 from typer.testing import CliRunner
 from worlds import adapt_in, tensors_of
 
 from spacy_maral.adaptation import train as module
 from spacy_maral.adaptation.label_target import pseudo_label
 from spacy_maral.cli import app
+from spacy_maral.data.config import read_config
 from spacy_maral.data.docs import read_docs
 from spacy_maral.errors import MaralError
+from spacy_maral.model.maral_ner import set_names, set_use
+from spacy_maral.model.names import NameMemory
 from spacy_maral.training.teacher import train_teacher
 
 SHORT = {"teacher.epochs": 1, "student.epochs": 2}
@@ -75,6 +82,35 @@ def test_a_killed_training_resumes_where_it_was(config, steps, tmp_path, monkeyp
     assert_same(tmp_path, steps)
 
 
+def test_labels_are_those_of_the_teacher_that_is_there(config, tmp_path):
+    """A run of other settings is continued as its messages say: by deleting what they name."""
+    module.train(config, output=tmp_path, overrides=SHORT)
+    other = {**SHORT, "teacher.epochs": 2}
+    for name in ("teacher", "student"):
+        with pytest.raises(MaralError, match=rf"(?s)M323.*delete \S+{name}.training") as error:
+            module.train(config, output=tmp_path, overrides=other, resume=True)
+        shutil.rmtree(re.search(r"delete (\S+) to train", str(error.value))[1])
+    module.train(config, output=tmp_path, overrides=other, resume=True)
+    new = pseudo_label(
+        tmp_path / "teacher", read_config(config)["paths"]["target"], tmp_path / "new"
+    )
+    assert new.read_bytes() == (tmp_path / "labels.npz").read_bytes()
+
+
+def test_a_student_that_starts_from_its_teacher_has_settings_of_its_own(world, tmp_path):
+    nlp = spacy.load(world["teacher"])
+    memory = NameMemory.empty(3)
+    set_names(nlp, "maral_ner", memory, {"type_weight": 0.5, "mixed_weight": 0.5})
+    set_use(nlp, "maral_ner", threshold=0.9, offset=1.5)
+    nlp.to_disk(tmp_path / "teacher")
+    overrides = {"adaptation.init": "teacher", "adaptation.save_names": False, "student.epochs": 1,
+                 "student.offset": 0.0}  # fmt: skip
+    adapt_in(world, tmp_path / "student", teacher=tmp_path / "teacher", overrides=overrides)
+    pipe = spacy.load(tmp_path / "student").get_pipe("maral_ner")
+    own = [pipe.names, *(pipe.cfg[key] for key in ("names", "threshold", "offset"))]
+    assert own == [None, None, 0.0, 0.0]
+
+
 def test_options_go_before_paths(world, tmp_path, monkeypatch):
     calls = {}
     for name in ("train_teacher", "pseudo_label", "adapt"):
@@ -128,7 +164,8 @@ def test_translated_text_is_a_further_source(config, world, tmp_path, monkeypatc
         ]
         assert [d.text for d in docs] != [d.text for d in originals]
 
-    (tmp_path / "out" / "teacher").mkdir()
+    (tmp_path / "out" / "teacher" / "training").mkdir(parents=True)
+    (tmp_path / "out" / "teacher" / "training" / "summary.json").write_text("{}", encoding="utf8")
     monkeypatch.setattr(module, "translate_words", None)
     again = {"target": [german, world["target"]], "lang": ["de", "es"], "resume": True}
     module.train(config, output=tmp_path / "out", translate=True, **again)

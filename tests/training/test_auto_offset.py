@@ -52,6 +52,9 @@ def test_a_teacher_gets_the_offset_of_its_f1_on_source_dev(world, tmp_path):
     wanted = best_f1_offset(rows_of(auto)[-1]["dev_f1"])
     assert offset_of(auto) == pytest.approx(wanted, abs=1e-3)
     assert summary_of(auto)["offset"] == offset_of(auto)
+    for given in (0.0, 0.1):
+        own = spacy.load(auto, config={"components": {"maral_ner": {"offset": given}}})
+        assert own.get_pipe("maral_ner").cfg["offset"] == given
     assert offset_of(train("given", **{"teacher.offset": -50.0})) == -50.0
     meta = spacy.util.load_meta(tmp_path / "given" / "meta.json")
     assert meta["performance"]["source_dev_ents_r"] == 0

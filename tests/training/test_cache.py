@@ -3,8 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tokenizers import normalizers
 
+from spacy_maral.data.docs import read_docs
 from spacy_maral.errors import MaralError
+from spacy_maral.training import pipelines
 from spacy_maral.training.cache import Cache
 
 KEY = {"what": "test", "number": 3}
@@ -92,3 +95,23 @@ def test_a_cache_that_is_deleted_while_it_is_used(tmp_path):
     rows.path.unlink()
     with pytest.raises(MaralError, match="M347"):
         rows.read(np.array([0]), np.array([2]))
+
+
+def test_word_pieces_that_nothing_identifies_are_not_shared(world, tmp_path, monkeypatch):
+    """The state of a slow tokenizer cannot be serialised."""
+    monkeypatch.setattr(pipelines, "digest_tokenizer", lambda *args: None)
+    docs, found = read_docs(world["target"])[:9], []
+    for tokenizer in (0, 1):
+        pipeline = pipelines.load_pipeline(world["teacher"])
+        pipeline.cache = Cache(tmp_path, 1.0)
+        if tokenizer:
+            change_case(pipeline)
+        found.append(pipeline.encode(docs, labelled=False, name="target").pieces)
+    assert not np.array_equal(*found)
+
+
+def change_case(pipeline):
+    """Let a tokenizer read capitals."""
+    _, tokenizer, _ = pipelines.get_encoder(pipeline.nlp)
+    backend = tokenizer.backend_tokenizer
+    backend.normalizer = normalizers.Replace("a", "A")

@@ -19,6 +19,7 @@ from spacy_maral.evaluation.evaluate import evaluate_pipeline, read_gold, withou
 from spacy_maral.evaluation.span_scores import score_spans
 from spacy_maral.model.spans import OUTSIDE, UNKNOWN
 from spacy_maral.training.calibrate import calibrate, choose_threshold
+from spacy_maral.training.teacher import train_teacher
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,16 @@ def test_only_confidences_change(model, gold, tmp_path):
     assert pipe.from_bytes(pipe.to_bytes()).cfg["calibration"]["temperature"]
     nlp.initialize()
     assert "calibration" not in pipe.cfg
+
+
+def test_a_finished_run_knows_its_calibrated_pipeline(world, gold, tmp_path, caplog):
+    files = {name: world[name] for name in ("source", "dev")}
+    short = {**files, "output": tmp_path / "model", "overrides": {"teacher.epochs": 1}}
+    model = train_teacher(world["config"], **short)
+    calibrate(model, gold)
+    train_teacher(world["config"], **short, resume=True)
+    assert "W304" in caplog.text and "W530" not in caplog.text
+    assert "calibration" in spacy.load(model).get_pipe("maral_ner").cfg
 
 
 def test_the_command_sets_the_threshold_for_a_precision(model, gold):
