@@ -190,7 +190,7 @@ class Errors(metaclass=CodedMessages):
     M313 = "There is no spaCy pipeline in {path} (no meta.json). Give the output folder of 'spacy maral train-teacher'."
     M314 = "The pipeline of {where} has no component '{component}' (it has: {pipes}). Add it after a transformer."
     M316 = "There is an unfinished run in {folder}. Continue it with --resume, or delete that folder to start again."
-    M317 = "The pseudo-labels cover spans of up to {teacher} words, but the student has max_width = {student}. Train teacher and student with the same max_width, or make the labels with the student's --max-width."
+    M317 = "The pseudo-labels cover spans of up to {teacher} words, but the student has max_width = {student}. Train teacher and student with the same max_width. Only labels that no maral_ner makes can have another --max-width."
     M318 = "The encoder {encoder} has no masked-language-model head (it was saved as: {architectures}). Set mlm_weight = 0, or use an encoder with a head, such as xlm-roberta-base."
     M319 = "The weights of the best epoch are missing ({path}). Delete that folder and start the run again without --resume."
     M320 = "The checkpoint {path} has the format version {found} of an earlier release, but this release reads {known}. Finish the run with the earlier release, or delete the folder to start again."
@@ -325,7 +325,7 @@ class Errors(metaclass=CodedMessages):
     M513 = "Every sentence of {name} is also in the labelled sentences of the target, so that there is no raw text to adapt to. Give more text with --target."
     M515 = "{model} has no component 'maral_ner', which gives the probabilities that show what it doubts. Give the output of 'spacy maral train-teacher' or 'adapt'."
     M516 = "There is no sentence to suggest in {paths}: each has no words or is excluded. Give more text, or fewer files with --exclude."
-    M517 = "{n} labelled sentences of {path} are wanted, but only {found} are neither in the raw text nor in the test set. Lower target_gold or target_sentences in the benchmark."
+    M517 = "{n} labelled sentences of {path} are wanted, but only {found} can be had: at most {most}, and none that are in the raw text or in the test set. Lower target_gold or target_sentences in the benchmark."
     # M54x: labels projected onto translations
     M540 = "{target} has {n_target:,} sentences, but {source} has {n_source:,}. The n-th sentence of the translation has to belong to the n-th labelled one; where there is no translation, a text has an empty line."
     M541 = "No sentence of {path} can get labels from its original (left out: {reasons}). Check that the originals are wholly annotated, that both files have the same sentences in the same order, and that the encoder knows both languages."
@@ -362,7 +362,7 @@ class Warnings(metaclass=CodedMessages):
     # W3xx: training, configuration, checkpoints
     W301 = "The checkpoint {path} is damaged ({problem}). The run continues from the previous one."
     W302 = "{n:,} gold entities of the source ({share:.1f} %) are longer than max_width = {max_width} words and cannot be found: {by_type}. Raise max_width to find them, at the cost of time; 'spacy maral stats' shows how long entities are."
-    W303 = "The frozen-layer states need {needed:.1f} GiB on the disk, more than frozen_cache = {limit} GiB, so every epoch computes them again. Raise frozen_cache to train faster."
+    W303 = "With the frozen-layer states, the files in {folder} would take {needed:.1f} GiB, more than frozen_cache = {limit} GiB, so every epoch computes them again. Raise frozen_cache to train faster, or give the training a cache of its own."
     W304 = "The run in {folder} is finished, with the same settings and data: there is nothing left to do."
     W305 = "Stopping: the run saves its state after this step, or at the end of the epoch if it is there already. Interrupt again to stop at once and fall back to the last checkpoint."
     W306 = "The run was stopped {when}. Its state is saved in {path}. Continue with the same command and --resume."

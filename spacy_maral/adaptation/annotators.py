@@ -53,7 +53,8 @@ class Reading:
     holds the score of an entity; None for the first of SCORES that is set. spans_key: Read
     doc.spans[spans_key] and its scores in place of doc.ents; None to read doc.ents. langs:
     Languages of silver text to be split into sentences. partial: Whether the annotator names some
-    entities only, so that it says nothing about the words of no entity.
+    entities only, so that it says nothing about the words of no entity. may_be_empty: Whether the
+    documents are few, so that to find no entity in them is an answer.
     """
 
     labels: list[str]
@@ -64,6 +65,7 @@ class Reading:
     spans_key: str | None = None
     langs: tuple[str, ...] = ("xx",)
     partial: bool = False
+    may_be_empty: bool = False
 
     def __post_init__(self) -> None:
         if not 0.5 < self.confidence <= 1:
@@ -223,13 +225,13 @@ def as_labels(
 
     name (str): Name of the annotator in messages.
     counts (Counter): Entities lost so far by reason; updated in place.
-    RAISES (MaralError): If no entity is left.
+    RAISES (MaralError): If no entity is left, unless there is none and the reading allows it.
     """
     n_all = len(mentions) + counts.total()
     visible = VisibleWords.of(docs)
     shown = visible_mentions(mentions, visible, counts)
     usable = [m for m in (read_label(m, reading, counts) for m in shown) if m is not None]
-    if not usable:
+    if not usable and not (reading.may_be_empty and not counts.total()):
         reasons = describe_counts(dict(counts)) or "it found none at all"
         labels = ", ".join(reading.labels)
         raise MaralError(Errors.M341.format(annotator=name, labels=labels, counts=reasons))
@@ -270,8 +272,8 @@ def write_table(
     nothing = np.full(n_labels + 1, (1 - reading.confidence) / n_labels, dtype=np.float32)
     nothing[OUTSIDE] = reading.confidence
     table = np.tile(nothing, (len(candidates), 1))
-    owner, start, end = np.array([mention[:3] for mention in mentions], dtype=np.int64).T
-    classes = np.array([reading.labels.index(mention.label) + 1 for mention in mentions])
+    owner, start, end = np.array([m[:3] for m in mentions], dtype=np.int64).reshape(-1, 3).T
+    classes = np.array([reading.labels.index(m.label) + 1 for m in mentions], dtype=np.int64)
     scores = np.array([mention.score for mention in mentions], dtype=np.float32)
     rows = candidates.find(owner, start, end)
     # of several labels of a span, keep the one with the highest score

@@ -78,7 +78,7 @@ def ask_experts(
     shown = [doc for doc, is_shown in zip(docs, answered.tolist(), strict=True) if is_shown]
     found = []
     for annotator, name, partial in experts:
-        own = replace(reading, partial=partial)
+        own = replace(reading, partial=partial, may_be_empty=True)
         if isinstance(annotator, Language):
             annotator = ask(annotator, asked, name, folder, own)
         answers = label_docs(annotator, shown, Task("", name, own))

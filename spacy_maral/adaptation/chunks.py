@@ -21,7 +21,7 @@ from spacy.vocab import Vocab
 from ..errors import Errors, MaralError
 from ..evaluation import evaluate
 from ..model.name_files import is_memory
-from ..model.visible import VisibleWords
+from ..model.visible import VisibleWords, any_visible
 from ..training.corpus import digest_docs
 from ..training.pipelines import (
     COMPONENT,
@@ -182,7 +182,7 @@ def score_docs(
     tables (Sequence[NDArray]): Those of the chunks, if workers have found them.
     RAISES (MaralError): If the documents have no words.
     """
-    if not any(map(len, docs)):
+    if not any_visible(docs):
         raise MaralError(Errors.M303.format(name="target", n_docs=len(docs)))
     tables = tables or [label_chunk(teacher, chunk) for chunk in split(docs)]
     width = teacher.network.span_model.max_width
@@ -191,7 +191,7 @@ def score_docs(
 
 def label_chunk(teacher: Pipeline, docs: Sequence[Doc]) -> NDArray[np.floating]:
     """Class probabilities of the candidates of documents, shape (n_spans, K)."""
-    if not any(map(len, docs)):
+    if not any_visible(docs):
         return np.zeros((0, len(teacher.labels) + 1), dtype=np.float16)
     return teacher.class_probabilities(docs, name="Pseudo-label", dtype=torch.float16)
 

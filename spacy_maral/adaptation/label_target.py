@@ -121,8 +121,8 @@ def pseudo_label(
         with_probabilities(teacher.annotator, teacher.name)
         loaded, experts = [teacher], loaded
     every = [*loaded, *experts]
-    known = model_facts(every, labels=labels, source=source)
-    width = max_width or known[1] or config_width(config)
+    known = model_facts(every, labels=labels, source=source, max_width=max_width)
+    width = known[1] or max_width or config_width(config)
     reading = Reading(
         known[0], width, confidence, load_label_map(label_map), score_attr, spans_key,
         (lang,) if isinstance(lang, str) else tuple(lang or ("xx",)),
@@ -264,11 +264,16 @@ def describe(given: Annotator) -> str:
 
 
 def model_facts(
-    annotators: Sequence[Loaded], *, labels: Sequence[str] | None, source: Paths | None
+    annotators: Sequence[Loaded],
+    *,
+    labels: Sequence[str] | None,
+    source: Paths | None,
+    max_width: int | None = None,
 ) -> tuple[list[str], int]:
     """Entity labels of the model to be trained, and the teacher's longest span; 0 if unknown.
 
-    RAISES (MaralError): If no labels are given or found, or a maral_ner pipeline has other labels.
+    RAISES (MaralError): If no labels are given or found, or a maral_ner pipeline has other labels or
+        another longest span than the one given.
     """
     wanted = sorted({label.strip() for label in labels or ()} - {""})
     for path in as_paths(source or ()) if not wanted else ():
@@ -279,7 +284,11 @@ def model_facts(
             if wanted and wanted != sorted(teacher.labels):
                 found = {"path": one.name, "other": "the labels given", "what": "labels"}
                 raise MaralError(Errors.M339.format(**found, found=teacher.labels, wanted=wanted))
-            return teacher.labels, teacher.network.span_model.max_width
+            width = teacher.network.span_model.max_width
+            if max_width not in (None, width):
+                found = {"path": one.name, "other": "the option given", "what": "max_width"}
+                raise MaralError(Errors.M339.format(**found, found=width, wanted=max_width))
+            return teacher.labels, width
     if not wanted:
         raise MaralError(Errors.M340.format(annotator=annotators[0].name))
     return wanted, 0

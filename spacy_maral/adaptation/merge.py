@@ -59,18 +59,23 @@ def merge_labels(
     words (tuple): First and last words of the candidates, numbered over the documents.
     how (Combine): "dawid-skene" weighs the annotators by how right they are (see `weigh`), "mean"
         averages their probabilities (see `average`).
-    RETURNS (tuple): The labels, without overlaps, and how right each annotator is by them.
+    RETURNS (tuple): The labels, without overlaps, and how right each annotator is by them. Of a mean,
+        those are reliable that all annotators give that say something.
     RAISES (MaralError): If their entity labels or widths differ.
     """
     check_alike([one.labels for one in annotations], [one.name for one in annotations])
     if len(annotations) == 1:
-        merged, reports = annotations[0].labels, []
+        merged, reports, votes = annotations[0].labels, [], []
     else:
         votes = [without_overlaps(one.labels, words) for one in annotations]
         weighed = how == "dawid-skene" and not all(one.is_model for one in annotations)
         merged = weigh(annotations) if weighed else average(annotations, votes)
         reports = [report_on(one, own, merged) for one, own in zip(annotations, votes, strict=True)]
     resolve_overlaps(merged.probabilities, words)
+    if merged.reliable is not None and votes:
+        # each may have preferred another one of overlapping spans than their mean
+        agreed = np.max(votes, axis=0) == merged.probabilities.argmax(1)
+        merged = replace(merged, reliable=merged.reliable & agreed)
     return merged, reports
 
 
@@ -87,7 +92,7 @@ def average(annotations: Sequence[Annotation], votes: Sequence[NDArray[np.int64]
     """Average the probabilities of the annotators that say something about a span.
 
     votes (Sequence[NDArray]): Class that each annotator gives to each span, without overlaps.
-    RETURNS (PseudoLabels): Spans to which all of these give the same class are reliable.
+    RETURNS (PseudoLabels): With overlaps. Spans to which all of these give the same class are reliable.
     """
     masks = [known_of(one.labels) for one in annotations]
     speakers = np.sum(masks, axis=0)

@@ -78,7 +78,9 @@ def find_operating_point(
     np.add.at(counts, (owner, bins), 1)
     is_name = name_probabilities(counts)[owner]
     found = len(odds) - np.searchsorted(np.sort(odds), -OFFSETS, side="right")
-    best = OFFSETS[np.abs(found - is_name.sum()).argmin()]
+    gaps = np.abs(found - is_name.sum())
+    # of equally good offsets, the one that changes least
+    best = min(OFFSETS[gaps == gaps.min()], key=abs)
     right = is_name[odds > 0].sum()
     return OperatingPoint(
         offset=float(SHRINK * best * repeated / (repeated + FEW)),

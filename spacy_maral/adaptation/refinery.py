@@ -159,7 +159,8 @@ def sample_classes(
     RETURNS (NDArray[np.int64]): Chosen spans, ascending.
     """
     members = (np.flatnonzero(classes == c) for c in np.unique(classes[classes != UNKNOWN]))
-    return np.sort(np.concatenate([rng.permutation(spans)[:most] for spans in members]))
+    drawn = (rng.permutation(spans)[:most] for spans in members)
+    return np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *drawn]))
 
 
 def refine(

@@ -12,7 +12,7 @@ from spacy.tokens import Doc
 from ..model.maral_ner import set_names
 from ..model.names import NameMemory, span_keys
 from ..model.spans import OUTSIDE, decode
-from ..model.visible import VisibleWords
+from ..model.visible import VisibleWords, any_visible
 from ..training.pipelines import COMPONENT, Pipeline
 from ..training.settings import AdaptationSettings
 from .chunks import split
@@ -81,7 +81,7 @@ def read_target(student: Pipeline, docs: Sequence[Doc], *, names: bool) -> Targe
     # the text is read once more, so that nothing of it is worth a place on the disk
     reader = replace(student, cache=None)
     max_width = student.network.span_model.max_width
-    chunks = [chunk for chunk in split(docs) if any(map(len, chunk))]
+    chunks = [chunk for chunk in split(docs) if any_visible(chunk)]
     points: list[OperatingPoint] = []
     decided: list[NDArray[np.int16]] = []
     offsets = student.network.offsets

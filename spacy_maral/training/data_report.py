@@ -10,6 +10,7 @@ from spacy.language import Language
 from wasabi import MESSAGES, Printer
 
 from ..data.languages import blank_pipeline
+from ..model.visible import any_visible
 from .data_checks import (
     FileCounts,
     Pieces,
@@ -212,7 +213,7 @@ class DataReport:
         found = {
             part.name: count_pieces(part, tokenizer, get_spans, special)
             for part in self.parts
-            if part.n_words
+            if any_visible(part.docs)
         }
         sizes = {part.name: part for part in self.parts}
         rows = [
@@ -223,7 +224,8 @@ class DataReport:
         self.table(rows, "word pieces", "a word", "unknown", "long documents")
         for x, p in found.items():
             self._pieces(x, p)
-        for name in [part.name for part in self.targets if part.name in found]:
+        targets = [part.name for part in self.targets] if "source" in found else []
+        for name in [name for name in targets if name in found]:
             kinds, all_of_them = known_share(found["source"].counts, found[name].counts)
             self.msg.info(
                 f"{name}: {100 * kinds:.1f} % of the different word pieces are in the source, "

@@ -15,6 +15,7 @@ from ..data.languages import MULTIPLE_LANGUAGES
 from ..data.raw import RawReport, is_docbin, read_raw
 from ..errors import Errors, MaralError, Warnings
 from ..model.memory import give_back_memory
+from ..model.visible import any_visible
 from .streams import Parts
 
 logger = logging.getLogger("spacy")
@@ -73,7 +74,7 @@ class Inputs:
             {ent.label_ for doc in self.docs.get(side, ()) for ent in doc.ents} for side in LABELLED
         )
         # documents without words have an error of their own
-        if any(map(len, self.docs.get("dev", ()))) and known and not known & found:
+        if any_visible(self.docs.get("dev", ())) and known and not known & found:
             labels = {"known": ", ".join(sorted(known)), "found": ", ".join(sorted(found))}
             raise MaralError(Errors.M333.format(**{k: v or "none" for k, v in labels.items()}))
 
@@ -99,7 +100,7 @@ def annotated_docs(docs: list[Doc], path: Path) -> list[Doc]:
     """
     kept = [doc for doc in docs if doc.has_annotation("ENT_IOB")]
     if len(kept) < len(docs):
-        if not any(map(len, kept)):
+        if not any_visible(kept):
             raise MaralError(Errors.M332.format(path=path))
         n_missing = len(docs) - len(kept)
         logger.warning(Warnings.W332.format(path=path, n=n_missing, n_docs=len(docs)))

@@ -118,8 +118,9 @@ class TrainingSettings(Section):
     deleted while no run uses it. By default the cache is in the folder of the run, which deletes it
     when it finishes."""
     frozen_cache: float = Field(8.0, ge=0)
-    """Maximum disk space, in GiB, for the frozen-layer states of all documents. Frozen-layer states
-    that do not fit are computed again for every batch."""
+    """Maximum disk space, in GiB, for the frozen-layer states of all documents, and for what else is in
+    the cache: other trainings may share it. Frozen-layer states that do not fit are computed again for
+    every batch."""
     reset_means: bool = True
     """Whether the class means count for `pseudo_count` spans again at the start of each epoch, so
     that they forget features of earlier epochs."""

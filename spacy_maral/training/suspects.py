@@ -24,6 +24,8 @@ from ..model.spans import OUTSIDE, UNKNOWN, softmax
 from .teacher import train_teacher
 
 SHOWN = 0.5
+# number of documents whose scores the log of a fold's training has
+LOGGED = 200
 
 
 @dataclass(frozen=True)
@@ -166,11 +168,11 @@ def _by_folds(
         raise MaralError(Errors.M567.format(folds=folds, n_docs=len(docs)))
     parts = deal_folds(len(docs), folds)
     found = []
-    # the last epoch: choosing one by the fold's own labels would fit the model to them
-    settings = {**(overrides or {}), "teacher.select": "last"}
+    # the labels that are judged choose neither the epoch nor the offset of who judges them
+    settings = {**(overrides or {}), "teacher.select": "last", "teacher.offset": 0.0}
     for part in parts:
         others = np.setdiff1d(np.arange(len(docs)), part)
-        with _files(docs, others, part) as (folder, train, dev):
+        with _files(docs, others) as (folder, train, dev):
             teacher = train_teacher(
                 config, source=train, dev=dev, output=folder / "model", overrides=settings,
                 gpu_id=gpu_id,
@@ -190,13 +192,13 @@ def deal_folds(n_docs: int, folds: int) -> list[NDArray[np.int64]]:
 
 
 @contextmanager
-def _files(
-    docs: Sequence[Doc], train: NDArray[np.int64], dev: NDArray[np.int64]
-) -> Iterator[tuple[Path, Path, Path]]:
-    """Write the documents of a fold and those of the others to files that are removed later."""
+def _files(docs: Sequence[Doc], train: NDArray[np.int64]) -> Iterator[tuple[Path, Path, Path]]:
+    """Write the documents to train on, and some of them for the log, to files that are removed later."""
+    numbers = train.tolist()
+    dev = [i for i in numbers if docs[i].ents][:LOGGED]
     with TemporaryDirectory(prefix="maral-fold-") as name:
         folder = Path(name)
         paths = folder / "train.spacy", folder / "dev.spacy"
-        for path, numbers in zip(paths, (train, dev), strict=True):
-            write_docs(path, [docs[i] for i in numbers])
+        for path, chosen in zip(paths, (numbers, dev), strict=True):
+            write_docs(path, [docs[i] for i in chosen])
         yield folder, *paths

@@ -130,6 +130,22 @@ def test_only_the_most_doubtful_sentences_are_asked_for(tmp_path, capsys):
     assert "expert 0: 2 sentences to ask for, 0 answered before" in shown
 
 
+def test_to_find_no_entity_in_the_doubtful_sentences_is_an_answer(tmp_path):
+    docs, before = docs_of(TEXTS), judged(docs_of(TEXTS))
+    labels = ask_all([expert()], docs, tmp_path / "one")
+    assert labels.asked == 2
+    for number, text in enumerate(TEXTS):
+        own, old = (rows_of_doc(one, docs, number) for one in (labels, before))
+        if text in WANTED:
+            np.testing.assert_allclose(own, np.tile([0.9, 0.05, 0.05], (len(own), 1)), rtol=1e-6)
+        else:
+            np.testing.assert_array_equal(own, old)
+    both = ask_all([expert(**KNOWING), expert()], docs, tmp_path / "two")
+    assert rows_of_doc(both, docs, 0)[0].tolist() == pytest.approx([0.5, 0.025, 0.475])
+    with pytest.raises(MaralError, match=r"M341.*label X"):
+        ask_all([expert(Anna="X")], docs, tmp_path / "three")
+
+
 def test_the_teacher_keeps_what_a_partial_expert_says_nothing_about(tmp_path):
     docs = docs_of(TEXTS)
     names = Expert(expert(Anna="PER"), "names", partial=True)

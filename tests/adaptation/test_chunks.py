@@ -10,6 +10,7 @@ from worlds import NAMES
 
 from spacy_maral.adaptation.chunks import ChunkWorker, Task, load_annotator, pack, predict
 from spacy_maral.adaptation.label_target import pseudo_label
+from spacy_maral.adaptation.target_names import read_target
 from spacy_maral.errors import MaralError
 
 
@@ -70,11 +71,24 @@ def test_a_chunk_is_labelled_as_it_is_alone(world, chunks_of_seven):
 def test_documents_without_words_may_fill_a_chunk(world, chunks_of_seven):
     teacher = load_annotator(world["teacher"])
     some = list(DocBin().from_disk(world["target"]).get_docs(teacher.nlp.vocab))[:2]
-    nothing = [Doc(teacher.nlp.vocab)] * 14
-    labels = predict(teacher, [*some, *nothing])
-    assert np.array_equal(labels.probabilities, predict(teacher, some).probabilities)
-    with pytest.raises(MaralError, match="M303"):
-        predict(teacher, nothing)
+    for words in ([], ["\u200b", " "]):
+        nothing = [Doc(teacher.nlp.vocab, words=words)] * 14
+        labels = predict(teacher, [*some, *nothing])
+        assert np.array_equal(labels.probabilities, predict(teacher, some).probabilities)
+        read = read_target(teacher, [*some, *nothing], names=True)
+        assert np.array_equal(read.classes, read_target(teacher, some, names=True).classes)
+        with pytest.raises(MaralError, match="M303"):
+            predict(teacher, nothing)
+
+
+@pytest.mark.parametrize("width", [2, 5])
+def test_the_longest_span_is_that_of_the_teacher(world, tmp_path, width):
+    output = tmp_path / "labels.npz"
+    with pytest.raises(MaralError, match=f"M339.*max_width is 3 and {width}"):
+        pseudo_label(world["teacher"], world["target"], output, max_width=width)
+    assert not output.exists()
+    pseudo_label(world["teacher"], world["target"], output, max_width=3)
+    assert output.read_bytes() == world["labels"].read_bytes()
 
 
 def test_workers_get_words_only():

@@ -114,7 +114,8 @@ def test_the_mean_and_its_agreement():
     given = [annotation(name, t) for name, t in zip("abc", tables(corpus.n_spans), strict=True)]
     merged, reports = merge_labels(given, corpus.span_words(), "mean")
     classes = np.stack([without_overlaps(one.labels, corpus.span_words()) for one in given])
-    assert (merged.reliable == (classes == classes[0]).all(0)).all()
+    agreed = (classes == classes[0]).all(0) & (classes[0] == merged.probabilities.argmax(1))
+    assert (merged.reliable == agreed).all()
     assert 0 < merged.reliable.sum() < corpus.n_spans and merged.known is None
     mean = np.mean([one.labels.probabilities for one in given], axis=0)
     kept = merged.probabilities[:, OUTSIDE] != 1
@@ -410,3 +411,15 @@ def test_annotators_that_do_not_fit_together(world, tmp_path):
     with pytest.raises(MaralError, match=r"M610.*is not one of"):
         pseudo_label(given, world["target"], output, partial=ruler([("Paris", "LOC")]))
     assert not output.exists()
+
+
+def test_a_span_that_every_annotator_takes_for_outside_is_not_reliable():
+    """Each prefers another one of the spans that overlap; their mean prefers the one between."""
+    words = Candidates([2], 2).words
+    one = np.array([[0.2, 0.8, 0], [0.3, 0.7, 0], [0.9, 0.1, 0]], dtype=np.float32)
+    given = [annotation("a", one, is_model=True), annotation("b", one[::-1].copy(), is_model=True)]
+    merged, _ = merge_labels(given, words, "mean")
+    assert merged.probabilities.argmax(1).tolist() == [0, 1, 0]
+    assert merged.reliable.tolist() == [False, False, False]
+    merged, _ = merge_labels([given[0], given[0]], words, "mean")
+    assert merged.probabilities.argmax(1).tolist() == [1, 0, 0] and merged.reliable.all()

@@ -52,6 +52,14 @@ def test_a_quarter_of_the_way_to_the_balance_of_precision_and_recall_is_taken(sh
     assert found.offset == pytest.approx(quarter * weight, abs=0.15)
 
 
+def test_of_equally_good_offsets_the_smallest_is_taken():
+    keys, _, words, is_name = world(2)
+    rng = np.random.default_rng(1)
+    # nothing between -3 and 3: every offset from -3 to 3 finds the names
+    odds = np.where(is_name, 1, -1) * rng.uniform(3.2, 5, len(keys))
+    assert find_operating_point(keys, table_of(odds), words).offset == 0
+
+
 def test_expected_precision_and_recall_are_those_of_the_gold_labels():
     for shift in (-2.0, 0.0, 2.0):
         keys, probabilities, words, is_name = world(1, n_strings=1500, shift=shift)

@@ -121,6 +121,14 @@ def test_a_source_without_entities(files):
     assert code == 1 and "✘ source: there is no entity" in shown
 
 
+@pytest.mark.parametrize("words", [[], [" ", "\u200b"]])
+def test_a_source_without_words(files, words):
+    write(files["--source"], [Doc(VOCAB, words=words)])
+    code, shown, result = run(files)
+    assert code == 1 and result.exception.__class__ is SystemExit, result.output
+    assert "✘ source" in shown and "errors" in shown
+
+
 def test_everything_to_be_warned_of(files):
     docs = [
         *sentences(70, "saw"),

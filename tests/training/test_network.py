@@ -172,6 +172,17 @@ def test_automatic_precision_on_a_cpu(monkeypatch):
     assert resolve_precision("float16", cpu) == "float16"
 
 
+@pytest.mark.parametrize(("native", "expected"), [(True, "bfloat16"), (False, "float16")])
+def test_automatic_precision_on_a_gpu(monkeypatch, native, expected):
+    """Older GPUs only emulate bfloat16, and PyTorch calls this supported, too."""
+
+    def supported(including_emulation=True):
+        return native or including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert resolve_precision("auto", torch.device("cuda")) == expected
+
+
 # frozen layers
 
 

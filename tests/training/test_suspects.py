@@ -88,6 +88,20 @@ def test_a_model_that_has_not_seen_the_data_serves_too(world, corrupted, tmp_pat
     assert all(first["text"][s:e] for s, e, _ in first["entities"])
 
 
+def test_a_label_may_be_in_one_fold_only_and_a_fold_without_entities(world, tmp_path):
+    docs = make_docs("source", 12, 31)
+    docs[0].set_ents([Span(docs[0], 0, 1, "RARE")], default="outside")
+    parts = deal_folds(12, 6)
+    for number in next(part for part in parts if 0 not in part).tolist():
+        docs[number].set_ents([], default="outside")
+    path = write(tmp_path / "gold.spacy", docs)
+    short = {"teacher.epochs": 1}
+    found = find_suspects(
+        path, tmp_path / "s.jsonl", config=world["config"], folds=6, overrides=short
+    )
+    assert len(found) == len(read(tmp_path / "s.jsonl")) > 0
+
+
 def test_folds_hold_every_document_once():
     parts = deal_folds(23, 5)
     assert sorted(np.concatenate(parts).tolist()) == list(range(23))
