@@ -14,7 +14,6 @@ from thinc.api import Config
 from tqdm.auto import tqdm
 
 from ..data.config import read_config
-from ..data.files import check_no_input
 from ..data.layout import DIAGNOSTICS, META
 from ..errors import Errors, MaralError
 from ..model.machine import use_device
@@ -161,8 +160,8 @@ def adapt(
         plan = StudentPlan.read(config_path, overrides)
         plan.check(folder_of_teacher, labels, diagnosis)
         check_select(plan.training, target_gold)
-        check_no_input(output, [] if folder_of_teacher is None else [folder_of_teacher])
-        with run_folder(output, resume, ranks) as folder:
+        read = [*as_paths(target), *([] if folder_of_teacher is None else [folder_of_teacher])]
+        with run_folder(output, resume, ranks, read) as folder:
             inputs = Inputs.read(
                 lang, source=source, target=target, dev=dev, target_gold=target_gold,
                 diagnosis=diagnosis,

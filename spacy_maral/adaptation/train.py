@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data.config import read_config
+from ..data.files import check_no_input
 from ..data.languages import MULTIPLE_LANGUAGES
 from ..data.layout import RUN_FOLDER, SUMMARY
 from ..errors import Errors, MaralError
@@ -81,6 +82,7 @@ def train(
     if lang is None and (code := read_languages(config).target) != MULTIPLE_LANGUAGES:
         lang = code
     # found now, not after the training of the teacher, which checks its own
+    check_no_input(output, as_paths(found["target"]))
     check_logger(read_section(config, "student"))
     shared: dict[str, Any] = {
         "source": found["train"], "dev": found["dev"], "overrides": overrides, "resume": resume,

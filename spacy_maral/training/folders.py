@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,14 @@ from spacy.tokens import Doc
 from spacy.util import dict_to_dot
 from thinc.api import Config
 
-from ..data.files import UNREADABLE, differences, prove_writable, remove_leftovers, sha256
+from ..data.files import (
+    UNREADABLE,
+    check_no_input,
+    differences,
+    prove_writable,
+    remove_leftovers,
+    sha256,
+)
 from ..data.layout import DIAGNOSTICS, META, RUN_FOLDER, SUMMARY
 from ..errors import Errors, MaralError, Warnings
 from .checkpoint import THREADS, list_checkpoints, peek_state, writing
@@ -115,17 +122,21 @@ def digest_labels(path: Path) -> str:
 
 
 @contextmanager
-def run_folder(output: Path, resume: bool, ranks: Ranks) -> Iterator[Path]:
+def run_folder(
+    output: Path, resume: bool, ranks: Ranks, inputs: Iterable[str | Path] = ()
+) -> Iterator[Path]:
     """Open the folder of a run; the first process locks it and removes leftovers.
 
     output (Path): The pipeline's folder.
     resume (bool): Whether to resume the run.
     ranks (Ranks): The processes.
+    inputs (Iterable): Files and folders that the run reads.
     YIELDS (Path): The run's folder, inside the pipeline's.
-    RAISES (MaralError): If the folder cannot be written, another run uses it, or it has checkpoints and `resume` is
-        False.
+    RAISES (MaralError): If the folder cannot be written, is an input or in one, another run uses it, or it
+        has checkpoints and `resume` is False.
     """
     folder = output / RUN_FOLDER
+    check_no_input(output, inputs)
     if ranks.is_first:
         with writing(folder):
             put_back(output)

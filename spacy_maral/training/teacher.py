@@ -83,7 +83,7 @@ def train_teacher(
         check_select(settings, target_gold)
         if target is not None and not settings.mlm_weight:
             raise MaralError(Errors.M550.format(path=", ".join(map(str, as_paths(target)))))
-        with run_folder(output, resume, ranks) as folder:
+        with run_folder(output, resume, ranks, as_paths(target or ())) as folder:
             inputs = Inputs.read(
                 lang, source=source, dev=dev, target=target, target_gold=target_gold
             )

@@ -18,6 +18,7 @@ from spacy_maral.adaptation.projection import project_labels
 from spacy_maral.adaptation.pseudo_labels import PseudoLabels
 from spacy_maral.adaptation.student import adapt
 from spacy_maral.adaptation.suggest import suggest
+from spacy_maral.adaptation.train import train
 from spacy_maral.adaptation.translation import translate_words
 from spacy_maral.cli import app
 from spacy_maral.data.convert import convert
@@ -25,7 +26,13 @@ from spacy_maral.data.export import export
 from spacy_maral.data.files import prove_writable, write_file, write_json
 from spacy_maral.data.raw import prepare_text
 from spacy_maral.errors import MaralError
-from spacy_maral.scale import annotate_corpus, optimise, trim_vocab
+from spacy_maral.scale import (
+    annotate_corpus,
+    distil_layers,
+    distil_tok2vec,
+    optimise,
+    trim_vocab,
+)
 from spacy_maral.training.suspects import find_suspects
 from spacy_maral.training.teacher import train_teacher
 
@@ -175,6 +182,32 @@ def test_no_command_line_replaces_what_it_reads(tmp_path, world, given):
     done = CliRunner().invoke(app, [*(names.get(x, x) for x in given), "-o", str(gold)])
     assert done.exit_code == 1 and "[M544]" in done.output
     assert gold.read_bytes() == world["source"].read_bytes()
+
+
+INSIDE = {
+    "train": lambda texts, world: train(
+        world["config"], source=world["source"], target=texts, dev=world["dev"], output=texts / "out"
+    ),
+    "train-teacher": lambda texts, world: train_teacher(
+        world["config"], source=world["source"], target=texts, dev=world["dev"],
+        output=texts / "out", overrides={"teacher.mlm_weight": 0.1},
+    ),
+    "adapt": lambda texts, world: adapt(
+        world["config"], labels=world["labels"], source=world["source"], target=texts,
+        dev=world["dev"], output=texts,
+    ),
+    "distil": lambda texts, world: distil_tok2vec(MODEL, texts, texts / "out"),
+    "distil to layers": lambda texts, world: distil_layers(MODEL, texts, texts / "out", keep="1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", INSIDE)
+def test_no_output_lies_in_a_folder_of_text_that_is_read(tmp_path, world, task):
+    """Its log and shards would be read as text when the command is repeated."""
+    (tmp_path / "a.txt").write_text("Anna lebt in Bonn\n", encoding="utf8")
+    with pytest.raises(MaralError, match=r"^\[M544\]"):
+        INSIDE[task](tmp_path, world)
+    assert os.listdir(tmp_path) == ["a.txt"]
 
 
 def test_a_student_does_not_replace_its_teacher(world):

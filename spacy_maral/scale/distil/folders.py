@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ...data.docs import read_docs
-from ...data.files import prove_writable
+from ...data.files import check_no_input, prove_writable
 from ...data.layout import RUN_FOLDER
 from ...errors import Errors, MaralError
 from ...training.inputs import Paths, annotated_docs, as_paths
@@ -17,14 +17,16 @@ from .silver import Labelled
 WORK = "distil"
 
 
-def work_folder(output: Path) -> Path:
+def work_folder(output: Path, inputs: Iterable[str | Path]) -> Path:
     """Make sure that an output can be written, and make the folder for what it is made from.
 
     output (Path): The output: free, a pipeline made smaller before, or that of a stopped run.
+    inputs (Iterable): The pipeline and the text that are read.
     RETURNS (Path): The folder, which marks a run that is not finished; what a stopped run has left is in it.
-    RAISES (MaralError): If the output cannot be written, or holds anything else.
+    RAISES (MaralError): If the output cannot be written, holds anything else, or is an input or in one.
     """
     work = output / RUN_FOLDER / WORK
+    check_no_input(output, inputs)
     if not work.is_dir():
         check_output(output)
     prove_writable(work, folder=True)

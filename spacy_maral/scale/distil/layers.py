@@ -102,7 +102,7 @@ def distil_layers(
     plan = LayersPlan.read(model, keep, overrides or {}, gpu_id=gpu_id)
     teacher = plan.teacher
     labelled = read_labelled(component(teacher).labels, gold=gold, dev=dev, test=test)
-    work = work_folder(output)
+    work = work_folder(output, [model, *as_paths(texts)])
     docs = [
         doc
         for part in read_targets(as_paths(texts), lang or str(teacher.lang))

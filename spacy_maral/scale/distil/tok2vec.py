@@ -98,7 +98,7 @@ def distil_tok2vec(
     given = [texts] if isinstance(texts, str | Path) else list(texts)
     plan = read_plan(model, component, vectors, overrides or {}, gpu_id=gpu_id)
     labelled = read_labelled(plan.labels, gold=gold, dev=dev, test=test)
-    work = work_folder(output)
+    work = work_folder(output, [model, *given])
     plan.blank(plan.config(work / CORPUS, n_documents=0))
     with sole_run(work):
         summary = annotate_corpus(

@@ -206,7 +206,7 @@ def test_it_goes_on_and_is_not_done_twice(
     shutil.copyfile(labelled, dev)
     with pytest.raises(MaralError, match=r"(?s)M323.*layers: "):
         distil_layers(deep, texts, output, **{**arguments, "keep": "3"})
-    with pytest.raises(MaralError, match="M406"):
+    with pytest.raises(MaralError, match="M544"):
         distil_layers(deep, texts, deep, **arguments)
 
 
