@@ -206,8 +206,11 @@ def test_it_goes_on_and_is_not_done_twice(
     shutil.copyfile(labelled, dev)
     with pytest.raises(MaralError, match=r"(?s)M323.*layers: "):
         distil_layers(deep, texts, output, **{**arguments, "keep": "3"})
-    with pytest.raises(MaralError, match="M544"):
-        distil_layers(deep, texts, deep, **arguments)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    for place, code in ((deep, "M544"), (tmp_path / "other", "M406")):
+        with pytest.raises(MaralError, match=code):
+            distil_layers(deep, texts, place, **arguments)
 
 
 @needs_spacy_transformers

@@ -219,9 +219,12 @@ def test_a_stopped_run_goes_on(world, texts, short, tmp_path, monkeypatch):
     ) or real(*given, **more))  # fmt: skip
     distil_tok2vec(world["teacher"], texts, output, overrides=short)
     assert after == times and (output / "meta.json").is_file()
-    # a finished one is replaced, another folder is not
-    with pytest.raises(MaralError, match="M406"):
-        distil_tok2vec(world["teacher"], texts, world["teacher"], overrides=short)
+    # a finished one is replaced, its teacher and another folder are not
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").touch()
+    for place, code in ((world["teacher"], "M544"), (tmp_path / "other", "M406")):
+        with pytest.raises(MaralError, match=code):
+            distil_tok2vec(world["teacher"], texts, place, overrides=short)
 
 
 def test_vectors_are_taken_over(world, texts, short, tmp_path):
