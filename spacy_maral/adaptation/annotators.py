@@ -231,7 +231,7 @@ def as_labels(
     visible = VisibleWords.of(docs)
     shown = visible_mentions(mentions, visible, counts)
     usable = [m for m in (read_label(m, reading, counts) for m in shown) if m is not None]
-    if not usable and not (reading.may_be_empty and not counts.total()):
+    if not usable and (counts.total() or not reading.may_be_empty):
         reasons = describe_counts(dict(counts)) or "it found none at all"
         labels = ", ".join(reading.labels)
         raise MaralError(Errors.M341.format(annotator=name, labels=labels, counts=reasons))

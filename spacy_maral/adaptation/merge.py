@@ -65,18 +65,14 @@ def merge_labels(
     """
     check_alike([one.labels for one in annotations], [one.name for one in annotations])
     if len(annotations) == 1:
-        merged, reports, votes = annotations[0].labels, [], []
-    else:
-        votes = [without_overlaps(one.labels, words) for one in annotations]
-        weighed = how == "dawid-skene" and not all(one.is_model for one in annotations)
-        merged = weigh(annotations) if weighed else average(annotations, votes)
-        reports = [report_on(one, own, merged) for one, own in zip(annotations, votes, strict=True)]
+        resolve_overlaps(annotations[0].labels.probabilities, words)
+        return annotations[0].labels, []
+    votes = [without_overlaps(one.labels, words) for one in annotations]
+    weighed = how == "dawid-skene" and not all(one.is_model for one in annotations)
+    merged = weigh(annotations) if weighed else average(annotations)
+    reports = [report_on(one, own, merged) for one, own in zip(annotations, votes, strict=True)]
     resolve_overlaps(merged.probabilities, words)
-    if merged.reliable is not None and votes:
-        # each may have preferred another one of overlapping spans than their mean
-        agreed = np.max(votes, axis=0) == merged.probabilities.argmax(1)
-        merged = replace(merged, reliable=merged.reliable & agreed)
-    return merged, reports
+    return merged if weighed else replace(merged, reliable=agreement(votes, merged)), reports
 
 
 def without_overlaps(
@@ -88,12 +84,8 @@ def without_overlaps(
     return votes
 
 
-def average(annotations: Sequence[Annotation], votes: Sequence[NDArray[np.int64]]) -> PseudoLabels:
-    """Average the probabilities of the annotators that say something about a span.
-
-    votes (Sequence[NDArray]): Class that each annotator gives to each span, without overlaps.
-    RETURNS (PseudoLabels): With overlaps. Spans to which all of these give the same class are reliable.
-    """
+def average(annotations: Sequence[Annotation]) -> PseudoLabels:
+    """Average the probabilities of the annotators that say something about a span."""
     masks = [known_of(one.labels) for one in annotations]
     speakers = np.sum(masks, axis=0)
     total = np.zeros(annotations[0].labels.probabilities.shape, dtype=np.float32)
@@ -101,14 +93,23 @@ def average(annotations: Sequence[Annotation], votes: Sequence[NDArray[np.int64]
         total[mask] += one.labels.probabilities[mask]
     total /= np.maximum(speakers, 1)[:, None]
     total[speakers == 0, OUTSIDE] = 1
-    every = np.stack(votes)
-    agreed = ((every == every.max(0)) | (every == UNKNOWN)).all(0) & (speakers > 0)
     return replace(
         annotations[0].labels,
         probabilities=total,
-        reliable=agreed,
+        reliable=None,
         known=None if speakers.all() else speakers > 0,
     )
+
+
+def agreement(votes: Sequence[NDArray[np.int64]], merged: PseudoLabels) -> NDArray[np.bool_]:
+    """Which spans have the class that all annotators give them that say something, shape (n_spans,).
+
+    votes (Sequence[NDArray]): Class that each annotator gives to each span, without overlaps.
+    merged (PseudoLabels): Their mean, without overlaps: of overlapping spans, it may prefer one that no
+        annotator does.
+    """
+    every = np.stack([*votes, merged.probabilities.argmax(1)])
+    return ((every == every.max(0)) | (every == UNKNOWN)).all(0) & known_of(merged)
 
 
 def weigh(annotations: Sequence[Annotation]) -> PseudoLabels:
