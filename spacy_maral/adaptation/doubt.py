@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc
 
 from ..data.docs import read_docs
+from ..data.files import Paths, as_paths
 from ..model.spans import resolve_overlaps
 from ..model.visible import VisibleWords
-from ..training.inputs import Paths, as_paths
 from ..training.target_gold import text_key, text_keys
 from .pseudo_labels import PseudoLabels
 

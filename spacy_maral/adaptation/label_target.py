@@ -11,14 +11,14 @@ from spacy.tokens import Doc
 
 from ..data.config import read_config
 from ..data.docs import read_docs
-from ..data.files import prove_writable
+from ..data.files import Paths, as_paths, prove_writable
 from ..data.labels import LabelMap, load_label_map
 from ..errors import Errors, MaralError
 from ..model.machine import use_device
 from ..model.maral_ner import DEFAULT_MODEL
 from ..model.spans import class_counts
 from ..model.visible import VisibleWords
-from ..training.inputs import Inputs, Paths, as_paths
+from ..training.inputs import Inputs
 from ..training.pipelines import COMPONENT, Pipeline
 from .annotators import Reading
 from .ask import Expert, ask_experts

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from spacy.tokens import Doc
 
-from ..data.files import replacing, writing_output
+from ..data.files import Paths, as_paths, replacing, writing_output
 from ..errors import Errors, MaralError, Warnings
 from ..model.spans import OUTSIDE, UNKNOWN, overlap_losers, span_counts
 from ..model.visible import VisibleWords
 from ..training.corpus import digest_docs
-from ..training.inputs import Inputs, Paths, as_paths
+from ..training.inputs import Inputs
 from ..training.streams import Parts
 from ..training.target_gold import text_key
 

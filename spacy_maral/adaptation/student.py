@@ -14,6 +14,7 @@ from thinc.api import Config
 from tqdm.auto import tqdm
 
 from ..data.config import read_config
+from ..data.files import Paths, as_paths
 from ..data.layout import DIAGNOSTICS, META
 from ..errors import Errors, MaralError
 from ..model.machine import use_device
@@ -21,7 +22,7 @@ from ..model.maral_ner import DEFAULT_CONFIG, set_names, set_use
 from ..model.visible import is_blank
 from ..training.folders import digest_labels, digest_pipeline, fingerprint, is_finished, run_folder
 from ..training.hooks import Evaluate, Hook
-from ..training.inputs import Inputs, Paths, as_paths
+from ..training.inputs import Inputs
 from ..training.logging import check_logger, reporting
 from ..training.loop import Run
 from ..training.masked_lm import check_head, masked_lm

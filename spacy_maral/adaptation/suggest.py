@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc, Span
 
 from ..data.export import check_format, write_suggestions
-from ..data.files import prove_writable
+from ..data.files import Paths, as_paths, prove_writable
 from ..errors import Errors, MaralError, Warnings
 from ..model.machine import use_device
 from ..model.spans import OUTSIDE
 from ..model.visible import VisibleWords
-from ..training.inputs import Inputs, Paths, as_paths
+from ..training.inputs import Inputs
 from .chunks import Annotator, load_annotator, predict, with_probabilities
 from .doubt import choose_docs, usable_sentences
 from .label_target import describe

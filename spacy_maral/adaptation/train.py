@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ..data.config import read_config
-from ..data.files import check_no_input
+from ..data.files import Paths, as_paths, check_no_input
 from ..data.languages import MULTIPLE_LANGUAGES
 from ..data.layout import RUN_FOLDER, SUMMARY
 from ..errors import Errors, MaralError
 from ..training.checkpoint import list_checkpoints
-from ..training.inputs import Paths, as_paths, languages_of
+from ..training.inputs import languages_of
 from ..training.logging import check_logger
 from ..training.settings import read_languages, read_section
 from ..training.teacher import train_teacher

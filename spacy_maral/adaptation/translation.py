@@ -16,13 +16,13 @@ from spacy.tokens import Doc, Span
 
 from ..data.config import read_config
 from ..data.convert import check_output, write_docs
-from ..data.files import prove_writable, write_file
+from ..data.files import Paths, as_paths, prove_writable, write_file
 from ..data.text import read_lines
 from ..errors import Errors, MaralError
 from ..model.gold import annotated_words
 from ..model.machine import use_device
 from ..model.visible import VisibleWords, any_visible
-from ..training.inputs import Inputs, Paths, as_paths
+from ..training.inputs import Inputs
 from ..training.pipelines import build_pipeline, run_seed
 from ..training.settings import read_section
 from ..training.word_states import States, make_states, read_chunks

@@ -20,6 +20,9 @@ from zipfile import BadZipFile
 
 from ..errors import Errors, MaralError
 
+# one file, or several
+Paths = str | Path | Sequence[str | Path]
+
 TEMPORARY = ".tmp"
 # bytes of a SHA-256
 SEAL = 32
@@ -334,6 +337,16 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key)
     ]
+
+
+def listed(paths: Paths) -> list[str | Path]:
+    """Turn one path, or address of a store, or several into a list."""
+    return [paths] if isinstance(paths, str | Path) else list(paths)
+
+
+def as_paths(paths: Paths) -> list[Path]:
+    """Turn one path or several into a list of paths of this machine."""
+    return [Path(path) for path in listed(paths)]
 
 
 def short_names(paths: Sequence[str | Path]) -> list[str]:

@@ -16,6 +16,7 @@ from spacy.tokens import Doc
 from ..errors import Errors, MaralError
 from .convert import check_output, write_docs
 from .docs import SUFFIX, read_docs
+from .files import Paths, listed
 from .rows import check_object, json_rows, row_text
 from .text import read_lines
 from .tokens import Splitter, Words
@@ -64,7 +65,7 @@ def describe_counts(counts: dict[str, int]) -> str:
 
 
 def read_raw(
-    paths: str | Path | Sequence[str | Path],
+    paths: Paths,
     lang: str,
     *,
     split: bool = True,
@@ -84,7 +85,7 @@ def read_raw(
 
     EXAMPLE: docs = list(read_raw("german/", "de", limit=5000, seed=0))
 
-    paths (str | Path | Sequence): Files, or folders of them: .txt (one sentence or document per
+    paths (Paths): Files, or folders of them: .txt (one sentence or document per
         line), .jsonl (with the key "text"), .spacy, each also with .gz.
     lang (str): Language code, for tokenizer and sentence ends.
     split (bool): Whether to split texts into sentences.
@@ -99,7 +100,7 @@ def read_raw(
     """
     _check_range(min_words, max_words, limit)
     splitter = Splitter(lang, split=split, segmenter=segmenter)
-    given = [paths] if isinstance(paths, str | Path) else list(paths)
+    given = listed(paths)
     report = report or RawReport([], lang)
     report.inputs = [str(path) for path in given]
     counter: Counter[str] = Counter()
@@ -119,7 +120,7 @@ def read_raw(
 
 
 def prepare_text(
-    paths: str | Path | Sequence[str | Path],
+    paths: Paths,
     output_path: str | Path,
     *,
     lang: str,
@@ -134,7 +135,7 @@ def prepare_text(
 
     EXAMPLE: prepare_text(["news.txt", "wiki.jsonl.gz"], "de.spacy", lang="de")
 
-    paths (str | Path | Sequence): Files, or folders of them.
+    paths (Paths): Files, or folders of them.
     output_path (str | Path): The file to write, ending in .spacy; missing folders are made.
     lang (str): Language code.
     split (bool): Whether to split texts into sentences.
@@ -146,7 +147,7 @@ def prepare_text(
     RETURNS (RawReport): Counts of what was read and left out.
     RAISES (MaralError): If a file cannot be read or written, or no sentence is left.
     """
-    paths = [paths] if isinstance(paths, str | Path) else list(paths)
+    paths = listed(paths)
     output = check_output(Path(output_path), paths)
     report = RawReport([], lang)
     docs = read_raw(

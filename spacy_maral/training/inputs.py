@@ -11,6 +11,7 @@ from spacy.tokens import Doc
 from tqdm.auto import tqdm
 
 from ..data.docs import read_docs
+from ..data.files import Paths, as_paths
 from ..data.languages import MULTIPLE_LANGUAGES
 from ..data.raw import RawReport, is_docbin, read_raw
 from ..errors import Errors, MaralError, Warnings
@@ -23,7 +24,6 @@ logger = logging.getLogger("spacy")
 LABELLED = ("source", "dev")
 # sides whose documents without annotation are left out
 ANNOTATED = (*LABELLED, "target_gold")
-Paths = str | Path | Sequence[str | Path]
 
 
 @dataclass
@@ -105,11 +105,6 @@ def annotated_docs(docs: list[Doc], path: Path) -> list[Doc]:
         n_missing = len(docs) - len(kept)
         logger.warning(Warnings.W332.format(path=path, n=n_missing, n_docs=len(docs)))
     return kept
-
-
-def as_paths(paths: Paths) -> list[Path]:
-    """Turn one path or several into a list."""
-    return [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
 
 
 def part_names(paths: Sequence[Path]) -> tuple[str, ...]:

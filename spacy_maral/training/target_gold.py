@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 from spacy.tokens import Doc
 from tqdm.auto import tqdm
 
+from ..data.files import Paths, as_paths
 from ..errors import Errors, MaralError, Warnings
-from .inputs import Inputs, Paths, as_paths, logger, part_names
+from .inputs import Inputs, logger, part_names
 from .processes import Ranks
 from .settings import TrainingSettings
 from .streams import Parts

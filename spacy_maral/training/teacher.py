@@ -10,11 +10,12 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from ..data.config import read_config
+from ..data.files import Paths, as_paths
 from ..errors import Errors, MaralError
 from ..model.machine import use_device
 from .folders import fingerprint, is_finished, run_folder
 from .hooks import Evaluate
-from .inputs import Inputs, Paths, as_paths
+from .inputs import Inputs
 from .logging import check_logger, reporting
 from .loop import Run
 from .masked_lm import check_head, masked_lm

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, cast
 
-from ...data.files import UNREADABLE, differences, digest, prove_writable
+from ...data.files import UNREADABLE, Paths, differences, digest, listed, prove_writable
 from ...errors import Errors, MaralError, Warnings
 from ...training.interrupts import Interrupted, sole_run
 from . import storage
@@ -72,7 +72,7 @@ class CorpusSummary(ShardSummary):
 
 def annotate_corpus(
     model: str | Path,
-    inputs: str | Path | Sequence[str | Path],
+    inputs: Paths,
     output: str | Path,
     *,
     engine: Engine | None = None,
@@ -98,7 +98,7 @@ def annotate_corpus(
     EXAMPLE: annotate_corpus("student", ["news/", "s3://corpora/wiki/*.parquet"], "annotated")
 
     model (str | Path): Folder of the pipeline, or its name if it is installed.
-    inputs (str | Path | Sequence): Files (.txt, .jsonl, both also .gz, .parquet), folders of them,
+    inputs (Paths): Files (.txt, .jsonl, both also .gz, .parquet), folders of them,
         or patterns, as local paths or addresses that fsspec knows.
     output (str | Path): Folder for the output, a local path or such an address.
     engine (Engine | None): A LocalEngine (default) or a RayEngine.
@@ -121,7 +121,7 @@ def annotate_corpus(
     RAISES (MaralError): If there is nothing to read, the folder belongs to another run, or a shard
         failed; the other shards are done first.
     """
-    given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    given = listed(inputs)
     home, name = storage.absolute(str(output)), str(model)
     settings = ShardSettings(
         model_version(name), format, text_field, id_field, score_attr, batch_words, give_up,

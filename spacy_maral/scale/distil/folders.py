@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ...data.docs import read_docs
-from ...data.files import check_no_input, prove_writable
+from ...data.files import Paths, as_paths, check_no_input, prove_writable
 from ...data.layout import RUN_FOLDER
 from ...errors import Errors, MaralError
-from ...training.inputs import Paths, annotated_docs, as_paths
+from ...training.inputs import annotated_docs
 from ...training.target_gold import text_keys
 from ..shrink.pipelines import GoldFile, check_output
 from .silver import Labelled

@@ -13,7 +13,7 @@ from spacy.tokens import Doc
 from thinc.api import Config
 from tqdm.auto import tqdm
 
-from ...data.files import remove, writing_output
+from ...data.files import Paths, as_paths, remove, writing_output
 from ...errors import Errors, MaralError
 from ...evaluation.evaluate import load_pipeline, without_labels
 from ...model.checks import check_choice
@@ -21,7 +21,7 @@ from ...model.encoder.layers import layer_stack
 from ...model.encoder.weights import check_trainable
 from ...model.spans import class_counts, class_shares
 from ...training.folders import digest_pipeline, fingerprint, is_finished, run_folder
-from ...training.inputs import Paths, as_paths, read_targets
+from ...training.inputs import read_targets
 from ...training.logging import check_logger, reporting
 from ...training.loop import Run
 from ...training.pipelines import (

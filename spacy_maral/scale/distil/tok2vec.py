@@ -17,12 +17,11 @@ from spacy.training.loop import DIR_MODEL_BEST
 from spacy.training.loop import train as train_nlp
 from thinc.api import Config
 
-from ...data.files import replacing, writing_output
+from ...data.files import Paths, listed, replacing, writing_output
 from ...errors import Errors, MaralError
 from ...evaluation.evaluate import load_pipeline
 from ...model.architectures import get_span_module
 from ...model.checks import check_choice
-from ...training.inputs import Paths
 from ...training.interrupts import sole_run
 from ...training.pipelines import require_component
 from ..annotate.corpus_files import FORMATS, find_shards, places
@@ -48,7 +47,7 @@ VECTORS_SETTINGS = ("paths.vectors", "initialize.vectors")
 
 def distil_tok2vec(
     model: str | Path,
-    texts: str | Path | Sequence[str | Path],
+    texts: Paths,
     output: str | Path,
     *,
     gold: Paths | None = None,
@@ -71,7 +70,7 @@ def distil_tok2vec(
     EXAMPLE: distil_tok2vec("student", ["german/"], "small", test="de-test.spacy").parity.f1_change
 
     model (str | Path): The teacher: the folder of a pipeline with maral_ner, or its name.
-    texts (str | Path | Sequence): Raw text as for `annotate_corpus`: files (.txt, .jsonl, both also
+    texts (Paths): Raw text as for `annotate_corpus`: files (.txt, .jsonl, both also
         .gz, .parquet), folders of them, or patterns.
     output (str | Path): Folder for the new pipeline.
     gold (Paths | None): Labelled documents (.spacy) to train on, too.
@@ -95,7 +94,7 @@ def distil_tok2vec(
     RAISES (ConfigValidationError): If a setting is unknown or out of range.
     """
     output = Path(output)
-    given = [texts] if isinstance(texts, str | Path) else list(texts)
+    given = listed(texts)
     plan = read_plan(model, component, vectors, overrides or {}, gpu_id=gpu_id)
     labelled = read_labelled(plan.labels, gold=gold, dev=dev, test=test)
     work = work_folder(output, [model, *given])
