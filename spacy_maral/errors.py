@@ -389,6 +389,7 @@ class Warnings(metaclass=CodedMessages):
     W532 = "{path} has changed since the pipeline was saved. If you have edited it, all is well, and saving the pipeline again ends this warning; otherwise copy the pipeline again."
     W533 = "The run began with {before} threads and continues with {now}, so that its numbers are rounded differently from here on. For the weights of a run that was never interrupted, stop it and resume with OMP_NUM_THREADS={before}."
     W534 = "The record of the run, {place}, is damaged and has been made again. Shards are done again unless their own records say that they were annotated with these settings."
+    W535 = "The vocabulary {path} is not the one that maral_ner was saved with ({files}). If maral_ner comes from another pipeline (nlp.add_pipe with source), all is well, and saving this pipeline again, once it is loaded, ends this warning; otherwise copy the pipeline again."
 
     # W51x: labelled sentences of the target
     W509 = "In the raw target text the student departs from the pseudo-labels that it has learned from, which may be an improvement or a loss. Read some of its entities ('spacy maral annotate'), or measure it on a hundred labelled sentences, before you use it:\n  {departures}"

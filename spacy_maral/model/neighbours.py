@@ -40,22 +40,33 @@ def check_sums(folder: Path) -> None:
     """Compare the files of a pipeline with their checksums, if the component was saved with it.
 
     Components that development versions of 0.1 saved have no checksums. The configuration may have
-    been edited: a change gives a warning.
+    been edited, and a component that another pipeline has taken over (`add_pipe` with `source`) was
+    saved with the checksums of its first vocabulary: changes of both give a warning. A pipeline may
+    be saved without its vocabulary.
 
     folder (Path): The component's folder.
-    RAISES (ValueError): If a file is missing or has changed.
+    RAISES (ValueError): If a file of the tokenizer is missing or has changed.
     """
     place = folder / SUMS
     if not place.is_file() or not (folder.parent / META).is_file():
         return
     sums = json.loads(place.read_text(encoding="utf8"))
-    for name, wanted in sums.items():
+    changed = [name for name, wanted in sums.items() if _digest(folder.parent / name) != wanted]
+    of_vocab = [name for name in changed if Path(name).parts[0] == VOCAB]
+    for name in changed:
         path = folder.parent / name
-        if path.is_file() and digest(path) == wanted:
-            continue
-        if name != CONFIG:
-            raise ValueError(f"{path} {'has changed' if path.is_file() else 'is missing'}")
-        logger.warning(Warnings.W532.format(path=path))
+        if name == CONFIG:
+            logger.warning(Warnings.W532.format(path=path))
+        elif name not in of_vocab:
+            raise ValueError(f"{path} {'is missing' if _digest(path) is None else 'has changed'}")
+    if of_vocab and (folder.parent / VOCAB).is_dir():
+        files = ", ".join(Path(name).name for name in of_vocab)
+        logger.warning(Warnings.W535.format(path=folder.parent / VOCAB, files=files))
+
+
+def _digest(path: Path) -> str | None:
+    """SHA-256 of a file, None if there is none."""
+    return digest(path) if path.is_file() else None
 
 
 def _files(*places: Path) -> Iterable[Path]:
