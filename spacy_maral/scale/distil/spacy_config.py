@@ -16,6 +16,7 @@ from spacy.util import dict_to_dot, registry
 from thinc.api import Config
 
 from ...data.config import make_pipeline
+from ...data.languages import SPACY_TOKENIZER, TOKENIZER
 from ...errors import Errors, MaralError, did_you_mean
 from .silver import DEV, TRAIN
 
@@ -59,7 +60,10 @@ class SmallPlan:
         """
         nlp = self.teacher
         config = init_config(lang=str(nlp.lang), pipeline=[self.component], silent=True)
-        config["nlp"]["tokenizer"] = nlp.config["nlp"]["tokenizer"]
+        tokenizer = nlp.config["nlp"]["tokenizer"]
+        # ours has spaCy's rules, and spaCy alone has to load the new pipeline
+        own = tokenizer["@tokenizers"] == TOKENIZER
+        config["nlp"]["tokenizer"] = {"@tokenizers": SPACY_TOKENIZER} if own else tokenizer
         config["paths"] |= {"train": str(corpus / TRAIN), "dev": str(corpus / DEV)}
         if n_documents > STREAMED:
             config["training"]["max_epochs"] = -1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -76,8 +77,14 @@ def kept():
 
 @pytest.fixture(scope="module")
 def small(world, texts, labelled, short, kept, tmp_path_factory):
-    """A distilled pipeline, measured on labelled sentences."""
-    output = tmp_path_factory.mktemp("distilled") / "small"
+    """A distilled pipeline, measured on labelled sentences, of a teacher with our own tokenizer."""
+    folder = tmp_path_factory.mktemp("distilled")
+    output, teacher = folder / "small", shutil.copytree(world["teacher"], folder / "teacher")
+    config = (teacher / "config.cfg").read_text(encoding="utf8")
+    assert '"spacy.Tokenizer.v1"' in config
+    (teacher / "config.cfg").write_text(
+        config.replace('"spacy.Tokenizer.v1"', '"spacy-maral.Tokenizer.v1"'), encoding="utf8"
+    )
     finish = tok2vec.finish
 
     def look(nlp, teacher):
@@ -86,9 +93,7 @@ def small(world, texts, labelled, short, kept, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tok2vec, "finish", look)
-        result = distil_tok2vec(
-            world["teacher"], texts, output, test=labelled, doubt=0.2, overrides=short
-        )
+        result = distil_tok2vec(teacher, texts, output, test=labelled, doubt=0.2, overrides=short)
     return output, result
 
 
