@@ -19,6 +19,7 @@ from ...evaluation.evaluate import load_pipeline, without_labels
 from ...model.checks import check_choice
 from ...model.encoder.layers import layer_stack
 from ...model.encoder.weights import check_trainable
+from ...model.maral_ner import set_use
 from ...model.spans import class_counts, class_shares
 from ...training.folders import digest_pipeline, fingerprint, is_finished, run_folder
 from ...training.inputs import read_targets
@@ -185,8 +186,9 @@ class LayersPlan:
         nlp = load_pipeline(self.model)
         cut_layers(find_encoder(nlp)[0], self.kept)
         student = as_pipeline(nlp, self.settings)
-        # the soft labels have the teacher's offset already
+        # the soft labels have the teacher's offset already; its threshold fits its own confidences only
         student.set_offset(0.0)
+        set_use(nlp, COMPONENT, threshold=0.0)
         student.cache = cache_of(self.settings, folder)
         return student
 

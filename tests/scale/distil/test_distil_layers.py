@@ -22,6 +22,7 @@ from spacy_maral.data.docs import read_docs
 from spacy_maral.errors import MaralError
 from spacy_maral.evaluation.tables import SELECTED
 from spacy_maral.model.encoder.layers import layer_stack
+from spacy_maral.model.maral_ner import set_use
 from spacy_maral.scale.distil import cutting, layers
 from spacy_maral.scale.distil.cutting import choose_layers
 from spacy_maral.scale.distil.layers import distil_layers
@@ -133,6 +134,17 @@ def test_it_has_fewer_layers_and_learns_from_the_teacher(deep, cut):
     # it is an ordinary pipeline, which can be trained further
     doc = nlp.make_doc("lebt Merkel")
     assert "maral_ner" in nlp.update([Example(doc, nlp.make_doc("lebt Merkel"))])
+
+
+def test_it_has_no_threshold_of_its_teacher(deep, texts, labelled, tmp_path):
+    nlp = spacy.load(deep)
+    set_use(nlp, "maral_ner", threshold=0.97)
+    nlp.to_disk(tmp_path / "careful")
+    distil_layers(
+        tmp_path / "careful", texts, tmp_path / "small", keep="0,2", overrides=EPOCHS, lang="xx"
+    )
+    pipe = spacy.load(tmp_path / "small").get_pipe("maral_ner")
+    assert pipe.cfg["threshold"] == 0
 
 
 def test_the_card_of_fewer_layers(cut):
