@@ -13,7 +13,8 @@ from tqdm.auto import tqdm
 from ..data.docs import read_docs
 from ..data.files import Paths, as_paths
 from ..data.languages import MULTIPLE_LANGUAGES
-from ..data.raw import RawReport, is_docbin, read_raw
+from ..data.raw import RawReport, is_docbin, list_files, read_raw
+from ..data.text import check_file
 from ..errors import Errors, MaralError, Warnings
 from ..model.memory import give_back_memory
 from ..model.visible import any_visible
@@ -125,16 +126,32 @@ def read_targets(paths: Sequence[Path], lang: str | Sequence[str] | None) -> lis
     RAISES (MaralError): If a file cannot be read, or raw text has no language.
     """
     files = []
-    for path, code in zip(paths, languages_of(lang, len(paths)), strict=True):
+    for path, code in zip(paths, check_targets(paths, lang), strict=True):
         if is_docbin(path):
-            files.append(read_docs(path, code or MULTIPLE_LANGUAGES))
-        elif code is None:
-            raise MaralError(Errors.M337.format(path=path))
+            files.append(read_docs(path, code))
         else:
             report = RawReport([], code)
             files.append(list(read_raw(path, code, report=report)))
             tqdm.write(f"{path}: {report}")
     return files
+
+
+def check_targets(paths: Sequence[Path], lang: str | Sequence[str] | None) -> list[str]:
+    """Make sure that the files of the target are there, and that raw text has a language.
+
+    paths, lang: As of `read_targets`.
+    RETURNS (list[str]): The language of each path.
+    RAISES (MaralError): If a file is missing, or raw text has no language.
+    """
+    langs = languages_of(lang, len(paths))
+    for path, code in zip(paths, langs, strict=True):
+        if is_docbin(path):
+            check_file(path)
+        elif code is None:
+            raise MaralError(Errors.M337.format(path=path))
+        else:
+            list_files([path])
+    return [code or MULTIPLE_LANGUAGES for code in langs]
 
 
 def languages_of(lang: str | Sequence[str] | None, n_targets: int) -> list[str | None]:

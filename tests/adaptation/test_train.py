@@ -120,16 +120,39 @@ def test_options_go_before_paths(world, tmp_path, monkeypatch):
     text = '[paths]\ntrain = ["a.spacy","b.spacy"]\ndev = "d.spacy"\ntarget = "t.txt"\n'
     path = tmp_path / "a.cfg"
     path.write_text(text + '[languages]\ntarget = "de"\n[student]\n', encoding="utf8")
-    module.train(path, output=tmp_path, dev="other.spacy", overrides={"paths.target": "u.txt"})
+    target = str(tmp_path / "u.txt")
+    (tmp_path / "u.txt").write_text("lebt Merkel nach Paris\n", encoding="utf8")
+    module.train(
+        path, output=tmp_path / "out", dev="other.spacy", overrides={"paths.target": target}
+    )
     assert calls["train_teacher"][1]["source"] == ["a.spacy", "b.spacy"]
-    assert calls["pseudo_label"][0][1:] == ("u.txt", tmp_path / "labels.npz")
+    assert calls["pseudo_label"][0][1:] == (target, tmp_path / "out" / "labels.npz")
     adapted = calls["adapt"][1]
-    assert (adapted["dev"], adapted["target"], adapted["lang"]) == ("other.spacy", "u.txt", "de")
+    assert (adapted["dev"], adapted["target"], adapted["lang"]) == ("other.spacy", target, "de")
 
 
 def test_missing_paths_are_named(world, tmp_path):
     with pytest.raises(MaralError, match=r"M561.*paths\.train, paths\.target.*--source, --target"):
         module.train(world["config"], output=tmp_path, dev=world["dev"])
+
+
+@pytest.mark.parametrize(
+    ("names", "lang", "wanted"),
+    [
+        (["raw.txt"], None, "M337"), (["raw.txt", "raw.txt"], ["de", "fr", "nl"], "M338"),
+        (["none.spacy"], None, "M101"), (["none.txt"], "de", "M101"),
+    ],
+)  # fmt: skip
+def test_a_wrong_target_is_found_before_the_teacher_is_trained(
+    world, tmp_path, monkeypatch, names, lang, wanted
+):
+    (tmp_path / "raw.txt").write_text("lebt Merkel nach Paris\n" * 3, encoding="utf8")
+    monkeypatch.setattr(module, "train_teacher", None)
+    with pytest.raises(MaralError, match=wanted):
+        module.train(
+            world["config"], output=tmp_path / "out", source=world["source"], dev=world["dev"],
+            target=[tmp_path / name for name in names], lang=lang,
+        )  # fmt: skip
 
 
 def test_several_processes_are_refused(world, tmp_path, monkeypatch):
