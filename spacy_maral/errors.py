@@ -392,6 +392,7 @@ class Warnings(metaclass=CodedMessages):
     W535 = "The vocabulary {path} is not the one that maral_ner was saved with ({files}). If maral_ner comes from another pipeline (nlp.add_pipe with source), all is well, and saving this pipeline again, once it is loaded, ends this warning; otherwise copy the pipeline again."
 
     # W51x: labelled sentences of the target
+    W506 = "{model} was calibrated for confidences without this change of its name memory. Its confidences, and a threshold that was chosen for a precision, are less right than before: run 'spacy maral calibrate' again."
     W509 = "In the raw target text the student departs from the pseudo-labels that it has learned from, which may be an improvement or a loss. Read some of its entities ('spacy maral annotate'), or measure it on a hundred labelled sentences, before you use it:\n  {departures}"
     W510 = 'None of the {n} labelled sentences of the target is held out, so that none can choose the epoch: select = "{usual}" does. Give {enough} sentences or more, or set target_gold_holdout.'
     W511 = "{n:,} of {n_docs:,} sentences of {path} are also in the development data or the diagnosis. They are left out: what measures a model must not teach it."

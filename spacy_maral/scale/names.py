@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc
+from spacy.util import logger
 from tqdm.auto import tqdm
 
-from ..data.files import prove_writable, replacing, writing_output
 from ..data.raw import read_raw
-from ..errors import Errors, MaralError
+from ..errors import Errors, MaralError, Warnings
 from ..evaluation.evaluate import load_pipeline, without_labels
 from ..model.architectures import get_span_module
 from ..model.encoder.batches import group_rows
@@ -25,7 +24,7 @@ from ..model.names import Keys, NameMemory, NameSettings, span_keys
 from ..model.spans import Candidates, softmax
 from ..model.visible import VisibleWords
 from ..training.pipelines import COMPONENT, check_folder, require_component
-from ..training.saving import note_files
+from ..training.saving import check_place, save_copy
 
 WINDOW_WORDS, BATCH_WORDS = 16_384, 1024
 
@@ -78,7 +77,7 @@ def add_names(
     """
     settings: dict[str, Any] = {"type_weight": type_weight, "mixed_weight": mixed_weight}
     NameSettings(**settings)
-    check_output(Path(model), Path(output))
+    check_place(Path(model), Path(output))
     nlp = load_pipeline(model, gpu_id=gpu_id)
     require_component(nlp, model)
 
@@ -87,6 +86,7 @@ def add_names(
         return without_labels(nlp, docs)
 
     memory = build_names(nlp, read).compact()
+    warn_if_calibrated(nlp, model)
     set_names(nlp, COMPONENT, memory, settings)
     save_copy(nlp, Path(output))
     return facts_of(component(nlp))
@@ -103,6 +103,7 @@ def drop_names(model: str | Path) -> NameFacts:
     nlp = load_pipeline(model)
     require_component(nlp, model)
     facts = facts_of(component(nlp))
+    warn_if_calibrated(nlp, model)
     set_names(nlp, COMPONENT, None, None)
     save_copy(nlp, Path(model))
     return facts
@@ -201,38 +202,15 @@ def component(nlp: Language) -> MaralNER:
     return cast(MaralNER, nlp.get_pipe(COMPONENT))
 
 
+def warn_if_calibrated(nlp: Language, model: str | Path) -> None:
+    """Say that a calibration was fitted to the scores of another name memory."""
+    if component(nlp).cfg.get("calibration"):
+        logger.warning(Warnings.W506.format(model=model))
+
+
 def facts_of(pipe: MaralNER) -> NameFacts:
     """Describe the memory of a component."""
     memory = pipe.names or NameMemory.empty(len(pipe.labels) + 1)
     return NameFacts(
         len(memory), int(memory.mentions.sum()), memory.compact().n_bytes, pipe.cfg["names"]
     )
-
-
-def check_output(model: Path, output: Path) -> None:
-    """Make sure that a folder can be written and is free, or that of the pipeline itself.
-
-    RAISES (MaralError): If it cannot be written, or holds anything else.
-    """
-    prove_writable(output.parent, folder=True)
-    if not output.exists() or (model.exists() and output.samefile(model)):
-        return
-    if not output.is_dir() or any(output.iterdir()):
-        problem = "there is something else already"
-        raise MaralError(Errors.M406.format(path=output, problem=problem))
-
-
-def save_copy(nlp: Language, output: Path) -> None:
-    """Save a pipeline, and with it what else is in the folder that it was loaded from.
-
-    RAISES (MaralError): If it cannot be written.
-    """
-    source = Path(str(nlp.path))
-    with writing_output(output), replacing(output) as folder:
-        nlp.to_disk(folder)
-        for part in source.iterdir():
-            if part.is_dir() and not (folder / part.name).exists():
-                shutil.copytree(part, folder / part.name)
-            elif part.is_file() and not (folder / part.name).exists():
-                shutil.copyfile(part, folder / part.name)
-        note_files(folder)

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from spacy.language import Language
 
-from ..data.files import prove_writable
 from ..errors import Errors, MaralError
 from ..evaluation.evaluate import load_pipeline, read_gold
 from ..evaluation.span_scores import COMPONENT, SpanScores, score_spans
@@ -22,8 +21,7 @@ from ..model.confidence import (
 )
 from ..model.maral_ner import set_use
 from ..model.spans import OUTSIDE
-from .checkpoint import writing
-from .saving import note_files, write_pipeline
+from .saving import check_place, save_copy
 
 MIN_DECISIONS = 20
 
@@ -73,21 +71,20 @@ def calibrate(
     gpu_id (int): GPU to predict with, -1 for the CPU.
     RETURNS (CalibrationReport): The figures.
     RAISES (MaralError): If the pipeline or the documents cannot be read, too few entities are
-        predicted, no threshold has the precision, or the folder cannot be written.
+        predicted, no threshold has the precision, or the folder cannot be written or has something
+        else in it.
     """
     if precision is not None and not 0 < precision < 1:
         raise MaralError(Errors.M564.format(precision=precision))
     folder = Path(output or model)
-    prove_writable(folder, folder=True)
+    check_place(Path(model), folder)
     nlp = load_pipeline(model, gpu_id=gpu_id)
     docs = read_gold(data)
     spans = score_spans(nlp, docs)
     n_gold = sum(len(doc.ents) for doc in docs)
     report, fit = calibrate_pipeline(nlp, spans, n_gold, str(data), precision)
     set_calibration(nlp, fit, report.threshold)
-    with writing(folder):
-        write_pipeline(nlp, folder / ".calibrate.tmp", folder)
-        note_files(folder)
+    save_copy(nlp, folder)
     return report
 
 

@@ -11,8 +11,19 @@ from typing import Any
 
 from spacy.language import Language
 
-from ..data.files import exchange, remove, sha256, sync_all, sync_folder, write_text
+from ..data.files import (
+    exchange,
+    prove_writable,
+    remove,
+    replacing,
+    sha256,
+    sync_all,
+    sync_folder,
+    write_text,
+    writing_output,
+)
 from ..data.layout import CONFIG, META, RUN_FOLDER, SUMMARY
+from ..errors import Errors, MaralError
 from .checkpoint import list_checkpoints
 from .interrupts import sole_run
 
@@ -66,6 +77,48 @@ def note_files(folder: Path) -> None:
         if "files" in summary:
             text = json.dumps({**summary, "files": digest_files(folder)}, indent=1) + "\n"
             write_text(path, text)
+
+
+def check_place(model: Path, output: Path) -> None:
+    """Make sure that the folder for a changed pipeline can be written, and is free or its own.
+
+    RAISES (MaralError): If it cannot be written, or holds anything else.
+    """
+    if _is_own(model, output):
+        prove_writable(output, folder=True)
+        return
+    prove_writable(output.parent, folder=True)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        problem = "there is something else already"
+        raise MaralError(Errors.M406.format(path=output, problem=problem))
+
+
+def save_copy(nlp: Language, output: Path) -> None:
+    """Save a changed pipeline, in its own folder or with what else is there in another one.
+
+    nlp (Language): The pipeline, loaded from a folder.
+    output (Path): The folder (see `check_place`).
+    RAISES (MaralError): If it cannot be written.
+    """
+    source = Path(str(nlp.path))
+    with writing_output(output):
+        if _is_own(source, output):
+            write_pipeline(nlp, output / ".changed.tmp", output)
+            note_files(output)
+            return
+        with replacing(output, durable=True) as folder:
+            nlp.to_disk(folder)
+            for part in source.iterdir():
+                if part.is_dir() and not (folder / part.name).exists():
+                    shutil.copytree(part, folder / part.name)
+                elif part.is_file() and not (folder / part.name).exists():
+                    shutil.copyfile(part, folder / part.name)
+            note_files(folder)
+
+
+def _is_own(model: Path, output: Path) -> bool:
+    """Whether a folder is that of a pipeline, by whatever path."""
+    return model.exists() and output.exists() and output.samefile(model)
 
 
 def _exchange(temporary: Path, output: Path) -> bool:

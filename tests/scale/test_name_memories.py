@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from spacy_maral.cli import app
 from spacy_maral.errors import MaralError
 from spacy_maral.evaluation.report.card import CardFacts, write_card
+from spacy_maral.model.confidence import Calibration
 from spacy_maral.model.names import NameMemory, NameSettings, refine_scores, span_keys
 from spacy_maral.model.predictions import Predictions, annotate
 from spacy_maral.model.spans import softmax
@@ -111,6 +112,19 @@ def test_a_memory_is_built_looked_into_and_dropped(model, text, tmp_path):
     assert said(nlp) == before
     result = run("names", "show", tmp_path / "with")
     assert result.exit_code == 1 and "[M505]" in result.stderr
+
+
+def test_another_memory_of_a_calibrated_pipeline_gives_a_warning(model, text, caplog):
+    nlp = spacy.load(model)
+    n_labels = len(nlp.get_pipe("maral_ner").labels)
+    fit = Calibration(np.ones(n_labels), np.zeros(n_labels)).to_lists()
+    nlp.get_pipe("maral_ner").cfg["calibration"] = fit
+    nlp.to_disk(model)
+    for change in (lambda: add_names(model, [text], model), lambda: drop_names(model)):
+        caplog.clear()
+        change()
+        assert caplog.text.count("[W506]") == 1
+        assert spacy.load(model).get_pipe("maral_ner").cfg["calibration"] == fit
 
 
 def test_a_memory_can_be_built_in_place_from_any_raw_text(model, text, tmp_path):

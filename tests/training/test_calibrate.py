@@ -65,6 +65,26 @@ def test_only_confidences_change(model, gold, tmp_path):
     assert "calibration" not in pipe.cfg
 
 
+def test_what_else_is_in_a_folder_is_kept(world, model, gold, tmp_path):
+    other = shutil.copytree(world["teacher"], tmp_path / "other")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "own.txt").write_text("kept", encoding="utf8")
+    for output in (other, tmp_path / "texts"):
+        before = {file: file.read_bytes() for file in output.rglob("*") if file.is_file()}
+        with pytest.raises(MaralError, match=r"M406.*something else"):
+            calibrate(model, gold, output=output)
+        assert {file: file.read_bytes() for file in output.rglob("*") if file.is_file()} == before
+    # the copy has what the folder of the pipeline has, and so has the folder itself
+    (model / "own").mkdir()
+    (model / "own" / "notes.txt").write_text("mine", encoding="utf8")
+    calibrate(model, gold, output=tmp_path / "copy")
+    calibrate(model, gold)
+    for folder in (tmp_path / "copy", model):
+        assert (folder / "own" / "notes.txt").read_text(encoding="utf8") == "mine"
+        assert "calibration" in spacy.load(folder).get_pipe("maral_ner").cfg
+    assert not list(model.rglob("*.tmp"))
+
+
 def test_a_finished_run_knows_its_calibrated_pipeline(world, gold, tmp_path, caplog):
     files = {name: world[name] for name in ("source", "dev")}
     short = {**files, "output": tmp_path / "model", "overrides": {"teacher.epochs": 1}}
