@@ -349,6 +349,7 @@ class Warnings(metaclass=CodedMessages):
     W101 = "{path}: the tags follow neither IOB1 nor IOB2: {inside} entities begin with I- (the first at {place}), and {begin} with B- where IOB1 has I-. All of them are read as entities. Check the file."
     W102 = "{path}: the language asked for is '{lang}', but the file says '{found}'. Check the language code."
     W103 = "spaCy has no tokenizer for '{lang}'. The one for several languages is used: it splits at white space and punctuation."
+    W104 = "{path}: the tokenizer of '{lang}', which divides this text into words, is not that of the pipeline ({own}). In use, the pipeline will divide such text into other words, and find few names or none. Train a pipeline for this language alone, with its nlp.lang and nlp.tokenizer ('spacy maral init-config'); if you want other Chinese words than single characters, prepare the text with 'spacy maral prepare-text --segmenter'."
 
     # W2xx: architectures and pipeline
     W201 = "'{name}': {n_unaligned} gold entities of this batch do not end where words of the tokenised text end (the loss leaves them out), and {n_too_wide} are longer than max_width = {max_width} words (they are not candidates). This warning appears only once; later batches are treated alike."

@@ -22,7 +22,7 @@ from ..model.maral_ner import DEFAULT_CONFIG, set_names, set_use
 from ..model.visible import is_blank
 from ..training.folders import digest_labels, digest_pipeline, fingerprint, is_finished, run_folder
 from ..training.hooks import Evaluate, Hook
-from ..training.inputs import Inputs
+from ..training.inputs import Inputs, warn_of_words
 from ..training.logging import check_logger, reporting
 from ..training.loop import Run
 from ..training.masked_lm import check_head, masked_lm
@@ -161,6 +161,8 @@ def adapt(
         plan = StudentPlan.read(config_path, overrides)
         plan.check(folder_of_teacher, labels, diagnosis)
         check_select(plan.training, target_gold)
+        if ranks.is_first:
+            warn_of_words(plan.config, as_paths(target), lang)
         read = [*as_paths(target), *([] if folder_of_teacher is None else [folder_of_teacher])]
         with run_folder(output, resume, ranks, read) as folder:
             inputs = Inputs.read(

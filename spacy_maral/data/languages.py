@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from typing import Any
 
 import spacy
 from spacy.language import Language
@@ -105,10 +106,7 @@ def tokenizer_config(lang: str, segmenter: str | None) -> dict:
         segmenter.
     """
     if segmenter is None:
-        usual = get_lang_class(lang).default_config["nlp"]["tokenizer"]["@tokenizers"]
-        return (
-            {"nlp": {"tokenizer": {"@tokenizers": TOKENIZER}}} if usual == SPACY_TOKENIZER else {}
-        )
+        return {} if own_tokenizer(lang) else {"nlp": {"tokenizer": {"@tokenizers": TOKENIZER}}}
     if lang != CHINESE or segmenter not in SEGMENTERS:
         found = {"segmenter": segmenter, "lang": lang, "known": ", ".join(SEGMENTERS)}
         raise MaralError(Errors.M127.format(**found))
@@ -117,6 +115,16 @@ def tokenizer_config(lang: str, segmenter: str | None) -> dict:
     if segmenter == "pkuseg":
         config["initialize"] = {"tokenizer": {"pkuseg_model": PKUSEG_MODEL}}
     return config
+
+
+def own_tokenizer(lang: str) -> dict[str, Any] | None:
+    """The settings of the tokenizer of a language that does not divide words by spaces and rules.
+
+    lang (str): Language code.
+    RETURNS (dict | None): The section nlp.tokenizer, such as Chinese has; None for other languages.
+    """
+    block = get_lang_class(tokenizer_language(lang)).default_config["nlp"]["tokenizer"]
+    return None if block["@tokenizers"] == SPACY_TOKENIZER else dict(block)
 
 
 def start_tokenizer(nlp: Language) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from spacy.language import Language
 from spacy.tokens import Doc
 
 from ..errors import Errors, MaralError
@@ -74,6 +75,7 @@ def read_raw(
     limit: int | None = None,
     seed: int | None = None,
     segmenter: str | None = None,
+    nlp: Language | None = None,
     report: RawReport | None = None,
 ) -> Iterator[Doc]:
     """Read unlabelled text, sentence by sentence.
@@ -94,12 +96,13 @@ def read_raw(
     limit (int | None): Most sentences.
     seed (int | None): Seed for a random sample of `limit` sentences; None takes the first.
     segmenter (str | None): How Chinese words are found (see `blank_pipeline`).
+    nlp (Language | None): Pipeline whose tokenizer makes the words, instead of the language's.
     report (RawReport | None): Filled while reading.
     YIELDS (Doc): The sentences, in the order of the files.
     RAISES (MaralError): If a file cannot be read, a line is broken, or no sentence is left.
     """
     _check_range(min_words, max_words, limit)
-    splitter = Splitter(lang, split=split, segmenter=segmenter)
+    splitter = Splitter(lang, split=split, segmenter=segmenter, nlp=nlp)
     given = listed(paths)
     report = report or RawReport([], lang)
     report.inputs = [str(path) for path in given]

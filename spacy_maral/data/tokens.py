@@ -59,11 +59,19 @@ class Splitter:
     lang (str): Language code (see `blank_pipeline`).
     split (bool): Whether to split sentences; otherwise a text is one piece.
     segmenter (str | None): How Chinese words are found (see `blank_pipeline`).
+    nlp (Language | None): Pipeline whose tokenizer makes the words, instead of the language's.
     RAISES (MaralError): If the language's tokenizer cannot be made.
     """
 
-    def __init__(self, lang: str, *, split: bool = True, segmenter: str | None = None) -> None:
-        self.nlp = blank_pipeline(lang, segmenter)
+    def __init__(
+        self,
+        lang: str,
+        *,
+        split: bool = True,
+        segmenter: str | None = None,
+        nlp: Language | None = None,
+    ) -> None:
+        self.nlp = blank_pipeline(lang, segmenter) if nlp is None else nlp
         self.lang, self.split = lang, split
         # called by itself, as the pipeline would refuse texts of a million characters
         self.sentencizer = self.nlp.create_pipe("sentencizer")

@@ -69,7 +69,8 @@ def add_names(
     corpus (Sequence): Raw text similar to what the pipeline will read, see `read_raw`.
     output (str | Path): Folder for the new pipeline; may be that of the old one.
     type_weight, mixed_weight (float): See `NameSettings`.
-    lang (str | None): Language code of the text's tokenizer; by default the pipeline's.
+    lang (str | None): Language whose tokenizer divides the text; by default the pipeline's own one
+        does.
     gpu_id (int): GPU to use, -1 for the CPU.
     RETURNS (NameFacts): Facts about the memory.
     RAISES (MaralError): If the pipeline has no maral_ner, the folder is in use, or a file cannot be
@@ -82,7 +83,10 @@ def add_names(
     require_component(nlp, model)
 
     def read() -> Iterator[Doc]:
-        docs = read_raw(corpus, lang or str(nlp.lang), min_words=1, max_words=sys.maxsize)
+        docs = read_raw(
+            corpus, lang or str(nlp.lang), nlp=None if lang else nlp, min_words=1,
+            max_words=sys.maxsize,
+        )  # fmt: skip
         return without_labels(nlp, docs)
 
     memory = build_names(nlp, read).compact()

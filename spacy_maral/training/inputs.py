@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spacy.tokens import Doc
+from thinc.api import Config
 from tqdm.auto import tqdm
 
 from ..data.docs import read_docs
 from ..data.files import Paths, as_paths
-from ..data.languages import MULTIPLE_LANGUAGES
+from ..data.languages import MULTIPLE_LANGUAGES, own_tokenizer, tokenizer_language
 from ..data.raw import RawReport, is_docbin, list_files, read_raw
 from ..data.text import check_file
 from ..errors import Errors, MaralError, Warnings
@@ -152,6 +153,22 @@ def check_targets(paths: Sequence[Path], lang: str | Sequence[str] | None) -> li
         else:
             list_files([path])
     return [code or MULTIPLE_LANGUAGES for code in langs]
+
+
+def warn_of_words(config: Config, paths: Sequence[Path], lang: str | Sequence[str] | None) -> None:
+    """Warn of raw text whose words the pipeline will not find again, such as Chinese among others.
+
+    config (Config): The configuration of the pipeline.
+    paths, lang: As of `read_targets`.
+    """
+    section = config.get("nlp", {})
+    for path, code in zip(paths, check_targets(paths, lang), strict=True):
+        wanted = None if is_docbin(path) else own_tokenizer(code)
+        found = section.get("tokenizer", wanted)
+        same_lang = tokenizer_language(code) == section.get("lang")
+        if wanted is not None and not (same_lang and found == wanted):
+            own = f'nlp.lang = "{section.get("lang")}", nlp.tokenizer = {found}'
+            logger.warning(Warnings.W104.format(path=path, lang=code, own=own))
 
 
 def languages_of(lang: str | Sequence[str] | None, n_targets: int) -> list[str | None]:

@@ -19,6 +19,7 @@ from ..data.languages import (
     MULTIPLE_LANGUAGES,
     blank_pipeline,
     language_code,
+    own_tokenizer,
     tokenizer_config,
     tokenizer_language,
 )
@@ -164,11 +165,13 @@ def choose_language(targets: Sequence[str]) -> tuple[str, str | None]:
 
     targets (Sequence[str]): Codes of the target languages.
     RETURNS (tuple): The target's tokenizer if there is only one target and this installation of
-        spaCy has one for it, otherwise "xx"; and the reason why there is none, or None.
+        spaCy has one for it, otherwise "xx"; and the reason why that cannot find its words, or None.
     RAISES (MaralError): If a target is not a language code.
     """
     if len(targets) != 1 or language_code(targets[0]) == MULTIPLE_LANGUAGES:
-        return MULTIPLE_LANGUAGES, None
+        own = ", ".join(target for target in targets if own_tokenizer(target))
+        problem = "text in it is not divided at spaces: make a config for it alone" if own else None
+        return MULTIPLE_LANGUAGES, problem and f"{own}: {problem}"
     lang = tokenizer_language(targets[0])
     if lang == MULTIPLE_LANGUAGES:
         return MULTIPLE_LANGUAGES, "spaCy does not have this language"

@@ -142,6 +142,22 @@ def test_a_memory_can_be_built_in_place_from_any_raw_text(model, text, tmp_path)
     assert drop_names(model).strings == first.strings
 
 
+def test_a_memory_has_the_words_of_the_pipeline(model, tmp_path):
+    """Even if the rules of its tokenizer are not those of its language."""
+    nlp = spacy.load(model)
+    nlp.tokenizer.infix_finditer = None
+    nlp.tokenizer.suffix_search = None
+    nlp.to_disk(model)
+    (tmp_path / "a.txt").write_text("Angela visited Paris/Madrid today\n", encoding="utf8")
+    add_names(model, [tmp_path / "a.txt"], tmp_path / "with")
+    found = look_up(tmp_path / "with", ["Paris/Madrid", "Paris"])[1]
+    assert [known.mentions for known in found] == [1, 0]
+    add_names(model, [tmp_path / "a.txt"], tmp_path / "other", lang="de")
+    pipe = spacy.load(tmp_path / "other").get_pipe("maral_ner")
+    keys = span_keys(["Madrid"], VisibleWords([["Madrid"]]).candidates(1))
+    assert len(pipe.names.find(keys)[1])
+
+
 def test_the_card_says_how_many_strings_there_are(model, text):
     facts = add_names(model, [text], model)
     notes = write_card(model, CardFacts())["notes"]

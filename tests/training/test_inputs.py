@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 import spacy
 from spacy.tokens import DocBin
+from thinc.api import Config
 from worlds import adapt_in, make_docs, rows_of, write
 
 from spacy_maral.adaptation.label_target import pseudo_label
 from spacy_maral.adaptation.pseudo_labels import PseudoLabels, read_labels
 from spacy_maral.errors import MaralError
-from spacy_maral.training.inputs import Inputs
+from spacy_maral.training.inputs import Inputs, warn_of_words
 from spacy_maral.training.teacher import train_teacher
 
 SHORT = {"student.epochs": 2}
+CHINESE = {"@tokenizers": "spacy.zh.ChineseTokenizer", "segmenter": "char"}
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +90,27 @@ def test_a_run_with_other_parts_is_not_resumed(world, halves, tmp_path):
     adapt_in(world, tmp_path / "out", target=target, overrides=SHORT)
     with pytest.raises(MaralError, match=r'target files: not set is now "25 \+ 35"'):
         adapt_in(world, tmp_path / "out", target=halves, overrides=SHORT, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("nlp", "names", "lang", "warned"),
+    [
+        ({"lang": "xx"}, ["a.txt", "b.txt"], ["de", "zh"], ["b.txt"]),
+        ({"lang": "zh"}, ["b.txt"], "zh-hans", []),
+        ({"lang": "zh", "tokenizer": CHINESE}, ["b.txt"], "zh", []),
+        ({"lang": "zh", "tokenizer": {**CHINESE, "segmenter": "jieba"}}, ["b.txt"], "zh", ["b.txt"]),
+        ({"lang": "de"}, ["a.txt"], "de", []), ({}, ["a.txt", "de.spacy"], ["nl", "zh"], []),
+    ],
+)  # fmt: skip
+def test_words_that_the_pipeline_will_not_find_give_a_warning(
+    halves, tmp_path, caplog, nlp, names, lang, warned
+):
+    for name, text in (("a.txt", "lebt Merkel nach Paris"), ("b.txt", "他昨天从北京去了巴黎。")):
+        (tmp_path / name).write_text(text, encoding="utf8")
+    paths = [tmp_path / name if name != "de.spacy" else halves[0] for name in names]
+    warn_of_words(Config({"nlp": nlp}), paths, lang)
+    assert caplog.text.count("[W104]") == len(warned)
+    assert all(f"{name}: the tokenizer of" in caplog.text for name in warned)
 
 
 def test_raw_text_is_read_the_same_each_time(world, tmp_path):
