@@ -17,6 +17,7 @@ from ..data.config import read_config
 from ..data.files import Paths, as_paths
 from ..data.layout import DIAGNOSTICS, META
 from ..errors import Errors, MaralError
+from ..model.checks import SETTINGS_OF_USE
 from ..model.machine import use_device
 from ..model.maral_ner import DEFAULT_CONFIG, set_names, set_use
 from ..model.visible import is_blank
@@ -239,11 +240,11 @@ def student_and_labels(
         student = build_pipeline(plan.config, names, plan.training)
     else:
         student = load_pipeline(teacher, plan.training)
-        # the teacher's offset, names and threshold fit the teacher's scores only
+        # the teacher's own ones, such as offset, names and threshold, fit the teacher's scores only
         own = {**DEFAULT_CONFIG, **plan.config["components"][COMPONENT]}
+        set_use(student.nlp, COMPONENT, **{name: own[name] for name in SETTINGS_OF_USE})
         student.set_offset(own["offset"])
         set_names(student.nlp, COMPONENT, None, own["names"])
-        set_use(student.nlp, COMPONENT, threshold=own["threshold"])
     found = student.network.span_model.max_width
     if found != width:
         raise MaralError(Errors.M317.format(teacher=width, student=found))

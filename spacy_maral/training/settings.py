@@ -193,7 +193,7 @@ class AdaptationSettings(MaskedText):
     model_config = ConfigDict(strict=True)
 
     init: Literal["encoder", "teacher"] = "encoder"
-    """Whether the student starts from the encoder or from the teacher."""
+    """Whether the student starts from the encoder or from the teacher, whose network and tokenizer it then keeps."""
     warmup_epochs: int = Field(1, ge=1)
     """Epochs with all pseudo-labels, before the first filtering and refinement."""
     target_labels: Literal["hard", "soft"] = "soft"

@@ -101,14 +101,16 @@ def test_a_student_that_starts_from_its_teacher_has_settings_of_its_own(world, t
     nlp = spacy.load(world["teacher"])
     memory = NameMemory.empty(3)
     set_names(nlp, "maral_ner", memory, {"type_weight": 0.5, "mixed_weight": 0.5})
-    set_use(nlp, "maral_ner", threshold=0.9, offset=1.5)
+    set_use(nlp, "maral_ner", threshold=0.9, offset=1.5, scores=False, spans_key="old")
     nlp.to_disk(tmp_path / "teacher")
     overrides = {"adaptation.init": "teacher", "adaptation.save_names": False, "student.epochs": 1,
-                 "student.offset": 0.0}  # fmt: skip
+                 "student.offset": 0.0, "components.maral_ner.spans_key": "sc",
+                 "components.maral_ner.overwrite": False}  # fmt: skip
     adapt_in(world, tmp_path / "student", teacher=tmp_path / "teacher", overrides=overrides)
     pipe = spacy.load(tmp_path / "student").get_pipe("maral_ner")
     own = [pipe.names, *(pipe.cfg[key] for key in ("names", "threshold", "offset"))]
     assert own == [None, None, 0.0, 0.0]
+    assert [pipe.cfg[key] for key in ("spans_key", "overwrite", "scores")] == ["sc", False, True]
 
 
 def test_options_go_before_paths(world, tmp_path, monkeypatch):
