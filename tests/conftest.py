@@ -196,3 +196,11 @@ def make_nlp(encoder_dir: Path, examples_for: Callable) -> Callable[..., Languag
 def world(tmp_path_factory: pytest.TempPathFactory, encoder_dir: Path) -> dict[str, Path]:
     """Data, a configuration, a trained teacher and its pseudo-labels, see `worlds.make_world`."""
     return make_world(tmp_path_factory.mktemp("world"), encoder_dir)
+
+
+@pytest.fixture
+def timer():
+    """The system's timer, which pytest-timeout uses."""
+    before = signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGALRM, before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -142,13 +143,18 @@ def look_up(model: str | Path, strings: Sequence[str]) -> tuple[NameFacts, list[
 
 
 def build_names(
-    nlp: Language, read: Callable[[], Iterable[Doc]], *, skip_failing: bool = False
+    nlp: Language,
+    read: Callable[[], Iterable[Doc]],
+    *,
+    skip_failing: bool = False,
+    limit: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> NameMemory:
     """Build a name memory of documents by a pipeline's own probabilities, without its present memory.
 
     nlp (Language): The pipeline, with a maral_ner.
     read (Callable): Returns the documents, tokenised by the pipeline; it is called twice.
     skip_failing (bool): Whether documents that the pipeline fails on are left out.
+    limit (Callable): Makes the context that each batch is scored in, such as a time limit.
     RETURNS (NameMemory): The memory.
     """
     pipe, place = component(nlp), nlp.pipe_names.index(COMPONENT)
@@ -157,8 +163,9 @@ def build_names(
     def score(docs: list[Doc]) -> Iterator[tuple[Keys, NDArray[np.floating]]]:
         """Score a batch. If that fails, try its halves, down to documents that are left out."""
         try:
-            read_docs = list(nlp.pipe(docs, batch_size=len(docs)))
-            found = pipe.score_spans(read_docs)
+            with limit():
+                read_docs = list(nlp.pipe(docs, batch_size=len(docs)))
+                found = pipe.score_spans(read_docs)
         except Exception:
             # components raise errors of any kind
             if not skip_failing:

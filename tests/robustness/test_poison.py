@@ -48,14 +48,6 @@ def model(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.fixture
-def timer():
-    """The system's timer, which pytest-timeout uses."""
-    before = signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGALRM, before)
-
-
 def corpus(folder: Path, **shards: str) -> Path:
     folder.mkdir(exist_ok=True)
     for name, text in shards.items():

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import spacy
+from spacy.language import Language
 from typer.testing import CliRunner
 
 from spacy_maral.cli import app
@@ -272,6 +275,26 @@ def test_two_passes_go_on_with_the_memory_that_they_have(model, corpus, tmp_path
         annotate_corpus(model, folder, out)
     with pytest.raises(MaralError, match=r"^\[M481\] names must be one of two-pass, off"):
         annotate_corpus(model, folder, tmp_path / "new", names="all")
+
+
+@Language.component("maral_test_sleeper")
+def sleeper(doc):
+    time.sleep(30 if "Obama" in doc.text else 0)
+    return doc
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer")
+def test_a_text_that_takes_too_long_is_left_out_of_the_memory(model, corpus, tmp_path, timer):
+    nlp = spacy.load(model)
+    nlp.add_pipe("maral_test_sleeper", first=True)
+    nlp.to_disk(tmp_path / "slow")
+    started = time.perf_counter()
+    summary = annotate_corpus(
+        tmp_path / "slow", corpus("in", range(10)), tmp_path / "out", names="two-pass",
+        text_seconds=0.3,
+    )  # fmt: skip
+    assert time.perf_counter() - started < 20
+    assert summary.rejected == 2 + sum("Obama" in sentence for sentence in SENTENCES)
 
 
 def test_names_can_be_off_for_a_corpus(model, text, corpus, tmp_path):

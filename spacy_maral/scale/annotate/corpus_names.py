@@ -18,6 +18,7 @@ from .corpus_files import RUN, Shard
 from .model import load_model
 from .readers import Document, ShardReader
 from .shard import OFF, TWO_PASS, ShardSettings, make_doc
+from .time_limit import time_limit
 
 FILE = "names.safetensors"
 
@@ -28,7 +29,7 @@ def remember_corpus(
     """Build the name memory of a corpus, if the run does not have it yet.
 
     The memory does not depend on the order of the documents, and holds the strings of those that will be
-    set aside too.
+    set aside too, apart from those that the pipeline fails on or takes too long for.
 
     model (str): Folder or name of the pipeline.
     output (str): The output folder.
@@ -42,7 +43,10 @@ def remember_corpus(
         return
     nlp = load_model(model, settings.model, gpu_id)
     require_component(nlp, model)
-    memory = build_names(nlp, lambda: read_corpus(nlp, settings, shards), skip_failing=True)
+    memory = build_names(
+        nlp, lambda: read_corpus(nlp, settings, shards), skip_failing=True,
+        limit=lambda: time_limit(settings.text_seconds),
+    )  # fmt: skip
     with storage.replacing(address) as file:
         file.write(names_to_bytes(memory, component(nlp).labels))
 
