@@ -97,7 +97,10 @@ def train(
             *as_paths(found["train"]),
             *translated(config_path, found["train"], found["target"], lang, output, shared),
         ]
-    teacher = train_teacher(config_path, output=output / TEACHER, **shared)
+    raw: dict[str, Any] = {}
+    if read_section(config, "teacher").mlm_weight:
+        raw = {"target": found["target"], "lang": lang}
+    teacher = train_teacher(config_path, output=output / TEACHER, **raw, **shared)
     labels = output / LABELS
     # the file is whole or not there; an older one is of another teacher
     if not (resume and labels.is_file() and is_newer(labels, teacher / RUN_FOLDER / SUMMARY)):

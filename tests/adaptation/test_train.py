@@ -121,7 +121,7 @@ def test_options_go_before_paths(world, tmp_path, monkeypatch):
         )
     text = '[paths]\ntrain = ["a.spacy","b.spacy"]\ndev = "d.spacy"\ntarget = "t.txt"\n'
     path = tmp_path / "a.cfg"
-    path.write_text(text + '[languages]\ntarget = "de"\n[student]\n', encoding="utf8")
+    path.write_text(text + '[languages]\ntarget = "de"\n[teacher]\n[student]\n', encoding="utf8")
     target = str(tmp_path / "u.txt")
     (tmp_path / "u.txt").write_text("lebt Merkel nach Paris\n", encoding="utf8")
     module.train(
@@ -129,8 +129,27 @@ def test_options_go_before_paths(world, tmp_path, monkeypatch):
     )
     assert calls["train_teacher"][1]["source"] == ["a.spacy", "b.spacy"]
     assert calls["pseudo_label"][0][1:] == (target, tmp_path / "out" / "labels.npz")
+    assert not {"target", "lang"} & calls["train_teacher"][1].keys()
     adapted = calls["adapt"][1]
     assert (adapted["dev"], adapted["target"], adapted["lang"]) == ("other.spacy", target, "de")
+
+
+def test_the_teacher_models_the_language_of_the_target(world, tmp_path, monkeypatch):
+    """In masked language modelling, if it does any."""
+    asked = {}
+
+    def train_teacher(*args, **more):
+        asked.update(more)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "train_teacher", train_teacher)
+    (tmp_path / "a.txt").write_text("lebt Merkel nach Paris\n", encoding="utf8")
+    with pytest.raises(KeyboardInterrupt):
+        module.train(
+            world["config"], output=tmp_path / "out", source=world["source"], dev=world["dev"],
+            target=tmp_path / "a.txt", lang="de", overrides={"teacher.mlm_weight": 0.001},
+        )  # fmt: skip
+    assert (asked["target"], asked["lang"]) == (tmp_path / "a.txt", "de")
 
 
 def test_missing_paths_are_named(world, tmp_path):
