@@ -373,6 +373,7 @@ class Warnings(metaclass=CodedMessages):
     W333 = "The pseudo-labels of the target have no entity at all: {annotator} found nothing. The student would learn that the target has no entities. Check teacher, target and labels."
     W334 = "No span of the target has a pseudo-label of: {labels}. The student learns these labels from the source alone."
     W335 = "{annotator}: {n} of {n_all} entities are not used as labels: {counts}. The labels of their words are {words}."
+    W336 = 'adaptation.warmup_epochs = {warmup}, and student.epochs = {epochs}: the pseudo-labels are never filtered or refined, which begins after the warm-up and ends before the last epoch. Give the student more epochs than that, or set adaptation.filter = false and adaptation.guidance = "none".'
 
     # W4xx: evaluation, command line, project
     W402 = "{n:,} of {n_docs:,} documents of {path} have no entity annotation. They are left out of the scores."

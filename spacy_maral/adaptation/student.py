@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from spacy.tokens import Doc
+from spacy.util import logger
 from thinc.api import Config
 from tqdm.auto import tqdm
 
 from ..data.config import read_config
 from ..data.files import Paths, as_paths
 from ..data.layout import DIAGNOSTICS, META
-from ..errors import Errors, MaralError
+from ..errors import Errors, MaralError, Warnings
 from ..model.checks import SETTINGS_OF_USE
 from ..model.machine import use_device
 from ..model.maral_ner import DEFAULT_CONFIG, set_names, set_use
@@ -102,6 +103,10 @@ class StudentPlan:
             raise MaralError(Errors.M336)
         if teacher is not None:
             check_folder(teacher)
+        improves = self.adaptation.filter or self.adaptation.guidance != "none"
+        warmup, epochs = self.adaptation.warmup_epochs, self.training.epochs
+        if improves and warmup >= epochs:
+            logger.warning(Warnings.W336.format(warmup=warmup, epochs=epochs))
 
 
 def adapt(

@@ -255,7 +255,8 @@ class AdaptationSettings(MaskedText):
     alpha_start: float = Field(0.95, ge=0, le=1)
     """Share of the old label in a refined label, in the first refinement."""
     alpha_end: float = Field(0.80, ge=0, le=1)
-    """The same share in the last refinement; it changes linearly in between."""
+    """The same share in the last refinement, also if it is the only one; it changes linearly in
+    between."""
     diagnose_with_gold: bool = False
     """Whether to read gold labels of the target, if it has any, for the noise ratio in the log.
     They do not affect the run's result."""

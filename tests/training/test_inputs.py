@@ -11,6 +11,7 @@ from worlds import adapt_in, make_docs, rows_of, write
 
 from spacy_maral.adaptation.label_target import pseudo_label
 from spacy_maral.adaptation.pseudo_labels import PseudoLabels, read_labels
+from spacy_maral.adaptation.student import StudentPlan
 from spacy_maral.errors import MaralError
 from spacy_maral.training.inputs import Inputs, warn_of_words
 from spacy_maral.training.teacher import train_teacher
@@ -123,6 +124,19 @@ def test_raw_text_is_read_the_same_each_time(world, tmp_path):
         adapt_in(world, tmp_path / "out2", target=raw, labels=labels)
     with pytest.raises(MaralError, match=r"M338.*3 languages for 2 targets"):
         Inputs.read(["de", "fr", "hi"], target=[raw, raw])
+
+
+@pytest.mark.parametrize(
+    ("given", "warned"),
+    [
+        ({}, True), ({"student.epochs": 3}, False), ({"adaptation.guidance": "none"}, True),
+        ({"adaptation.guidance": "none", "adaptation.filter": False}, False),
+    ],
+)  # fmt: skip
+def test_labels_that_are_never_improved_give_a_warning(world, caplog, given, warned):
+    overrides = {"student.epochs": 2, "adaptation.warmup_epochs": 2, **given}
+    StudentPlan.read(world["config"], overrides).check(world["teacher"], None, None)
+    assert ("[W336]" in caplog.text) == warned
 
 
 def test_a_student_needs_a_teacher_or_labels(world, tmp_path):
