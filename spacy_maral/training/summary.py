@@ -123,7 +123,10 @@ def finish(
 def summarise(
     pipeline: Pipeline, run: Run, chosen: dict[str, Any], settings: dict[str, Section]
 ) -> dict[str, Any]:
-    """Summarise a run: settings, data, versions and the saved epoch, whose row is `chosen`."""
+    """Summarise a run: settings, data, versions and the saved epoch, whose row is `chosen`.
+
+    Its "scores" are those of the saved pipeline, while the log's are from before the choice of an offset.
+    """
     return {
         "selected_epoch": chosen["epoch"],
         "select": run.settings.select,
@@ -136,6 +139,7 @@ def summarise(
         "machine": platform.platform(),
         "versions": package_versions(),
         "labels": pipeline.labels,
+        "scores": {name: chosen[name] for name in ("dev_precision", "dev_recall", "dev_f1")},
         "offset": pipeline.nlp.get_pipe(COMPONENT).cfg["offset"],  # type: ignore[attr-defined]
         "data": {
             stream.name: {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from spacy_maral.cli import app
 from spacy_maral.evaluation.metrics import Score
 from spacy_maral.evaluation.mistakes import judge
 from spacy_maral.evaluation.report.colours import KNOWN, class_colours
+from spacy_maral.evaluation.report.figures import curve_figures
 from spacy_maral.evaluation.report.overview import (
     DEV,
     NO_TEACHER,
@@ -26,6 +28,7 @@ from spacy_maral.evaluation.report.overview import (
     points,
     verdict,
 )
+from spacy_maral.evaluation.report.page import render_report
 from spacy_maral.evaluation.report.run_record import RunRecord, read_run
 from spacy_maral.evaluation.report.svg import N_COLOURS
 from spacy_maral.evaluation.report.targets import reliable_share, target_figures
@@ -84,6 +87,23 @@ def test_without_gold_the_scores_of_both_on_the_development_set_are_compared():
         f"F1 is 80.0 on the {DEV}.", f"−1.0 F1 against the teacher on the {DEV}.", NO_TEACHER,
     ]  # fmt: skip
     assert comparison_table(found, [])[1] == [[DEV, "all", "81.00", "80.00", "−1.00", "-"]]
+
+
+def test_both_have_the_f1_of_their_saved_pipelines():
+    """A student's log has no offset yet; its teacher's meta.json has the F1 with one."""
+    found = record(
+        summary={"teacher": {"dev_f1": 0.81}, "scores": {"dev_f1": 0.83}},
+        alpha=None, centroid_cosine=0.0, dev_precision=0.8, dev_recall=0.8, seconds=1.0,
+    )  # fmt: skip
+    older = replace(found, summary={})
+    assert verdict(found, [])[:2] == [
+        f"F1 is 83.0 on the {DEV}.", f"+2.0 F1 over the teacher on the {DEV}.",
+    ]  # fmt: skip
+    assert comparison_table(found, [])[1] == [[DEV, "all", "81.00", "83.00", "+2.00", "-"]]
+    assert ">83.00<" in render_report(found) and ">83.00<" not in render_report(older)
+    figure = curve_figures(found)[1]
+    assert "80 %" in figure.svg and "without the offset" in figure.note
+    assert "offset" not in curve_figures(older)[1].note
 
 
 def test_a_teacher_is_not_compared_with_a_teacher():

@@ -12,6 +12,7 @@ from worlds import adapt_in, rows_of
 
 from spacy_maral.adaptation.target_names import Strings, read_target
 from spacy_maral.data.docs import read_docs
+from spacy_maral.evaluation.evaluate import evaluate_pipeline
 from spacy_maral.model.names import NameMemory
 from spacy_maral.model.offsets import best_f1_offset
 from spacy_maral.model.spans import softmax
@@ -58,6 +59,11 @@ def test_a_teacher_gets_the_offset_of_its_f1_on_source_dev(world, tmp_path):
     assert offset_of(train("given", **{"teacher.offset": -50.0})) == -50.0
     meta = spacy.util.load_meta(tmp_path / "given" / "meta.json")
     assert meta["performance"]["source_dev_ents_r"] == 0
+    # the log is of the time before
+    row = rows_of(tmp_path / "given")[-1]
+    assert row["dev_recall"] > 0 == summary_of(tmp_path / "given")["scores"]["dev_recall"]
+    found = evaluate_pipeline(spacy.load(auto), world["dev"]).report
+    assert summary_of(auto)["scores"]["dev_f1"] == pytest.approx(found.f1)
     own = {"teacher.offset": "auto", "components.maral_ner.offset": 0.25}
     assert offset_of(train("own", **own)) == 0.25
 

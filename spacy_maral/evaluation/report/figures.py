@@ -55,6 +55,8 @@ def curve_figures(record: RunRecord) -> list[Figure]:
     ]  # fmt: skip
     scores = _series(rows, {"F1": "dev_f1", "precision": "dev_precision", "recall": "dev_recall"})
     note = "Entities, strict: both ends and the type."
+    if record.dev_f1 != record.selected["dev_f1"]:
+        note += " They are without the offset that the saved pipeline got after the last epoch."
     figures = [
         draw_by_epoch(record, "Loss", losses, "Mean over the steps of an epoch."),
         draw_by_epoch(record, "Source development set", scores, note, show=percent),

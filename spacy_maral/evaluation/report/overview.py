@@ -66,7 +66,7 @@ def _gains(record: RunRecord, tests: Sequence[Scored]) -> list[str]:
         name, gain = gains[0]
         return [f"{points(gain)} F1 {over(gain)} the teacher on {name}."]
     scores = ", ".join(f"{100 * test.student.report.f1:.1f} on {test.name}" for test in tests)
-    dev = record.selected["dev_f1"]
+    dev = record.dev_f1
     found = [f"F1 is {scores or f'{100 * dev:.1f} on the {DEV}'}."]
     if record.is_adaptation:
         teacher = record.summary.get("teacher", {}).get("dev_f1")
@@ -149,7 +149,7 @@ def comparison_table(record: RunRecord, tests: Sequence[Scored]) -> Table:
             for i, (label, old, new) in enumerate(pairs)
         ]  # fmt: skip
     teacher = record.summary.get("teacher", {}).get("dev_f1")
-    rows.append([DEV, "all", *_cells(record, teacher, record.selected["dev_f1"]), MISSING])
+    rows.append([DEV, "all", *_cells(record, teacher, record.dev_f1), MISSING])
     return header, rows
 
 

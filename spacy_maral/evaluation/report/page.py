@@ -124,7 +124,7 @@ def _tiles(record: RunRecord, tests: Sequence[Scored]) -> list[tuple[str, str]]:
     row, facts = record.selected, record.summary
     tiles = [
         (f"{row['epoch']} of {len(record.rows)}", "saved epoch"),
-        (f"{100 * row['dev_f1']:.2f}", "F1, source development set"),
+        (f"{100 * record.dev_f1:.2f}", "F1, source development set"),
     ]
     tiles += [(f"{100 * test.student.report.f1:.2f}", f"F1, {test.name}") for test in tests]
     if "noise_ratio" in row:

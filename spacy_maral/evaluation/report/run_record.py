@@ -51,6 +51,11 @@ class RunRecord:
         return next((row for row in self.rows if row["epoch"] == wanted), self.rows[-1])
 
     @property
+    def dev_f1(self) -> float:
+        """F1 of the saved pipeline on source dev; of older and unfinished runs, that of the log."""
+        return float({**self.selected, **self.summary.get("scores", {})}["dev_f1"])
+
+    @property
     def epoch(self) -> dict[str, Any] | None:
         """Diagnostics of the selected epoch, or of the last epoch that has any."""
         wanted = [e for e in self.epochs if e["epoch"] == self.selected["epoch"]] or self.epochs
