@@ -17,6 +17,7 @@ from spacy.cli.package import generate_readme, package
 from spacy.schemas import ModelMetaSchema, validate
 from spacy.tokens import Doc, DocBin, Span
 from spacy.vocab import Vocab
+from thinc.api import Config
 from typer.testing import CliRunner
 
 from spacy_maral.cli import app
@@ -167,6 +168,30 @@ def test_a_card_without_anything_given(student):
     assert "It was not tested." in meta["notes"] and "### Data" not in meta["notes"]
     assert meta["sources"] == [{"name": "encoder0 (encoder)"}], "no path of this machine"
     assert validate(ModelMetaSchema, meta) == []
+
+
+@pytest.mark.parametrize("sections", [["teacher"], ["student"], ["student", "adaptation"]])
+@pytest.mark.parametrize("loss", ["MaxMargin", "CrossEntropy"])
+def test_a_card_names_the_method_of_its_own_run(student, sections, loss):
+    """The configuration of a teacher has the sections of its students, too."""
+    block = {"@losses": f"spacy-maral.{loss}.v1"}
+    config = Config().from_disk(student / "config.cfg")
+    config["components"]["maral_ner"]["loss"] = config["student"]["loss"] = block
+    config.to_disk(student / "config.cfg")
+    summary = {**SUMMARY, "settings": {name: {"loss": block} for name in sections}}
+    (student / "training" / "summary.json").write_text(json.dumps(summary), encoding="utf8")
+    meta = write_card(student, CardFacts())
+    how, method = {
+        "teacher": ("supervised training", "supervised training"),
+        "student": ("distillation", "distillation"),
+        "adaptation": ("cross-lingual adaptation", "progressive adaptation"),
+    }[sections[-1]]
+    if loss == "MaxMargin":
+        method = f"large-margin classes and {method}"
+    if sections[-1] == "adaptation" and loss == "MaxMargin":
+        method = f"MARAL: {method}"
+    assert f"| Method | {method} |" in meta["notes"]
+    assert meta["description"] == f"Named entities (LOC, ORG, PER) by {how} with spacy-maral."
 
 
 def test_what_is_no_pipeline(tmp_path, student):

@@ -16,6 +16,7 @@ from ...data.files import reading, write_json
 from ...data.layout import META, RUN_FOLDER, SUMMARY
 from ...data.yaml import read_yaml
 from ...errors import Errors, MaralError, shown
+from ...model.checks import LOSSES_OF_0_1
 from ...model.name_files import NAMES, count_names
 from ..against_teacher import describe_comparison
 from ..raw_target import departures
@@ -26,6 +27,9 @@ from .smaller import smaller_section
 COMPONENT = "maral_ner"
 ROLE, DEV = "student-", "dev"
 SCORE_KEYS = ("precision", "recall", "f1", "support")
+ADAPTED, DISTILLED, SUPERVISED = "cross-lingual adaptation", "distillation", "supervised training"
+# in the configuration of a pipeline, and of one of release 0.1
+MAX_MARGIN = ({"@losses": LOSSES_OF_0_1["max_margin"]}, "max_margin")
 USE = """\
 ```python
 import spacy
@@ -74,7 +78,7 @@ def write_card(model: Path, facts: CardFacts, *, output: Path | None = None) -> 
     meta["sources"] = [*facts.sources, {"name": f"{encoder} (encoder)"}]
     meta["performance"] = {**meta.get("performance", {}), **performance(metrics)}
     if not meta.get("description"):
-        meta["description"] = _description(meta, metrics)
+        meta["description"] = _description(meta, how_trained(config, summary), metrics)
     notes = [
         _data_section(facts.data),
         _scores_section(metrics),
@@ -197,11 +201,34 @@ def read_pipeline(model: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str
     return meta, config, found
 
 
-def _description(meta: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+def how_trained(config: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    """Say how a pipeline was trained, by the sections of settings that its run used.
+
+    The configuration has sections of other runs as well, and decides only without a summary.
+    """
+    used = summary.get("settings")
+    if used is None:
+        loss = config["components"][COMPONENT].get("loss")
+        is_student = "adaptation" in config and config.get("student", {}).get("loss") == loss
+        used = ["adaptation"] if is_student else []
+    if "adaptation" in used:
+        return ADAPTED
+    return DISTILLED if "student" in used else SUPERVISED
+
+
+def _method(pipe: Mapping[str, Any], how: str) -> str:
+    """The method of a training; only the max-margin loss makes classes with large margins."""
+    method = "progressive adaptation" if how == ADAPTED else how
+    if pipe.get("loss") not in MAX_MARGIN:
+        return method
+    return f"{'MARAL: ' if how == ADAPTED else ''}large-margin classes and {method}"
+
+
+def _description(meta: Mapping[str, Any], how: str, metrics: Mapping[str, Any]) -> str:
     labels = escape_markdown(", ".join(meta.get("labels", {}).get(COMPONENT, [])))
     sets = escape_markdown(", ".join(test_sets(metrics)))
     tested = f", tested on {sets}" if metrics else ""
-    return f"Named entities ({labels}) by cross-lingual adaptation with spacy-maral{tested}."
+    return f"Named entities ({labels}) by {how} with spacy-maral{tested}."
 
 
 def _data_section(data: Mapping[str, Sequence[Path]]) -> str:
@@ -240,11 +267,8 @@ def _scores_section(metrics: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _training_section(config: Mapping[str, Any], summary: Mapping[str, Any], encoder: str) -> str:
     pipe = config["components"][COMPONENT]
-    student = "adaptation" in config and config.get("student", {}).get("loss") == pipe.get("loss")
     facts = {
-        "Method": "MARAL: large-margin classes and progressive adaptation"
-        if student
-        else "supervised",
+        "Method": _method(pipe, how_trained(config, summary)),
         "Encoder": encoder,
         "Longest entity": f"{pipe['model']['max_width']} words",
         "Decision": pipe.get("decision", "likelihood"),
