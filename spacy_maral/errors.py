@@ -234,6 +234,7 @@ class Errors(metaclass=CodedMessages):
     M409 = "{path} exists. Give another file, or overwrite it with --force (-F)."
     M410 = '{path} is not a list of sources: {problem}. Write a JSON or YAML file with a list of objects such as {{"name": "WikiAnn", "url": "https://…", "author": "…", "license": "…"}}. All values are strings, and the name is required.'
     M411 = "{path} is not a trained pipeline that a card can describe: {problem}. Give the output folder of 'spacy maral adapt' or 'train-teacher'."
+    M412 = "The test set of {one} and {other} would have the same name in the card, '{name}'. Rename one of the files, or leave it out."
     M420 = "The benchmark {path} cannot be read: {problem}. Write a YAML file like configs/benchmark.yml."
     M421 = "The benchmark {path} is not valid:\n{problems}\nCorrect these keys. The known keys are: {known}."
     M422 = "The benchmark {path} uses the configuration {config}, which does not exist. Set the key 'config' to a path relative to the benchmark's file."

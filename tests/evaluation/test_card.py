@@ -113,6 +113,23 @@ def test_a_folder_without_metrics(tmp_path):
         read_metrics([tmp_path])
 
 
+def test_files_of_one_name_in_two_folders_are_two_test_sets(tmp_path):
+    files = []
+    for name, f1 in (("en", 0.5), ("de", 0.7)):
+        files.append(tmp_path / name / "student-test.json")
+        files[-1].parent.mkdir()
+        files[-1].write_text(json.dumps(metrics(f1)), encoding="utf8")
+    found = read_metrics([*files, files[0]])
+    assert {name: one["micro"]["f1"] for name, one in found.items()} == {
+        "en/test": 0.5, "de/test": 0.7,
+    }  # fmt: skip
+    assert list(read_metrics([files[0], files[0].parent])) == ["test"]
+    other = tmp_path / "en" / "test.json"
+    other.write_text(json.dumps(metrics(0.1)), encoding="utf8")
+    with pytest.raises(MaralError, match=r"M412.*student-test\.json and .*/test\.json .*'en/test'"):
+        read_metrics([*files, other])
+
+
 # meta.json
 
 

@@ -120,8 +120,10 @@ def read_metrics(paths: Sequence[Path]) -> dict[str, dict[str, Any]]:
 
     paths (Sequence[Path]): Files as `spacy maral evaluate -o` writes them, or folders of them. Of a
         folder, the student's files (student-SET.json) are read, or all files if it has none.
-    RETURNS (dict): The metrics by name of the test set, taken from the file's name.
-    RAISES (MaralError): If a file cannot be read, or a folder has no metrics.
+    RETURNS (dict): The metrics by name of the test set, taken from the file's name, and from that of
+        its folder too if other files have the name.
+    RAISES (MaralError): If a file cannot be read, a folder has no metrics, or two files in folders of
+        one name have the same name.
     """
     files: list[Path] = []
     for path in paths:
@@ -129,7 +131,24 @@ def read_metrics(paths: Sequence[Path]) -> dict[str, dict[str, Any]]:
         if path.is_dir() and not found:
             raise MaralError(Errors.M404.format(folder=path))
         files += found or [path]
-    return {file.stem.removeprefix(ROLE): _read_metrics_file(file) for file in files}
+    return {name: _read_metrics_file(file) for name, file in _name_test_sets(files).items()}
+
+
+def _name_test_sets(files: Sequence[Path]) -> dict[str, Path]:
+    """Name files by their test sets, without more of this machine's folders than the card needs.
+
+    RAISES (MaralError): If two of them cannot be told apart.
+    """
+    different = {file.parent.resolve() / file.name: file for file in files}
+    sets = [file.stem.removeprefix(ROLE) for file in different]
+    if len(set(sets)) < len(sets):
+        sets = [f"{file.parent.name}/{name}" for file, name in zip(different, sets, strict=True)]
+    named: dict[str, Path] = {}
+    for name, file in zip(sets, different.values(), strict=True):
+        if name in named:
+            raise MaralError(Errors.M412.format(one=named[name], other=file, name=name))
+        named[name] = file
+    return named
 
 
 def _read_metrics_file(path: Path) -> dict[str, Any]:
