@@ -162,8 +162,8 @@ def prepare_text(
 
 
 def is_docbin(path: str | Path) -> bool:
-    """Whether a path names a .spacy file."""
-    return Path(path).suffix == SUFFIX and not Path(path).is_dir()
+    """Whether a path names a .spacy file, packed or not."""
+    return kind_of(Path(path)) == SUFFIX and not Path(path).is_dir()
 
 
 def kind_of(path: Path) -> str:

@@ -10,11 +10,12 @@ from typing import Any
 
 from ..model.spans import span_counts
 from ..model.visible import is_blank
-from .convert import SUFFIX, read_docbin
+from .convert import read_docbin
 from .files import short_names
 from .formats.registry import AUTO, read_labelled
 from .labels import OUTSIDE_TAG, LabelMap, load_label_map
 from .languages import language_code
+from .raw import is_docbin
 from .sentences import ReadReport, ReadSettings, Sentence
 
 
@@ -142,8 +143,9 @@ def stats(
     """
     code = language_code(lang)
     reading = ReadSettings(code, load_label_map(label_map))
-    is_docbin = Path(path).suffix == SUFFIX
-    sentences = read_docbin(path, reading) if is_docbin else read_labelled(path, format, reading)
+    if is_docbin(path):
+        return span_statistics(read_docbin(path, reading), max_width, reading.report)
+    sentences = read_labelled(path, format, reading)
     return span_statistics(sentences, max_width, reading.report)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import numpy as np
@@ -131,9 +132,10 @@ def test_scores_of_a_span_group_and_overlaps(warned):
 
 
 def silver_file(tmp_path, docs, kind):
-    if kind == "spacy":
-        DocBin(docs=docs).to_disk(tmp_path / "silver.spacy")
-        return tmp_path / "silver.spacy"
+    if kind != "jsonl":
+        path, data = tmp_path / f"silver.{kind}", DocBin(docs=docs).to_bytes()
+        path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+        return path
     rows = [
         {"text": d.text, "ents": [[e.start_char, e.end_char, e.label_, 0.75] for e in d.ents]}
         for d in docs
@@ -143,7 +145,7 @@ def silver_file(tmp_path, docs, kind):
     return tmp_path / "silver.jsonl"
 
 
-@pytest.mark.parametrize("kind", ["spacy", "jsonl"])
+@pytest.mark.parametrize("kind", ["spacy", "spacy.gz", "jsonl"])
 def test_silver_entities_of_a_file_in_another_order(tmp_path, kind):
     target = make_docs("target", 30, 5)
     path = silver_file(tmp_path, target[::-1], kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import os
@@ -125,7 +126,9 @@ def test_a_file_and_its_conversion_count_the_same(tmp_path: Path) -> None:
     path.write_text("a B-PER\nb I-PER\nc O\n\nd B-LOC\ne B-PER\n", encoding="utf-8")
     convert(path, output)
     found = stats(path, max_width=1).to_dict()
-    assert stats(output, max_width=1).to_dict() == found
+    packed = tmp_path / "data.spacy.gz"
+    packed.write_bytes(gzip.compress(output.read_bytes()))
+    assert all(stats(one, max_width=1).to_dict() == found for one in (output, packed))
     assert found["spans"] == {"O": 2, "LOC": 1, "PER": 2}
     assert json.loads(json.dumps(found)) == found
     names = {"PER": "HUMAN", "LOC": None}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import numpy as np
 import pytest
 import spacy
@@ -137,6 +139,13 @@ def test_labels_that_are_never_improved_give_a_warning(world, caplog, given, war
     overrides = {"student.epochs": 2, "adaptation.warmup_epochs": 2, **given}
     StudentPlan.read(world["config"], overrides).check(world["teacher"], None, None)
     assert ("[W336]" in caplog.text) == warned
+
+
+def test_packed_documents_are_read_as_the_documents_that_they_are(world, tmp_path):
+    packed = tmp_path / "target.spacy.gz"
+    packed.write_bytes(gzip.compress(world["target"].read_bytes()))
+    found = [Inputs.read(target=path).docs["target"] for path in (world["target"], packed)]
+    assert [doc.text for doc in found[1]] == [doc.text for doc in found[0]]
 
 
 def test_a_student_needs_a_teacher_or_labels(world, tmp_path):
