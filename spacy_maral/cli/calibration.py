@@ -88,8 +88,9 @@ def suspects_cli(
     Find gold labels that are probably wrong. All sentences with an entity, labelled
     or found by the model, are ranked by how much a model doubts their labels that
     has not seen them: one that was not trained on the data (--model), or models that
-    are each trained on the other folds (--config, by the section [teacher]). Look at
-    the first tenth of the list, correct the labels, and train again.
+    are each trained on the other folds (--config, by the section [teacher]), of which
+    one holds all copies of a sentence. Look at the first tenth of the list, correct
+    the labels, and train again.
     """
     overrides = read_overrides(ctx)
     prepare(code)

@@ -22,6 +22,7 @@ from ..model.confidence import (
 from ..model.maral_ner import set_use
 from ..model.spans import OUTSIDE
 from .saving import check_place, save_copy
+from .target_gold import number_texts
 
 MIN_DECISIONS = 20
 
@@ -31,7 +32,7 @@ class CalibrationReport:
     """What a calibration was fitted to, and what it changes.
 
     n_decisions, n_correct: Predicted entities, and how many of them are correct. before, after:
-    Expected calibration error, in [0, 1]; the latter of fits to one half of the documents that are
+    Expected calibration error, in [0, 1]; the latter of fits to one half of the texts that are
     measured on the other. temperature, shift: By label. threshold: The new threshold, None if it was
     not asked for. precision, recall: With this threshold, on the same documents.
     """
@@ -81,6 +82,8 @@ def calibrate(
     nlp = load_pipeline(model, gpu_id=gpu_id)
     docs = read_gold(data)
     spans = score_spans(nlp, docs)
+    # copies of a text are in one half
+    spans = spans._replace(docs=number_texts(docs)[spans.docs])
     n_gold = sum(len(doc.ents) for doc in docs)
     report, fit = calibrate_pipeline(nlp, spans, n_gold, str(data), precision)
     set_calibration(nlp, fit, report.threshold)
@@ -93,6 +96,7 @@ def calibrate_pipeline(
 ) -> tuple[CalibrationReport, Calibration]:
     """Fit a calibration to scored spans, without changing the pipeline.
 
+    spans (SpanScores): The spans. Those with even and odd numbers of documents are the two halves.
     n_gold (int): Number of gold entities, for the recall.
     data (str): Name of the documents, for messages.
     RETURNS (tuple): The figures and the fit.

@@ -21,6 +21,7 @@ from ..errors import Errors, MaralError
 from ..evaluation.evaluate import load_pipeline, read_gold
 from ..evaluation.span_scores import COMPONENT, score_spans
 from ..model.spans import OUTSIDE, UNKNOWN, softmax
+from .target_gold import number_texts
 from .teacher import train_teacher
 
 SHOWN = 0.5
@@ -102,8 +103,8 @@ def find_suspects(
     overrides (dict): Settings that replace those of the configuration.
     gpu_id (int): GPU to use, -1 for the CPU.
     RETURNS (list[SuspectSentence]): All documents with an entity, by gold or prediction, ranked.
-    RAISES (MaralError): If there is neither model nor configuration, there are fewer documents than
-        folds, or a file cannot be read or written.
+    RAISES (MaralError): If there is neither model nor configuration, there are fewer different
+        texts than folds, or a file cannot be read or written.
     """
     prove_writable(Path(output), inputs=[data, *([] if config is None else [config])])
     if (model is None) == (config is None):
@@ -164,9 +165,7 @@ def _by_folds(
     gpu_id: int,
 ) -> list[SuspectSentence]:
     """Rank the documents of each fold by a model that is trained on the other folds."""
-    if not 2 <= folds <= len(docs):
-        raise MaralError(Errors.M567.format(folds=folds, n_docs=len(docs)))
-    parts = deal_folds(len(docs), folds)
+    parts = deal_folds(docs, folds)
     found = []
     # the labels that are judged choose neither the epoch nor the offset of who judges them
     settings = {**(overrides or {}), "teacher.select": "last", "teacher.offset": 0.0}
@@ -185,10 +184,18 @@ def _by_folds(
     return found
 
 
-def deal_folds(n_docs: int, folds: int) -> list[NDArray[np.int64]]:
-    """Deal documents to folds at random, with a fixed seed; RETURNS (list): Numbers, ascending."""
-    order = np.random.default_rng(0).permutation(n_docs)
-    return [np.sort(part) for part in np.array_split(order, folds)]
+def deal_folds(docs: Sequence[Doc], folds: int) -> list[NDArray[np.int64]]:
+    """Deal documents to folds at random, with a fixed seed; copies of a text are in one fold.
+
+    RETURNS (list): Numbers of documents, ascending.
+    RAISES (MaralError): If there are fewer different texts than folds.
+    """
+    texts = number_texts(docs)
+    n_texts = len(np.unique(texts))
+    if not 2 <= folds <= n_texts:
+        raise MaralError(Errors.M567.format(folds=folds, n_docs=len(docs), n_texts=n_texts))
+    order = np.random.default_rng(0).permutation(n_texts)
+    return [np.flatnonzero(np.isin(texts, part)) for part in np.array_split(order, folds)]
 
 
 @contextmanager

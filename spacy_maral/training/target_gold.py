@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from spacy.tokens import Doc
 from tqdm.auto import tqdm
 
@@ -192,6 +194,13 @@ def text_key(doc: Doc) -> str:
 def text_keys(docs: Iterable[Doc]) -> set[str]:
     """The texts of documents, without those that have none."""
     return {key for doc in docs if (key := text_key(doc))}
+
+
+def number_texts(docs: Iterable[Doc]) -> NDArray[np.int64]:
+    """Number the different texts of documents, from 0; RETURNS (NDArray): That of each document."""
+    numbers: dict[str, int] = {}
+    found = [numbers.setdefault(text_key(doc), len(numbers)) for doc in docs]
+    return np.array(found, dtype=np.int64)
 
 
 def is_held_out(key: str, share: float) -> bool:

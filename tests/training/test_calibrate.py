@@ -18,6 +18,7 @@ from spacy_maral.errors import MaralError
 from spacy_maral.evaluation.evaluate import evaluate_pipeline, read_gold, without_labels
 from spacy_maral.evaluation.span_scores import score_spans
 from spacy_maral.model.spans import OUTSIDE, UNKNOWN
+from spacy_maral.training import calibrate as calibration
 from spacy_maral.training.calibrate import calibrate, choose_threshold
 from spacy_maral.training.teacher import train_teacher
 
@@ -83,6 +84,20 @@ def test_what_else_is_in_a_folder_is_kept(world, model, gold, tmp_path):
         assert (folder / "own" / "notes.txt").read_text(encoding="utf8") == "mine"
         assert "calibration" in spacy.load(folder).get_pipe("maral_ner").cfg
     assert not list(model.rglob("*.tmp"))
+
+
+def test_the_error_is_measured_on_other_texts(model, gold, tmp_path, monkeypatch):
+    """Of two copies of a sentence, one is not measured by a fit to the other."""
+    fitted, fit = [], calibration.fit_calibration
+    monkeypatch.setattr(
+        calibration, "fit_calibration", lambda x, *more: fitted.append(x) or fit(x, *more)
+    )
+    different = {doc.text: doc for doc in read_gold(gold)}.values()
+    twice = write(tmp_path / "twice.spacy", [doc for doc in different for _ in range(2)])
+    calibrate(model, twice, output=tmp_path / "new")
+    every, *halves = (sorted(np.round(x, 3).tolist()) for x in fitted)
+    assert sorted(halves[0] + halves[1]) == every
+    assert all(half[::2] == half[1::2] for half in halves) and halves[0] != halves[1]
 
 
 def test_a_finished_run_knows_its_calibrated_pipeline(world, gold, tmp_path, caplog):

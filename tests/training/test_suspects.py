@@ -8,8 +8,9 @@ import sys
 
 import numpy as np
 import pytest
+import spacy
 import study_suspects
-from spacy.tokens import Span
+from spacy.tokens import Doc, Span
 from typer.testing import CliRunner
 from worlds import make_docs, write
 
@@ -91,7 +92,7 @@ def test_a_model_that_has_not_seen_the_data_serves_too(world, corrupted, tmp_pat
 def test_a_label_may_be_in_one_fold_only_and_a_fold_without_entities(world, tmp_path):
     docs = make_docs("source", 12, 31)
     docs[0].set_ents([Span(docs[0], 0, 1, "RARE")], default="outside")
-    parts = deal_folds(12, 6)
+    parts = deal_folds(docs, 6)
     for number in next(part for part in parts if 0 not in part).tolist():
         docs[number].set_ents([], default="outside")
     path = write(tmp_path / "gold.spacy", docs)
@@ -102,10 +103,34 @@ def test_a_label_may_be_in_one_fold_only_and_a_fold_without_entities(world, tmp_
     assert len(found) == len(read(tmp_path / "s.jsonl")) > 0
 
 
+def numbered(*numbers):
+    vocab = spacy.blank("xx").vocab
+    return [Doc(vocab, words=["Rom", str(number)]) for number in numbers]
+
+
 def test_folds_hold_every_document_once():
-    parts = deal_folds(23, 5)
+    parts = deal_folds(numbered(*range(23)), 5)
     assert sorted(np.concatenate(parts).tolist()) == list(range(23))
     assert {len(part) for part in parts} == {4, 5}
+
+
+def test_copies_of_a_sentence_are_in_one_fold():
+    numbers = np.array([*range(12), 3, 3, *range(5)])
+    parts = deal_folds(numbered(*numbers), 4)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(19))
+    assert sorted(np.concatenate([np.unique(numbers[part]) for part in parts])) == list(range(12))
+    assert {len(np.unique(numbers[part])) for part in parts} == {3}
+
+
+def test_the_judge_of_a_copy_has_not_learnt_its_label(world, tmp_path):
+    docs = make_docs("source", 60, 31)
+    for _ in range(8):
+        copy = Doc(docs[0].vocab, words=["Obama", "met", "the", "visited"])
+        copy.set_ents([Span(copy, 0, 1, "LOC")], default="outside")
+        docs.append(copy)
+    path = write(tmp_path / "gold.spacy", docs)
+    found = find_suspects(path, tmp_path / "s.jsonl", config=world["config"], folds=2)
+    assert min(s.suspicion for s in found if s.doc >= 60) > 0.5
 
 
 def test_what_is_not_enough(world, corrupted, tmp_path):
@@ -114,8 +139,9 @@ def test_what_is_not_enough(world, corrupted, tmp_path):
         find_suspects(path, tmp_path / "s.jsonl")
     with pytest.raises(MaralError, match="M566"):
         find_suspects(path, tmp_path / "s.jsonl", model="a", config="b")
-    with pytest.raises(MaralError, match=r"M567.*200 documents.*500 folds"):
-        find_suspects(path, tmp_path / "s.jsonl", config=world["config"], folds=500)
+    few = write(tmp_path / "few.spacy", 3 * make_docs("source", 1, 31))
+    with pytest.raises(MaralError, match=r"M567.* 1 different text.*2 folds"):
+        find_suspects(few, tmp_path / "s.jsonl", config=world["config"], folds=2)
     assert not (tmp_path / "s.jsonl").exists()
 
 
