@@ -378,6 +378,7 @@ class Warnings(metaclass=CodedMessages):
 
     # W4xx: evaluation, command line, project
     W402 = "{n:,} of {n_docs:,} documents of {path} have no entity annotation. They are left out of the scores."
+    W413 = "The metrics of {name} are those of {other}, and the card is that of {model}. Give the metrics of this pipeline ('spacy maral evaluate')."
     W450 = "F1 on the test data changes by {change} points, a loss of more than {most}. Give 'trim-vocab' more text, or keep the original pipeline."
     W451 = "There are no test data, so the loss in accuracy is not known. Give labelled data with --test."
     W452 = "This processor does not compute in bfloat16, so here the new pipeline is only as fast as the original."

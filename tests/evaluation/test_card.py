@@ -95,6 +95,36 @@ def test_scores_are_means_over_test_sets(folder):
     assert found["test_sets"]["hi-test"]["ents_f"] == pytest.approx(0.7)
 
 
+def test_a_card_has_the_scores_of_its_own_role(folder):
+    assert list(read_metrics([folder], "teacher-")) == ["de-test"]
+    assert performance(read_metrics([folder], "teacher-"))["ents_f"] == pytest.approx(0.2)
+    (folder / "teacher-de-test.json").unlink()
+    with pytest.raises(MaralError, match="M404"):
+        read_metrics([folder], "teacher-")
+    (folder / "own.json").write_text(json.dumps(metrics(0.3)), encoding="utf8")
+    assert list(read_metrics([folder], "teacher-")) == ["own"]
+
+
+def test_metrics_of_another_pipeline_give_a_warning(student, folder, tmp_path, caplog):
+    file = folder / "student-hi-test.json"
+    for model, warned in ((student, False), (tmp_path / "gone", False), (folder, True)):
+        file.write_text(json.dumps({**metrics(0.5), "model": str(model)}), encoding="utf8")
+        caplog.clear()
+        write_card(student, CardFacts(metrics=[file]), output=tmp_path / "card.json")
+        assert ("[W413]" in caplog.text) == warned
+
+
+def test_a_card_that_is_written_again_has_no_old_scores(student, folder):
+    bare = write_card(student, CardFacts())
+    tested = write_card(student, CardFacts(metrics=[folder]))
+    assert "tested on de-test, hi-test" in tested["description"]
+    assert tested["performance"]["ents_f"] == pytest.approx(0.6)
+    again = write_card(student, CardFacts())
+    assert again == bare and again["performance"] == {"source_dev_ents_f": 0.9}
+    own = write_card(student, CardFacts(meta={"description": "Ours."}))
+    assert own["description"] == write_card(student, CardFacts())["description"] == "Ours."
+
+
 def test_a_development_set_alone_counts(folder):
     found = performance(read_metrics([folder / "student-en-dev.json"]))
     assert found["ents_f"] == pytest.approx(0.1)

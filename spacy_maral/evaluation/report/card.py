@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import srsly
+from spacy.util import logger
 
 from ...data.config import read_config
 from ...data.files import reading, write_json
 from ...data.layout import META, RUN_FOLDER, SUMMARY
 from ...data.yaml import read_yaml
-from ...errors import Errors, MaralError, shown
+from ...errors import Errors, MaralError, Warnings, shown
 from ...model.checks import LOSSES_OF_0_1
 from ...model.name_files import NAMES, count_names
 from ..against_teacher import describe_comparison
@@ -25,7 +27,11 @@ from .run_record import encoder_name
 from .smaller import smaller_section
 
 COMPONENT = "maral_ner"
-ROLE, DEV = "student-", "dev"
+STUDENT, TEACHER = ROLES = ("student-", "teacher-")
+DEV = "dev"
+CARD_SCORES = ("ents_p", "ents_r", "ents_f", "ents_per_type", "test_sets")
+# what this module wrote before, which may be out of date
+GENERATED = re.compile(r"Named entities \(.*\) by .* with spacy-maral(, tested on .*)?\.")
 SCORE_KEYS = ("precision", "recall", "f1", "support")
 ADAPTED, DISTILLED, SUPERVISED = "cross-lingual adaptation", "distillation", "supervised training"
 # in the configuration of a pipeline, and of one of release 0.1
@@ -72,13 +78,15 @@ def write_card(model: Path, facts: CardFacts, *, output: Path | None = None) -> 
     RAISES (MaralError): If the folder has no pipeline with a maral_ner, or a file cannot be read.
     """
     meta, config, summary = read_pipeline(model)
-    metrics = read_metrics(facts.metrics)
+    how = how_trained(config, summary)
+    metrics = read_metrics(facts.metrics, STUDENT if how == ADAPTED else TEACHER)
+    warn_of_others(metrics, model)
     encoder = facts.encoder or encoder_name(config)
     meta.update({key: value for key, value in facts.meta.items() if value})
     meta["sources"] = [*facts.sources, {"name": f"{encoder} (encoder)"}]
-    meta["performance"] = {**meta.get("performance", {}), **performance(metrics)}
-    if not meta.get("description"):
-        meta["description"] = _description(meta, how_trained(config, summary), metrics)
+    meta["performance"] = {**without_tests(meta.get("performance", {})), **performance(metrics)}
+    if not meta.get("description") or GENERATED.fullmatch(meta["description"]):
+        meta["description"] = _description(meta, how, metrics)
     notes = [
         _data_section(facts.data),
         _scores_section(metrics),
@@ -115,11 +123,13 @@ def read_sources(path: Path) -> list[dict[str, str]]:
     return found
 
 
-def read_metrics(paths: Sequence[Path]) -> dict[str, dict[str, Any]]:
+def read_metrics(paths: Sequence[Path], role: str = STUDENT) -> dict[str, dict[str, Any]]:
     """Read the metrics of test sets.
 
     paths (Sequence[Path]): Files as `spacy maral evaluate -o` writes them, or folders of them. Of a
-        folder, the student's files (student-SET.json) are read, or all files if it has none.
+        folder, the files of the role (student-SET.json) are read, or all files that are not those of
+        the other role if it has none.
+    role (str): What the name of a file of the pipeline begins with, one of ROLES.
     RETURNS (dict): The metrics by name of the test set, taken from the file's name, and from that of
         its folder too if other files have the name.
     RAISES (MaralError): If a file cannot be read, a folder has no metrics, or two files in folders of
@@ -127,20 +137,22 @@ def read_metrics(paths: Sequence[Path]) -> dict[str, dict[str, Any]]:
     """
     files: list[Path] = []
     for path in paths:
-        found = sorted(path.glob(f"{ROLE}*.json")) or sorted(path.glob("*.json"))
+        every = sorted(path.glob("*.json"))
+        found = [file for file in every if file.name.startswith(role)]
+        found = found or [file for file in every if not file.name.startswith(ROLES)]
         if path.is_dir() and not found:
             raise MaralError(Errors.M404.format(folder=path))
         files += found or [path]
-    return {name: _read_metrics_file(file) for name, file in _name_test_sets(files).items()}
+    return {name: _read_metrics_file(file) for name, file in _name_test_sets(files, role).items()}
 
 
-def _name_test_sets(files: Sequence[Path]) -> dict[str, Path]:
+def _name_test_sets(files: Sequence[Path], role: str) -> dict[str, Path]:
     """Name files by their test sets, without more of this machine's folders than the card needs.
 
     RAISES (MaralError): If two of them cannot be told apart.
     """
     different = {file.parent.resolve() / file.name: file for file in files}
-    sets = [file.stem.removeprefix(ROLE) for file in different]
+    sets = [file.stem.removeprefix(role) for file in different]
     if len(set(sets)) < len(sets):
         sets = [f"{file.parent.name}/{name}" for file, name in zip(different, sets, strict=True)]
     named: dict[str, Path] = {}
@@ -158,6 +170,27 @@ def _read_metrics_file(path: Path) -> dict[str, Any]:
         if not all(set(SCORE_KEYS) <= set(score) for score in scores):
             raise ValueError("scores are missing in it")
         return metrics
+
+
+def warn_of_others(metrics: Mapping[str, Mapping[str, Any]], model: Path) -> None:
+    """Warn of metrics that are those of another pipeline that is still there.
+
+    metrics (Mapping): Metrics by test set.
+    model (Path): Folder of the pipeline.
+    """
+    for name, found in metrics.items():
+        other = Path(str(found.get("model", model)))
+        if other.exists() and not other.samefile(model):
+            logger.warning(Warnings.W413.format(name=name, other=other, model=model))
+
+
+def without_tests(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the scores on test sets that an earlier card has, and keep those of a training.
+
+    scores (Mapping): "performance" of meta.json.
+    """
+    of_card = CARD_SCORES if "test_sets" in scores else ()
+    return {name: value for name, value in scores.items() if name not in of_card}
 
 
 def performance(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
