@@ -110,8 +110,15 @@ class Benchmark:
         """Fingerprint of all that determines a run's result. The variant's name is no part of it."""
         student = None if run.student is None else relevant(run.student, STUDENT_SECTIONS)
         data = [file.key for file in self.files(run).values()]
-        kind = ["ceiling"] if run.is_ceiling else []
+        kind = ["ceiling"] if run.is_ceiling else self._other_encoder(run)
         return digest([self.teacher_key(run), student, data, self.matrix.study, *kind])
+
+    def _other_encoder(self, run: PlannedRun) -> list[str]:
+        """The fingerprint of the student's encoder where it is not that of the teacher."""
+        if run.student is None:
+            return []
+        own, teachers = self.encoder_key(run.student), self.encoder_key(run.teacher)
+        return [] if own == teachers else [own]
 
     def result_path(self, run: PlannedRun) -> Path:
         return self.output / "runs" / f"{run.name}.json"

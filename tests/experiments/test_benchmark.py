@@ -834,6 +834,27 @@ def test_variants_with_the_same_effect_are_run_once(tmp_path, commands):
     assert copy["overrides"] == {"adaptation.target_labels": "soft"}
 
 
+@pytest.mark.parametrize("setting", ["paths.encoder", "components.transformer.model.name"])
+def test_a_student_with_another_encoder_is_another_run(tmp_path, commands, setting):
+    """The encoder counts by its files, wherever they are, and for the student as for the teacher."""
+    for name, text in {"one": "1", "copy": "1", "other": "2"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(text, encoding="utf8")
+    config = (ROOT / "configs/maral_small.cfg").read_text("utf8")
+    base = config.replace('"encoders/e5-small"', json.dumps(str(tmp_path / "one")))
+    (tmp_path / "base.cfg").write_text(base, encoding="utf8")
+    some = {
+        "maral": {},
+        **{name: {"overrides": {setting: str(tmp_path / name)}} for name in ("copy", "other")},
+    }
+    benchmark, runs = start(tmp_path, write_matrix(tmp_path, variants=some))
+    assert run_all(benchmark, runs, lambda: None) == {}
+    assert commands.done.count("train-teacher") == 1 and commands.done.count("adapt") == 2
+    plain, copy, other = (benchmark.result(run) for run in runs)
+    assert copy["same_as"] == "maral" and "same_as" not in other
+    assert plain["settings"] == copy["settings"] != other["settings"]
+
+
 def test_a_failure_is_told_and_the_rest_is_done(tmp_path, commands):
     two = {"maral": {}, "supcon": {"overrides": {"student.loss.@losses": "spacy-maral.SupCon.v1"}}}
     said: list[str] = []
