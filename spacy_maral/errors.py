@@ -243,6 +243,7 @@ class Errors(metaclass=CodedMessages):
     M425 = "The benchmark needs these missing files: {paths}. Add them, or give with --data the folder that holds them under names like {pattern}."
     M426 = "'spacy maral {command}' failed with exit code {code}. The end of {log}:\n{tail}\nSolve this problem and run the benchmark again; it keeps finished runs."
     M427 = "{path} cannot be read: {problem}. Delete the folder that holds it and run the benchmark again."
+    M428 = "The benchmark {path} changes settings without effect:\n{problems}\nRemove these keys."
     M560 = "The size 'paper' has the batches and epochs of the paper, so they cannot be chosen for {sentences:,} sentences. Omit --sentences, or take --size small."
     M561 = "There is no {missing}. Set it in [paths] of {path}, or give {options}."
     M562 = "One training of teacher and student cannot be shared by several processes. Run 'train-teacher', 'pseudo-label' and 'adapt' one after the other, each with torchrun where it is to be shared."

@@ -52,7 +52,7 @@ def benchmark_cli(
     from ..experiments.tables import write_tables
 
     with reported("run the benchmark"):
-        matrix = read_matrix(matrix_path)
+        matrix = read_matrix(matrix_path, encoder)
         runs = plan_runs(matrix, encoder)
         chosen = choose_runs(runs, only)
         benchmark = Benchmark(

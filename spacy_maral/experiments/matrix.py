@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,11 +15,20 @@ from ..data.config import read_config
 from ..data.datasets import DATASETS, Layout
 from ..data.formats.registry import AUTO, FORMATS
 from ..data.yaml import read_yaml
-from ..errors import Errors, MaralError, describe_problems
+from ..errors import Errors, MaralError, describe_problems, shown
 from ..training.settings import SCHEMAS, Section, read_section
 
 TEACHER_SECTIONS = ("system", "nlp", "components", "teacher")
 STUDENT_SECTIONS = ("system", "nlp", "components", "student", "adaptation")
+READ_BY = {"teacher": TEACHER_SECTIONS, "student": STUDENT_SECTIONS}
+ENCODER = ("components.transformer.model.name", "paths.encoder")
+"""What the encoder of the command line replaces."""
+SET_BY_BENCHMARK = ("cache", "diagnose_with_gold")
+"""Keys of the trainings' sections that no variant can set."""
+NOT_OF_TEACHER = ("offset", "names", "threshold")
+"""Settings of the component that a student has of its own when it starts from the teacher."""
+PROBE = "another value"
+"""Takes the place of an override, to see what changes with it."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]
 Sentences = Annotated[int, Field(ge=1)] | None
@@ -84,11 +93,12 @@ class Variant(Section):
     """How a variant differs from the configuration.
 
     `overrides` replaces settings of the student's training, `teacher` settings of the teacher's. A
-    setting that both trainings need, such as the width of spans, must be in both. With `adapt =
-    false` there is no student, and the teacher itself is the variant. With `train_on = target` too,
-    the variant is the ceiling for the others: the training of a teacher with the target's own gold
-    labels, with as many sentences and about as many steps as the teacher has. It takes the last
-    epoch, so that no data choose one.
+    setting that both trainings need, such as the width of spans, must be in both. One that the
+    training does not read, or that the benchmark sets itself, such as the seed, is refused. With
+    `adapt = false` there is no student, and the teacher itself is the variant. With `train_on =
+    target` too, the variant is the ceiling for the others: the training of a teacher with the
+    target's own gold labels, with as many sentences and about as many steps as the teacher has. It
+    takes the last epoch, so that no data choose one.
     """
 
     adapt: bool = Field(True, description="Whether to train a student.")
@@ -210,14 +220,15 @@ class PlannedRun:
         return self.settings.target_gold_choice == "suggested"
 
 
-def read_matrix(path: Path) -> Matrix:
+def read_matrix(path: Path, encoder: Path | None = None) -> Matrix:
     """Read and check the file of a benchmark.
 
     path (Path): A YAML file.
+    encoder (Path): Folder of the encoder that replaces that of the configuration, if any.
     RETURNS (Matrix): The benchmark, with the path of its configuration relative to the working
         directory.
     RAISES (MaralError): If the file is no YAML, a key is unknown or out of range, or the settings of
-        a variant cannot be used.
+        a variant cannot be used, or have no effect.
     """
     try:
         content = read_yaml(path)
@@ -239,6 +250,13 @@ def read_matrix(path: Path) -> Matrix:
         raise MaralError(Errors.M422.format(path=path, config=matrix.config))
     for name, variant in matrix.variants.items():
         _check_variant(path, matrix, name, variant)
+    useless = [
+        f"  variants.{name}.{problem}"
+        for name, variant in matrix.variants.items()
+        for problem in _without_effect(matrix, variant, encoder)
+    ]
+    if useless:
+        raise MaralError(Errors.M428.format(path=path, problems="\n".join(useless)))
     return matrix
 
 
@@ -370,6 +388,60 @@ def _check_variant(path: Path, matrix: Matrix, name: str, variant: Variant) -> N
         widths = {"teacher": max_width(teacher), "student": max_width(student)}
         if widths["teacher"] != widths["student"]:
             refuse("", Errors.M317.format(**widths))
+
+
+def _without_effect(matrix: Matrix, variant: Variant, encoder: Path | None) -> Iterator[str]:
+    """Overrides that change nothing that their training reads, whatever their value, and why."""
+    for kind, training in (("overrides", "student"), ("teacher", "teacher")):
+        overrides: dict[str, Any] = getattr(variant, kind)
+        before = _load(matrix.config, overrides, matrix.seeds[0], encoder) if overrides else {}
+        from_teacher = training == "student" and _starts_from_teacher(before)
+        for key, value in overrides.items():
+            # a student that starts from the teacher has what both have
+            if from_teacher and variant.teacher.get(key, PROBE) == value:
+                continue
+            try:
+                after = _load(matrix.config, {**overrides, key: PROBE}, matrix.seeds[0], encoder)
+                changes = _read_by(training, before) != _read_by(training, after)
+            except MaralError:
+                # a loss under a name of release 0.1, which is the only one that fits there
+                changes = key.partition(".")[0] in READ_BY[training]
+            if not changes:
+                why = _reason(key, training, encoder, from_teacher)
+                yield f"{kind}.{key} = {shown(value)}: {why}"
+
+
+def _read_by(training: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a training reads of a configuration, without what the benchmark sets."""
+    found = {
+        name: {k: v for k, v in config.get(name, {}).items() if k not in SET_BY_BENCHMARK}
+        for name in READ_BY[training]
+    }
+    if training == "student" and _starts_from_teacher(config):
+        component = found["components"].get("maral_ner", {})
+        found["components"] = {name: component.get(name) for name in NOT_OF_TEACHER}
+        del found["nlp"]
+    return found
+
+
+def _starts_from_teacher(config: Mapping[str, Any]) -> bool:
+    return bool(config.get("adaptation", {}).get("init") == "teacher")
+
+
+def _reason(key: str, training: str, encoder: Path | None, from_teacher: bool) -> str:
+    """Why an override has no effect."""
+    name = key.rpartition(".")[2]
+    if key == "system.seed":
+        return "the key 'seeds' of the benchmark sets it"
+    if key in ENCODER and encoder is not None:
+        return "the option --encoder sets it"
+    if name == "diagnose_with_gold":
+        return "the key 'diagnose' of the benchmark sets it"
+    if name == "cache":
+        return "all runs share the cache of the benchmark"
+    if from_teacher and (key in ENCODER or key.partition(".")[0] in ("nlp", "components")):
+        return "the student starts from the teacher (adaptation.init); set it in 'teacher', too"
+    return f"the training of the {training} does not read it"
 
 
 def _check_sections(config: Config, *names: str) -> None:

@@ -50,6 +50,7 @@ PAGE = ROOT / "configs/benchmark.yml"
 QUICK = ROOT / "configs/benchmark_quick.yml"
 WIDTH = "components.maral_ner.model.max_width"
 TEMPERATURE = "components.maral_ner.model.temperature"
+ENCODER = "components.transformer.model.name"
 LINEAR = {"student.loss.@losses": "spacy-maral.CrossEntropy.v1", "student.decision": "linear"}
 SELF_TRAINING = {
     **LINEAR, "adaptation.filter": False, "adaptation.guidance": "none", "adaptation.names": "off",
@@ -346,6 +347,90 @@ def test_mistakes_are_named(tmp_path, changed, code, said):
         read_matrix(path)
     assert str(error.value).startswith(f"[{code}]")
     assert said in str(error.value) and str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("variant", "encoder", "said"),
+    [
+        ({"overrides": {"system.seed": 7}}, None, "overrides.system.seed = 7: the key 'seeds'"),
+        ({"teacher": {"system.seed": 7}}, None, "teacher.system.seed = 7: the key 'seeds'"),
+        ({"overrides": {"paths.encoder": "a"}}, "b", "overrides.paths.encoder = 'a': the option"),
+        ({"teacher": {ENCODER: "a"}}, "b", f"teacher.{ENCODER} = 'a': the option --encoder"),
+        (
+            {"overrides": {"teacher.epochs": 3}}, None,
+            "overrides.teacher.epochs = 3: the training of the student",
+        ),
+        (
+            {"teacher": {"student.epochs": 3}}, None,
+            "teacher.student.epochs = 3: the training of the teacher",
+        ),
+        ({"teacher": {"student.loss": "supcon"}}, None, "teacher.student.loss = 'supcon'"),
+        (
+            {"teacher": {"adaptation.init": "teacher"}}, None,
+            "teacher.adaptation.init = 'teacher': the training",
+        ),
+        ({"overrides": {"paths.train": "a"}}, None, "overrides.paths.train = 'a'"),
+        ({"overrides": {"paths.cache": "a"}}, None, "overrides.paths.cache = 'a': all runs share"),
+        (
+            {"overrides": {"student.cache": "a"}}, None,
+            "overrides.student.cache = 'a': all runs share",
+        ),
+        (
+            {"overrides": {"adaptation.diagnose_with_gold": True}}, None,
+            "overrides.adaptation.diagnose_with_gold = True: the key 'diagnose'",
+        ),
+        (
+            {"overrides": {"paths.encoder": "a", ENCODER: "b"}}, None,
+            "overrides.paths.encoder = 'a': the training of the student does not read it",
+        ),
+        (
+            {"overrides": {"adaptation.init": "teacher", TEMPERATURE: 0.3}}, None,
+            f"overrides.{TEMPERATURE} = 0.3: the student starts from the teacher",
+        ),
+    ],
+)  # fmt: skip
+def test_overrides_without_effect_are_refused(tmp_path, variant, encoder, said):
+    path = write_matrix(tmp_path, variants={"odd": variant})
+    with pytest.raises(MaralError) as error:
+        read_matrix(path, None if encoder is None else Path(encoder))
+    assert str(error.value).startswith("[M428]") and f"variants.odd.{said}" in str(error.value)
+    assert str(error.value).count("variants.") == 1
+
+
+def test_all_overrides_without_effect_are_named_at_once(tmp_path):
+    some = {
+        "one": {"overrides": {"system.seed": 7, "student.epochs": 3, "paths.dev": "a"}},
+        "two": {"adapt": False, "teacher": {"system.seed": 7}},
+    }
+    with pytest.raises(MaralError, match=r"\[M428\]") as error:
+        read_matrix(write_matrix(tmp_path, variants=some))
+    places = [line.partition(" =")[0].strip() for line in str(error.value).splitlines()[1:-1]]
+    assert places == [
+        "variants.one.overrides.system.seed", "variants.one.overrides.paths.dev",
+        "variants.two.teacher.system.seed",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"overrides": {"paths.encoder": "a"}, "teacher": {ENCODER: "a"}},
+        {"overrides": {"adaptation.target_labels": "soft", "student.loss": "max_margin"}},
+        {"overrides": {"adaptation.init": "teacher", "components.maral_ner.threshold": 0.3}},
+        {"overrides": {"adaptation.init": "teacher", WIDTH: 4}, "teacher": {WIDTH: 4}},
+    ],
+)
+def test_overrides_that_a_training_reads_are_taken(tmp_path, variant):
+    """Whether or not their value is that of the configuration."""
+    config = (ROOT / "configs/maral_small.cfg").read_text("utf8")
+    base = config.replace('factory = "maral_ner"', 'factory = "maral_ner"\nthreshold = 0.1')
+    (tmp_path / "base.cfg").write_text(base, encoding="utf8")
+    assert list(read_matrix(write_matrix(tmp_path, variants={"a": variant})).variants) == ["a"]
+
+
+@pytest.mark.parametrize("path", [PAGE, QUICK, MATRIX], ids=["page", "quick", "study"])
+def test_the_shipped_variants_are_valid_with_an_encoder(path):
+    assert read_matrix(path, Path("encoder")).variants == shipped(path).variants
 
 
 def test_a_configuration_without_a_section_is_refused(tmp_path):
