@@ -38,7 +38,8 @@ def benchmark_cli(
 ) -> None:
     """
     Run a benchmark: every language pair with every variant and seed. Each
-    training runs in its own process, and each result becomes a file in runs/.
+    training runs in its own process, and each result becomes a file in runs/,
+    which a run with other settings does not replace.
     To continue after a break, repeat the command: it skips finished runs.
     Several such commands can run at once and share the work. Variants with
     the same teacher settings share one teacher. The output is table.md,

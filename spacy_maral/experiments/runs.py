@@ -121,11 +121,14 @@ class Benchmark:
         return [] if own == teachers else [own]
 
     def result_path(self, run: PlannedRun) -> Path:
-        return self.output / "runs" / f"{run.name}.json"
+        return self.output / "runs" / f"{own_name(run, self.run_key(run))}.json"
 
     def result(self, run: PlannedRun) -> Result | None:
         """The result of a run, or None if the run is not finished with these settings."""
-        return read_result(self.result_path(run), self.run_key(run))
+        key = self.run_key(run)
+        # development versions wrote it under the name of the run alone
+        paths = (self.output / "runs" / f"{name}.json" for name in (own_name(run, key), run.name))
+        return next(filter(None, (read_result(path, key) for path in paths)), None)
 
     def results(self, runs: Sequence[PlannedRun]) -> list[Result]:
         """The results of the finished runs."""
@@ -139,7 +142,7 @@ class Benchmark:
         RAISES (MaralError): If a training or an evaluation fails.
         """
         try:
-            with self._lock(run.name, wait=False):
+            with self._lock(f"run-{own_name(run, self.run_key(run))}", wait=False):
                 result = self.result(run) or self._copy(run) or self._do(run)
                 write_json(self.result_path(run), result)
                 return result
@@ -149,7 +152,7 @@ class Benchmark:
     def _copy(self, run: PlannedRun) -> Result | None:
         """The result of another variant with the same effective settings."""
         key = self.run_key(run)
-        for path in sorted(self.result_path(run).parent.glob(f"{run.pair.name}-*.json")):
+        for path in sorted((self.output / "runs").glob(f"{run.pair.name}-*.json")):
             if found := read_result(path, key):
                 return {**found, **identity(run), "same_as": found["variant"]}
         return None
@@ -238,7 +241,7 @@ class Benchmark:
 
     def _ceiling(self, run: PlannedRun, source: Corpora, target: Corpora) -> Path:
         """Train on the target's gold labels, unless that is done; RETURNS (Path): The folder."""
-        folder = self.output / "ceilings" / f"{run.name}-{self.run_key(run)[:8]}"
+        folder = self.output / "ceilings" / own_name(run, self.run_key(run))
         config = run.teacher.copy()
         section = config["teacher"]
         section["select"] = "last"
@@ -263,7 +266,7 @@ class Benchmark:
     def _student(self, run: PlannedRun, corpora: Corpora, teacher: Path) -> Path:
         """Train the student, or resume its training; RETURNS (Path): Its folder."""
         assert run.student is not None
-        folder = self.output / "students" / f"{run.name}-{self.run_key(run)[:8]}"
+        folder = self.output / "students" / own_name(run, self.run_key(run))
         labels = teacher / f"labels-{corpora.target.stem}.npz"
         with self._lock(f"{teacher.name}-{labels.stem}"):
             if not labels.is_file():
@@ -337,6 +340,11 @@ def source_options(corpora: Corpora) -> tuple[object, ...]:
 def gold_option(corpora: Corpora) -> tuple[object, ...]:
     """The option that gives the labelled target sentences to a training, or none."""
     return () if corpora.annotated is None else ("--target-gold", corpora.annotated)
+
+
+def own_name(run: PlannedRun, key: str) -> str:
+    """Name of what a run writes, by its key: a run of other settings does not replace it."""
+    return f"{run.name}-{key[:8]}"
 
 
 def identity(run: PlannedRun) -> Result:

@@ -824,7 +824,8 @@ def test_a_benchmark_from_start_to_tables(tmp_path, commands):
         # the teacher and its score on source dev are there
         "evaluate", "pseudo-label", "adapt", "evaluate", "evaluate",
     ]  # fmt: skip
-    result = json.loads((tmp_path / "out/runs/demo-en-de-maral-0.json").read_text())
+    (path,) = (tmp_path / "out/runs").glob("demo-en-de-maral-0-*.json")
+    result = json.loads(path.read_text())
     assert result["f1"] == 0.6 and result["teacher_f1"] == 0.5 and result["dev_f1"] == 0.6
     assert result["sizes"] == {"train": 6, "dev": 12, "target": 5, "test": 12}
     assert not (tmp_path / "out/students").exists() or not any(
@@ -898,6 +899,36 @@ def test_only_what_has_changed_is_done_again(tmp_path, commands):
     assert [changed.result(run) is None for run in runs] == [True, False]
     run_all(changed, runs, lambda: None)
     assert commands.done == ["adapt", "evaluate", "evaluate"]
+
+
+def test_results_of_other_settings_stay(tmp_path, commands):
+    """The tables show those of the matrix that is run, and nothing is done twice."""
+    tables = []
+    for size in (6, 4, 6, 4):
+        commands.calls.clear()
+        benchmark, runs = start(tmp_path, write_matrix(tmp_path, source_sentences=size))
+        assert run_all(benchmark, runs, lambda: None) == {}
+        results = benchmark.results(runs)
+        assert [result["sizes"]["train"] for result in results] == [size, size]
+        write_tables(benchmark.output, results)
+        tables.append((tmp_path / "out/results.json").read_text())
+    assert not commands.calls and tables[:2] == tables[2:] and tables[0] != tables[1]
+    assert len(list((tmp_path / "out/runs").iterdir())) == 4
+
+
+def test_results_under_names_without_settings_are_found(tmp_path, commands):
+    """As development versions wrote them: those of the same settings, and not those of others."""
+    benchmark, runs = start(tmp_path, write_matrix(tmp_path))
+    run_all(benchmark, runs, lambda: None)
+    for run in runs:
+        path = benchmark.result_path(run)
+        path.rename(path.with_name(f"{run.name}.json"))
+    commands.calls.clear()
+    assert run_all(benchmark, runs, lambda: None) == {} and not commands.calls
+    other, runs = start(tmp_path, write_matrix(tmp_path, source_sentences=4))
+    assert [other.result(run) for run in runs] == [None, None]
+    run_all(other, runs, lambda: None)
+    assert len(list((tmp_path / "out/runs").iterdir())) == 4
 
 
 def test_a_damaged_result_is_made_again(tmp_path, commands):
@@ -976,7 +1007,7 @@ def test_gold_of_the_target_is_used_when_asked_for_only(tmp_path, commands):
 def test_a_run_that_another_process_does_is_left_to_it(tmp_path, commands):
     benchmark, runs = start(tmp_path, write_matrix(tmp_path))
     other = Benchmark(benchmark.matrix, benchmark.data, benchmark.output)
-    with other._lock(runs[0].name):
+    with other._lock(f"run-{other.result_path(runs[0]).stem}"):
         assert benchmark.run(runs[0]) is None
     assert not commands.calls and benchmark.run(runs[0])["f1"] == 0.5
 
