@@ -16,6 +16,7 @@ from ..data.convert import convert
 from ..data.datasets import DATASETS, Layout, list_parts
 from ..data.docs import read_docs
 from ..data.files import digest, replacing, sha256
+from ..data.formats.brat import ANN, TXT, WORDS
 from ..data.labels import load_label_map
 from ..errors import Errors, MaralError
 from ..training.target_gold import text_key, text_keys
@@ -106,8 +107,8 @@ def raw_files(matrix: Matrix, run: PlannedRun, data: Path) -> dict[str, RawFile]
 
 
 def missing_files(files: dict[str, RawFile]) -> list[str]:
-    """Paths of the raw files that are not there."""
-    return [str(file.path) for file in files.values() if not file.path.is_file()]
+    """Paths of the raw files, or folders of them, that are not there."""
+    return [str(file.path) for file in files.values() if not file.path.exists()]
 
 
 def prepare_corpora(
@@ -156,7 +157,14 @@ def use_annotated(corpora: Corpora, path: Path) -> Corpora:
 
 @cache
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits, or "missing"."""
+    """SHA-256 of a file, or of all files of a folder or of brat; "missing" if it is not there."""
+    if path.is_dir():
+        # annotation tools keep notes of their own in hidden files
+        files = [p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")]
+        return digest(sorted((p.relative_to(path).as_posix(), sha256(p)) for p in files))
+    if path.suffix == ANN and path.is_file():
+        beside = [p for p in map(path.with_suffix, (ANN, TXT, WORDS)) if p.is_file()]
+        return digest([(p.suffix, sha256(p)) for p in beside])
     return sha256(path) if path.is_file() else "missing"
 
 

@@ -58,7 +58,7 @@ class OwnDataset(Section):
 
     name: Name = Field(description="Name of the dataset, and of its folder.")
     format: str = Field("auto", description="Format of its files, as of `convert`.")
-    files: Parts = Field(description="Names of its files.")
+    files: Parts = Field(description="Names of its files, or of folders that `convert` reads.")
     label_map: str | dict[str, str | None] | None = Field(
         None, description="New labels by label: pairs, a file, or coarse."
     )

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from functools import cache
-from itertools import pairwise
+from itertools import accumulate, pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -512,6 +512,42 @@ def test_datasets_of_the_users_own(tmp_path):
         found.append({ent.label_ for doc in read_docs(corpora.test) for ent in doc.ents})
         assert not any(doc.has_annotation("ENT_IOB") for doc in read_docs(corpora.target))
     assert found == [{"PER"}, {"H"}]
+
+
+@pytest.mark.parametrize("name", ["{part}-{lang}", "{part}-{lang}/0.ann"])
+@pytest.mark.parametrize("ending", [".ann", ".txt", ".tok"])
+def test_files_of_brat_and_folders_of_them_are_read_and_told_apart(tmp_path, name, ending):
+    """By the text and its words as by the annotation, and not by what brat notes beside them."""
+    parts = ("train", "dev", "test")
+    mine = own(format="brat", files={part: name.replace("{part}", part) for part in parts})
+    pairs = [{"dataset": "mine", "source": "en", "target": "de"}]
+    matrix = read_matrix(write_matrix(tmp_path, pairs=pairs, **mine))
+    (run, _), data = plan_runs(matrix), tmp_path / "data"
+    assert len(Benchmark(matrix, data, tmp_path).missing(run)) == 4
+    for lang, part in product(("en", "de"), parts):
+        lines = [f"Ada {n} {part}" for n in range(9)]
+        starts = accumulate((len(line) + 1 for line in lines[:-1]), initial=0)
+        path = data / "mine" / f"{part}-{lang}" / "0.ann"
+        path.parent.mkdir(parents=True)
+        entities = [f"T{n}\tPER {at} {at + 3}\tAda\n" for n, at in enumerate(starts, start=1)]
+        path.write_text("".join(entities), encoding="utf8")
+        for other in (".txt", ".tok"):
+            path.with_suffix(other).write_text("\n".join(lines) + "\n", encoding="utf8")
+    file_hash.cache_clear()
+    assert Benchmark(matrix, data, tmp_path).missing(run) == []
+    before = raw_files(matrix, run, data)
+    corpora = prepare_corpora(before, tmp_path / "out", gold=False)
+    assert corpora.sizes == {"train": 6, "dev": 9, "target": 5, "test": 9}
+    assert all(doc.ents for doc in read_docs(corpora.test))
+    keys = {role: file.key for role, file in before.items()}
+    changed = data / "mine" / "test-de" / f"0{ending}"
+    (changed.parent / ".stats_cache").write_text("9", encoding="utf8")
+    file_hash.cache_clear()
+    assert {role: file.key for role, file in raw_files(matrix, run, data).items()} == keys
+    changed.write_text(changed.read_text("utf8").replace("Ada", "Eva"), encoding="utf8")
+    file_hash.cache_clear()
+    after = {role: file.key for role, file in raw_files(matrix, run, data).items()}
+    assert [role for role in keys if after[role] != keys[role]] == ["test"]
 
 
 def write_raw(folder: Path, *, n: int = 12) -> Path:
