@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -34,6 +35,16 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]
 Sentences = Annotated[int, Field(ge=1)] | None
 Seed = Annotated[int, Field(ge=0)]
 Half = Literal["study", "page"]
+
+
+def refuse_repeated(values: Sequence[object]) -> None:
+    """Refuse a list that has a value twice: one run would count as several.
+
+    RAISES (ValueError): With the values, if there are any.
+    """
+    if repeated := [str(value) for value, n in Counter(values).items() if n > 1]:
+        verb = "is" if len(repeated) == 1 else "are"
+        raise ValueError(f"{', '.join(repeated)} {verb} listed more than once")
 
 
 class Parts(Section):
@@ -130,7 +141,15 @@ class Variant(Section):
         description="Whether teacher and student are trained on the source sentences translated word "
         "by word, too (see `translate_words`).",
     )
-    seeds: list[Seed] | None = Field(None, description="Seeds of this variant; by default all.")
+    seeds: list[Seed] | None = Field(
+        None, min_length=1, description="Seeds of this variant; by default all."
+    )
+
+    @field_validator("seeds")
+    @classmethod
+    def _check_seeds(cls, seeds: list[int] | None) -> list[int] | None:
+        refuse_repeated(seeds or [])
+        return seeds
 
 
 class Matrix(Section):
@@ -167,6 +186,18 @@ class Matrix(Section):
     study: bool = Field(
         False, description="Whether to measure also the F1 on the test set after every epoch."
     )
+
+    @field_validator("seeds")
+    @classmethod
+    def _check_seeds(cls, seeds: list[int]) -> list[int]:
+        refuse_repeated(seeds)
+        return seeds
+
+    @field_validator("pairs")
+    @classmethod
+    def _check_pairs(cls, pairs: list[LanguagePair]) -> list[LanguagePair]:
+        refuse_repeated([pair.name for pair in pairs])
+        return pairs
 
     @model_validator(mode="after")
     def _check_datasets(self) -> Matrix:
@@ -304,7 +335,7 @@ def choose_runs(runs: Sequence[PlannedRun], only: Sequence[str]) -> list[Planned
         named variants, one of the named pairs and one of the named seeds; a kind of which nothing is
         named does not restrict the choice.
     RETURNS (list[PlannedRun]): The chosen runs.
-    RAISES (MaralError): If a name fits no run.
+    RAISES (MaralError): If a name fits no run, or no run fits them all.
     """
 
     def own(run: PlannedRun) -> dict[str, str]:
@@ -315,7 +346,8 @@ def choose_runs(runs: Sequence[PlannedRun], only: Sequence[str]) -> list[Planned
         for kind in ("variant", "pair", "seed")
     }
     chosen: dict[str, set[str]] = {}
-    for name in (part.strip() for item in only for part in item.split(",") if part.strip()):
+    given = [part.strip() for item in only for part in item.split(",") if part.strip()]
+    for name in given:
         found = {kind: {name} & set(values) for kind, values in known.items()}
         found["pair"] |= {pair for pair in known["pair"] if pair.endswith(f"-{name}")}
         kind = next((kind for kind in ("variant", "seed", "pair") if found[kind]), None)
@@ -323,7 +355,23 @@ def choose_runs(runs: Sequence[PlannedRun], only: Sequence[str]) -> list[Planned
             listed = "; ".join(f"{kind}s {', '.join(values)}" for kind, values in known.items())
             raise MaralError(Errors.M424.format(name=name, known=listed))
         chosen.setdefault(kind, set()).update(found[kind])
-    return [run for run in runs if all(own(run)[kind] in names for kind, names in chosen.items())]
+    fitting = [
+        run for run in runs if all(own(run)[kind] in names for kind, names in chosen.items())
+    ]
+    if runs and not fitting:
+        # every variant has all pairs, but it may have seeds of its own
+        listed = _list_seeds(runs, chosen["variant"])
+        raise MaralError(Errors.M424.format(name=", ".join(given), known=listed))
+    return fitting
+
+
+def _list_seeds(runs: Sequence[PlannedRun], variants: Collection[str]) -> str:
+    """The seeds of variants, for a message."""
+    seeds: dict[str, dict[str, None]] = {}
+    for run in runs:
+        if run.variant in variants:
+            seeds.setdefault(run.variant, {})[str(run.seed)] = None
+    return "; ".join(f"{name} with seed {', '.join(own)}" for name, own in seeds.items())
 
 
 def relevant(config: Config, sections: Sequence[str]) -> dict[str, Any]:

@@ -273,6 +273,7 @@ def test_a_changed_default_makes_another_run(monkeypatch, section, name, default
 # reading a matrix
 
 CEILING = {"adapt": False, "train_on": "target"}
+DEMO = {"dataset": "demo", "source": "en", "target": "de"}
 
 
 def write_matrix(folder: Path, **changed: Any) -> Path:
@@ -283,7 +284,7 @@ def write_matrix(folder: Path, **changed: Any) -> Path:
         "config": "base.cfg",
         "source_sentences": 6,
         "target_sentences": 5,
-        "pairs": [{"dataset": "demo", "source": "en", "target": "de"}],
+        "pairs": [DEMO],
         "variants": {"teacher": {"adapt": False}, "maral": {}},
         **changed,
     }
@@ -317,6 +318,13 @@ def own(**changed: Any) -> dict[str, Any]:
         (own(label_map=3), "M421", "label_map"),
         ({"pairs": []}, "M421", "pairs"),
         ({"seeds": [-1]}, "M421", "seeds.0"),
+        ({"seeds": [0, 1, 0]}, "M421", "seeds = [0, 1, 0]: 0 is listed more than once"),
+        ({"variants": {"a": {"seeds": []}}}, "M421", "a.seeds"),
+        ({"pairs": [DEMO, DEMO]}, "M421", "demo-en-de is listed more than once"),
+        (
+            {"seeds": [0, 1], "variants": {"a": {"seeds": [1, 0, 1]}}}, "M421",
+            "variants.a.seeds = [1, 0, 1]: 1 is listed more than once",
+        ),
         ({"source_sentences": 0}, "M421", "source_sentences = 0"),
         ({"test_half": "dev"}, "M421", "test_half = 'dev'"),
         ({"variants": {"a b": {}}}, "M421", "a b"),
@@ -486,6 +494,10 @@ def test_the_first_seed_is_done_for_all_before_the_next(tmp_path):
     assert choose_runs(runs, []) == runs
     with pytest.raises(MaralError, match=r"\[M424\].*'fr'.*supcon.*demo-en-es.*5, 2"):
         choose_runs(runs, ["fr"])
+    chosen = choose_runs(runs, ["maral,supcon,5"])
+    assert names(chosen) == ["demo-en-de-maral-5", "demo-en-es-maral-5"]
+    with pytest.raises(MaralError, match=r"\[M424\].*'supcon, 5, en-es'.*: supcon with seed 2\."):
+        choose_runs(runs, ["supcon,5", "en-es"])
 
 
 # data
@@ -1133,6 +1145,10 @@ def test_the_command_runs_lists_and_fails(tmp_path, commands):
     assert "teacher" in (out / "table.md").read_text()
     odd = call(path, "--data", data, "-o", out, "--only", "fr")
     assert odd.exit_code == 1 and "[M424]" in odd.output
+    some = {"a": {"seeds": [0]}, "b": {"seeds": [1]}}
+    path = write_matrix(tmp_path, seeds=[0, 1], variants=some)
+    none = call(path, "--data", data, "-o", out, "--only", "a,1")
+    assert none.exit_code == 1 and "a with seed 0" in none.output
 
 
 def test_fingerprints_do_not_depend_on_the_order_of_keys():
