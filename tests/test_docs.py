@@ -3,6 +3,7 @@ what is generated is current, and the code that it names exists."""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import re
 import shutil
@@ -16,6 +17,7 @@ import spacy
 from build_docs import DOCS, outdated, same_figure
 from build_encoder import save_tiny
 from docs_blocks import (
+    FENCE,
     ROOT,
     SHELL,
     Block,
@@ -33,6 +35,7 @@ from thinc.api import Config
 from typer.testing import CliRunner
 
 from spacy_maral.errors import Errors, Warnings
+from spacy_maral.experiments.matrix import Matrix, choose_runs, plan_runs, read_matrix
 from spacy_maral.training.settings import SCHEMAS
 
 TUTORIAL = DOCS / "tutorial.md"
@@ -250,6 +253,52 @@ def options_of(command: Any) -> set[str]:
     from docs_cli import parameters
 
     return {part for p in parameters(command) for name in p.names for part in name.split("/")}
+
+
+def benchmark_choices() -> list[tuple[str, str, tuple[str, ...]]]:
+    """Page, file and names of each `benchmark FILE ... --only NAMES`, in blocks, prose and comments."""
+    texts = {page_name(path): path.read_text(encoding="utf8") for path in PAGES}
+    # prose may break a command over two lines
+    spans = [
+        (page, " ".join(found.split()))
+        for page, text in texts.items()
+        for found in re.findall(r"`([^`]+)`", FENCE.sub("", text))
+    ]
+    # what a file says of --only is about itself
+    configs = [
+        (page_name(path), f"benchmark {page_name(path)} {options}")
+        for path in (ROOT / "configs").glob("*.yml")
+        for options in re.findall(r"(?m)^#.*?((?: --only \S+)+)", path.read_text(encoding="utf8"))
+    ]
+    found = []
+    for page, line in [*LINES, *spans, *configs]:
+        file = re.search(r"\bbenchmark (configs/\S+\.yml)", line)
+        names = tuple(re.findall(r" (?:--only|-O) (\S+)", line))
+        if file and names:
+            found.append((page, file[1], names))
+    return found
+
+
+@pytest.mark.parametrize(("page", "file", "names"), benchmark_choices())
+def test_benchmarks_have_the_runs_that_commands_choose(
+    page: str, file: str, names: tuple[str, ...]
+) -> None:
+    assert choose_runs(plan_runs(shipped_matrix(file)), names)
+
+
+@functools.cache
+def shipped_matrix(file: str) -> Matrix:
+    return read_matrix(ROOT / file)
+
+
+def test_choices_of_runs_are_found_everywhere() -> None:
+    """In blocks, in prose over two lines, and in the comments of the files themselves."""
+    pages = {page for page, _, _ in benchmark_choices()}
+    assert pages >= {"docs/paper.md", "docs/results-appendix.md", "configs/benchmark.yml"}
+    wrapped = ("teacher,maral,uner-en-da,0",)
+    assert ("docs/results-appendix.md", "configs/benchmark_study.yml", wrapped) in (
+        benchmark_choices()
+    )
 
 
 # blocks that are run
