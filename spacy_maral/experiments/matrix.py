@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,20 +16,9 @@ from ..data.config import read_config
 from ..data.datasets import DATASETS, Layout
 from ..data.formats.registry import AUTO, FORMATS
 from ..data.yaml import read_yaml
-from ..errors import Errors, MaralError, describe_problems, shown
+from ..errors import Errors, MaralError, describe_problems
 from ..training.settings import SCHEMAS, Section, read_section
-
-TEACHER_SECTIONS = ("system", "nlp", "components", "teacher")
-STUDENT_SECTIONS = ("system", "nlp", "components", "student", "adaptation")
-READ_BY = {"teacher": TEACHER_SECTIONS, "student": STUDENT_SECTIONS}
-ENCODER = ("components.transformer.model.name", "paths.encoder")
-"""What the encoder of the command line replaces."""
-SET_BY_BENCHMARK = ("cache", "diagnose_with_gold")
-"""Keys of the trainings' sections that no variant can set."""
-NOT_OF_TEACHER = ("offset", "names", "threshold")
-"""Settings of the component that a student has of its own when it starts from the teacher."""
-PROBE = "another value"
-"""Takes the place of an override, to see what changes with it."""
+from .overrides import load_config, without_effect
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]
 Sentences = Annotated[int, Field(ge=1)] | None
@@ -284,7 +273,9 @@ def read_matrix(path: Path, encoder: Path | None = None) -> Matrix:
     useless = [
         f"  variants.{name}.{problem}"
         for name, variant in matrix.variants.items()
-        for problem in _without_effect(matrix, variant, encoder)
+        for problem in without_effect(
+            matrix.config, variant.overrides, variant.teacher, matrix.seeds[0], encoder
+        )
     ]
     if useless:
         raise MaralError(Errors.M428.format(path=path, problems="\n".join(useless)))
@@ -313,10 +304,10 @@ def configs_of(
     matrix: Matrix, variant: Variant, *, seed: int, encoder: Path | None = None
 ) -> tuple[Config, Config | None]:
     """The complete, interpolated configurations of a variant's teacher and student."""
-    teacher = _load(matrix.config, variant.teacher, seed, encoder)
+    teacher = load_config(matrix.config, variant.teacher, seed, encoder)
     if not variant.adapt:
         return teacher, None
-    student = _load(matrix.config, variant.overrides, seed, encoder)
+    student = load_config(matrix.config, variant.overrides, seed, encoder)
     # a benchmark writes no reports, so its runs need not keep the data for one
     # a section that is missing is refused later
     adaptation = student.get("adaptation", {})
@@ -391,15 +382,6 @@ def relevant(config: Config, sections: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _load(path: Path, overrides: Mapping[str, Any], seed: int, encoder: Path | None) -> Config:
-    fixed: dict[str, Any] = {"system.seed": seed}
-    if encoder is not None:
-        fixed["components.transformer.model.name"] = str(encoder)
-        if "paths" in read_config(path, interpolate=False):
-            fixed["paths.encoder"] = str(encoder)
-    return read_config(path, {**overrides, **fixed})
-
-
 def _check_variant(path: Path, matrix: Matrix, name: str, variant: Variant) -> None:
     def refuse(where: str, problem: object) -> None:
         place = f"variants.{name}{where}"
@@ -436,60 +418,6 @@ def _check_variant(path: Path, matrix: Matrix, name: str, variant: Variant) -> N
         widths = {"teacher": max_width(teacher), "student": max_width(student)}
         if widths["teacher"] != widths["student"]:
             refuse("", Errors.M317.format(**widths))
-
-
-def _without_effect(matrix: Matrix, variant: Variant, encoder: Path | None) -> Iterator[str]:
-    """Overrides that change nothing that their training reads, whatever their value, and why."""
-    for kind, training in (("overrides", "student"), ("teacher", "teacher")):
-        overrides: dict[str, Any] = getattr(variant, kind)
-        before = _load(matrix.config, overrides, matrix.seeds[0], encoder) if overrides else {}
-        from_teacher = training == "student" and _starts_from_teacher(before)
-        for key, value in overrides.items():
-            # a student that starts from the teacher has what both have
-            if from_teacher and variant.teacher.get(key, PROBE) == value:
-                continue
-            try:
-                after = _load(matrix.config, {**overrides, key: PROBE}, matrix.seeds[0], encoder)
-                changes = _read_by(training, before) != _read_by(training, after)
-            except MaralError:
-                # a loss under a name of release 0.1, which is the only one that fits there
-                changes = key.partition(".")[0] in READ_BY[training]
-            if not changes:
-                why = _reason(key, training, encoder, from_teacher)
-                yield f"{kind}.{key} = {shown(value)}: {why}"
-
-
-def _read_by(training: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a training reads of a configuration, without what the benchmark sets."""
-    found = {
-        name: {k: v for k, v in config.get(name, {}).items() if k not in SET_BY_BENCHMARK}
-        for name in READ_BY[training]
-    }
-    if training == "student" and _starts_from_teacher(config):
-        component = found["components"].get("maral_ner", {})
-        found["components"] = {name: component.get(name) for name in NOT_OF_TEACHER}
-        del found["nlp"]
-    return found
-
-
-def _starts_from_teacher(config: Mapping[str, Any]) -> bool:
-    return bool(config.get("adaptation", {}).get("init") == "teacher")
-
-
-def _reason(key: str, training: str, encoder: Path | None, from_teacher: bool) -> str:
-    """Why an override has no effect."""
-    name = key.rpartition(".")[2]
-    if key == "system.seed":
-        return "the key 'seeds' of the benchmark sets it"
-    if key in ENCODER and encoder is not None:
-        return "the option --encoder sets it"
-    if name == "diagnose_with_gold":
-        return "the key 'diagnose' of the benchmark sets it"
-    if name == "cache":
-        return "all runs share the cache of the benchmark"
-    if from_teacher and (key in ENCODER or key.partition(".")[0] in ("nlp", "components")):
-        return "the student starts from the teacher (adaptation.init); set it in 'teacher', too"
-    return f"the training of the {training} does not read it"
 
 
 def _check_sections(config: Config, *names: str) -> None:

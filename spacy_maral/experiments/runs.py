@@ -35,7 +35,8 @@ from .corpora import (
     use_annotated,
     use_target_gold,
 )
-from .matrix import STUDENT_SECTIONS, TEACHER_SECTIONS, Matrix, PlannedRun, max_width, relevant
+from .matrix import Matrix, PlannedRun, max_width, relevant
+from .overrides import STUDENT_SECTIONS, TEACHER_SECTIONS
 from .processes import run_process
 from .results import Result
 

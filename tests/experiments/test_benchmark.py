@@ -29,7 +29,6 @@ from spacy_maral.errors import MaralError
 from spacy_maral.experiments import runs as runs_module
 from spacy_maral.experiments.corpora import choose_sentences, file_hash, prepare_corpora, raw_files
 from spacy_maral.experiments.matrix import (
-    STUDENT_SECTIONS,
     Matrix,
     choose_runs,
     configs_of,
@@ -37,6 +36,7 @@ from spacy_maral.experiments.matrix import (
     read_matrix,
     relevant,
 )
+from spacy_maral.experiments.overrides import STUDENT_SECTIONS
 from spacy_maral.experiments.processes import run_process
 from spacy_maral.experiments.results import is_plain
 from spacy_maral.experiments.runs import Benchmark, as_many_steps, run_all, summarise_training
@@ -422,6 +422,7 @@ def test_all_overrides_without_effect_are_named_at_once(tmp_path):
 @pytest.mark.parametrize(
     "variant",
     [
+        {"overrides": {"adaptation.init": "teacher", "components.maral_ner.spans_key": "sc"}},
         {"overrides": {"paths.encoder": "a"}, "teacher": {ENCODER: "a"}},
         {"overrides": {"adaptation.target_labels": "soft", "student.loss": "max_margin"}},
         {"overrides": {"adaptation.init": "teacher", "components.maral_ner.threshold": 0.3}},
