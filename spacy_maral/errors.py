@@ -26,6 +26,17 @@ def first_line(error: BaseException) -> str:
     return text.splitlines()[0].rstrip(" .") if text else type(error).__name__
 
 
+def refuse_unused(options: Iterable[str], reason: str, remedy: str) -> None:
+    """Refuse options that would be dropped without a word.
+
+    options (Iterable[str]): Those that are given; none is no problem.
+    reason (str): Why they have no effect. remedy (str): What gives them one.
+    RAISES (MaralError): If there are any.
+    """
+    if names := ", ".join(options):
+        raise MaralError(Errors.M578.format(options=names, reason=reason, remedy=remedy))
+
+
 def did_you_mean(found: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the known name that is like it, if there is one."""
     close = get_close_matches(found, known, n=1)
@@ -262,6 +273,7 @@ class Errors(metaclass=CodedMessages):
     M575 = "This encoder cannot lose layers: {problem}. Distil it into spaCy's own components ('--to tok2vec'), or start from another encoder."
     M576 = "There is too little text to distil: {n:,} texts with {words:,} words are left to train on, and {held_out:,} entities to choose the epoch by. Give more text, or labelled text with --dev."
     M577 = "The configuration of the new pipeline has no setting {names}.{hint} Give settings of spaCy's config file, such as training.max_steps."
+    M578 = "{options} would have no effect: {reason}. Omit it, or {remedy}."
     M580 = "The largest share of sentences to ask for, {value}, is out of range. Give a number above 0 and at most 1, such as 0.2."
     M581 = "{annotator} failed at the sentence {text!r} ({problem}). {done} answers are in {path}. Run the same command again when the cause is gone: it asks only for the others."
     M440 = "{folder} does not hold a training run: there is no training/log.jsonl in it. Give the output folder of 'spacy maral adapt' or 'spacy maral train-teacher' after its first epoch."

@@ -13,7 +13,7 @@ from ..data.config import read_config
 from ..data.docs import read_docs
 from ..data.files import Paths, as_paths, prove_writable
 from ..data.labels import LabelMap, load_label_map
-from ..errors import Errors, MaralError
+from ..errors import Errors, MaralError, refuse_unused
 from ..model.machine import use_device
 from ..model.maral_ner import DEFAULT_MODEL
 from ..model.spans import class_counts
@@ -25,6 +25,8 @@ from .ask import Expert, ask_experts
 from .chunks import Annotator, Mapper, Task, label_docs, load_annotator, with_probabilities
 from .merge import COMBINE, Annotation, AnnotatorReport, Combine, merge_labels
 from .pseudo_labels import PseudoLabels
+
+MAX_SHARE = 0.2
 
 
 def pseudo_label(
@@ -43,7 +45,7 @@ def pseudo_label(
     partial: Annotator | Sequence[Annotator] = (),
     combine: Combine = "dawid-skene",
     only_doubtful: Annotator | None = None,
-    max_share: float = 0.2,
+    max_share: float | None = None,
     lang: str | Sequence[str] | None = None,
     gpu_id: int = -1,
     engine: Mapper | None = None,
@@ -92,7 +94,8 @@ def pseudo_label(
         are asked for doubtful sentences only are averaged.
     only_doubtful (Annotator | None): Pipeline with maral_ner whose doubts choose the sentences that
         the annotators are asked for, and whose labels all others keep; None to ask for all.
-    max_share (float): Largest share of the sentences to ask for, above 0, at most 1.
+    max_share (float | None): Largest share of the sentences to ask for, above 0, at most 1; by default
+        0.2. Only with `only_doubtful`.
     lang (str | Sequence[str] | None): Language of raw text; one for all, or one for each target.
     gpu_id (int): GPU to use, -1 for the CPU.
     engine (Mapper | None): Distributes the work, such as a `scale.RayEngine`; None to label in this
@@ -110,8 +113,13 @@ def pseudo_label(
     # of folders, no file of labels is read
     prove_writable(output, inputs=[path for path in (*as_paths(target), *read) if path.is_file()])
     check_combination(given, some, combine)
-    if only_doubtful is not None:
-        check_share(max_share)
+    share = MAX_SHARE if max_share is None else max_share
+    if only_doubtful is None:
+        reason = "the annotators are asked for all sentences"
+        remedy = "name the pipeline that labels the others with --only-doubtful"
+        refuse_unused([] if max_share is None else ["--max-share"], reason, remedy)
+    else:
+        check_share(share)
         prove_writable(answers_folder(output), folder=True)
     use_device(gpu_id)
     docs = Inputs.read(lang, target=target).docs["target"]
@@ -133,7 +141,7 @@ def pseudo_label(
     if experts:
         asked = [Expert(one.annotator, one.name, one.partial) for one in experts]
         folder = answers_folder(output)
-        merged = ask_experts(asked, merged, docs, reading, max_share=max_share, folder=folder)
+        merged = ask_experts(asked, merged, docs, reading, max_share=share, folder=folder)
     merged.warn(", ".join(one.name for one in every))
     merged.save(output)
     if report is not None:

@@ -80,7 +80,9 @@ def suspects_cli(
     config: Path | None = Opt(
         None, "--config", **FILE, help="Config to train a model for each fold with"
     ),
-    folds: int = Opt(5, "--folds", min=2, help="Number of folds"),
+    folds: int | None = Opt(
+        None, "--folds", min=2, help="Number of folds with --config; by default 5"
+    ),
     code: Path | None = CODE,
     gpu_id: int = GPU_ID,
 ) -> None:

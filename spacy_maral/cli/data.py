@@ -146,7 +146,9 @@ def prepare_text_cli(
     max_words: int = Opt(200, "--max-words", min=1, help="Longest sentence, in words"),
     limit: int | None = Opt(None, "--limit", "-n", min=1, help="Maximum number of sentences"),
     seed: int | None = Opt(
-        None, "--seed", help="Seed for drawing sentences at random, instead of the first ones"
+        None,
+        "--seed",
+        help="Seed for drawing --limit sentences at random, instead of the first ones",
     ),
     segmenter: Segmenter | None = SEGMENTER,
     as_json: bool = Opt(False, "--json", "-j", help="Print JSON only"),

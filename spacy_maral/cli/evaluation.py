@@ -7,6 +7,7 @@ from pathlib import Path
 from spacy.cli._util import Arg, Opt
 from wasabi import msg
 
+from ..errors import refuse_unused
 from ._options import CODE, FILE, FOLDER, GPU_ID, MODEL, VERBOSE
 from ._util import app, prepare, reported
 
@@ -101,7 +102,7 @@ def report_cli(
         "--teacher",
         "-t",
         **FOLDER,
-        help="Teacher's pipeline, to compare with on the labelled data",
+        help="Teacher's pipeline, to compare one run with on the labelled data",
     ),
     code: Path | None = CODE,
     gpu_id: int = GPU_ID,
@@ -124,6 +125,8 @@ def report_cli(
     with reported("write the report"):
         prove_writable(output, inputs=[*gold, *dev])
         if len(runs) > 1:
+            reason = "several runs are compared with each other"
+            refuse_unused(["--teacher"] if teacher else [], reason, "report on one run")
             path = write_comparison(runs, output, gold=gold, dev=dev, gpu_id=gpu_id)
         else:
             path = write_report(runs[0], output, gold=gold, dev=dev, teacher=teacher, gpu_id=gpu_id)

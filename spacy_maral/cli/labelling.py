@@ -11,6 +11,7 @@ import typer
 from spacy.cli._util import Arg, Opt
 from wasabi import msg
 
+from ..errors import refuse_unused
 from ._options import CODE, FILE, GPU_ID, LANG, MODEL, TARGET_TEXT, VERBOSE
 from ._util import app, prepare, reported, show_counts
 
@@ -47,11 +48,20 @@ ADDRESS = Opt(
 )  # fmt: skip
 WORKERS = Opt(None, "--workers", min=1, help="Number of Ray workers; by default as many as fit")
 CPUS = Opt(
-    1.0, "--cpus-per-worker", min=0.0, help="CPU cores per Ray worker; fractions are allowed"
-)
-GPUS = Opt(0.0, "--gpus-per-worker", min=0.0, help="GPUs per Ray worker; fractions are allowed")
+    None, "--cpus-per-worker", min=0.0,
+    help="CPU cores per Ray worker, by default 1; fractions are allowed",
+)  # fmt: skip
+GPUS = Opt(
+    None, "--gpus-per-worker", min=0.0,
+    help="GPUs per Ray worker, by default none; fractions are allowed",
+)  # fmt: skip
 RETRIES = Opt(3, "--retries", min=0, help="How often work is retried if its worker dies")
+RAY_RETRIES = Opt(
+    None, "--retries", min=0, help="How often work is retried if its Ray worker dies; by default 3"
+)
 SCORE_ATTR = Opt(None, "--score-attr", help="Name of the attribute ent._.NAME that holds the score")
+
+OF_RAY = {"cpus": "--cpus-per-worker", "gpus": "--gpus-per-worker"}
 
 # of pseudo-label
 LABELS = Opt(
@@ -73,11 +83,22 @@ ONLY_DOUBTFUL = Opt(
 )  # fmt: skip
 
 
-def _choose_engine(engine: Engine, *ray: Any) -> RayEngine | None:
-    """Make the engine that the options describe, `ray` in the order of `RayEngine`; None for local."""
+def _choose_engine(engine: Engine, verbose: bool, **options: Any) -> RayEngine | None:
+    """Make the engine that the options describe; None for local.
+
+    options (Any): Settings of `RayEngine`, None for an option that is not given.
+    RAISES (MaralError): If any is given for the local engine.
+    """
     from ..scale import RayEngine
 
-    return RayEngine(*ray) if engine is Engine.ray else None
+    given = {name: value for name, value in options.items() if value is not None}
+    if engine is Engine.ray:
+        return RayEngine(**given, verbose=verbose)
+    refuse_unused(
+        [OF_RAY.get(name, f"--{name}") for name in given],
+        "the work runs in this process", "let workers do it with --engine ray",
+    )  # fmt: skip
+    return None
 
 
 @app.command("pseudo-label")
@@ -112,15 +133,17 @@ def pseudo_label_cli(
     score_attr: str | None = SCORE_ATTR,
     spans_key: str | None = Opt(None, "--spans-key", help="Read doc.spans[KEY], not doc.ents"),
     only_doubtful: str | None = ONLY_DOUBTFUL,
-    max_share: float = Opt(
-        0.2, "--max-share", help="Largest share of the sentences to ask for with --only-doubtful"
+    max_share: float | None = Opt(
+        None,
+        "--max-share",
+        help="Largest share of the sentences to ask for with --only-doubtful; by default 0.2",
     ),
     engine: Engine = ENGINE,
     address: str | None = ADDRESS,
     workers: int | None = WORKERS,
-    cpus: float = CPUS,
-    gpus: float = GPUS,
-    retries: int = RETRIES,
+    cpus: float | None = CPUS,
+    gpus: float | None = GPUS,
+    retries: int | None = RAY_RETRIES,
     code: Path | None = CODE,
     verbose: bool = VERBOSE,
     gpu_id: int = GPU_ID,
@@ -141,7 +164,9 @@ def pseudo_label_cli(
     from ..adaptation.label_target import pseudo_label
 
     with reported("label the text"):
-        chosen = _choose_engine(engine, address, workers, cpus, gpus, retries, verbose)
+        chosen = _choose_engine(
+            engine, verbose, address=address, workers=workers, cpus=cpus, gpus=gpus, retries=retries
+        )
         path = pseudo_label(
             [model, *also], target, output, lang=lang or None, source=source or None,
             labels=labels.split(",") if labels else None, config=config, max_width=max_width,
@@ -183,8 +208,8 @@ def annotate_cli(
     engine: Engine = ENGINE,
     address: str | None = ADDRESS,
     workers: int | None = WORKERS,
-    cpus: float = CPUS,
-    gpus: float = GPUS,
+    cpus: float | None = CPUS,
+    gpus: float | None = GPUS,
     retries: int = RETRIES,
     format: Format = Opt(Format.jsonl, "--format", "-f", help="Output format"),
     text_field: str = Opt("text", "--text-field", help="Key or column with the text"),
@@ -228,7 +253,11 @@ def annotate_cli(
     from ..scale import LocalEngine, annotate_corpus
 
     with reported("annotate the corpus"):
-        chosen = _choose_engine(engine, address, workers, cpus, gpus, retries, verbose)
+        # both engines retry
+        own = {"retries": retries} if engine is Engine.ray else {}
+        chosen = _choose_engine(
+            engine, verbose, address=address, workers=workers, cpus=cpus, gpus=gpus, **own
+        )
         summary = annotate_corpus(
             model, inputs, output, engine=chosen or LocalEngine(retries), format=format.value, text_field=text_field,
             id_field=id_field, score_attr=score_attr, batch_words=batch_words, give_up=give_up,

@@ -14,7 +14,7 @@ import numpy as np
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from ..errors import Errors, MaralError
+from ..errors import Errors, MaralError, refuse_unused
 from .convert import check_output, write_docs
 from .docs import SUFFIX, read_docs
 from .files import Paths, listed
@@ -99,9 +99,13 @@ def read_raw(
     nlp (Language | None): Pipeline whose tokenizer makes the words, instead of the language's.
     report (RawReport | None): Filled while reading.
     YIELDS (Doc): The sentences, in the order of the files.
-    RAISES (MaralError): If a file cannot be read, a line is broken, or no sentence is left.
+    RAISES (MaralError): If a file cannot be read, a line is broken, no sentence is left, or there is
+        a seed but no limit.
     """
     _check_range(min_words, max_words, limit)
+    if seed is not None and limit is None:
+        remedy = "say with --limit how many to draw"
+        refuse_unused(["--seed"], "all sentences are taken", remedy)
     splitter = Splitter(lang, split=split, segmenter=segmenter, nlp=nlp)
     given = listed(paths)
     report = report or RawReport([], lang)

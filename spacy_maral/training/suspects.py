@@ -17,14 +17,14 @@ from spacy.tokens import Doc
 
 from ..data.convert import write_docs
 from ..data.files import prove_writable, write_file
-from ..errors import Errors, MaralError
+from ..errors import Errors, MaralError, refuse_unused
 from ..evaluation.evaluate import load_pipeline, read_gold
 from ..evaluation.span_scores import COMPONENT, score_spans
 from ..model.spans import OUTSIDE, UNKNOWN, softmax
 from .target_gold import number_texts
 from .teacher import train_teacher
 
-SHOWN = 0.5
+SHOWN, FOLDS = 0.5, 5
 # number of documents whose scores the log of a fold's training has
 LOGGED = 200
 
@@ -83,7 +83,7 @@ def find_suspects(
     *,
     model: str | Path | None = None,
     config: str | Path | None = None,
-    folds: int = 5,
+    folds: int | None = None,
     overrides: dict[str, Any] | None = None,
     gpu_id: int = -1,
 ) -> list[SuspectSentence]:
@@ -99,8 +99,8 @@ def find_suspects(
     model (str | Path | None): Folder of a pipeline that was not trained on the file.
     config (str | Path | None): Configuration to train the models of the folds with, by its section
         [teacher]; needed without a model.
-    folds (int): Number of folds.
-    overrides (dict): Settings that replace those of the configuration.
+    folds (int | None): Number of folds, 5 by default; only with a configuration.
+    overrides (dict): Settings that replace those of the configuration; only with one.
     gpu_id (int): GPU to use, -1 for the CPU.
     RETURNS (list[SuspectSentence]): All documents with an entity, by gold or prediction, ranked.
     RAISES (MaralError): If there is neither model nor configuration, there are fewer different
@@ -109,11 +109,16 @@ def find_suspects(
     prove_writable(Path(output), inputs=[data, *([] if config is None else [config])])
     if (model is None) == (config is None):
         raise MaralError(Errors.M566)
+    if model is not None:
+        given = [*(["folds"] if folds is not None else []), *(overrides or ())]
+        reason = "the pipeline of --model is not trained"
+        refuse_unused([f"--{name}" for name in given], reason, "give --config in place of --model")
     docs = read_gold(data)
     if model is not None:
         found = rank_suspects(load_pipeline(model, gpu_id=gpu_id), docs)
     else:
-        found = _by_folds(docs, config, folds, overrides, gpu_id)  # type: ignore[arg-type]
+        n_folds = FOLDS if folds is None else folds
+        found = _by_folds(docs, config, n_folds, overrides, gpu_id)  # type: ignore[arg-type]
     found.sort(key=lambda sentence: -sentence.suspicion)
     rows = (json.dumps(s.to_dict(docs[s.doc]), ensure_ascii=False) for s in found)
     write_file(Path(output), "".join(f"{row}\n" for row in rows))

@@ -319,6 +319,8 @@ def test_what_cannot_be_is_refused_before_anything_is_asked(world, saved, tmp_pa
             )
     with pytest.raises(MaralError, match=r"\[M515\].*expert"):
         pseudo_label(world["teacher"], world["target"], output, only_doubtful=saved)
+    with pytest.raises(MaralError, match=r"\[M578\] --max-share .*--only-doubtful"):
+        pseudo_label(saved, world["target"], output, max_share=0.1)
     assert not ASKED.texts and not output.exists()
 
 

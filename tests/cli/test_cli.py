@@ -21,6 +21,7 @@ from spacy_maral.cli.data import ExportFormat, Format
 from spacy_maral.data.formats.registry import FORMATS
 from spacy_maral.errors import MaralError
 from spacy_maral.experiments.signals import StudySignals
+from spacy_maral.scale import RayEngine
 
 COMMANDS = [
     "convert",
@@ -354,8 +355,26 @@ def test_pseudo_label_passes_everything_on(files, called):
     args, options = called["pseudo_label"]
     assert args == ([str(files["teacher"])], [files["target"]], files["output"])
     assert {name for name, value in options.items() if value is not None} == {
-        "confidence", "gpu_id", "max_share", "partial", "combine", "report",
+        "confidence", "gpu_id", "partial", "combine", "report",
     }  # fmt: skip
+
+
+def test_options_of_ray_need_ray(files, called):
+    arguments = ("pseudo-label", files["teacher"], files["target"], "-o", files["output"])
+    ray = (
+        "--address", "auto", "--workers", 2, "--cpus-per-worker", 2, "--gpus-per-worker", 1,
+        "--retries", 0,
+    )  # fmt: skip
+    result = run(*arguments, *ray)
+    assert result.exit_code == 1 and not called
+    names = ", ".join(str(word) for word in ray[::2])
+    assert f"[M578] {names} would have no effect" in result.stderr
+    assert run(*arguments, *ray, "--engine", "ray").exit_code == 0
+    engine = called["pseudo_label"][1]["engine"]
+    found = (engine.address, engine.workers, engine.cpus, engine.gpus, engine.retries)
+    assert found == ("auto", 2, 2.0, 1.0, 0)
+    assert run(*arguments, "--engine", "ray", "--verbose").exit_code == 0
+    assert called["pseudo_label"][1]["engine"] == RayEngine(verbose=True)
 
 
 def test_pseudo_label_takes_several_annotators_and_targets(files, called):

@@ -44,6 +44,9 @@ def test_options_of_prepare_text(texts, tmp_path):
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert found["sentences"] == 2 and found["left_out"] == {"not drawn": 1}
+    result = run("prepare-text", *texts, tmp_path / "all.spacy", "--lang", "de", "--seed", 1)
+    assert result.exit_code == 1 and not (tmp_path / "all.spacy").exists()
+    assert "[M578] --seed would have no effect" in result.stderr and "--limit" in result.stderr
 
 
 def test_broken_text_is_named(texts, tmp_path):

@@ -51,6 +51,16 @@ def runs(world, tmp_path_factory):
     return world["teacher"], student, test
 
 
+def test_a_teacher_that_nothing_is_compared_with_is_refused(runs, tmp_path):
+    teacher, student, test = runs
+    for words, remedy in (
+        ((teacher, student, "--gold", test), "report on one run"), ((student,), "--gold or --dev"),
+    ):  # fmt: skip
+        result = run(*words, "--teacher", teacher, "-o", tmp_path / "page.html")
+        assert result.exit_code == 1 and not (tmp_path / "page.html").exists()
+        assert "[M578] --teacher would have no effect" in result.stderr and remedy in result.stderr
+
+
 def test_the_page_of_two_runs(runs, tmp_path):
     teacher, student, test = runs
     output = tmp_path / "deep" / "page.html"

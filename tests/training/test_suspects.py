@@ -139,9 +139,16 @@ def test_what_is_not_enough(world, corrupted, tmp_path):
         find_suspects(path, tmp_path / "s.jsonl")
     with pytest.raises(MaralError, match="M566"):
         find_suspects(path, tmp_path / "s.jsonl", model="a", config="b")
+    words = ["suspects", path, "--model", world["teacher"], "-o", tmp_path / "s.jsonl"]
+    words += ["--teacher.epochs", 9, "--folds", 3]
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 1 and "--config" in result.output
+    assert "[M578] --folds, --teacher.epochs would have no effect" in result.output
     few = write(tmp_path / "few.spacy", 3 * make_docs("source", 1, 31))
     with pytest.raises(MaralError, match=r"M567.* 1 different text.*2 folds"):
         find_suspects(few, tmp_path / "s.jsonl", config=world["config"], folds=2)
+    with pytest.raises(MaralError, match=r"M567.* 0 folds"):
+        find_suspects(path, tmp_path / "s.jsonl", config=world["config"], folds=0)
     assert not (tmp_path / "s.jsonl").exists()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...data.files import write_file
-from ...errors import Errors, MaralError, first_line
+from ...errors import Errors, MaralError, first_line, refuse_unused
 from ..evaluate import evaluate_pipeline, load_pipeline
 from ..metrics import EntityReport
 from ..mistakes import judge
@@ -50,10 +50,14 @@ def write_report(
     teacher (Path): Folder of the teacher's pipeline, to show its scores beside the student's.
     gpu_id (int): GPU to predict with, -1 for the CPU.
     RETURNS (Path): The file.
-    RAISES (MaralError): If there is no run in the folder, or a file cannot be read or written.
+    RAISES (MaralError): If there is no run in the folder, a file cannot be read or written, or there
+        is a teacher but no data to compare with it on.
     """
-    record = read_run(run)
     data = gold or dev
+    if teacher is not None and not data:
+        reason = "there are no labelled data on which to compare"
+        refuse_unused(["--teacher"], reason, "give them with --gold or --dev")
+    record = read_run(run)
     before: list[EntityReport | None] = [None] * len(data)
     if data and teacher is not None:
         nlp = load_pipeline(teacher, gpu_id=gpu_id)

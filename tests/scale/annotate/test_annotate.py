@@ -280,6 +280,13 @@ def test_code_is_imported(corpus, out, tmp_path):
     assert json.loads(result.stdout)["entities"] == {}
 
 
+def test_options_of_ray_need_ray(ruler, corpus, out):
+    result = run(ruler, corpus, "-o", out, "--workers", "8", "--retries", "1")
+    assert result.exit_code == 1 and not out.exists()
+    assert "[M578] --workers would have no effect" in result.stderr
+    assert "--engine ray" in result.stderr
+
+
 def test_ray_is_asked_for(ruler, corpus, out, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     result = run(ruler, corpus, "-o", out, "--engine", "ray")
