@@ -125,7 +125,8 @@ def summarise(
 ) -> dict[str, Any]:
     """Summarise a run: settings, data, versions and the saved epoch, whose row is `chosen`.
 
-    Its "scores" are those of the saved pipeline, while the log's are from before the choice of an offset.
+    Its "scores" have the saved pipeline's offset, as those in meta.json, and like these no name memory;
+    the log's are from before the choice of the offset.
     """
     return {
         "selected_epoch": chosen["epoch"],

@@ -52,7 +52,7 @@ class RunRecord:
 
     @property
     def dev_f1(self) -> float:
-        """F1 of the saved pipeline on source dev; of older and unfinished runs, that of the log."""
+        """F1 on source dev with the saved pipeline's offset; of older and unfinished runs, the log's."""
         return float({**self.selected, **self.summary.get("scores", {})}["dev_f1"])
 
     @property
