@@ -167,10 +167,10 @@ def adapt(
         plan = StudentPlan.read(config_path, overrides)
         plan.check(folder_of_teacher, labels, diagnosis)
         check_select(plan.training, target_gold)
-        if ranks.is_first:
-            warn_of_words(plan.config, as_paths(target), lang)
         read = [*as_paths(target), *([] if folder_of_teacher is None else [folder_of_teacher])]
         with run_folder(output, resume, ranks, read) as folder:
+            if ranks.is_first:
+                warn_of_words(plan.config, as_paths(target), lang)
             inputs = Inputs.read(
                 lang, source=source, target=target, dev=dev, target_gold=target_gold,
                 diagnosis=diagnosis,
