@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from spacy.tokens import Doc, Span
 
-from ..data.export import check_format, write_suggestions
+from ..data.docs import SUFFIX
+from ..data.export import check_format, places, write_suggestions
 from ..data.files import Paths, as_paths, prove_writable
 from ..errors import Errors, MaralError, Warnings
 from ..model.machine import use_device
@@ -81,7 +82,8 @@ def suggest(
     """
     path = Path(output)
     check_format(format)
-    prove_writable(path, inputs=[*as_paths(target), *as_paths(exclude or ())])
+    for place in [path] if path.suffix == SUFFIX else places(path, format):
+        prove_writable(place, inputs=[*as_paths(target), *as_paths(exclude or ())])
     for name, limit in (("n", n), ("words", words)):
         if limit is not None and limit < 1:
             raise MaralError(Errors.M153.format(name=name, rule="at least 1", value=limit))

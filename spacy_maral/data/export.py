@@ -16,6 +16,7 @@ from ..errors import Errors, MaralError
 from .convert import doc_sentence, write_docs
 from .docs import SUFFIX, read_docs
 from .files import prove_writable, replacing, writing_output
+from .formats.brat import belong_together
 from .formats.registry import FORMATS, read_labelled, suggest_rows
 from .languages import MULTIPLE_LANGUAGES, language_code
 from .sentences import ReadSettings, Sentence, spaces_of
@@ -47,7 +48,8 @@ def export(
     """
     code, output, path = language_code(lang), Path(output_path), Path(input_path)
     check_format(format)
-    prove_writable(output, inputs=[path])
+    for place in places(output, format):
+        prove_writable(place, inputs=[path])
     sentences = []
     for number, doc in enumerate(read_docs(path), start=1):
         if not doc.has_annotation("ENT_IOB", require_complete=True):
@@ -89,6 +91,11 @@ def check_format(format: str) -> None:
     """RAISES (MaralError): If there is no such format to write."""
     if format not in FORMATS:
         raise MaralError(Errors.M105.format(found=format, known=", ".join(FORMATS)))
+
+
+def places(output: Path, format: str) -> list[Path]:
+    """RETURNS (list[Path]): The output, and what the format has beside it."""
+    return [output, *(output.with_suffix(ending) for ending in FORMATS[format].beside)]
 
 
 def _write(sentences: list[Sentence], written: Path, format: str, lang: str, path: Path) -> None:
@@ -133,10 +140,11 @@ def _put_in_place(written: Path, output: Path) -> None:
 
     RAISES (MaralError): If a file that belongs to it would replace one that does not.
     """
-    beside = [path for path in written.parent.iterdir() if path != written]
+    beside = sorted(path for path in written.parent.iterdir() if path != written)
     for path in beside:
         place = output.with_name(path.name)
-        if place.exists() and not output.exists() and not cmp(place, path, shallow=False):
+        is_other = place.exists() and not cmp(place, path, shallow=False)
+        if is_other and not belong_together(output):
             raise MaralError(Errors.M170.format(path=place, output=output.name))
     for path in (*beside, written):
         place = output.with_name(path.name)

@@ -172,6 +172,17 @@ def test_the_doubts_are_those_of_the_model(world, tmp_path):
     assert np.mean(doubts[: found.doubtful]) > np.mean(doubts[found.doubtful :])
 
 
+def test_raw_text_beside_a_file_of_brat_is_not_replaced(world, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "predict", lambda model, docs: pytest.fail("it is too late"))
+    target, output = tmp_path / "news.txt", tmp_path / "news.ann"
+    text = "\n".join(TEXTS)
+    target.write_text(text, encoding="utf8")
+    output.touch()
+    with pytest.raises(MaralError, match=r"\[M544\] The output \S*news.txt is one of the inputs"):
+        suggest(world["teacher"], target, output, n=2, format="brat", lang="de")
+    assert target.read_text(encoding="utf8") == text and not output.read_bytes()
+
+
 # export, annotate, convert, train
 
 

@@ -165,6 +165,40 @@ def test_brat_replaces_no_text_of_others(tmp_path):
         assert text.read_text(encoding="utf8").split() == words
 
 
+@pytest.mark.parametrize(
+    ("ann", "tok"), [("", None), ("", "mine too"), ("T1\tPER 0 4\tyours\n", "mine"), ("?", "mine")]
+)
+def test_a_file_of_entities_excuses_no_loss_of_a_text_that_is_not_its_own(tmp_path, ann, tok):
+    path, text = one_document(tmp_path / "in.spacy", ["a", "b"]), tmp_path / "n.txt"
+    text.write_text("mine", encoding="utf8")
+    (tmp_path / "n.ann").write_text(ann, encoding="utf8")
+    if tok is not None:
+        (tmp_path / "n.tok").write_text(tok, encoding="utf8")
+    before = {p: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(
+        MaralError, match=r"M170.*n\.t(xt|ok) exists, and is not of an earlier n\.ann"
+    ):
+        export(path, tmp_path / "n.ann", format="brat")
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_files_that_were_corrected_are_still_those_of_an_earlier_output(tmp_path):
+    path, output = one_document(tmp_path / "in.spacy", ["ab", "c"]), tmp_path / "n.ann"
+    export(path, output, format="brat")
+    # part of a word, two that overlap, and a note
+    output.write_text("T1\tPER 0 1\ta\nT2\tLOC 0 4\tab c\n#1\tNote T1\t?\n", encoding="utf8")
+    export(one_document(path, ["d"]), output, format="brat")
+    assert output.with_suffix(".txt").read_text(encoding="utf8").split() == ["d"]
+
+
+@pytest.mark.parametrize("ending", [".txt", ".tok"])
+def test_what_is_beside_the_output_must_be_writable_too(tmp_path, ending):
+    path = one_document(tmp_path / "in.spacy", ["a", "b"])
+    (tmp_path / f"n{ending}").mkdir()
+    with pytest.raises(MaralError, match=rf"M406.*n\{ending} cannot be written"):
+        export(path, tmp_path / "n.ann", format="brat")
+
+
 def test_documents_without_annotation_and_bad_names_are_refused(tmp_path):
     path = one_document(tmp_path / "in.spacy", ["a", "b"])
     with pytest.raises(MaralError, match=r"M105.*'x'"):

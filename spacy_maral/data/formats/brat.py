@@ -94,6 +94,24 @@ def write_brat(path: Path, format: str, sentences: Iterable[Sentence], lang: str
             start += len(text) + 1
 
 
+def belong_together(path: Path) -> bool:
+    """Whether a .ann file and the files beside it are of one text, as `write_brat` leaves them.
+
+    The .tok file has the words of each line of the .txt file, and these hold the .ann file's entities.
+    """
+    others = path.with_suffix(TXT), path.with_suffix(WORDS)
+    if not all(file.is_file() for file in (path, *others)):
+        return False
+    reading = ReadSettings(misaligned="drop")
+    try:
+        text, words = map(_read, others)
+        list(_entities(path, text, reading))
+    except MaralError:
+        return False
+    lines = [["".join(line.split()) for line in one.split("\n")] for one in (text, words)]
+    return lines[0] == lines[1] and not reading.report.n_problems
+
+
 def _read(path: Path) -> str:
     """The text of a file: offsets count CRLF as two characters, so that nothing in it is changed."""
     return decode(check_file(path).read_bytes(), str(path))

@@ -15,7 +15,7 @@ from ..text import check_file
 from ..tokens import Splitter
 from . import text_rows as text
 from . import token_rows as words
-from .brat import ANN, list_annotated, read_brat, write_brat
+from .brat import ANN, TXT, WORDS, list_annotated, read_brat, write_brat
 from .columns import TABLES, read_columns, write_columns
 from .detection import detect_columns, detect_scheme
 
@@ -154,16 +154,17 @@ def suggest_rows(path: Path, format: str, sentences: Iterable[Sentence], lang: s
 
 
 class Format(NamedTuple):
-    """A format of labelled data: its reader, and its writer."""
+    """A format of labelled data: its reader, its writer, and endings of what that writes beside its file."""
 
     read: Read
     write: Write
+    beside: tuple[str, ...] = ()
 
 
 FORMATS: Mapping[str, Format] = {
     **dict.fromkeys(TABLES, Format(read_columns, write_columns)),
     **dict.fromkeys(ROWS, Format(read_rows, _write_rows)),
-    "brat": Format(read_brat, write_brat),
+    "brat": Format(read_brat, write_brat, (TXT, WORDS)),
 }
 """All formats by name."""
 
