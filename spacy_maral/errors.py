@@ -154,6 +154,7 @@ class Errors(metaclass=CodedMessages):
     M168 = "Document {number} of {path} has no complete annotation of entities, and a format would show that as text without entities. Export labelled documents only."
     M169 = "{path} has no tags: no word has NER=, name= or ne= in its last column. Name the columns with --columns word=1,tag=3, or convert it with --unlabelled."
     M170 = "{path} exists, and is not of an earlier {output}. Move it, or name another output."
+    M171 = "The format '{format}' is not written to {path}, because a file of this name is read as another kind. Name a file that ends in {wanted}."
     M156 = "The documents have no entity with a confidence. Let a pipeline with maral_ner (scores = true) label them first: docs = nlp.pipe(texts)."
 
     # M2xx: architectures and pipeline

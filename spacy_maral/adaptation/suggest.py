@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from spacy.tokens import Doc, Span
 
 from ..data.docs import SUFFIX
-from ..data.export import check_format, places, write_suggestions
+from ..data.export import check_format, prove_output, write_suggestions
 from ..data.files import Paths, as_paths, prove_writable
 from ..errors import Errors, MaralError, Warnings
 from ..model.machine import use_device
@@ -82,8 +82,11 @@ def suggest(
     """
     path = Path(output)
     check_format(format)
-    for place in [path] if path.suffix == SUFFIX else places(path, format):
-        prove_writable(place, inputs=[*as_paths(target), *as_paths(exclude or ())])
+    read = [*as_paths(target), *as_paths(exclude or ())]
+    if path.suffix == SUFFIX:
+        prove_writable(path, inputs=read)
+    else:
+        prove_output(path, format, read)
     for name, limit in (("n", n), ("words", words)):
         if limit is not None and limit < 1:
             raise MaralError(Errors.M153.format(name=name, rule="at least 1", value=limit))

@@ -15,7 +15,7 @@ from spacy.tokens import Doc
 from ..errors import Errors, MaralError
 from .convert import doc_sentence, write_docs
 from .docs import SUFFIX, read_docs
-from .files import prove_writable, replacing, writing_output
+from .files import check_no_input, prove_writable, replacing, writing_output
 from .formats.brat import belong_together
 from .formats.registry import FORMATS, read_labelled, suggest_rows
 from .languages import MULTIPLE_LANGUAGES, language_code
@@ -38,18 +38,16 @@ def export(
 
     input_path (str | Path): The .spacy file, with entities or without any in each document.
     output_path (str | Path): The file to write. The formats with rows become one list of JSON if its
-        name ends in .json, Parquet if in .parquet, and JSON Lines otherwise.
+        name ends in .json, Parquet if in .parquet, and JSON Lines otherwise; brat needs .ann.
     format (str): One of FORMATS.
     lang (str): Language code. Formats without texts note the text only where its spaces are not those
         of the language.
     RETURNS (int): Number of documents.
     RAISES (MaralError): If a document has no complete annotation, or the format cannot hold it, or
-        the file cannot be read or written.
+        the file cannot be read or written, or its name is that of another kind of file.
     """
     code, output, path = language_code(lang), Path(output_path), Path(input_path)
-    check_format(format)
-    for place in places(output, format):
-        prove_writable(place, inputs=[path])
+    prove_output(output, format, [path])
     sentences = []
     for number, doc in enumerate(read_docs(path), start=1):
         if not doc.has_annotation("ENT_IOB", require_complete=True):
@@ -93,9 +91,27 @@ def check_format(format: str) -> None:
         raise MaralError(Errors.M105.format(found=format, known=", ".join(FORMATS)))
 
 
-def places(output: Path, format: str) -> list[Path]:
-    """RETURNS (list[Path]): The output, and what the format has beside it."""
-    return [output, *(output.with_suffix(ending) for ending in FORMATS[format].beside)]
+def prove_output(output: Path, format: str, inputs: Sequence[str | Path]) -> None:
+    """Refuse an output of a format before the work on it begins.
+
+    output (Path): The file.
+    format (str): One of FORMATS.
+    inputs (Sequence[str | Path]): Files and folders that are read (see `prove_writable`).
+    RAISES (MaralError): If there is no such format, a file of this name is read as another kind, or it or
+        what the format has beside it cannot be written or is an input.
+    """
+    check_format(format)
+    check_no_input(output, inputs)
+    own, ending = FORMATS[format], output.suffix
+    others = {SUFFIX, ".gz", *(one for kind in FORMATS.values() for one in kind.endings)}
+    # what has several files is found by the name alone
+    if ending.lower() in others.difference(own.endings) or (
+        own.beside and ending not in own.endings
+    ):
+        names = {"path": output, "wanted": " or ".join(own.endings) or ".txt"}
+        raise MaralError(Errors.M171.format(format=format, **names))
+    for place in (output, *map(output.with_suffix, own.beside)):
+        prove_writable(place, inputs=inputs)
 
 
 def _write(sentences: list[Sentence], written: Path, format: str, lang: str, path: Path) -> None:

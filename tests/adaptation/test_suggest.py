@@ -153,6 +153,10 @@ def test_only_a_model_with_doubts_can_suggest(world, raw, tmp_path):
         suggest(world["teacher"], raw, tmp_path / "out.spacy", n=0)
     with pytest.raises(MaralError, match=r"\[M105\]"):
         suggest(world["teacher"], raw, tmp_path / "out.x", format="x")
+    with pytest.raises(MaralError, match=r"\[M171\].*ends in \.ann"):
+        suggest(world["teacher"], raw, tmp_path / "out.txt", format="brat")
+    with pytest.raises(MaralError, match=r"\[M171\].*ends in \.jsonl"):
+        suggest(world["teacher"], raw, tmp_path / "out.jsonl.gz")
 
 
 def test_the_doubts_are_those_of_the_model(world, tmp_path):

@@ -199,6 +199,22 @@ def test_what_is_beside_the_output_must_be_writable_too(tmp_path, ending):
         export(path, tmp_path / "n.ann", format="brat")
 
 
+@pytest.mark.parametrize(
+    ("name", "format", "wanted"),
+    [
+        ("o.jsonl.gz", "jsonl", r"\.jsonl or \.json or \.parquet"), ("o.gz", "conll", r"\.txt"),
+        ("o.spacy", "jsonl", r"\.jsonl"), ("o.spacy", "brat", r"\.ann"), ("o.ann", "jsonl", r"\.jsonl"),
+        ("o.txt", "brat", r"\.ann"), ("o", "brat", r"\.ann"), ("o.ann.gz", "brat", r"\.ann"),
+        ("o.json", "conll", r"\.txt"), ("o.PARQUET", "iob2", r"\.txt"), ("o.ANN", "brat", r"\.ann"),
+    ],
+)  # fmt: skip
+def test_names_that_are_read_as_another_kind_of_file_are_refused(tmp_path, name, format, wanted):
+    path = one_document(tmp_path / "in.spacy", ["a", "b"])
+    with pytest.raises(MaralError, match=rf"M171.*'{format}'.*{name}, .*ends in {wanted}"):
+        export(path, tmp_path / name, format=format)
+    assert [p.name for p in tmp_path.iterdir()] == ["in.spacy"]
+
+
 def test_documents_without_annotation_and_bad_names_are_refused(tmp_path):
     path = one_document(tmp_path / "in.spacy", ["a", "b"])
     with pytest.raises(MaralError, match=r"M105.*'x'"):

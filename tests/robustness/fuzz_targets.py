@@ -206,7 +206,7 @@ def check_round_trip(data: bytes, sentences: list[Sentence], folder: Path) -> No
     format = sorted(FORMATS)[len(data) % len(FORMATS)]
     vocab = Vocab()
     write_docs(folder / "in.spacy", [make_doc(vocab, sentence) for sentence in sentences])
-    output = folder / "out.ann"
+    output = folder / f"out.{'ann' if format == 'brat' else 'data'}"
     try:
         export(folder / "in.spacy", output, format=format)
     except MaralError as error:

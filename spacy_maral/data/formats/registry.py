@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ...errors import Errors, MaralError
 from ..annotated import AnnotatedText, short, to_sentence
-from ..rows import DATASET_FILES, HUB, is_json, is_parquet, open_rows, write_rows
+from ..rows import DATASET_FILES, HUB, JSON, PARQUET, is_json, is_parquet, open_rows, write_rows
 from ..sentences import ReadSettings, Sentence
 from ..text import check_file
 from ..tokens import Splitter
@@ -154,17 +154,21 @@ def suggest_rows(path: Path, format: str, sentences: Iterable[Sentence], lang: s
 
 
 class Format(NamedTuple):
-    """A format of labelled data: its reader, its writer, and endings of what that writes beside its file."""
+    """A format of labelled data: its reader, its writer, and endings.
+
+    endings: Those that files of other formats cannot have. beside: Those of what is written beside a file.
+    """
 
     read: Read
     write: Write
+    endings: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
 
 
 FORMATS: Mapping[str, Format] = {
     **dict.fromkeys(TABLES, Format(read_columns, write_columns)),
-    **dict.fromkeys(ROWS, Format(read_rows, _write_rows)),
-    "brat": Format(read_brat, write_brat, (TXT, WORDS)),
+    **dict.fromkeys(ROWS, Format(read_rows, _write_rows, (".jsonl", JSON, PARQUET))),
+    "brat": Format(read_brat, write_brat, (ANN,), (TXT, WORDS)),
 }
 """All formats by name."""
 
