@@ -150,7 +150,7 @@ class Errors(metaclass=CodedMessages):
     M164 = "{place}: {found!r} is not a line of a .ann file. Write 'T1', a tab, type and offsets, a tab, and the text."
     M165 = "{path} has the parts {found}, but no '{split}'. Choose one with --split."
     M166 = "{path} cannot be loaded as a dataset: {problem}. Check its name, and that it is on this machine or can be reached."
-    M167 = "The format '{format}' cannot hold document {number} of {path}: {problem}. Export it as jsonl, which keeps white space and long labels."
+    M167 = "The format '{format}' cannot hold document {number} of {path}: {problem}. Correct or remove the document{other}."
     M168 = "Document {number} of {path} has no complete annotation of entities, and a format would show that as text without entities. Export labelled documents only."
     M169 = "{path} has no tags: no word has NER=, name= or ne= in its last column. Name the columns with --columns word=1,tag=3, or convert it with --unlabelled."
     M170 = "{path} exists, and is not of an earlier {output}. Move it, or name another output."

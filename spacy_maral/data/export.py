@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from filecmp import cmp
-from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,7 +19,11 @@ from .files import check_no_input, prove_writable, replacing, writing_output
 from .formats.brat import belong_together
 from .formats.registry import FORMATS, read_labelled, suggest_rows
 from .languages import MULTIPLE_LANGUAGES, language_code
+from .rows import PARQUET
 from .sentences import ReadSettings, Sentence, spaces_of
+
+JSONL = "jsonl"
+OTHER = f", or export it as {JSONL}, which keeps white space and long labels"
 
 
 def export(
@@ -56,7 +60,6 @@ def export(
     with writing_output(output), TemporaryDirectory(prefix="maral-export-") as folder:
         written = Path(folder) / output.name
         _write(sentences, written, format, code, path)
-        _compare(sentences, written, format, code, path)
         _put_in_place(written, output)
     return len(sentences)
 
@@ -80,7 +83,6 @@ def write_suggestions(docs: Sequence[Doc], output: Path, *, format: str) -> None
         written = Path(folder) / output.name
         # the same text and entities are read back from an annotation
         _write(sentences, written, format, MULTIPLE_LANGUAGES, output)
-        _compare(sentences, written, format, MULTIPLE_LANGUAGES, output)
         suggest_rows(written, format, sentences, MULTIPLE_LANGUAGES)
         _put_in_place(written, output)
 
@@ -115,40 +117,47 @@ def prove_output(output: Path, format: str, inputs: Sequence[str | Path]) -> Non
 
 
 def _write(sentences: list[Sentence], written: Path, format: str, lang: str, path: Path) -> None:
-    """Write the sentences.
+    """Write the sentences, and make sure that they are read back as they were.
 
-    RAISES (MaralError): If the kind of file cannot hold them.
+    RAISES (MaralError): At the first that is not.
     """
+    if not _fault(sentences, written, format, lang):
+        return
+    n_good, number = 0, len(sentences)
+    while number - n_good > 1:
+        middle = (n_good + number) // 2
+        if _fault(sentences[:middle], written, format, lang):
+            number = middle
+        else:
+            n_good = middle
+    # what is wrong with the document alone is clearer
+    problem = _fault(sentences[number - 1 : number], written, format, lang)
+    problem = (problem or _fault(sentences[:number], written, format, lang)).rstrip(" .")
+    kind = format + PARQUET if written.suffix == PARQUET else format
+    names = {"format": kind, "number": number, "path": path, "problem": problem}
+    raise MaralError(Errors.M167.format(**names, other="" if kind == JSONL else OTHER))
+
+
+def _fault(sentences: list[Sentence], written: Path, format: str, lang: str) -> str:
+    """Write sentences; RETURNS (str): What is wrong with them when they are read back, or ""."""
+    if not all(sentence.words for sentence in sentences):
+        return "it has no words"
     try:
         FORMATS[format].write(written, format, sentences, lang)
     except MaralError:
         raise
     except (ValueError, TypeError) as error:
         # Parquet has no lists of different types
-        names = {"format": f"{format}{written.suffix}", "number": 1, "path": path}
-        raise MaralError(Errors.M167.format(**names, problem=error)) from error
-
-
-def _compare(
-    sentences: list[Sentence], written: Path, format: str, lang: str, path: Path
-) -> None:  # fmt: skip
-    """Make sure that the sentences are read back as they were.
-
-    RAISES (MaralError): At the first that is not.
-    """
-    found: list[Sentence] = []
-    problem = ""
+        return str(error)
     try:
         found = list(read_labelled(written, format, ReadSettings(lang, tags="strict")))
     except MaralError as error:
-        problem = str(error).replace(f"{written}", written.name)
-    for number, (before, after) in enumerate(zip_longest(sentences, found), start=1):
-        if before is None or after is None or _whole(before, lang) != _whole(after, lang):
-            words = " ".join(before.words)[:60] if before else "a document too many"
-            names = {"format": format, "number": number, "path": path}
-            raise MaralError(
-                Errors.M167.format(**names, problem=problem or f"{words!r} is changed")
-            )
+        # the file is gone when the message is read
+        place = rf"{re.escape(str(written.with_suffix('')))}\S*?(?=:? |:?$)"
+        return re.sub(place, "the document", str(error))
+    if [_whole(one, lang) for one in found] == [_whole(one, lang) for one in sentences]:
+        return ""
+    return f"{' '.join(sentences[-1].words)[:60]!r} is changed"
 
 
 def _put_in_place(written: Path, output: Path) -> None:

@@ -123,6 +123,35 @@ def test_what_a_format_cannot_hold_is_refused(tmp_path, words, label, refused):
     assert found == refused
 
 
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("number", [1, 2, 6, 7])
+def test_the_document_that_a_format_cannot_hold_is_named(tmp_path, format, number):
+    """With what is wrong, and no file that is gone; one that comes after it may be wrong as well."""
+    path, vocab = tmp_path / "in.spacy", spacy.blank("xx").vocab
+    docs = [Doc(vocab, words=["a", "b"], spaces=[True, False]) for _ in range(7)]
+    for place, doc in enumerate(docs, start=1):
+        label = "O" if place in (number, 7) else "PER"
+        doc.set_ents([Span(doc, 0, 1, label)], default="outside")
+    write_docs(path, docs)
+    output = output_of(tmp_path, format, "")
+    with pytest.raises(MaralError, match=rf"'{format}' cannot hold document {number} of") as error:
+        export(path, output, format=format)
+    assert "maral-export" not in str(error.value) and "out." not in str(error.value)
+    assert ("export it as jsonl" in str(error.value)) == (format != "jsonl")
+    assert str(error.value).count("\n") < 3 and ".. " not in str(error.value)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_documents_without_words_are_not_left_out_in_silence(tmp_path, format):
+    path, vocab = tmp_path / "in.spacy", spacy.blank("xx").vocab
+    docs = [Doc(vocab, words=words, spaces=[False] * len(words)) for words in (["a"], [])]
+    for doc in docs:
+        doc.set_ents([], default="outside")
+    write_docs(path, docs)
+    with pytest.raises(MaralError, match=r"M167.*document 2 of .*: it has no words\."):
+        export(path, output_of(tmp_path, format, ""), format=format)
+
+
 @pytest.mark.parametrize("format", ["doccano", "gliner", "spacy-annotator"])
 def test_parquet_has_no_lists_of_different_types(tmp_path, format):
     pytest.importorskip("pyarrow")
