@@ -15,6 +15,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from tqdm.auto import tqdm
 
+from ..data.convert import write_bytes
 from ..data.files import digest, writing_output
 from ..data.formats.registry import read_texts
 from ..errors import Errors, MaralError
@@ -151,13 +152,27 @@ def fingerprint(nlp: Language, reading: Reading) -> str:
 
 
 def read_answers(path: Path) -> set[str]:
-    """Read the texts that are answered; half a line that a killed process has left is cut off."""
+    """Read the texts that are answered; half a row that a killed process has left is cut off.
+
+    A whole one that an editor has left without a line end gets it, since more rows may follow.
+    """
     if not path.is_file():
         return set()
-    size = path.read_bytes().rfind(b"\n") + 1
-    with writing_output(path):
-        os.truncate(path, size)
+    written = path.read_bytes()
+    size = written.rfind(b"\n") + 1
+    if written[size:]:
+        kept = written + b"\n" if _is_row(written[size:]) else written[:size]
+        write_bytes(path, kept)
+        size = len(kept)
     return {annotated.text for annotated in read_texts(path)} if size else set()
+
+
+def _is_row(line: bytes) -> bool:
+    """Whether a line is a whole object."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def answer(

@@ -236,6 +236,21 @@ def test_half_an_answer_of_a_killed_process_is_asked_for_again(tmp_path):
     assert path.read_bytes() == content
 
 
+def test_a_corrected_answer_without_a_line_end_is_kept(tmp_path):
+    """Editors leave out the end of the last line."""
+    docs = docs_of(TEXTS)
+    ask_all([expert()], docs, tmp_path)
+    (path,) = tmp_path.glob("*.jsonl")
+    first, last = answers_in(tmp_path)
+    start = last["text"].index("Ulm")
+    last["entities"] = [{"start": start, "end": start + 3, "label": "LOC", "score": 0.7}]
+    path.write_text(f"{json.dumps(first)}\n{json.dumps(last)}", encoding="utf8")
+    ASKED.texts.clear()
+    ask_all([expert()], docs, tmp_path)
+    assert ASKED.texts == [] and answers_in(tmp_path) == [first, last]
+    assert path.read_bytes().endswith(b"}\n")
+
+
 def test_several_experts_must_agree(tmp_path):
     docs = docs_of(TEXTS)
     silver = tmp_path / "silver.jsonl"
