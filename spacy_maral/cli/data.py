@@ -50,7 +50,8 @@ LABEL_MAP = Opt(
 @app.command("convert")
 def convert_cli(
     input_path: str = Arg(
-        ..., help="File of labelled sentences, folder of a dataset or of brat, or hf://OWNER/NAME"
+        ...,
+        help="File of labelled sentences (also .spacy), folder of a dataset or of brat, or hf://OWNER/NAME",
     ),
     output_path: Path = Arg(..., help="File to write (.spacy)", dir_okay=False),
     format: Format = FORMAT,
@@ -80,7 +81,8 @@ def convert_cli(
     sentence. Tags that do not fit together are repaired: an entity begins where
     the label changes or a begin tag is missing. Repairs are counted, and the
     first ones are shown. Other lines that violate the format are refused, all
-    of them at once, with their line numbers.
+    of them at once, with their line numbers. Of a .spacy file, the words, spaces
+    and entities are kept, with new labels by --label-map.
     """
     from ..data.convert import convert
 

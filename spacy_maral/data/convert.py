@@ -11,12 +11,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from spacy.tokens import Doc, DocBin, Span
 from spacy.vocab import Vocab
 from tqdm.auto import tqdm
 
 from ..errors import Errors, MaralError, Warnings
-from ..model.gold import annotated_runs
+from ..model.gold import annotated_runs, annotated_words
 from .docs import SUFFIX, read_docs
 from .files import prove_writable, replacing, writing_output
 from .formats.registry import AUTO, read_labelled
@@ -80,9 +81,10 @@ def convert(
 
     EXAMPLE: convert("train.conll", "train.spacy", lang="en")
 
-    input_path (str | Path): The file or folder to read, or "hf://OWNER/NAME"; see `read_labelled`.
+    input_path (str | Path): The file or folder to read, or "hf://OWNER/NAME"; see `read_labelled`. Or a
+        .spacy file, of whose documents words, spaces and entities are kept.
     output_path (str | Path): The file to write, ending in .spacy; missing folders are made.
-    format (str): A format, or "auto" to find it by the contents.
+    format (str): A format, or "auto" to find it by the contents; not used for a .spacy file.
     lang (str): Language code, or "xx" for the language that the file names.
     label_map (str | Path | LabelMap | None): See `load_label_map`.
     unlabelled (bool): Leave the entities out, so that the Docs have no entity annotation at all, and
@@ -109,7 +111,7 @@ def convert(
         tag_names=load_tag_names(tag_names), split=split, segmenter=segmenter,
     )  # fmt: skip
     report = ConvertReport(str(input_path), str(output), code, not unlabelled)
-    sentences = _counted(read_labelled(input_path, format, reading), report, reading)
+    sentences = _counted(read_sentences(input_path, format, reading), report, reading)
     vocab = Vocab()
     write_docs(output, (make_doc(vocab, s, code) for s in sentences))
     return report
@@ -165,17 +167,28 @@ def load_tag_names(names: str | Path | Sequence[str] | None) -> list[str] | None
     return found
 
 
+def read_sentences(path: str | Path, format: str, reading: ReadSettings) -> Iterator[Sentence]:
+    """Read labelled sentences in any format, or those of a .spacy file, whose format is not used."""
+    if str(path).removesuffix(".gz").endswith(SUFFIX) and Path(path).is_file():
+        return read_docbin(path, reading)
+    return read_labelled(path, format, reading)
+
+
 def read_docbin(path: str | Path, reading: ReadSettings | None = None) -> Iterator[Sentence]:
     """Read a .spacy file as sentences, one per Doc.
 
     path (str | Path): The file.
-    reading (ReadSettings | None): Its label map is used, and its report filled.
+    reading (ReadSettings | None): Whether labels are read and the label map are used, and its report
+        is filled.
     YIELDS (Sentence): Words and entities of the Docs; `labelled` is False without annotation.
     RAISES (MaralError): If the file is missing or broken, or holds no Doc.
     """
     file, docs, reading = Path(path), read_docs(path), reading or ReadSettings()
     for number, doc in enumerate(docs, start=1):
         sentence = doc_sentence(doc)
+        if not reading.labelled:
+            yield Sentence(sentence.words, spaces=sentence.spaces, labelled=False)
+            continue
         places = [f"{file}: document {number}"] * len(doc)
         sentence.entities = reading.map_labels(sentence.entities, places)
         yield sentence
@@ -186,12 +199,14 @@ def doc_sentence(doc: Doc) -> Sentence:
     """RETURNS (Sentence): The words, spaces and entities of a Doc, and what of it is annotated."""
     complete = doc.has_annotation("ENT_IOB", require_complete=True)
     labelled = doc.has_annotation("ENT_IOB")
+    is_partial = labelled and not complete
     return Sentence(
         [token.text for token in doc],
         [Entity(ent.start, ent.end - 1, ent.label_) for ent in doc.ents],
         [bool(token.whitespace_) for token in doc],
         labelled=labelled,
-        runs=annotated_runs(doc) if labelled and not complete else None,
+        runs=annotated_runs(doc) if is_partial else None,
+        missing=np.flatnonzero(~annotated_words(doc)).tolist() if is_partial else None,
     )
 
 
@@ -206,7 +221,8 @@ def make_doc(vocab: Vocab, sentence: Sentence, lang: str = MULTIPLE_LANGUAGES) -
     doc = Doc(vocab, words=sentence.words, spaces=spaces_of(sentence, lang))
     if sentence.labelled:
         ents = [Span(doc, ent.start, ent.end + 1, ent.label) for ent in sentence.entities]
-        doc.set_ents(ents, default="outside")
+        missing = [doc[number : number + 1] for number in sentence.missing or ()]
+        doc.set_ents(ents, missing=missing, default="outside")
     return doc
 
 

@@ -45,7 +45,7 @@ class Sentence:
     line (int): Its first line in the file, or 0.
     labelled (bool): False without annotation of entities; then `entities` is empty.
     runs (list[int] | None): Lengths of the runs of annotated visible words, if only a part of the
-        words is annotated.
+        words is annotated. missing (list[int] | None): Numbers of the words that are not.
     """
 
     words: list[str]
@@ -56,6 +56,7 @@ class Sentence:
     line: int = 0
     labelled: bool = True
     runs: list[int] | None = None
+    missing: list[int] | None = None
 
 
 @dataclass

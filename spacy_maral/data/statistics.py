@@ -10,12 +10,11 @@ from typing import Any
 
 from ..model.spans import span_counts
 from ..model.visible import is_blank
-from .convert import read_docbin
+from .convert import read_sentences
 from .files import short_names
-from .formats.registry import AUTO, read_labelled
+from .formats.registry import AUTO
 from .labels import OUTSIDE_TAG, LabelMap, load_label_map
 from .languages import language_code
-from .raw import is_docbin
 from .sentences import ReadReport, ReadSettings, Sentence
 
 
@@ -143,10 +142,7 @@ def stats(
     """
     code = language_code(lang)
     reading = ReadSettings(code, load_label_map(label_map))
-    if is_docbin(path):
-        return span_statistics(read_docbin(path, reading), max_width, reading.report)
-    sentences = read_labelled(path, format, reading)
-    return span_statistics(sentences, max_width, reading.report)
+    return span_statistics(read_sentences(path, format, reading), max_width, reading.report)
 
 
 def span_table(files: Mapping[str, SpanStatistics]) -> tuple[list[str], list[list[str]]]:

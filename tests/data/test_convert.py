@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 
 import pytest
 import spacy
-from spacy.tokens import Doc, DocBin
+from spacy.tokens import Doc, DocBin, Span
 
 from spacy_maral.data.convert import convert, read_docbin
 from spacy_maral.data.formats.registry import read_labelled
@@ -158,6 +159,42 @@ def test_docbin_reads_back_as_the_same_sentences(wikiann: Path, tmp_path: Path) 
     before, after = list(read_labelled(wikiann)), list(read_docbin(output))
     assert [(s.words, s.entities) for s in after] == [(s.words, s.entities) for s in before]
     assert all(s.labelled for s in after)
+
+
+def test_labels_of_a_docbin_are_mapped_and_all_else_is_kept(wikiann: Path, tmp_path: Path) -> None:
+    output, again = tmp_path / "out.spacy", tmp_path / "again.spacy"
+    wikiann.write_text(WIKIANN.format("de") + "de:Bonn\tB-LOC\n", encoding="utf-8")
+    convert(wikiann, output, lang="de")
+    labels = sorted({e.label for s in read_docbin(output) for e in s.entities})
+    assert len(labels) > 1
+    for format in ("auto", "conll"):
+        convert(output, again, format=format)
+        assert again.read_bytes() == output.read_bytes()
+    label_map = {label: None if label == labels[0] else "X" for label in labels}
+    report = convert(output, again, label_map=label_map)
+    convert(wikiann, tmp_path / "direct.spacy", lang="de", label_map=label_map)
+    assert again.read_bytes() == (tmp_path / "direct.spacy").read_bytes()
+    assert list(report.entities) == ["X"] and list(report.dropped) == labels[:1]
+    with pytest.raises(MaralError, match=rf"M115.*out\.spacy: document 1.*'{labels[-1]}'"):
+        convert(output, again, label_map={labels[0]: "X"})
+    convert(output, again, unlabelled=True)
+    assert not any(doc.has_annotation("ENT_IOB") for doc in load(again))
+    with pytest.raises(MaralError, match="M544"):
+        convert(output, output)
+
+
+def test_words_of_a_docbin_whose_entities_are_not_known_stay_so(tmp_path: Path) -> None:
+    doc = Doc(spacy.blank("xx").vocab, words=list("abcd"), spaces=[False] * 4)
+    doc.set_ents(
+        [Span(doc, 1, 2, "PER"), Span(doc, 3, 4, "LOC")], outside=[doc[2:3]], default="missing"
+    )
+    bare = Doc(doc.vocab, words=["e"])
+    packed = gzip.compress(DocBin(docs=[doc, bare]).to_bytes())
+    (tmp_path / "in.spacy.gz").write_bytes(packed)
+    convert(tmp_path / "in.spacy.gz", tmp_path / "out.spacy", label_map={"PER": None, "LOC": "X"})
+    found, other = load(tmp_path / "out.spacy")
+    assert [t.ent_iob_ + t.ent_type_ for t in found] == ["", "O", "O", "BX"]
+    assert not other.has_annotation("ENT_IOB")
 
 
 def test_a_broken_input_leaves_the_old_output_and_nothing_else(
