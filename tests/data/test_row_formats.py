@@ -123,6 +123,27 @@ def test_an_empty_list_of_entities_beside_another_is_nothing(tmp_path, empty, fi
     assert len(sentence.entities) == 3
 
 
+def test_annotators_that_differ_in_other_things_agree_on_the_entities(tmp_path):
+    def annotation(*others):
+        values = [{"start": 0, "end": 12, "labels": ["PER"]}, {"choices": others}]
+        relation = [{"type": "relation", "from_id": "a", "to_id": "b"}] * len(others)
+        return {"result": [*({"value": value} for value in values), *relation]}
+
+    row = {"data": {"text": TEXT}, "annotations": [annotation("good"), annotation("bad", "new")]}
+    (sentence,), report = read(write(tmp_path / "a.jsonl", row))
+    assert sentence.entities == [(0, 1, "PER")]
+    assert report.repairs == {"annotation that is no entity left out": 2}
+    spans = [{"start": 0, "end": 12, "label": "PER"}]
+    ranking = [{"value": "good", "rank": 1}]
+    for other in (["good", "new"], ranking):
+        answers = {"ner": spans, "other": other}
+        responses = {name: [{"value": value}] for name, value in answers.items()}
+        flat = {f"{name}.responses": [value] for name, value in answers.items()}
+        rows = [{"fields": {"text": TEXT}, "responses": responses}, {"text": TEXT, **flat}]
+        sentences, _ = read(write(tmp_path / "a.jsonl", *rows))
+        assert [sentence.entities for sentence in sentences] == [[(0, 1, "PER")]] * 2
+
+
 def test_rows_that_are_left_out_are_not_looked_at(tmp_path):
     broken = {"text": 7, "spans": [[9, 1]], "tokens": "x", "answer": "ignore"}
     path = write(tmp_path / "a.jsonl", broken, {"text": TEXT, "spans": ENTS, "answer": "accept"})

@@ -145,11 +145,11 @@ def read_label_studio(
         return NOT_ANNOTATED
     text = _only_text(row["data"], place)
     results = [[_value(item) for item in _list(one.get("result"))] for one in kept]
-    items = _agreed(results, place) if reading.labelled else []
-    entities = [item for item in items if item is not None]
-    for _ in range(len(items) - len(entities)):
+    entities = [[item for item in one if item is not None] for one in results]
+    agreed = _agreed(entities, place) if reading.labelled else []
+    for _ in range(len(results[0]) - len(entities[0]) if reading.labelled else 0):
         reading.report.repair(NO_ENTITY, place)
-    return _annotated(text, entities, row["data"].get("tokens"), place, reading)
+    return _annotated(text, agreed, row["data"].get("tokens"), place, reading)
 
 
 def write_label_studio(sentence: Sentence, lang: str) -> dict[str, Any]:
@@ -201,7 +201,8 @@ def read_argilla(row: dict[str, Any], place: str, reading: ReadSettings) -> Anno
             found += [value for value, state in pairs if _counts({"status": state})]
     if isinstance(row.get("annotation"), list):
         found.append([_version_1(item) for item in row["annotation"]])
-    found = [value for value in found if isinstance(value, list)]
+    # of other questions, such as those with several choices or a ranking
+    found = [value for value in found if isinstance(value, list) and not _is_choice(value)]
     if not found:
         return NOT_ANNOTATED
     items = _agreed(found, place) if reading.labelled else []
@@ -291,6 +292,14 @@ def _only_text(fields: dict[str, Any], place: str) -> str:
 def _counts(response: dict[str, Any]) -> bool:
     """Whether a response is submitted, and not a draft or discarded."""
     return response.get("status") in (None, "submitted")
+
+
+def _is_choice(value: list[Any]) -> bool:
+    """Whether a value is an answer other than entities: a list of names, or of names with their ranks."""
+    return bool(value) and all(
+        isinstance(item, str) or (isinstance(item, dict) and {"value", "rank"} == item.keys())
+        for item in value
+    )
 
 
 def _version_1(item: Any) -> Any:
