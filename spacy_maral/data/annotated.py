@@ -16,6 +16,7 @@ from .tokens import Splitter, Words
 REPAIR_BLANKS = "blanks at the ends of an entity left out of it"
 REPAIR_TWICE = "entity that is listed twice, kept once"
 REPAIR_UTF16 = "offsets that count UTF-16 units, brought to characters"
+OTHER_ENTITIES = "text of an earlier row with other entities, both kept"
 MISALIGNED = {
     "drop": "entity that does not begin and end where words do, left out",
     "expand": "entity that does not begin and end where words do, expanded to whole words",
@@ -39,12 +40,39 @@ class AnnotatedText:
     entities (list[ScoredEntity]): Its entities, without white space at their ends.
     place (str): Its place as file:line, for messages.
     offsets (list[tuple]): First character and end (exclusive) of its own words, if it has any.
+    annotator (str): Who annotated it, if the row says so.
     """
 
     text: str
     entities: list[ScoredEntity]
     place: str
     offsets: list[tuple[int, int]] = field(default_factory=list)
+    annotator: str = ""
+
+
+class KnownTexts:
+    """The texts of a file, to find those that come again with other entities."""
+
+    def __init__(self) -> None:
+        self.first: dict[int, tuple[int, str, str]] = {}
+
+    def add(self, annotated: AnnotatedText, reading: ReadSettings) -> None:
+        """Compare a text with the first that has its characters.
+
+        Of two annotators it is one text, which may be annotated in one way. Otherwise it may be two
+        sentences, or one that was corrected: both are kept and counted.
+
+        RAISES (MaralError): If two annotators differ.
+        """
+        who, place = annotated.annotator, annotated.place
+        entities = hash(frozenset(entity[:3] for entity in annotated.entities))
+        known = (entities, who, place if who else "")
+        before, by, where = self.first.setdefault(hash(annotated.text), known)
+        if before == entities:
+            return
+        if by and who and by != who:
+            raise MaralError(Errors.M163.format(place=f"{where} and {place}", n=2))
+        reading.report.repair(OTHER_ENTITIES, place, short(annotated.text))
 
 
 def to_sentence(annotated: AnnotatedText, splitter: Splitter, reading: ReadSettings) -> Sentence:

@@ -6,7 +6,7 @@ import pytest
 import spacy
 from spacy.tokens import DocBin, Span
 
-from spacy_maral.data.annotated import MISALIGNED, REPAIR_TWICE, REPAIR_UTF16
+from spacy_maral.data.annotated import MISALIGNED, OTHER_ENTITIES, REPAIR_TWICE, REPAIR_UTF16
 from spacy_maral.data.convert import convert
 from spacy_maral.data.formats.registry import read_labelled
 from spacy_maral.data.prodigy import read_prodigy, write_prodigy
@@ -144,6 +144,27 @@ def test_annotators_that_differ_in_other_things_agree_on_the_entities(tmp_path):
         assert [sentence.entities for sentence in sentences] == [[(0, 1, "PER")]] * 2
 
 
+@pytest.mark.parametrize("key", ["_annotator_id", "_session_id"])
+def test_rows_of_two_annotators_must_agree(tmp_path, key):
+    """Those of one annotator, and rows that do not say whose they are, may be repeated texts."""
+    rows = [{"text": TEXT, "spans": as_dicts(ENTS), "answer": "accept", key: who} for who in "abb"]
+    rows[1]["spans"] = rows[1]["spans"][::-1]
+    sentences, report = read(write(tmp_path / "a.jsonl", *rows))
+    assert len(sentences) == 3 and not report.repairs
+    rows[1]["spans"] = rows[1]["spans"][1:]
+    with pytest.raises(MaralError, match=r"\[M163\] \S*a.jsonl:1 and \S*a.jsonl:2: 2 annotations"):
+        read(write(tmp_path / "a.jsonl", *rows))
+    sentences, report = read(write(tmp_path / "a.jsonl", *rows[1:]))
+    assert [len(sentence.entities) for sentence in sentences] == [2, 3]
+    assert report.repairs == {OTHER_ENTITIES: 1}
+    assert report.examples[OTHER_ENTITIES][0].startswith(f"{tmp_path / 'a.jsonl'}:2: ")
+    rows = [{"text": TEXT, "label": ENTS, "user": 1}, {"text": TEXT, "label": ENTS[1:], "user": 2}]
+    sentences, report = read(write(tmp_path / "a.jsonl", *rows))
+    assert len(sentences) == 2 and report.repairs == {OTHER_ENTITIES: 1}
+    _, report = read(tmp_path / "a.jsonl", labelled=False)
+    assert not report.repairs
+
+
 def test_rows_that_are_left_out_are_not_looked_at(tmp_path):
     broken = {"text": 7, "spans": [[9, 1]], "tokens": "x", "answer": "ignore"}
     path = write(tmp_path / "a.jsonl", broken, {"text": TEXT, "spans": ENTS, "answer": "accept"})
@@ -166,7 +187,9 @@ def test_unlabelled_reading_looks_at_no_label(tmp_path):
 
 def test_misaligned_entities_are_listed_dropped_or_expanded(tmp_path):
     cut = [[1, 12, "PER"], [17, 25, "ORG"], [13, 16, "MISC"]]
-    path = write(tmp_path / "a.jsonl", {"text": TEXT, "ents": cut}, {"text": TEXT, "ents": cut[:1]})
+    path = write(
+        tmp_path / "a.jsonl", {"text": TEXT, "ents": cut}, {"text": TEXT[:-1], "ents": cut[:1]}
+    )
     with pytest.raises(MaralError, match="has 3 problems") as error:
         read(path)
     for place, near in (

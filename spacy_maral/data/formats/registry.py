@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import Errors, MaralError
-from ..annotated import AnnotatedText, short, to_sentence
+from ..annotated import AnnotatedText, KnownTexts, short, to_sentence
 from ..rows import DATASET_FILES, HUB, JSON, PARQUET, is_json, is_parquet, open_rows, write_rows
 from ..sentences import ReadSettings, Sentence
 from ..text import check_file
@@ -63,12 +63,14 @@ def read_rows(path: str | Path, format: str, reading: ReadSettings) -> Iterator[
     RAISES (MaralError): At the end, for all rows that cannot be read.
     """
     splitter: Splitter | None = None
+    texts = KnownTexts()
     n_rows = n_kept = 0
     for place, found in row_contents(path, format, reading):
         n_rows += 1
         if isinstance(found, AnnotatedText):
             splitter = splitter or Splitter(reading.lang, split=False, segmenter=reading.segmenter)
             try:
+                texts.add(found, reading)
                 found = to_sentence(found, splitter, reading)
             except MaralError as error:
                 reading.report.problem(error)

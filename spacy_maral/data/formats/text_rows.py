@@ -12,6 +12,8 @@ from ..rows import check_text, row_text
 from ..sentences import ReadSettings, Sentence, join_words, spaces_of
 
 ENTITY_KEYS = ("entities", "ents", "spans", "label", "labels")
+# of Prodigy; a key without underscore may be anything, such as who wrote the text
+ANNOTATOR_KEYS = ("_annotator_id", "_session_id")
 ACCEPT = "accept"
 LEFT_OUT = "row without the answer 'accept' left out"
 NOT_ANNOTATED = "row without an annotation left out"
@@ -58,7 +60,9 @@ def read_text(row: dict[str, Any], place: str, reading: ReadSettings) -> Annotat
         return LEFT_OUT
     text = row_text(row, place)
     items = _entity_list(row, place) if reading.labelled else []
-    return _annotated(text, items, row.get("tokens"), place, reading)
+    found = _annotated(text, items, row.get("tokens"), place, reading)
+    found.annotator = next((str(row[key]) for key in ANNOTATOR_KEYS if row.get(key)), "")
+    return found
 
 
 def write_jsonl(sentence: Sentence, lang: str) -> dict[str, Any]:
