@@ -32,6 +32,8 @@ from .pseudo_labels import PseudoLabels, resolve_overlaps
 
 logger = logging.getLogger("spacy")
 
+MAPPED_OUT = "left out by the label map"
+
 
 class Mention(NamedTuple):
     """An entity that an annotator found: document, first word, last word (inclusive), label, score."""
@@ -225,13 +227,15 @@ def as_labels(
 
     name (str): Name of the annotator in messages.
     counts (Counter): Entities lost so far by reason; updated in place.
-    RAISES (MaralError): If no entity is left, unless there is none and the reading allows it.
+    RAISES (MaralError): If no entity is left, unless the reading allows it and there was none, or none
+        but those that the label map leaves out and those that no label can have.
     """
     n_all = len(mentions) + counts.total()
     visible = VisibleWords.of(docs)
     shown = visible_mentions(mentions, visible, counts)
     usable = [m for m in (read_label(m, reading, counts) for m in shown) if m is not None]
-    if not usable and (counts.total() or not reading.may_be_empty):
+    n_wrong = counts.total() - counts[MAPPED_OUT] - counts[too_wide(reading)]
+    if not usable and (n_wrong or not reading.may_be_empty):
         reasons = describe_counts(dict(counts)) or "it found none at all"
         labels = ", ".join(reading.labels)
         raise MaralError(Errors.M341.format(annotator=name, labels=labels, counts=reasons))
@@ -291,17 +295,22 @@ def write_table(
     return table, np.setdiff1d(rows, losers)
 
 
+def too_wide(reading: Reading) -> str:
+    """RETURNS (str): Why an entity that is longer than the longest candidate is lost."""
+    return f"more than {reading.max_width} words"
+
+
 def read_label(mention: Mention, reading: Reading, counts: Counter[str]) -> Mention | None:
     """Apply the reading to an entity's label and score; count it and return None if it is lost."""
     label: str | None = mention.label
     if reading.label_map is not None:
         label = reading.label_map.get(mention.label, mention.label)
     if label is None:
-        counts["left out by the label map"] += 1
+        counts[MAPPED_OUT] += 1
     elif label not in reading.labels:
         counts[f"label {label}"] += 1
     elif mention.end - mention.start >= reading.max_width:
-        counts[f"more than {reading.max_width} words"] += 1
+        counts[too_wide(reading)] += 1
     else:
         score = reading.confidence if mention.score is None else mention.score
         return mention._replace(label=label, score=score)

@@ -146,6 +146,24 @@ def test_to_find_no_entity_in_the_doubtful_sentences_is_an_answer(tmp_path):
         ask_all([expert(Anna="X")], docs, tmp_path / "three")
 
 
+def test_entities_that_no_label_can_have_are_no_wrong_labels(tmp_path, caplog):
+    """Those that the label map leaves out, and those that are too long."""
+    docs = docs_of(TEXTS)
+    none = ask_all([expert()], docs, tmp_path / "none")
+    mapped = Reading(LABELS, 2, label_map={"DATE": None})
+    labels = ask_all([expert(Anna="DATE")], docs, tmp_path / "mapped", reading=mapped)
+    np.testing.assert_array_equal(labels.probabilities, none.probabilities)
+    assert "[W335]" in caplog.text and "left out by the label map 2" in caplog.text
+    row = {"text": TEXTS[0], "entities": [{"start": 0, "end": 17, "label": "LOC"}]}
+    other = {"text": TEXTS[1], "entities": []}
+    path = tmp_path / "long.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in (row, other)), encoding="utf8")
+    labels = ask_all([path], docs, tmp_path / "long")
+    np.testing.assert_array_equal(labels.probabilities, none.probabilities)
+    with pytest.raises(MaralError, match=r"M341.*label X 2"):
+        ask_all([expert(Anna="DATE", Bonn="X")], docs, tmp_path / "wrong", reading=mapped)
+
+
 def test_the_teacher_keeps_what_a_partial_expert_says_nothing_about(tmp_path):
     docs = docs_of(TEXTS)
     names = Expert(expert(Anna="PER"), "names", partial=True)
