@@ -169,7 +169,7 @@ def load_tag_names(names: str | Path | Sequence[str] | None) -> list[str] | None
 
 def read_sentences(path: str | Path, format: str, reading: ReadSettings) -> Iterator[Sentence]:
     """Read labelled sentences in any format, or those of a .spacy file, whose format is not used."""
-    if str(path).removesuffix(".gz").endswith(SUFFIX) and Path(path).is_file():
+    if str(path).lower().removesuffix(".gz").endswith(SUFFIX) and Path(path).is_file():
         return read_docbin(path, reading)
     return read_labelled(path, format, reading)
 

@@ -27,7 +27,7 @@ def read_docs(path: str | Path, lang: str = MULTIPLE_LANGUAGES) -> list[Doc]:
     file, vocab = check_file(path), language_vocab(lang)
     try:
         data = file.read_bytes()
-        if file.suffix == ".gz":
+        if file.suffix.lower() == ".gz":
             data = gzip.decompress(data)
         doc_bin = DocBin().from_bytes(data)
         docs = list(doc_bin.get_docs(vocab))

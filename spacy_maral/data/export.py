@@ -104,12 +104,10 @@ def prove_output(output: Path, format: str, inputs: Sequence[str | Path]) -> Non
     """
     check_format(format)
     check_no_input(output, inputs)
-    own, ending = FORMATS[format], output.suffix
+    own, ending = FORMATS[format], output.suffix.lower()
     others = {SUFFIX, ".gz", *(one for kind in FORMATS.values() for one in kind.endings)}
     # what has several files is found by the name alone
-    if ending.lower() in others.difference(own.endings) or (
-        own.beside and ending not in own.endings
-    ):
+    if ending in others.difference(own.endings) or (own.beside and ending not in own.endings):
         names = {"path": output, "wanted": " or ".join(own.endings) or ".txt"}
         raise MaralError(Errors.M171.format(format=format, **names))
     for place in (output, *map(output.with_suffix, own.beside)):
@@ -133,7 +131,7 @@ def _write(sentences: list[Sentence], written: Path, format: str, lang: str, pat
     # what is wrong with the document alone is clearer
     problem = _fault(sentences[number - 1 : number], written, format, lang)
     problem = (problem or _fault(sentences[:number], written, format, lang)).rstrip(" .")
-    kind = format + PARQUET if written.suffix == PARQUET else format
+    kind = format + PARQUET if written.suffix.lower() == PARQUET else format
     names = {"format": kind, "number": number, "path": path, "problem": problem}
     raise MaralError(Errors.M167.format(**names, other="" if kind == JSONL else OTHER))
 

@@ -69,7 +69,7 @@ def _checked(pairs: Any, path: str | Path) -> LabelMap:
 def _parse(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8-sig")
-        if path.suffix != ".toml":
+        if path.suffix.lower() != ".toml":
             return json.loads(text, object_pairs_hook=unique_keys)
         return import_module("tomllib" if sys.version_info >= (3, 11) else "tomli").loads(text)
     except (OSError, ValueError, RecursionError) as error:

@@ -171,8 +171,8 @@ def is_docbin(path: str | Path) -> bool:
 
 
 def kind_of(path: Path) -> str:
-    """The ending of a file's name, without .gz."""
-    return (path.with_suffix("") if path.suffix == ".gz" else path).suffix
+    """The ending of a file's name, without .gz and in small letters."""
+    return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
 def list_files(paths: Iterable[str | Path]) -> list[Path]:

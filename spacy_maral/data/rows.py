@@ -69,7 +69,7 @@ def json_rows(path: str | Path, report: ReadReport | None = None) -> Iterator[tu
 
 def is_json(path: str | Path) -> bool:
     """Whether a file holds JSON: by its name, or its first line."""
-    if str(path).removesuffix(".gz").endswith((JSON, ".jsonl")):
+    if str(path).lower().removesuffix(".gz").endswith((JSON, ".jsonl")):
         return True
     first = next((line for _, line in read_lines(path) if line), "")
     if first in ("[", "{", "[[", "[{"):
@@ -139,14 +139,16 @@ def write_rows(path: Path, rows: Iterable[Any]) -> None:
     path (Path): The file: one list if its name ends in .json, Parquet if in .parquet, or JSON Lines.
     rows (Iterable): The rows.
     """
-    if path.suffix == PARQUET:
+    if path.suffix.lower() == PARQUET:
         pa, pq = import_pyarrow("The format parquet")
         listed = list(rows)
         # the table has the columns of its first row
         keys = dict.fromkeys(key for row in listed for key in row)
         pq.write_table(pa.Table.from_pylist([{**keys, **row} for row in listed]), path)
         return
-    before, between, after = ("[\n", ",\n", "\n]\n") if path.suffix == JSON else ("", "\n", "\n")
+    before, between, after = (
+        ("[\n", ",\n", "\n]\n") if path.suffix.lower() == JSON else ("", "\n", "\n")
+    )
     with path.open("w", encoding="utf8", newline="\n") as file:
         for number, row in enumerate(rows):
             file.write(between if number else before)
@@ -161,7 +163,9 @@ def _is_row(line: str, path: str | Path) -> bool:
     except (ValueError, RecursionError):
         # a broken row, unless more than this line belongs to it
         return not (
-            line.startswith("[") or line == "{" or str(path).removesuffix(".gz").endswith(JSON)
+            line.startswith("[")
+            or line == "{"
+            or str(path).lower().removesuffix(".gz").endswith(JSON)
         )
     return not isinstance(value, list) or (bool(value) and isinstance(value[0], str))
 

@@ -45,8 +45,9 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     file = check_file(path)
     number = 0
     try:
-        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
-            if file.suffix == ".gz" and not file.stat().st_size:
+        packed = file.suffix.lower() == ".gz"
+        with gzip.open(file, "rb") if packed else file.open("rb") as stream:
+            if packed and not file.stat().st_size:
                 raise EOFError(EMPTY)
             for number, raw in raw_lines(cast(IO[bytes], stream)):
                 if isinstance(raw, LongLine):

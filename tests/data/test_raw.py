@@ -9,6 +9,7 @@ from spacy.tokens import Doc, DocBin, Span
 
 from spacy_maral.data.raw import RawReport, list_files, prepare_text, read_raw
 from spacy_maral.errors import MaralError
+from spacy_maral.training.inputs import read_targets
 
 GERMAN = """Angela Merkel besuchte z. B. Paris. Danach ging sie nach Hause!
 
@@ -80,6 +81,22 @@ def test_every_kind_of_file_gives_the_same_sentences(german, tmp_path):
     (tmp_path / "notes.md").write_text("no text to read", encoding="utf8")
     assert list_files([tmp_path]) == sorted(files)
     assert texts(tmp_path, "de") == SENTENCES
+
+
+def test_endings_in_capitals_are_the_same(tmp_path, german):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "A.TXT").write_bytes(german.read_bytes())
+    jsonl(folder / "B.Jsonl", "Four words are enough.")
+    (folder / "C.TXT.GZ").write_bytes(gzip.compress(b"Five words are enough too."))
+    doc = spacy.blank("de")("Six words are in this one.")
+    doc.set_ents([], default="outside")
+    DocBin(docs=[doc]).to_disk(folder / "D.SPACY")
+    wanted = ["Four words are enough.", "Five words are enough too.", "Six words are in this one."]
+    assert texts(folder, "de") == [*SENTENCES, *wanted]
+    assert [texts(path, "de") for path in sorted(folder.iterdir())[1:]] == [[one] for one in wanted]
+    (found,) = read_targets([folder / "D.SPACY"], None)
+    assert found[0].has_annotation("ENT_IOB")
 
 
 def test_text_keeps_its_blanks_and_ends_at_blank_lines(tmp_path):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -328,6 +329,21 @@ def test_datasets_that_hugging_face_has_saved(tmp_path, monkeypatch):
     (tmp_path / "one" / "state.json").unlink()
     with pytest.raises(MaralError, match="M166"):
         read(tmp_path / "one")
+
+
+def test_endings_in_capitals_are_the_same(tmp_path):
+    rows = [{"text": TEXT, "ents": ENTS}]
+    (tmp_path / "A.JSON").write_text(json.dumps(rows, indent=1), encoding="utf8")
+    (tmp_path / "B.JSONL.GZ").write_bytes(gzip.compress(json.dumps(rows[0]).encode()))
+    (tmp_path / "brat").mkdir()
+    (tmp_path / "brat" / "C.TXT").write_text(TEXT, encoding="utf8")
+    (tmp_path / "brat" / "C.ANN").write_text("T1\tPER 0 12\tAda Lovelace\n", encoding="utf8")
+    for name in ("A.JSON", "B.JSONL.GZ", "brat", "brat/C.ANN"):
+        (sentence,), _ = read(tmp_path / name)
+        assert sentence.entities[0] == (0, 1, "PER"), name
+    convert(tmp_path / "A.JSON", tmp_path / "a.spacy", lang="en")
+    (tmp_path / "a.spacy").rename(tmp_path / "A.SPACY")
+    assert stats(tmp_path / "A.SPACY").entities == {"LOC": 1, "ORG": 1, "PER": 1}
 
 
 def test_brat_folders(tmp_path):

@@ -28,7 +28,15 @@ _TEXT_BOUND = re.compile(r"T\S*\t(\S+) (\d+ \d+(?:;\d+ \d+)*)(?:\t(.*))?")
 
 def list_annotated(path: Path) -> list[Path]:
     """RETURNS (list[Path]): The .ann files of a folder and those below it, or the file."""
-    return sorted(path.rglob(f"*{ANN}")) if path.is_dir() else [path]
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.rglob("*") if file.suffix.lower() == ANN)
+
+
+def _beside(file: Path, ending: str) -> Path:
+    """The file beside a .ann file, whose ending may be in capitals."""
+    small, large = file.with_suffix(ending), file.with_suffix(ending.upper())
+    return large if large.exists() and not small.exists() else small
 
 
 def read_brat(path: Path, format: str, reading: ReadSettings) -> Iterator[Sentence]:
@@ -45,8 +53,9 @@ def read_brat(path: Path, format: str, reading: ReadSettings) -> Iterator[Senten
     """
     empty, splitter = True, None
     for file in list_annotated(path):
-        text = _read(file.with_suffix(TXT))
-        lines, words = text.split("\n"), file.with_suffix(WORDS)
+        source, words = _beside(file, TXT), _beside(file, WORDS)
+        text = _read(source)
+        lines = text.split("\n")
         tokens = _read(words).split("\n") if words.exists() else None
         starts = list(accumulate((len(line) + 1 for line in lines[:-1]), initial=0))
         inside: list[list[ScoredEntity]] = [[] for _ in lines]
@@ -58,7 +67,7 @@ def read_brat(path: Path, format: str, reading: ReadSettings) -> Iterator[Senten
             if not line.strip():
                 continue
             empty = False
-            annotated = AnnotatedText(line, entities, f"{file.with_suffix(TXT)}:{number + 1}")
+            annotated = AnnotatedText(line, entities, f"{source}:{number + 1}")
             if tokens is not None and number < len(tokens):
                 annotated.offsets = read_tokens(tokens[number].split(" "), line, annotated.place)
             splitter = splitter or Splitter(reading.lang, split=False, segmenter=reading.segmenter)

@@ -215,7 +215,7 @@ def detect(path: Path) -> tuple[str, dict[str, int] | None]:
         word and tag if they are not those of the format.
     RAISES (MaralError): If no format fits, or several that read different things.
     """
-    if path.suffix == ANN:
+    if path.suffix.lower() == ANN:
         return "brat", None
     if is_parquet(path) or is_json(path):
         return AUTO, None

@@ -111,15 +111,22 @@ def _find(given: str) -> Sequence[Shard]:
 
 def _shard(file: FileInfo, base: str) -> Shard | None:
     """A file as a shard, None if its ending is unknown."""
-    ending = max((e for e in ENDINGS if file.address.endswith(e)), key=len, default=None)
-    if ending is None:
+    ending = ending_of(file.address)
+    if not ending:
         return None
     name = file.address.removeprefix(join(base, "")).removesuffix(ending)
     # names need not be UTF-8, ids must be
     return Shard(os.fsencode(name).decode("utf8", "backslashreplace"), *file)
 
 
+def ending_of(address: str) -> str:
+    """The known ending of an address as it is written there, in small letters or not; "" if there is none."""
+    plain = address.lower()
+    size = max((len(ending) for ending in ENDINGS if plain.endswith(ending)), default=0)
+    return address[len(address) - size :]
+
+
 def kind_of(address: str) -> str:
-    """The ending of a shard's address, without .gz."""
-    plain = address.removesuffix(".gz")
+    """The ending of a shard's address, without .gz and in small letters."""
+    plain = address.lower().removesuffix(".gz")
     return next(ending for ending in (TXT, JSONL, PARQUET) if plain.endswith(ending))

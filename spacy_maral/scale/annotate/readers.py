@@ -80,7 +80,7 @@ class ShardReader:
             raise MaralError(Errors.M482.format(**found)) from error
 
     def _lines(self, file: IO[bytes]) -> Iterator[Document | Rejected]:
-        packed = self.address.endswith(".gz")
+        packed = self.address.lower().endswith(".gz")
         if packed and not file.read(1):
             raise EOFError(EMPTY)
         file.seek(0)

@@ -19,7 +19,7 @@ from ...errors import Errors, MaralError
 from ...model.encoder.batches import group_rows
 from ...model.memory import give_back_memory
 from ...model.predictions import entity_score
-from .corpus_files import FORMATS, REJECTED, Places, kind_of
+from .corpus_files import FORMATS, REJECTED, Places, ending_of
 from .doubtful import doubtful_spans, doubtful_words
 from .readers import Document, Rejected, ShardReader, set_aside
 from .storage import absolute, describe, join
@@ -147,7 +147,7 @@ def annotate_shard(
     RAISES (MaralError): If the shard is damaged, or the model fails on too many documents.
     """
     address, output = absolute(input_address), absolute(output_address)
-    name = address.rpartition("/")[2].removesuffix(".gz").removesuffix(kind_of(address))
+    name = address.rpartition("/")[2].removesuffix(ending_of(address))
     folder, _, file = output.rpartition("/")
     rejected = join(folder, REJECTED, f"{file.removesuffix(FORMATS[settings.format])}.jsonl")
     summary = ShardSummary()

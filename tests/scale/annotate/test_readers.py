@@ -100,8 +100,9 @@ def test_no_line_is_lost(tmp_path_factory, lines, name):
             assert item.text.encode() == line
 
 
-def test_packed_text(tmp_path):
-    path = tmp_path / "a.txt.gz"
+@pytest.mark.parametrize("name", ["t.txt.gz", "T.TXT.GZ"])
+def test_packed_text(tmp_path, name):
+    path = tmp_path / name
     path.write_bytes(gzip.compress(b"a\nb\n"))
     assert [document.text for document in read(path)] == ["a", "b"]
 

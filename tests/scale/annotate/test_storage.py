@@ -4,7 +4,7 @@ import fsspec
 import pytest
 
 from spacy_maral.errors import MaralError
-from spacy_maral.scale.annotate.corpus_files import find_shards
+from spacy_maral.scale.annotate.corpus_files import ending_of, find_shards, kind_of
 from spacy_maral.scale.annotate.storage import (
     absolute,
     list_files,
@@ -107,6 +107,15 @@ def test_shards_of_files_folders_and_patterns(base):
     assert shard_names([f"{base}/a.txt", f"{base}/deep"], f"{base}-out") == ["a", "c"]
     assert shard_names([f"{base}/*.txt"], f"{base}-out") == ["a"]
     assert shard_names([f"{base}/**/*.*"], f"{base}-out") == ["a", "b", "deep/c", "z/f"]
+
+
+def test_endings_in_capitals_are_the_same(base):
+    names = ("A.TXT", "B.JSONL.GZ", "deep/C.Parquet")
+    for name in names:
+        write(f"{base}/{name}", b"x")
+    assert shard_names([base], f"{base}-out") == ["A", "B", "deep/C"]
+    assert [kind_of(f"{base}/{name}") for name in names] == [".txt", ".jsonl", ".parquet"]
+    assert ending_of(f"{base}/B.JSONL.GZ") == ".JSONL.GZ" and ending_of(f"{base}/x.md") == ""
 
 
 def test_shards_know_address_size_and_version(tmp_path):
