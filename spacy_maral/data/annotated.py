@@ -16,6 +16,7 @@ from .tokens import Splitter, Words
 REPAIR_BLANKS = "blanks at the ends of an entity left out of it"
 REPAIR_TWICE = "entity that is listed twice, kept once"
 REPAIR_UTF16 = "offsets that count UTF-16 units, brought to characters"
+WITHOUT_WORDS = "row without words left out"
 OTHER_ENTITIES = "text of an earlier row with other entities, both kept"
 MISALIGNED = {
     "drop": "entity that does not begin and end where words do, left out",
@@ -48,6 +49,11 @@ class AnnotatedText:
     place: str
     offsets: list[tuple[int, int]] = field(default_factory=list)
     annotator: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has neither words nor entities."""
+        return not (self.text.strip() or self.offsets or self.entities)
 
 
 class KnownTexts:

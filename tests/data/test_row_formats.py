@@ -104,7 +104,8 @@ def test_own_tokens_count(tmp_path):
         ({"text": "ab", "ents": [], "tokens": [{"text": "b", "start": 0, "end": 1}]}, "token 0 is 'b'"),
         ({"text": "ab", "ents": [], "tokens": [{"text": "b"}]}, "token 0 is {"),
         ({"text": "ab", "ents": [], "tokens": []}, "there are none"),
-        ({"text": "  ", "ents": []}, "no text under .*white space"),
+        ({"text": "  ", "ents": [[0, 1, "X"]]}, "there is no word"),
+        ({"text": None, "ents": []}, "no text under .*null"),
     ],
 )  # fmt: skip
 def test_broken_rows_are_named(tmp_path, row, message):
@@ -172,6 +173,21 @@ def test_rows_that_are_left_out_are_not_looked_at(tmp_path):
     (sentence,), report = read(path)
     assert sentence.words == WORDS
     assert report.repairs == {"row without the answer 'accept' left out": 1}
+
+
+def test_rows_without_words_are_left_out_and_counted(tmp_path):
+    empty = [
+        {"text": "", "entities": []}, {"text": " ", "ents": [], "tokens": []}, ["", {"entities": []}],
+        {"data": {"text": "\u2003"}, "annotations": [{"result": []}]}, {"tokens": [], "ner_tags": []},
+    ]  # fmt: skip
+    path = write(tmp_path / "a.jsonl", *empty, {"text": TEXT, "ents": ENTS})
+    (sentence,), report = read(path)
+    assert sentence.words == WORDS
+    assert report.repairs == {"row without words left out": len(empty)}
+    assert report.examples["row without words left out"][0] == f"{path}:1"
+    assert len(read(path, labelled=False)[0]) == 1
+    with pytest.raises(MaralError, match=r"M104.*a\.jsonl holds no sentences"):
+        read(write(tmp_path / "a.jsonl", *empty))
 
 
 def test_unlabelled_reading_looks_at_no_label(tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...errors import Errors, MaralError
-from ..annotated import AnnotatedText, KnownTexts, short, to_sentence
+from ..annotated import WITHOUT_WORDS, AnnotatedText, KnownTexts, short, to_sentence
 from ..rows import DATASET_FILES, HUB, JSON, PARQUET, is_json, is_parquet, open_rows, write_rows
 from ..sentences import ReadSettings, Sentence
 from ..text import check_file
@@ -71,7 +71,7 @@ def read_rows(path: str | Path, format: str, reading: ReadSettings) -> Iterator[
             splitter = splitter or Splitter(reading.lang, split=False, segmenter=reading.segmenter)
             try:
                 texts.add(found, reading)
-                found = to_sentence(found, splitter, reading)
+                found = WITHOUT_WORDS if found.is_empty else to_sentence(found, splitter, reading)
             except MaralError as error:
                 reading.report.problem(error)
         if isinstance(found, str):
@@ -80,7 +80,7 @@ def read_rows(path: str | Path, format: str, reading: ReadSettings) -> Iterator[
             n_kept += 1
             yield found
     reading.report.check(path)
-    if not n_rows:
+    if n_rows == reading.report.repairs[WITHOUT_WORDS]:
         raise MaralError(Errors.M104.format(path=path))
     if not n_kept:
         raise MaralError(Errors.M155.format(path=path, found=f"{n_rows} rows are left out"))

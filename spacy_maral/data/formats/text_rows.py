@@ -236,7 +236,9 @@ def _annotated(
     text: str, items: Sequence[Any], tokens: Any, place: str, reading: ReadSettings
 ) -> AnnotatedText:
     """A text with its entities; those that are none are problems, all of them."""
-    offsets = read_tokens(tokens, text, place) if tokens is not None else []
+    # a text without words has a list of none
+    has_tokens = tokens is not None and bool(tokens or text.strip())
+    offsets = read_tokens(tokens, text, place) if has_tokens else []
     found: list[ScoredEntity] = []
     for item in items:
         try:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...errors import Errors, MaralError
-from ..annotated import REPAIR_TWICE, short
+from ..annotated import REPAIR_TWICE, WITHOUT_WORDS, short
 from ..rows import check_text
 from ..sentences import (
     REPAIR_LABEL,
@@ -109,7 +109,7 @@ def _sentence(row: dict[str, Any], key: str, place: str, reading: ReadSettings) 
     """The words of a row, with the spaces of its text if it has one."""
     words = row[key]
     if not words:
-        return "row without words left out"
+        return WITHOUT_WORDS
     for word in words:
         if not isinstance(word, str) or not word:
             raise MaralError(Errors.M111.format(place=place, text=short(words)))
