@@ -275,6 +275,7 @@ class Errors(metaclass=CodedMessages):
     M576 = "There is too little text to distil: {n:,} texts with {words:,} words are left to train on, and {held_out:,} entities to choose the epoch by. Give more text, or labelled text with --dev."
     M577 = "The configuration of the new pipeline has no setting {names}.{hint} Give settings of spaCy's config file, such as training.max_steps."
     M578 = "{options} would have no effect: {reason}. Omit it, or {remedy}."
+    M579 = "{path}: {n:,} of {n_docs:,} documents have entities, and all of these are in one of {folds} folds, so that a model of the others would learn none. Give --model, data with more entities, or another number of folds."
     M580 = "The largest share of sentences to ask for, {value}, is out of range. Give a number above 0 and at most 1, such as 0.2."
     M581 = "{annotator} failed at the sentence {text!r} ({problem}). {done} answers are in {path}. Run the same command again when the cause is gone: it asks only for the others."
     M440 = "{folder} does not hold a training run: there is no training/log.jsonl in it. Give the output folder of 'spacy maral adapt' or 'spacy maral train-teacher' after its first epoch."

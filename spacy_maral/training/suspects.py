@@ -104,7 +104,7 @@ def find_suspects(
     gpu_id (int): GPU to use, -1 for the CPU.
     RETURNS (list[SuspectSentence]): All documents with an entity, by gold or prediction, ranked.
     RAISES (MaralError): If there is neither model nor configuration, there are fewer different
-        texts than folds, or a file cannot be read or written.
+        texts than folds, all entities are in one fold, or a file cannot be read or written.
     """
     prove_writable(Path(output), inputs=[data, *([] if config is None else [config])])
     if (model is None) == (config is None):
@@ -117,8 +117,9 @@ def find_suspects(
     if model is not None:
         found = rank_suspects(load_pipeline(model, gpu_id=gpu_id), docs)
     else:
-        n_folds = FOLDS if folds is None else folds
-        found = _by_folds(docs, config, n_folds, overrides, gpu_id)  # type: ignore[arg-type]
+        parts = deal_folds(docs, FOLDS if folds is None else folds)
+        _check_entities(docs, parts, data)
+        found = _by_folds(docs, parts, config, overrides, gpu_id)  # type: ignore[arg-type]
     found.sort(key=lambda sentence: -sentence.suspicion)
     rows = (json.dumps(s.to_dict(docs[s.doc]), ensure_ascii=False) for s in found)
     write_file(Path(output), "".join(f"{row}\n" for row in rows))
@@ -164,13 +165,12 @@ def rank_suspects(nlp: Language, docs: Sequence[Doc]) -> list[SuspectSentence]:
 
 def _by_folds(
     docs: Sequence[Doc],
+    parts: Sequence[NDArray[np.int64]],
     config: str | Path,
-    folds: int,
     overrides: dict[str, Any] | None,
     gpu_id: int,
 ) -> list[SuspectSentence]:
     """Rank the documents of each fold by a model that is trained on the other folds."""
-    parts = deal_folds(docs, folds)
     found = []
     # the labels that are judged choose neither the epoch nor the offset of who judges them
     settings = {**(overrides or {}), "teacher.select": "last", "teacher.offset": 0.0}
@@ -201,6 +201,18 @@ def deal_folds(docs: Sequence[Doc], folds: int) -> list[NDArray[np.int64]]:
         raise MaralError(Errors.M567.format(folds=folds, n_docs=len(docs), n_texts=n_texts))
     order = np.random.default_rng(0).permutation(n_texts)
     return [np.flatnonzero(np.isin(texts, part)) for part in np.array_split(order, folds)]
+
+
+def _check_entities(
+    docs: Sequence[Doc], parts: Sequence[NDArray[np.int64]], path: str | Path
+) -> None:  # fmt: skip
+    """RAISES (MaralError): If one fold has all entities, so that a model of the others would learn none."""
+    counts = [sum(bool(docs[i].ents) for i in part) for part in parts]
+    if not any(counts):
+        raise MaralError(Errors.M312.format(path=path))
+    if max(counts) == sum(counts):
+        found = {"n": max(counts), "n_docs": len(docs), "folds": len(parts)}
+        raise MaralError(Errors.M579.format(path=path, **found))
 
 
 @contextmanager

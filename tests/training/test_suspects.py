@@ -16,6 +16,7 @@ from worlds import make_docs, write
 
 from spacy_maral.cli import app
 from spacy_maral.errors import MaralError
+from spacy_maral.training import suspects
 from spacy_maral.training.suspects import deal_folds, find_suspects
 
 N_DOCS, N_WRONG = 200, 10
@@ -106,6 +107,22 @@ def test_a_label_may_be_in_one_fold_only_and_a_fold_without_entities(world, tmp_
 def numbered(*numbers):
     vocab = spacy.blank("xx").vocab
     return [Doc(vocab, words=["Rom", str(number)]) for number in numbers]
+
+
+@pytest.mark.parametrize("n_entities", [0, 1, 2])
+def test_entities_of_one_fold_only_are_refused_before_any_training(
+    world, tmp_path, monkeypatch, n_entities
+):
+    docs = make_docs("source", 12, 31)
+    fold = deal_folds(docs, 6)[4][:n_entities].tolist()
+    assert len(fold) == n_entities
+    for number, doc in enumerate(docs):
+        doc.set_ents([Span(doc, 0, 1, "PER")] if number in fold else [], default="outside")
+    path = write(tmp_path / "gold.spacy", docs)
+    monkeypatch.setattr(suspects, "train_teacher", lambda *_, **__: pytest.fail("it is too late"))
+    found = rf"M579.*gold\.spacy: {n_entities} of 12 documents .* of 6 folds"
+    with pytest.raises(MaralError, match=found if n_entities else r"M312.*gold\.spacy"):
+        find_suspects(path, tmp_path / "s.jsonl", config=world["config"], folds=6)
 
 
 def test_folds_hold_every_document_once():
