@@ -172,10 +172,11 @@ def _load(name: str | Path) -> Language:
         raise MaralError(Errors.M403.format(name=name, problem=problem.rstrip("."))) from error
 
 
-def read_gold(data: str | Path | Iterable[Doc]) -> list[Doc]:
+def read_gold(data: str | Path | Iterable[Doc], name: str = "the data") -> list[Doc]:
     """Read labelled documents from a .spacy file, or check those given.
 
     data (str | Path | Iterable[Doc]): The documents or the file.
+    name (str): What messages call documents that are given.
     RETURNS (list[Doc]): The documents with entity annotation.
     RAISES (MaralError): If the file cannot be read, or no document has entity annotation.
     """
@@ -184,7 +185,7 @@ def read_gold(data: str | Path | Iterable[Doc]) -> list[Doc]:
 
         docs, place = read_docs(data), str(data)
     else:
-        docs, place = list(data), "the data"
+        docs, place = list(data), name
     kept = [doc for doc in docs if doc.has_annotation("ENT_IOB")]
     if len(kept) < len(docs):
         if not kept:

@@ -16,6 +16,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from ..data.convert import write_docs
+from ..data.docs import read_docs
 from ..data.files import prove_writable, write_file
 from ..errors import Errors, MaralError, refuse_unused
 from ..evaluation.evaluate import load_pipeline, read_gold
@@ -113,7 +114,8 @@ def find_suspects(
         given = [*(["folds"] if folds is not None else []), *(overrides or ())]
         reason = "the pipeline of --model is not trained"
         refuse_unused([f"--{name}" for name in given], reason, "give --config in place of --model")
-    docs = read_gold(data)
+    every = read_docs(data)
+    docs = read_gold(every, str(data))
     if model is not None:
         found = rank_suspects(load_pipeline(model, gpu_id=gpu_id), docs)
     else:
@@ -121,7 +123,10 @@ def find_suspects(
         _check_entities(docs, parts, data)
         found = _by_folds(docs, parts, config, overrides, gpu_id)  # type: ignore[arg-type]
     found.sort(key=lambda sentence: -sentence.suspicion)
-    rows = (json.dumps(s.to_dict(docs[s.doc]), ensure_ascii=False) for s in found)
+    # documents without annotation count in the numbers, too
+    numbers = [i for i, doc in enumerate(every) if doc.has_annotation("ENT_IOB")]
+    found = [replace(sentence, doc=numbers[sentence.doc]) for sentence in found]
+    rows = (json.dumps(s.to_dict(every[s.doc]), ensure_ascii=False) for s in found)
     write_file(Path(output), "".join(f"{row}\n" for row in rows))
     return found
 

@@ -90,6 +90,21 @@ def test_a_model_that_has_not_seen_the_data_serves_too(world, corrupted, tmp_pat
     assert all(first["text"][s:e] for s, e, _ in first["entities"])
 
 
+def test_numbers_are_those_of_the_file(world, tmp_path):
+    """Documents without annotation, which are not judged, count."""
+    docs = make_docs("source", 20, 31)
+    blank = [Doc(doc.vocab, words=[token.text for token in doc]) for doc in docs[:5]]
+    found = {}
+    for name, given in (("all", docs), ("mixed", [*blank, *docs])):
+        path = write(tmp_path / f"{name}.spacy", given)
+        ranked = find_suspects(path, tmp_path / f"{name}.jsonl", model=world["teacher"])
+        rows = read(tmp_path / f"{name}.jsonl")
+        assert [row["doc"] for row in rows] == [sentence.doc for sentence in ranked]
+        assert all(given[row["doc"]].text == row["text"] for row in rows)
+        found[name] = rows
+    assert [{**row, "doc": row["doc"] + 5} for row in found["all"]] == found["mixed"]
+
+
 def test_a_label_may_be_in_one_fold_only_and_a_fold_without_entities(world, tmp_path):
     docs = make_docs("source", 12, 31)
     docs[0].set_ents([Span(docs[0], 0, 1, "RARE")], default="outside")
