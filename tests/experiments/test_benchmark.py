@@ -432,7 +432,8 @@ def test_all_overrides_without_effect_are_named_at_once(tmp_path):
 def test_overrides_that_a_training_reads_are_taken(tmp_path, variant):
     """Whether or not their value is that of the configuration."""
     config = (ROOT / "configs/maral_small.cfg").read_text("utf8")
-    base = config.replace('factory = "maral_ner"', 'factory = "maral_ner"\nthreshold = 0.1')
+    own = 'factory = "maral_ner"\nthreshold = 0.1\nspans_key = null'
+    base = config.replace('factory = "maral_ner"', own)
     (tmp_path / "base.cfg").write_text(base, encoding="utf8")
     assert list(read_matrix(write_matrix(tmp_path, variants={"a": variant})).variants) == ["a"]
 
