@@ -51,7 +51,7 @@ def card_cli(
     'spacy maral push' into the model card on the hub. The file
     --sources lists objects with name, url, author and license. Repeat
     --metrics for several test sets: the name of a file without 'student-'
-    becomes the name of its test set, after the name of its folder if two files
+    (of a teacher, 'teacher-') becomes the name of its test set, after the name of its folder if two files
     have the same.
     """
     from ..data.files import prove_writable

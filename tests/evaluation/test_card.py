@@ -105,6 +105,16 @@ def test_a_card_has_the_scores_of_its_own_role(folder):
     assert list(read_metrics([folder], "teacher-")) == ["own"]
 
 
+def test_a_distilled_pipeline_is_a_student(student, folder):
+    place = student / "training" / "summary.json"
+    summary = json.loads(place.read_text(encoding="utf8"))
+    for sections, wanted in ((["student"], 0.6), (["teacher"], 0.2)):
+        summary["settings"] = {section: {} for section in sections}
+        place.write_text(json.dumps(summary), encoding="utf8")
+        found = write_card(student, CardFacts(metrics=[folder]), output=folder.parent / "card.json")
+        assert found["performance"]["ents_f"] == pytest.approx(wanted)
+
+
 def test_metrics_of_another_pipeline_give_a_warning(student, folder, tmp_path, caplog):
     file = folder / "student-hi-test.json"
     for model, warned in ((student, False), (tmp_path / "gone", False), (folder, True)):

@@ -79,7 +79,7 @@ def write_card(model: Path, facts: CardFacts, *, output: Path | None = None) -> 
     """
     meta, config, summary = read_pipeline(model)
     how = how_trained(config, summary)
-    metrics = read_metrics(facts.metrics, STUDENT if how == ADAPTED else TEACHER)
+    metrics = read_metrics(facts.metrics, TEACHER if how == SUPERVISED else STUDENT)
     warn_of_others(metrics, model)
     encoder = facts.encoder or encoder_name(config)
     meta.update({key: value for key, value in facts.meta.items() if value})
