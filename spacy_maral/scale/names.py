@@ -108,7 +108,8 @@ def drop_names(model: str | Path) -> NameFacts:
     nlp = load_pipeline(model)
     require_component(nlp, model)
     facts = facts_of(component(nlp))
-    warn_if_calibrated(nlp, model)
+    if component(nlp).names is not None:
+        warn_if_calibrated(nlp, model)
     set_names(nlp, COMPONENT, None, None)
     save_copy(nlp, Path(model))
     return facts

@@ -12,6 +12,7 @@ from typing import Any
 from spacy.language import Language
 
 from ..data.files import (
+    check_no_input,
     exchange,
     prove_writable,
     remove,
@@ -87,6 +88,7 @@ def check_place(model: Path, output: Path) -> None:
     if _is_own(model, output):
         prove_writable(output, folder=True)
         return
+    check_no_input(output, [model])
     prove_writable(output.parent, folder=True)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         problem = "there is something else already"
@@ -110,7 +112,7 @@ def save_copy(nlp: Language, output: Path) -> None:
             nlp.to_disk(folder)
             for part in source.iterdir():
                 if part.is_dir() and not (folder / part.name).exists():
-                    shutil.copytree(part, folder / part.name)
+                    shutil.copytree(part, folder / part.name, copy_function=shutil.copyfile)
                 elif part.is_file() and not (folder / part.name).exists():
                     shutil.copyfile(part, folder / part.name)
             note_files(folder)

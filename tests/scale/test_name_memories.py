@@ -128,6 +128,9 @@ def test_another_memory_of_a_calibrated_pipeline_gives_a_warning(model, text, ca
         change()
         assert caplog.text.count("[W506]") == 1
         assert spacy.load(model).get_pipe("maral_ner").cfg["calibration"] == fit
+    caplog.clear()
+    drop_names(model)
+    assert "[W506]" not in caplog.text, "there was no memory"
 
 
 def test_a_memory_can_be_built_in_place_from_any_raw_text(model, text, tmp_path):

@@ -75,9 +75,12 @@ def test_what_else_is_in_a_folder_is_kept(world, model, gold, tmp_path):
         with pytest.raises(MaralError, match=r"M406.*something else"):
             calibrate(model, gold, output=output)
         assert {file: file.read_bytes() for file in output.rglob("*") if file.is_file()} == before
+    with pytest.raises(MaralError, match="M544"):
+        calibrate(model, gold, output=model / "calibrated")
     # the copy has what the folder of the pipeline has, and so has the folder itself
     (model / "own").mkdir()
     (model / "own" / "notes.txt").write_text("mine", encoding="utf8")
+    (model / "own" / "notes.txt").chmod(0o444)
     calibrate(model, gold, output=tmp_path / "copy")
     calibrate(model, gold)
     for folder in (tmp_path / "copy", model):
