@@ -82,7 +82,8 @@ def convert(
     EXAMPLE: convert("train.conll", "train.spacy", lang="en")
 
     input_path (str | Path): The file or folder to read, or "hf://OWNER/NAME"; see `read_labelled`. Or a
-        .spacy file, of whose documents words, spaces and entities are kept.
+        .spacy file, of whose documents words, spaces and entities are kept: settings of how other
+        files are read have no effect on it.
     output_path (str | Path): The file to write, ending in .spacy; missing folders are made.
     format (str): A format, or "auto" to find it by the contents; not used for a .spacy file.
     lang (str): Language code, or "xx" for the language that the file names.

@@ -153,7 +153,8 @@ def _fault(sentences: list[Sentence], written: Path, format: str, lang: str) -> 
         # the file is gone when the message is read
         place = rf"{re.escape(str(written.with_suffix('')))}\S*?(?=:? |:?$)"
         return re.sub(place, "the document", str(error))
-    if [_whole(one, lang) for one in found] == [_whole(one, lang) for one in sentences]:
+    pairs = zip(found, sentences, strict=False)
+    if len(found) == len(sentences) and all(_whole(a, lang) == _whole(b, lang) for a, b in pairs):
         return ""
     return f"{' '.join(sentences[-1].words)[:60]!r} is changed"
 

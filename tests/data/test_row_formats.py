@@ -156,6 +156,9 @@ def test_rows_of_two_annotators_must_agree(tmp_path, key):
     rows[1]["spans"] = rows[1]["spans"][1:]
     with pytest.raises(MaralError, match=r"\[M163\] \S*a.jsonl:1 and \S*a.jsonl:2: 2 annotations"):
         read(write(tmp_path / "a.jsonl", *rows))
+    days = [{**row, key: f"ner-2026-05-0{day}_11-20-45"} for day, row in enumerate(rows, start=1)]
+    sentences, report = read(write(tmp_path / "b.jsonl", *days))
+    assert len(sentences) == 3 and report.repairs == {OTHER_ENTITIES: 1}
     sentences, report = read(write(tmp_path / "a.jsonl", *rows[1:]))
     assert [len(sentence.entities) for sentence in sentences] == [2, 3]
     assert report.repairs == {OTHER_ENTITIES: 1}

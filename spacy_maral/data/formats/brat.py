@@ -33,7 +33,7 @@ def list_annotated(path: Path) -> list[Path]:
     return sorted(file for file in path.rglob("*") if file.suffix.lower() == ANN)
 
 
-def _beside(file: Path, ending: str) -> Path:
+def beside_ann(file: Path, ending: str) -> Path:
     """The file beside a .ann file, whose ending may be in capitals."""
     small, large = file.with_suffix(ending), file.with_suffix(ending.upper())
     return large if large.exists() and not small.exists() else small
@@ -53,7 +53,7 @@ def read_brat(path: Path, format: str, reading: ReadSettings) -> Iterator[Senten
     """
     empty, splitter = True, None
     for file in list_annotated(path):
-        source, words = _beside(file, TXT), _beside(file, WORDS)
+        source, words = beside_ann(file, TXT), beside_ann(file, WORDS)
         text = _read(source)
         lines = text.split("\n")
         tokens = _read(words).split("\n") if words.exists() else None

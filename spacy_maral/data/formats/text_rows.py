@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import zip_longest
 from typing import Any
@@ -14,6 +15,8 @@ from ..sentences import ReadSettings, Sentence, join_words, spaces_of
 ENTITY_KEYS = ("entities", "ents", "spans", "label", "labels")
 # of Prodigy; a key without underscore may be anything, such as who wrote the text
 ANNOTATOR_KEYS = ("_annotator_id", "_session_id")
+# a session without a name of its own has the time of its start: one person may have several
+UNNAMED = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}$")
 ACCEPT = "accept"
 LEFT_OUT = "row without the answer 'accept' left out"
 NOT_ANNOTATED = "row without an annotation left out"
@@ -61,7 +64,8 @@ def read_text(row: dict[str, Any], place: str, reading: ReadSettings) -> Annotat
     text = row_text(row, place)
     items = _entity_list(row, place) if reading.labelled else []
     found = _annotated(text, items, row.get("tokens"), place, reading)
-    found.annotator = next((str(row[key]) for key in ANNOTATOR_KEYS if row.get(key)), "")
+    who = next((str(row[key]) for key in ANNOTATOR_KEYS if row.get(key)), "")
+    found.annotator = "" if UNNAMED.search(who) else who
     return found
 
 
