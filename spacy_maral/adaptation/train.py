@@ -13,7 +13,7 @@ from ..data.languages import MULTIPLE_LANGUAGES
 from ..data.layout import RUN_FOLDER, SUMMARY
 from ..errors import Errors, MaralError
 from ..training.checkpoint import list_checkpoints
-from ..training.inputs import languages_of, warn_of_words
+from ..training.inputs import check_targets, languages_of
 from ..training.logging import check_logger
 from ..training.settings import read_languages, read_section
 from ..training.teacher import train_teacher
@@ -84,7 +84,7 @@ def train(
     # found now, not after the training of the teacher, which checks its own
     targets = as_paths(found["target"])
     check_no_input(output, targets)
-    warn_of_words(config, targets, lang)
+    check_targets(targets, lang)
     check_logger(read_section(config, "student"))
     shared: dict[str, Any] = {
         "source": found["train"], "dev": found["dev"], "overrides": overrides, "resume": resume,

@@ -90,8 +90,8 @@ def init_config_cli(
     msg = Printer()
     lang, problem = choose_language(targets)
     if problem is not None:
-        lacking = f"No tokenizer for '{', '.join(targets)}'"
-        msg.warn(f"{lacking}: the config uses the one for '{lang}'", problem)
+        lacking = f"No tokenizer for '{targets[0]}': " if len(targets) == 1 else ""
+        msg.warn(f"{lacking}the config uses the tokenizer for '{lang}'", problem)
     msg.good("Saved config", output_file)
     if sentences is not None:
         tokens, epochs = batch_and_epochs(sentences)

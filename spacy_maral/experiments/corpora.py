@@ -16,7 +16,7 @@ from ..data.convert import convert
 from ..data.datasets import DATASETS, Layout, list_parts
 from ..data.docs import read_docs
 from ..data.files import digest, replacing, sha256
-from ..data.formats.brat import ANN, TXT, WORDS
+from ..data.formats.brat import ANN, TXT, WORDS, beside_ann
 from ..data.labels import load_label_map
 from ..errors import Errors, MaralError
 from ..training.target_gold import text_key, text_keys
@@ -162,8 +162,8 @@ def file_hash(path: Path) -> str:
         # annotation tools keep notes of their own in hidden files
         files = [p for p in path.rglob("*") if p.is_file() and not p.name.startswith(".")]
         return digest(sorted((p.relative_to(path).as_posix(), sha256(p)) for p in files))
-    if path.suffix == ANN and path.is_file():
-        beside = [p for p in map(path.with_suffix, (ANN, TXT, WORDS)) if p.is_file()]
+    if path.suffix.lower() == ANN and path.is_file():
+        beside = [p for p in (path, beside_ann(path, TXT), beside_ann(path, WORDS)) if p.is_file()]
         return digest([(p.suffix, sha256(p)) for p in beside])
     return sha256(path) if path.is_file() else "missing"
 

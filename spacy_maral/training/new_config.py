@@ -170,8 +170,8 @@ def choose_language(targets: Sequence[str]) -> tuple[str, str | None]:
     """
     if len(targets) != 1 or language_code(targets[0]) == MULTIPLE_LANGUAGES:
         own = ", ".join(target for target in targets if own_tokenizer(target))
-        problem = "text in it is not divided at spaces: make a config for it alone" if own else None
-        return MULTIPLE_LANGUAGES, problem and f"{own}: {problem}"
+        problem = f"it does not find the words of {own}: make a config for each such language alone"
+        return MULTIPLE_LANGUAGES, problem if own else None
     lang = tokenizer_language(targets[0])
     if lang == MULTIPLE_LANGUAGES:
         return MULTIPLE_LANGUAGES, "spaCy does not have this language"
