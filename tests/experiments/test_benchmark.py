@@ -528,6 +528,16 @@ def test_datasets_of_the_users_own(tmp_path):
     assert found == [{"PER"}, {"H"}]
 
 
+def test_the_text_of_brat_counts_in_any_case_of_its_ending(tmp_path):
+    hashes = []
+    for text in ("Ada sang", "Eva sang"):
+        (tmp_path / "0.ANN").write_text("T1\tPER 0 3\tAda\n", encoding="utf8")
+        (tmp_path / "0.TXT").write_text(text, encoding="utf8")
+        file_hash.cache_clear()
+        hashes.append(file_hash(tmp_path / "0.ANN"))
+    assert hashes[0] != hashes[1]
+
+
 @pytest.mark.parametrize("name", ["{part}-{lang}", "{part}-{lang}/0.ann"])
 @pytest.mark.parametrize("ending", [".ann", ".txt", ".tok"])
 def test_files_of_brat_and_folders_of_them_are_read_and_told_apart(tmp_path, name, ending):
